@@ -1,0 +1,218 @@
+"""The nouns: runs, states, task runs, pools and workers as plain frozen data.
+
+Nothing here knows a server. A backend decodes its answers into these structs, the events carry
+them and the fold puts them together. Every datetime is aware; ids are lower-case strings.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A point in time with its offset from UTC; a row with a naive one is malformed."""
+
+
+class StateType(StrEnum):
+    """The state types that are known here; a server may send others, which are kept as text."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL = frozenset(
+    {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
+)
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """One state that a flow run or a task run was put in.
+
+    Two states are the same when their ids are: a run can be set to Running twice.
+
+    Attributes:
+        id: The state's id.
+        type: One of `StateType`, or the text of a type that is not known here.
+        name: What people call it, such as ``Late`` for a ``SCHEDULED`` state.
+        timestamp: When the state was set, by the clock of whoever set it.
+        message: What was said when it was set, if anything.
+    """
+
+    id: str
+    type: str
+    name: str
+    timestamp: Instant
+    message: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a run in this state is over, unless it is opened again."""
+        return self.type in TERMINAL
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether this is how a run ends that did what it was for."""
+        return self.type == StateType.COMPLETED
+
+
+class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the server's table of flow runs.
+
+    What the server works out anew for each answer (estimates) is left out, so that two equal rows
+    mean that nothing happened.
+
+    Attributes:
+        state: The state that ``state_id`` names; None for a run that has none yet.
+        tags: The run's tags, in the server's order.
+        labels: The run's labels, as keys and values.
+        parameters: What the flow was called with.
+        context: What was put into the run's context.
+        total_run_time: Seconds spent in Running states that are over.
+    """
+
+    id: str
+    name: str
+    flow_id: str | None = None
+    created: Instant
+    updated: Instant
+    state_id: str | None = None
+    state: State | None = None
+    deployment_id: str | None = None
+    deployment_version: str | None = None
+    flow_version: str | None = None
+    work_pool_name: str | None = None
+    work_queue_name: str | None = None
+    parameters: Mapping[str, Any] = {}
+    context: Mapping[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, Any] = {}
+    idempotency_key: str | None = None
+    parent_task_run_id: str | None = None
+    run_count: int = 0
+    expected_start_time: Instant | None = None
+    next_scheduled_start_time: Instant | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+    total_run_time: float = 0.0
+    auto_scheduled: bool = False
+    infrastructure_pid: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run is in a terminal state."""
+        return self.state is not None and self.state.is_terminal
+
+
+class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the server's table of task runs.
+
+    Attributes:
+        state: The state that ``state_id`` names. A server may write the row before the state: the
+            id is then set and the state is None.
+    """
+
+    id: str
+    name: str
+    flow_run_id: str | None = None
+    task_key: str
+    dynamic_key: str
+    created: Instant
+    updated: Instant
+    state_id: str | None = None
+    state: State | None = None
+    tags: tuple[str, ...] = ()
+    run_count: int = 0
+    expected_start_time: Instant | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task run is in a terminal state."""
+        return self.state is not None and self.state.is_terminal
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a flow run at one moment: the value that `rxflow.fold` builds.
+
+    Attributes:
+        run: The run's row; its ``state`` is the latest that was told.
+        states: The states that were told, by time.
+        task_runs: The task runs that were told, by creation; empty unless they are streamed.
+    """
+
+    run: FlowRun
+    states: tuple[State, ...] = ()
+    task_runs: tuple[TaskRun, ...] = ()
+
+    @property
+    def state(self) -> State | None:
+        """The run's state, or None as long as none was told."""
+        return self.run.state
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """The flow that a run is a run of."""
+
+    id: str
+    name: str
+    created: Instant
+    updated: Instant
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, Any] = {}
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployment that a run was created from.
+
+    Attributes:
+        status: ``READY`` or ``NOT_READY``: whether something has lately asked for its runs.
+    """
+
+    id: str
+    name: str
+    flow_id: str
+    paused: bool = False
+    status: str | None = None
+    concurrency_limit: int | None = None
+    work_pool_name: str | None = None
+    work_queue_name: str | None = None
+
+
+class WorkPool(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue of runs that workers take from.
+
+    Attributes:
+        status: ``READY``, ``NOT_READY`` or ``PAUSED``.
+    """
+
+    name: str
+    is_paused: bool = False
+    status: str | None = None
+    concurrency_limit: int | None = None
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that takes runs from a work pool and starts them.
+
+    Attributes:
+        status: ``ONLINE`` or ``OFFLINE``.
+    """
+
+    name: str
+    status: str | None = None
+    last_heartbeat_time: Instant | None = None
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the server has heard from it lately."""
+        return self.status == "ONLINE"

@@ -1,0 +1,87 @@
+"""Every error that rxflow raises, in one tree that says who can put it right.
+
+    RxflowError
+    ├── ConfigurationError     you: a setting is missing or cannot be read (also a ValueError)
+    ├── InvalidRunId           you: the id is not a UUID (also a ValueError)
+    ├── RunNotFound            you: the server has no such run (also a ValueError)
+    ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
+    ├── FlowRunFailed          your flow: it ended in another state than Completed
+    ├── Overflow               your pipeline: a thread of its own emitted faster than it was read
+    ├── ServerError            the server: it answered, but not with what was asked for
+    │   ├── NotAPrefectApi     ... it is something else than a Prefect API
+    │   ├── UnsupportedServer  ... it is a Prefect whose API is not spoken here
+    │   ├── AuthError          ... it refused the key
+    │   └── BadResponse        ... it answered what cannot be read
+    └── Unreachable            the network: no answer at all (also a ConnectionError)
+
+Errors of httpx, msgspec and the rest are mapped to these where they arise and never reach a user
+bare. No message holds a secret or a whole response body.
+"""
+
+__all__ = [
+    "AuthError",
+    "BadResponse",
+    "ConfigurationError",
+    "FlowRunFailed",
+    "InvalidRunId",
+    "NotAPrefectApi",
+    "Overflow",
+    "RunNotFound",
+    "RxflowError",
+    "ServerError",
+    "Unreachable",
+    "UnsupportedServer",
+    "WatchTimedOut",
+]
+
+
+class RxflowError(Exception):
+    """Catch this to catch whatever rxflow raises."""
+
+
+class ConfigurationError(RxflowError, ValueError):
+    """A setting is missing or cannot be read; the message says where it was looked for."""
+
+
+class InvalidRunId(RxflowError, ValueError):
+    """A flow run id is not a UUID. Raised at the call, before any request."""
+
+
+class RunNotFound(RxflowError, ValueError):
+    """The server knows no run of this id."""
+
+
+class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):
+    """``max_duration`` (or ``timeout``) passed before the run reached a terminal state."""
+
+
+class FlowRunFailed(RxflowError):
+    """The run ended in another state than Completed. Raised by ``Closed.raise_for_state``."""
+
+
+class Overflow(RxflowError):
+    """Another thread emitted more than a blocking iterator holds; put a bound upstream of it."""
+
+
+class ServerError(RxflowError):
+    """The server answered, but not with what was asked for."""
+
+
+class NotAPrefectApi(ServerError):
+    """Something answers at this URL, and it is not a Prefect API."""
+
+
+class UnsupportedServer(ServerError):
+    """A Prefect server whose API is not spoken here, such as Prefect 2."""
+
+
+class AuthError(ServerError):
+    """The server refused the key, or asked for one."""
+
+
+class BadResponse(ServerError):
+    """The server's answer cannot be read as what its API says it is."""
+
+
+class Unreachable(RxflowError, ConnectionError):
+    """No answer came from the server."""
