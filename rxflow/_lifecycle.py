@@ -1,0 +1,111 @@
+"""One run's phases, and the only place that decides that a watch is over.
+
+    LISTING ──── all that was there at the start is told ───> WATCHING
+    WATCHING ─── the run is in a terminal state ────────────> DRAINING
+    DRAINING ─── the run was put into another state ────────> WATCHING
+    DRAINING ─── quiet for long enough, and proven ─────────> ENDED
+    any ──────── the run is gone ───────────────────────────> ENDED
+
+Last lines reach a server after the terminal state does (0.02 to 3.9 s after, as measured with
+Prefect 3.8.8), so a run is drained: its stream ends when nothing new was stored for a while.
+"Nothing new" is measured in the server's clock, so that a run which ended long ago ends at once;
+where the server does not tell its time, in the watcher's monotonic one.
+"""
+
+import math
+from datetime import datetime
+from enum import Enum
+
+from rxflow._model import FlowRun
+from rxflow._polling import Now, Outage
+
+DRAIN = 5.0
+"""Seconds without a new row or state before a run that is over is closed."""
+
+# Prefect's log handler tries again after 2, 4, 8, 16 and 32 s: at 2, 6, 14, 30 and 62 s. The next
+# try after an outage of d seconds comes at most d + 2 seconds later, and never after 62 s.
+_RETRY_GROWTH = 1.3
+_RETRY_SLACK = 4.0
+_RETRY_LONGEST = 75.0
+
+_PROOFS = 3
+
+
+class Phase(Enum):
+    """Where in its life a watched run is; the module's docstring has the transitions."""
+
+    LISTING = "listing"
+    WATCHING = "watching"
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+class Lifecycle:
+    """Decides that a watch over one run is over."""
+
+    def __init__(self, *, drain: float = DRAIN) -> None:
+        """Start in LISTING.
+
+        Args:
+            drain: Seconds without news before a run that is over is closed.
+        """
+        self.phase = Phase.LISTING
+        self._drain = drain
+        self._news: datetime | None = None  # by the server's clock
+        self._news_seen: float | None = None  # by ours
+        self._not_before = -math.inf
+        self._proofs = 0
+
+    def saw(self, run: FlowRun, stored: datetime | None, *, caught_up: bool, now: Now) -> bool:
+        """Take in what a poll found.
+
+        Args:
+            run: The run's row.
+            stored: When the newest log row known was stored, by the server's clock.
+            caught_up: Whether all rows that the server had were read.
+            now: The time.
+
+        Returns:
+            Whether the run was over before, and is no longer.
+        """
+        entered = run.state.timestamp if run.state is not None else None
+        news = max((time for time in (stored, entered) if time is not None), default=None)
+        if self._news_seen is None or news != self._news:
+            self._news, self._news_seen = news, now.mono
+        if not caught_up:
+            return False
+        was, self.phase = self.phase, Phase.DRAINING if run.is_terminal else Phase.WATCHING
+        return was is Phase.DRAINING and self.phase is Phase.WATCHING
+
+    def recovered(self, outage: Outage) -> None:
+        """Take in that the server answers again, after no good answer for a while."""
+        lasted = outage.ended - outage.began
+        extra = min(_RETRY_LONGEST, _RETRY_GROWTH * lasted + _RETRY_SLACK)
+        until = outage.ended + self._drain + extra
+        self._not_before = max(self._not_before, until)
+
+    def quiet_in(self, server_time: datetime | None, now: Now) -> float:
+        """Seconds until the run may be closed if nothing new comes; 0 if it may be now."""
+        seen = now.mono if self._news_seen is None else self._news_seen
+        ours = theirs = seen + self._drain - now.mono
+        if server_time is not None and self._news is not None:
+            theirs = self._drain - (server_time - self._news).total_seconds()
+        if theirs <= -_RETRY_LONGEST:
+            return 0.0  # so long over that no writer can still be trying
+        return max(0.0, min(ours, theirs), self._not_before - now.mono)
+
+    def end(self, *, proven: bool) -> bool:
+        """Take in the outcome of a proof that nothing is missing.
+
+        Returns:
+            Whether the watch is over: at once with a proof, and without one after three tries,
+            since a table whose rows vanish never gives one.
+        """
+        self._proofs += 1
+        if proven or self._proofs >= _PROOFS:
+            self.phase = Phase.ENDED
+        return self.phase is Phase.ENDED
+
+    def vanish(self) -> None:
+        """Take in that the run is gone from the server."""
+        self.phase = Phase.ENDED

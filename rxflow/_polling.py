@@ -1,0 +1,317 @@
+"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+
+A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
+until the last page is there, so a poll that fails half way has changed nothing. Everything here
+is told the time and never waits; the one source of chance is handed in.
+"""
+
+from collections.abc import Generator
+from datetime import datetime
+from enum import Enum
+from random import Random
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from rxflow._model import Deployment, Flow, FlowRun, State, TaskRun, Worker, WorkPool
+from rxflow.errors import (
+    AuthError,
+    BadResponse,
+    NotAPrefectApi,
+    RunNotFound,
+    RxflowError,
+    ServerError,
+    Unreachable,
+)
+from rxflow.events import FlowRunLog
+
+T = TypeVar("T")
+
+PAGE_LIMIT = 200
+"""Rows to ask for at once until a server names a lower limit: the default of Prefect 3.8.8."""
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The time, twice.
+
+    Attributes:
+        mono: Seconds of a clock that never steps: for durations.
+        utc: Aware datetime: for stamps.
+    """
+
+    mono: float
+    utc: datetime
+
+
+# -- questions and answers ----------------------------------------------------------------------
+
+
+class VersionQuery(msgspec.Struct, frozen=True):
+    """Which version is the server? One ``str``, or no row where it does not say."""
+
+
+class RunQuery(msgspec.Struct, frozen=True):
+    """One flow run's row: exactly one `FlowRun`."""
+
+    flow_run_id: str
+
+
+class StatesQuery(msgspec.Struct, frozen=True):
+    """All states that a flow run was ever in, by time."""
+
+    flow_run_id: str
+
+
+class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Log rows of some runs, by their timestamp; rows of one timestamp come in no order.
+
+    Attributes:
+        after: Only rows of this time and later.
+        before: Only rows of this time and earlier.
+        level: Only rows of this level and above; 0 is all.
+        limit: How many rows at the most.
+    """
+
+    flow_run_ids: tuple[str, ...]
+    after: datetime | None = None
+    before: datetime | None = None
+    level: int = 0
+    offset: int = 0
+    limit: int = PAGE_LIMIT
+
+
+class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Task runs of a flow run, in an order that does not change while they run."""
+
+    flow_run_id: str
+    offset: int = 0
+    limit: int = PAGE_LIMIT
+
+
+class FlowQuery(msgspec.Struct, frozen=True):
+    """A flow: one `Flow`, or no row."""
+
+    flow_id: str
+
+
+class DeploymentQuery(msgspec.Struct, frozen=True):
+    """A deployment: one `Deployment`, or no row."""
+
+    deployment_id: str
+
+
+class WorkPoolQuery(msgspec.Struct, frozen=True):
+    """A work pool: one `WorkPool`, or no row."""
+
+    name: str
+
+
+class WorkersQuery(msgspec.Struct, frozen=True):
+    """The workers of a work pool; none where the pool does not exist."""
+
+    work_pool_name: str
+
+
+Query = (
+    VersionQuery
+    | RunQuery
+    | StatesQuery
+    | LogsQuery
+    | TaskRunsQuery
+    | FlowQuery
+    | DeploymentQuery
+    | WorkPoolQuery
+    | WorkersQuery
+)
+
+Row = str | FlowRun | State | FlowRunLog | TaskRun | Flow | Deployment | WorkPool | Worker
+
+
+class Malformed(msgspec.Struct, frozen=True):
+    """A row that cannot be read.
+
+    Attributes:
+        id: The row's id, or a digest of the row where not even that can be read.
+        reason: What is wrong with it, with the JSON path.
+    """
+
+    id: str
+    reason: str
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """A good answer.
+
+    Attributes:
+        rows: The rows, in the server's order.
+        server_time: When the server answered, by its own clock, to the second.
+        malformed: Rows that were left out of ``rows``.
+    """
+
+    rows: tuple[T, ...]
+    server_time: datetime | None = None
+    malformed: tuple[Malformed, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many rows the server sent."""
+        return len(self.rows) + len(self.malformed)
+
+
+Poll = Generator[Query, Page[Any], T]
+"""Yields queries, is sent a page for each, returns what it learnt."""
+
+
+# -- trouble ------------------------------------------------------------------------------------
+
+
+class Trouble(Enum):
+    """Why there is no good answer; what follows from each is in `_PATIENCE`."""
+
+    REFUSED = "refused"  # nobody listens there
+    NETWORK = "network"  # no name, a time-out, a connection that broke
+    CERTIFICATE = "certificate"  # whoever answers cannot prove who it is
+    BUSY = "busy"  # 429, or 503: come again later
+    SERVER = "server"  # another 5xx
+    GARBLED = "garbled"  # cannot be parsed
+    NOT_AN_API = "not an api"  # something else than a Prefect API answered
+    AUTH = "auth"  # 401 or 403
+    RUN_MISSING = "run missing"  # the API says that there is no such run
+    REJECTED = "rejected"  # the API does not take the question: a defect of ours, or an old server
+    PAGE_LIMIT = "page limit"  # ask for fewer rows
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A question without a good answer.
+
+    Attributes:
+        text: What happened, in words fit for a user: no secrets, no response bodies.
+        retry_after: Seconds that the server asked to be left alone for.
+        limit: The most rows the server gives at once, with `Trouble.PAGE_LIMIT`.
+    """
+
+    trouble: Trouble
+    text: str
+    retry_after: float | None = None
+    limit: int | None = None
+
+
+class _Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kind of trouble leads to; times in seconds, None for never, 0 for at once."""
+
+    error: type[RxflowError]
+    attach: float | None  # before the first good answer: give up after this long
+    watch: float | None  # after it
+    cap: float  # the longest wait between two tries
+
+
+ATTACH_TIMEOUT = 30.0
+AUTH_GRACE = 60.0
+_GARBLED_IN_A_ROW = 3
+_BASE = 0.5
+
+# Refused connections end as soon as the server is up again, so they are tried more often.
+_PATIENCE = {
+    Trouble.REFUSED: _Rule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
+    Trouble.NETWORK: _Rule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
+    Trouble.CERTIFICATE: _Rule(error=Unreachable, attach=0, watch=0, cap=5),
+    Trouble.BUSY: _Rule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
+    Trouble.SERVER: _Rule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
+    Trouble.GARBLED: _Rule(error=BadResponse, attach=ATTACH_TIMEOUT, watch=None, cap=5),
+    Trouble.NOT_AN_API: _Rule(error=NotAPrefectApi, attach=0, watch=None, cap=30),
+    Trouble.AUTH: _Rule(error=AuthError, attach=0, watch=AUTH_GRACE, cap=5),
+    Trouble.RUN_MISSING: _Rule(error=RunNotFound, attach=0, watch=None, cap=2.5),
+    Trouble.REJECTED: _Rule(error=BadResponse, attach=0, watch=0, cap=5),
+    Trouble.PAGE_LIMIT: _Rule(error=BadResponse, attach=0, watch=0, cap=5),
+}
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A time in which questions had no good answer, in monotonic seconds."""
+
+    began: float
+    ended: float
+
+
+class Patience:
+    """How long to go on asking a server that does not answer well, and how often.
+
+    Waits are drawn evenly from nothing to a bound that doubles with each failure in a row (full
+    jitter), and are never shorter than what the server asks for.
+    """
+
+    def __init__(self, random: Random) -> None:
+        """Start with all the patience.
+
+        Args:
+            random: The source of jitter.
+        """
+        self._random = random
+        self._failures = 0
+        self._garbled = 0
+        self._since: float | None = None
+        self.attached = False
+
+    @property
+    def since(self) -> float | None:
+        """When the first request was sent that has had no good answer yet, monotonic seconds."""
+        return self._since
+
+    def asked(self, now: Now) -> None:
+        """Note that a request is sent."""
+        if self._since is None:
+            self._since = now.mono
+
+    def answered(self, now: Now) -> Outage | None:
+        """Note a good answer.
+
+        Returns:
+            The outage that it ends, if questions had failed before it.
+        """
+        failed, began = self._failures, self._since
+        self._failures = self._garbled = 0
+        self._since = None
+        self.attached = True
+        return Outage(began, now.mono) if failed and began is not None else None
+
+    def failed(self, failure: Failure, now: Now) -> float | RxflowError:
+        """Note a failure.
+
+        Returns:
+            Seconds to wait before asking again, or the error to end with.
+        """
+        rule = _PATIENCE[failure.trouble]
+        self._failures += 1
+        self._garbled = self._garbled + 1 if failure.trouble is Trouble.GARBLED else 0
+        since = self._since if self._since is not None else now.mono
+        bound = rule.watch if self.attached else rule.attach
+        spent = bound is not None and now.mono - since >= bound
+        if spent or self._garbled >= _GARBLED_IN_A_ROW:
+            return rule.error(failure.text)
+        wait = self._random.uniform(0, min(rule.cap, _BASE * 2 ** min(self._failures, 10)))
+        return max(wait, failure.retry_after or 0.0)
+
+
+class Interval:
+    """The time between two polls: short while things happen, longer while nothing does."""
+
+    def __init__(
+        self, random: Random, *, shortest: float = 0.5, longest: float = 5.0, growth: float = 1.5
+    ) -> None:
+        """Start at the shortest.
+
+        Args:
+            random: The source of jitter, a tenth either way.
+            shortest: Seconds, right after something happened.
+            longest: Seconds, when nothing has happened for long.
+            growth: Factor from one idle poll to the next.
+        """
+        self._random = random
+        self._shortest, self._longest, self._growth = shortest, longest, growth
+        self._seconds = shortest
+
+    def after(self, *, something_happened: bool) -> float:
+        """Seconds from a poll to the next."""
+        grown = min(self._longest, self._seconds * self._growth)
+        self._seconds = self._shortest if something_happened else grown
+        return self._seconds * self._random.uniform(0.9, 1.1)

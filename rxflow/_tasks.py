@@ -1,0 +1,87 @@
+"""Task runs: read whole each time, told apart by the id of their state.
+
+A server offers no "changed since", and a task run that began and ended between two reads would be
+missed by a filter on the state, so each poll reads all of a run's task runs.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from rxflow._model import State, TaskRun
+from rxflow._polling import Now, Page, Poll, TaskRunsQuery
+
+SETTLING = 30.0
+"""Seconds without a change after which task runs that are not over are waited for no longer.
+
+With Prefect 3.8.8 the task runs of a completed run of 300 were all over 15.5 s after it.
+"""
+
+
+class TaskRead(msgspec.Struct, frozen=True):
+    """What one poll found; nothing of it counts until it is committed.
+
+    Attributes:
+        rows: All task runs of the run.
+        changed: Those in a state that was not told before, each with the state.
+    """
+
+    rows: tuple[TaskRun, ...] = ()
+    changed: tuple[tuple[TaskRun, State], ...] = ()
+
+
+class TaskRunReader:
+    """Reads the task runs of one run, each state that it finds once."""
+
+    def __init__(self, flow_run_id: str) -> None:
+        """Start with none told."""
+        self._run = flow_run_id
+        self._told: dict[str, str] = {}
+        self._open: tuple[str, ...] = ()
+        self._news: datetime | None = None
+        self._news_seen: float | None = None
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Ids of the task runs that are not in a terminal state."""
+        return self._open
+
+    def poll(self, limit: int) -> Poll[TaskRead]:
+        """Read all task runs.
+
+        Args:
+            limit: The most rows the server gives at once.
+        """
+        rows: dict[str, TaskRun] = {}
+        offset = 0
+        while True:
+            page: Page[TaskRun] = yield TaskRunsQuery(
+                flow_run_id=self._run, offset=offset, limit=limit
+            )
+            rows.update((row.id, row) for row in page.rows)
+            offset += page.count
+            if page.count < limit:
+                break
+        changed = tuple(
+            (row, row.state)
+            for row in rows.values()
+            if row.state is not None and self._told.get(row.id) != row.state.id
+        )
+        return TaskRead(tuple(rows.values()), changed)
+
+    def commit(self, read: TaskRead, now: Now) -> None:
+        """Take what a poll found for told."""
+        self._told.update((row.id, state.id) for row, state in read.changed)
+        self._open = tuple(row.id for row in read.rows if not row.is_terminal)
+        if read.changed or self._news_seen is None:
+            self._news_seen = now.mono
+            self._news = max((state.timestamp for _, state in read.changed), default=None)
+
+    def settled_in(self, server_time: datetime | None, now: Now) -> float:
+        """Seconds until the task runs are waited for no longer if none changes."""
+        if not self._open or self._news_seen is None:
+            return 0.0
+        ours = theirs = self._news_seen + SETTLING - now.mono
+        if server_time is not None and self._news is not None:
+            theirs = SETTLING - (server_time - self._news).total_seconds()
+        return max(0.0, min(ours, theirs))

@@ -1,0 +1,136 @@
+"""The order in which a watch tells what it found, and what was told so far.
+
+Within a tick events go by (timestamp, created, id). State changes wait until the log lines before
+them are out, so that nobody reads "Completed" before line 1. An event below one that was told in
+an earlier tick is flagged late.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+
+import msgspec
+
+from rxflow._fold import fold
+from rxflow._model import Snapshot
+from rxflow.events import (
+    FlowRunEvent,
+    FlowRunLog,
+    RunChanged,
+    StateChange,
+    TaskRunStateChange,
+)
+
+
+class Source(StrEnum):
+    """The parts that a watch is the merge of."""
+
+    STATES = "states"
+    """`StateChange` and `RunChanged`."""
+    LOGS = "logs"
+    """`FlowRunLog`."""
+    TASKS = "tasks"
+    """`TaskRunStateChange`."""
+    NOTICES = "notices"
+    """`RunSeen`, `Notice` and `Closed`: what the watch has to say itself."""
+
+
+Dated = StateChange | RunChanged | FlowRunLog | TaskRunStateChange
+"""Events that have their place in time; the others come when they come."""
+
+Batch = tuple[tuple[Source, tuple[FlowRunEvent, ...]], ...]
+"""What one tick tells: pages, each of one source, in order."""
+
+_Key = tuple[datetime, datetime, str]
+
+# RunChanged comes after the state that it belongs to, whose time it may share.
+_LAST = "~"
+
+
+class Teller:
+    """Puts events in order, flags the late ones and keeps the view of what was told."""
+
+    def __init__(self, sources: frozenset[Source]) -> None:
+        """Start with nothing told.
+
+        Args:
+            sources: Events of other sources are neither told nor taken into the view.
+        """
+        self._sources = sources
+        self._held: list[Dated] = []
+        self._top: _Key | None = None
+        self.view: Snapshot | None = None
+        self.log_count = 0
+
+    def tell(
+        self,
+        *,
+        first: Iterable[FlowRunEvent] = (),
+        dated: Iterable[Dated] = (),
+        last: Iterable[FlowRunEvent] = (),
+        position: datetime | None = None,
+    ) -> Batch:
+        """Say what is to be told now.
+
+        Args:
+            first: Events that come before all others.
+            dated: Events that go by their time.
+            last: Events that come after all others.
+            position: Log lines before this time are all there; of what is dated later, only log
+                lines are told now and the rest is held back. None: all there is was read.
+        """
+        waiting = [*self._held, *dated]
+        now = [
+            event
+            for event in waiting
+            if position is None or isinstance(event, FlowRunLog) or event.timestamp < position
+        ]
+        told = {id(event) for event in now}
+        self._held = [event for event in waiting if id(event) not in told]
+        ordered = [self._flagged(event) for event in sorted(now, key=_key)]
+        return self._cut([*first, *ordered, *last])
+
+    def _flagged(self, event: Dated) -> Dated:
+        key = _key(event)
+        if self._top is None or key >= self._top:
+            self._top = key
+            return event
+        # A changed row is not a moment of the run's life that could have been missed.
+        return event if isinstance(event, RunChanged) else msgspec.structs.replace(event, late=True)
+
+    def _cut(self, events: Iterable[FlowRunEvent]) -> Batch:
+        pages: list[tuple[Source, tuple[FlowRunEvent, ...]]] = []
+        for source, run in groupby(events, key=_source):
+            if source not in self._sources:
+                continue
+            page = tuple(run)
+            pages.append((source, page))
+            if source is Source.LOGS:
+                self.log_count += len(page)
+            else:
+                for event in page:
+                    self.view = fold(self.view, event)
+        return tuple(pages)
+
+
+def _key(event: Dated) -> _Key:
+    match event:
+        case FlowRunLog():
+            return (event.timestamp, event.created, event.id)
+        case RunChanged():
+            return (event.timestamp, event.timestamp, _LAST)
+        case StateChange() | TaskRunStateChange():
+            return (event.timestamp, event.timestamp, event.id)
+
+
+def _source(event: FlowRunEvent) -> Source:
+    match event:
+        case StateChange() | RunChanged():
+            return Source.STATES
+        case FlowRunLog():
+            return Source.LOGS
+        case TaskRunStateChange():
+            return Source.TASKS
+        case _:
+            return Source.NOTICES
