@@ -1,0 +1,177 @@
+"""The engine: carries out a session's commands on a scheduler and feeds the sources.
+
+One engine is one subscription to a watch. It starts when each of its sources has been subscribed
+to, and stops when it is disposed of. It runs one action at a time, and after each one that told
+something it schedules the next, so that whoever has seen enough stops the asking by leaving.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SerialDisposable
+
+from rxflow._polling import Failure, Page, Query
+from rxflow._schedulers import clock_of, fetches_inline, workers
+from rxflow._session import Done, Fetch, Session, Wait
+from rxflow._telling import Batch, Source
+from rxflow.events import FlowRunEvent
+
+EventPage = tuple[FlowRunEvent, ...]
+
+
+class Channel(Protocol):
+    """A way to ask one server, used by one thread at a time."""
+
+    def ask(self, query: Query) -> Page[Any] | Failure:
+        """Ask, once, and wait for the answer; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Break off a question under way, from any thread, and let go of the connection."""
+        ...
+
+
+class Engine:
+    """Runs one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        channel: Channel,
+        scheduler: abc.SchedulerBase,
+        sources: frozenset[Source],
+    ) -> None:
+        """Make an engine that stands still until all its sources are subscribed to.
+
+        Args:
+            session: What to ask and tell.
+            channel: How to ask; the engine closes it.
+            scheduler: When and where everything happens.
+            sources: The sources that must be subscribed to.
+        """
+        self._session = session
+        self._channel = channel
+        self._scheduler = scheduler
+        self._clock = clock_of(scheduler)
+        self._sources = sources
+        self._observers: dict[Source, abc.ObserverBase[EventPage]] = {}
+        self._next = SerialDisposable()
+        self._alarm = SerialDisposable()
+        # Actions never overlap on most schedulers; on one with many threads the alarm could.
+        self._lock = threading.RLock()
+        self._stopped = False
+
+    def source(self, source: Source) -> Observable[EventPage]:
+        """The observable of one source's pages. It can be subscribed to once."""
+
+        def subscribe(
+            observer: abc.ObserverBase[EventPage], _: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            self._observers[source] = observer
+            if self._observers.keys() == self._sources:
+                self._go_on()
+            return Disposable(self.dispose)
+
+        return Observable(subscribe)
+
+    def dispose(self) -> None:
+        """Stop: nothing is asked or told any more, and a question under way is broken off."""
+        if not self._stopped:
+            self._stopped = True
+            self._next.dispose()
+            self._alarm.dispose()
+            self._channel.close()
+
+    # -- actions: each is one turn on the scheduler ---------------------------------------------
+
+    def _go_on(self, seconds: float = 0.0) -> None:
+        if not self._stopped:
+            self._next.disposable = self._scheduler.schedule_relative(
+                seconds, self._turn(self._step)
+            )
+
+    def _turn(self, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
+        def run(_: abc.SchedulerBase, __: Any = None) -> None:
+            self._act(action)
+
+        return run
+
+    def _act(self, action: Callable[[], None]) -> None:
+        with self._lock:
+            if self._stopped:
+                return
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - an observer's own, or a defect of ours
+                self._finish(error)
+
+    def _step(self) -> None:
+        while not self._stopped:
+            now = self._clock()
+            if self._tell(self._session.overdue(now)):
+                return self._go_on()
+            match self._session.next_command(now):
+                case Wait(seconds):
+                    return self._go_on(seconds)
+                case Done(error):
+                    return self._finish(error)
+                case Fetch(query):
+                    if not fetches_inline(self._scheduler):
+                        return self._fetch(query)
+                    if self._take(self._channel.ask(query)):
+                        return self._go_on()
+        return None
+
+    def _fetch(self, query: Query) -> None:
+        """Ask on a worker thread, and take the answer in a turn of its own."""
+        post = self._poster()
+
+        def job() -> None:
+            answer = self._channel.ask(query)
+            if not self._stopped:
+                post(lambda: self._take_and_go_on(answer))
+
+        overdue = self._session.overdue_in(self._clock())
+        if overdue is not None:
+            self._alarm.disposable = self._scheduler.schedule_relative(
+                overdue, self._turn(self._ring)
+            )
+        workers.submit(job)
+
+    def _poster(self) -> Callable[[Callable[[], None]], object]:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return lambda action: self._scheduler.schedule(self._turn(action))
+        # An event loop's schedulers are not to be called from other threads.
+        return lambda action: loop.call_soon_threadsafe(self._act, action)
+
+    def _take_and_go_on(self, answer: Page[Any] | Failure) -> None:
+        self._take(answer)
+        self._go_on()
+
+    def _ring(self) -> None:
+        self._tell(self._session.overdue(self._clock()))
+
+    # -- what the observers get -----------------------------------------------------------------
+
+    def _take(self, answer: Page[Any] | Failure) -> bool:
+        return self._tell(self._session.receive(answer, self._clock()))
+
+    def _tell(self, batch: Batch) -> bool:
+        for source, page in batch:
+            if self._stopped:
+                break
+            self._observers[source].on_next(page)
+        return bool(batch)
+
+    def _finish(self, error: Exception | None) -> None:
+        self.dispose()
+        if error is not None:
+            next(iter(self._observers.values())).on_error(error)
+            return
+        for observer in self._observers.values():
+            observer.on_completed()

@@ -1,0 +1,309 @@
+"""When things run, and on whose thread: the poll scheduler, the pump, and the clocks.
+
+Both schedulers keep an agenda on the monotonic clock, so a step of the wall clock moves nothing.
+`PollScheduler` works it off on a daemon thread that lives only while there is something on it.
+`Pump` has no thread: whoever iterates runs what is due in their own, between two items.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from loguru import logger
+from reactivex import Observable, abc, typing
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+from reactivex.scheduler import (
+    ImmediateScheduler,
+    TrampolineScheduler,
+    VirtualTimeScheduler,
+)
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from rxflow._polling import Now
+from rxflow.errors import Overflow
+
+T = TypeVar("T")
+
+FETCH_WORKERS = 8
+"""Threads that may wait for answers at the same time, over all watches of a process."""
+
+FOREIGN_ITEMS = 10_000
+"""Items that a blocking iterator holds for threads which emit faster than it is read."""
+
+
+class _Entry:
+    """One action on an agenda."""
+
+    __slots__ = ("action", "cancelled", "inner", "state")
+
+    def __init__(self, action: typing.ScheduledAction[Any], state: Any) -> None:
+        self.action = action
+        self.state = state
+        self.inner = SingleAssignmentDisposable()
+        self.cancelled = False
+
+
+class _Agenda(PeriodicScheduler):
+    """Actions by the time they are due; subclasses say who runs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._entries: list[tuple[float, int, _Entry]] = []
+        self._ties = itertools.count()
+
+    def schedule(
+        self, action: typing.ScheduledAction[Any], state: Any = None
+    ) -> abc.DisposableBase:
+        return self._add(time.monotonic(), action, state)
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[Any], state: Any = None
+    ) -> abc.DisposableBase:
+        seconds = max(0.0, self.to_seconds(duetime))
+        return self._add(time.monotonic() + seconds, action, state)
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[Any], state: Any = None
+    ) -> abc.DisposableBase:
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+    def _add(
+        self, due: float, action: typing.ScheduledAction[Any], state: Any
+    ) -> abc.DisposableBase:
+        entry = _Entry(action, state)
+        with self._changed:
+            heapq.heappush(self._entries, (due, next(self._ties), entry))
+            self._changed.notify_all()
+            self._added()
+
+        def cancel() -> None:
+            with self._changed:
+                entry.cancelled = True
+                self._changed.notify_all()
+
+        return CompositeDisposable(Disposable(cancel), entry.inner)
+
+    def _added(self) -> None:
+        """React to a new entry; called with the lock held."""
+
+    def _next_due(self) -> float | None:
+        """When the first entry is due that was not cancelled; called with the lock held."""
+        # Cancelled entries are dropped wherever they stand, lest a long wait keep them alive.
+        if any(entry.cancelled for _, _, entry in self._entries):
+            self._entries = [item for item in self._entries if not item[2].cancelled]
+            heapq.heapify(self._entries)
+        return self._entries[0][0] if self._entries else None
+
+    def _take(self) -> _Entry:
+        return heapq.heappop(self._entries)[2]
+
+    def _run(self, entry: _Entry) -> None:
+        if not entry.cancelled:
+            more = entry.action(self, entry.state)
+            if more is not None:
+                entry.inner.disposable = more
+
+
+class PollScheduler(_Agenda):
+    """One daemon thread that runs what is due, and goes when nothing is left to wait for.
+
+    An action that raises is reported, through loguru and `threading.excepthook`, and ends nothing
+    but itself.
+    """
+
+    def __init__(self) -> None:
+        """Make a scheduler without a thread; the first action starts it."""
+        super().__init__()
+        self._thread: threading.Thread | None = None
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to run.
+
+        Args:
+            timeout: Seconds; None is for ever.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return thread is None
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _added(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        while (entry := self._wait()) is not None:
+            try:
+                self._run(entry)
+            except Exception as error:  # noqa: BLE001 - whatever an action raises, the next one runs
+                logger.opt(exception=error).error("An action on the poll scheduler failed")
+                threading.excepthook(
+                    threading.ExceptHookArgs(
+                        (type(error), error, error.__traceback__, threading.current_thread())
+                    )
+                )
+
+    def _wait(self) -> _Entry | None:
+        with self._changed:
+            while (due := self._next_due()) is not None:
+                pause = due - time.monotonic()
+                if pause <= 0:
+                    return self._take()
+                self._changed.wait(pause)
+            self._thread = None
+            return None
+
+
+class Pump(_Agenda):
+    """Runs nothing by itself: `step` runs the next action in the thread of its caller."""
+
+    def __init__(self) -> None:
+        """Make a pump that belongs to the thread that steps it."""
+        super().__init__()
+        self._items: deque[Any] = deque()
+        self._end: tuple[Exception | None] | None = None
+        self._owner = threading.get_ident()
+
+    def put(self, item: Any) -> None:
+        """Hand an item to the iterator; never blocks, from whichever thread it is called."""
+        with self._changed:
+            foreign = threading.get_ident() != self._owner
+            if foreign and len(self._items) >= FOREIGN_ITEMS:
+                self._end = self._end or (Overflow(_OVERFLOW),)
+                return
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Tell the iterator that nothing more will come."""
+        with self._changed:
+            self._end = self._end or (error,)
+            self._changed.notify_all()
+
+    def drain(self) -> Iterator[Any]:
+        """Yield items until the end, running what is due whenever there is none."""
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self._end is not None:
+                if self._items:
+                    continue
+                if self._end[0] is not None:
+                    raise self._end[0]
+                return
+            self._step()
+
+    def _step(self) -> None:
+        with self._changed:
+            if self._items or self._end:
+                return
+            due = self._next_due()
+            pause = None if due is None else due - time.monotonic()
+            if pause is None or pause > 0:
+                self._changed.wait(pause)
+                return
+            entry = self._take()
+        self._run(entry)
+
+
+_OVERFLOW = (
+    f"A source with a thread of its own emitted {FOREIGN_ITEMS} items that were not read yet; "
+    "read faster, or drop or combine items upstream, with sample() or buffer() for instance"
+)
+
+
+def pump(observable: Observable[T]) -> Iterator[T]:
+    """Iterate an observable in the caller's own thread, driven by the caller's demand."""
+    pump = Pump()
+    subscription = observable.subscribe(pump.put, pump.end, pump.end, scheduler=pump)
+    try:
+        yield from pump.drain()
+    finally:
+        subscription.dispose()
+
+
+# -- who runs a watch ---------------------------------------------------------------------------
+
+default_scheduler = PollScheduler()
+"""Where watches run that were given no scheduler."""
+
+
+def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
+    """The scheduler that a watch runs on.
+
+    Args:
+        given: What `subscribe` was called with. Those that can only run things at once, or block
+            while they wait, are as good as none.
+    """
+    if given is None or isinstance(given, TrampolineScheduler | ImmediateScheduler):
+        return default_scheduler
+    return given
+
+
+def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
+    """Whether a watch on this scheduler waits for answers in the scheduler's own thread."""
+    return isinstance(scheduler, Pump | VirtualTimeScheduler)
+
+
+def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:
+    """The clock that belongs to a scheduler: virtual time where the scheduler's is virtual."""
+    if isinstance(scheduler, VirtualTimeScheduler):
+        return lambda: Now(scheduler.now.timestamp(), scheduler.now)
+    return real_now
+
+
+def real_now() -> Now:
+    """The time."""
+    return Now(time.monotonic(), datetime.now(UTC))
+
+
+class Workers:
+    """Runs blocking calls on a few daemon threads, which go when there is nothing to do."""
+
+    def __init__(self, most: int = FETCH_WORKERS) -> None:
+        """Make workers without threads.
+
+        Args:
+            most: How many threads there may be at once.
+        """
+        self._most = most
+        self._lock = threading.Lock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._threads = 0
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job as soon as a thread is free. The job must not raise."""
+        with self._lock:
+            self._jobs.append(job)
+            if self._threads == self._most:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="rxflow-fetch", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                job = self._jobs.popleft()
+            job()
+
+
+workers = Workers()
+
+
+def pause(seconds: float) -> None:
+    """Wait, in a way that Ctrl-C ends at once."""
+    threading.Event().wait(seconds)
