@@ -1,0 +1,91 @@
+"""rxflow: the life of a Prefect flow run as a stream that can be trusted.
+
+Every state change, every log line and every task run that the server has stored, each exactly
+once, from the first moment of the run to the last late line. The stream is an observable to
+compose and a blocking iterator for scripts. What stands in ``__all__`` is promised; the rest may
+move.
+"""
+
+from loguru import logger
+
+from rxflow._fold import fold
+from rxflow._model import (
+    FlowRun,
+    Snapshot,
+    State,
+    StateType,
+    TaskRun,
+)
+from rxflow.client import Client
+from rxflow.errors import (
+    AuthError,
+    BadResponse,
+    ConfigurationError,
+    FlowRunFailed,
+    InvalidRunId,
+    NotAPrefectApi,
+    Overflow,
+    RunNotFound,
+    RxflowError,
+    ServerError,
+    Unreachable,
+    UnsupportedServer,
+    WatchTimedOut,
+)
+from rxflow.events import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    RunChanged,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
+from rxflow.stream import Stream, iterate
+from rxflow.views import FlowRunView
+from rxflow.watch import FlowRunStream, wait_for_flow_run, watch_flow_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthError",
+    "BadResponse",
+    "Client",
+    "Closed",
+    "ConfigurationError",
+    "FlowRun",
+    "FlowRunEvent",
+    "FlowRunFailed",
+    "FlowRunLog",
+    "FlowRunStream",
+    "FlowRunView",
+    "InvalidRunId",
+    "NotAPrefectApi",
+    "Notice",
+    "NoticeCode",
+    "Overflow",
+    "RunChanged",
+    "RunNotFound",
+    "RunSeen",
+    "RxflowError",
+    "ServerError",
+    "Snapshot",
+    "State",
+    "StateChange",
+    "StateType",
+    "Stream",
+    "TaskRun",
+    "TaskRunStateChange",
+    "Unreachable",
+    "UnsupportedServer",
+    "WatchTimedOut",
+    "fold",
+    "iterate",
+    "wait_for_flow_run",
+    "watch_flow_run",
+]
+
+# Whoever wants to see what the library does says `logger.enable("rxflow")`.
+logger.disable("rxflow")

@@ -1,0 +1,141 @@
+"""A stream: an observable that can also be iterated, and stays so through `pipe`.
+
+A plain `reactivex.Observable` has ``__getitem__`` and no ``__iter__``, so Python would loop over it
+for ever; what ``reactivex.merge`` and its like return is plain, and `iterate` is there for it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
+
+from reactivex import Observable, abc
+from reactivex.pipe import pipe
+
+from rxflow._schedulers import pump
+
+__all__ = ["Stream", "iterate"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+
+
+def iterate(observable: Observable[T]) -> Iterator[T]:
+    """Iterate any observable, blocking, in the caller's own thread.
+
+    The observable is subscribed to when the first item is asked for. Sources that honour the
+    scheduler they are subscribed with run in this thread too, and only while an item is waited
+    for: whoever stops asking stops the polling. Ctrl-C, ``break`` and ``close()`` dispose of the
+    subscription.
+
+    Args:
+        observable: Any observable, hot or cold.
+
+    Yields:
+        Its items, in order.
+
+    Raises:
+        Overflow: A source emitted from a thread of its own, 10,000 items ahead of the reader.
+        Exception: Whatever the observable ends with.
+
+    Example:
+        >>> import reactivex
+        >>> list(iterate(reactivex.of(1, 2, 3)))
+        [1, 2, 3]
+    """
+    return pump(observable)
+
+
+class Stream(Observable[T_co]):
+    """An observable that is also a blocking iterable: each loop is a subscription of its own."""
+
+    @staticmethod
+    def of(observable: Observable[T]) -> "Stream[T]":
+        """Make a stream of an observable: the same subscription, with no hop in between."""
+        return _Piped(observable)
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Subscribe, and yield the items as `iterate` does."""
+        return iterate(self)
+
+    # What an operator makes of an observable is a Stream here, which the base class cannot promise.
+    @overload  # type: ignore[override]
+    def pipe(self, __op1: Callable[[Observable[T_co]], Observable[A]], /) -> "Stream[A]": ...
+    @overload
+    def pipe(
+        self, __op1: Callable[[Observable[T_co]], A], __op2: Callable[[A], Observable[B]], /
+    ) -> "Stream[B]": ...
+    @overload
+    def pipe(
+        self,
+        __op1: Callable[[Observable[T_co]], A],
+        __op2: Callable[[A], B],
+        __op3: Callable[[B], Observable[C]],
+        /,
+    ) -> "Stream[C]": ...
+    @overload
+    def pipe(
+        self,
+        __op1: Callable[[Observable[T_co]], A],
+        __op2: Callable[[A], B],
+        __op3: Callable[[B], C],
+        __op4: Callable[[C], Observable[D]],
+        /,
+    ) -> "Stream[D]": ...
+    @overload
+    def pipe(
+        self,
+        __op1: Callable[[Observable[T_co]], A],
+        __op2: Callable[[A], B],
+        __op3: Callable[[B], C],
+        __op4: Callable[[C], D],
+        __op5: Callable[[D], Observable[E]],
+        /,
+    ) -> "Stream[E]": ...
+    @overload
+    def pipe(
+        self,
+        __op1: Callable[[Observable[T_co]], A],
+        __op2: Callable[[A], B],
+        __op3: Callable[[B], C],
+        __op4: Callable[[C], D],
+        __op5: Callable[[D], E],
+        __op6: Callable[[E], Observable[F]],
+        /,
+    ) -> "Stream[F]": ...
+    @overload
+    def pipe(self, *operators: Callable[[Any], Any]) -> Any: ...
+
+    def pipe(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, *operators: Callable[[Any], Any]
+    ) -> Any:
+        """Compose operators from left to right; an observable that results is a stream.
+
+        Args:
+            operators: Operators of `reactivex.operators`, or any functions.
+
+        Returns:
+            What the last operator returns; a plain observable as a `Stream`. Connectable and
+            grouped observables are left as they are.
+        """
+        result: Any = pipe(self, *operators)
+        if type(result) is Observable:
+            observable: Observable[Any] = result
+            return Stream.of(observable)
+        return result
+
+
+class _Piped(Stream[T]):
+    def __init__(self, source: Observable[T]) -> None:
+        super().__init__()
+        self._source = source
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return self._source._subscribe_core(observer, scheduler)  # noqa: SLF001 - of its own kind

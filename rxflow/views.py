@@ -1,0 +1,270 @@
+"""Views: `FlowRunView`, the API that Prefect 1 had, thin over a snapshot and a client."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+
+from rxflow._cursor import read_all
+from rxflow._fold import fold
+from rxflow._model import FlowRun, Snapshot, State, TaskRun
+from rxflow._polling import Page, Poll, RunQuery, StatesQuery
+from rxflow._tasks import TaskRunReader
+from rxflow.client import Client
+from rxflow.errors import InvalidRunId
+from rxflow.events import FlowRunEvent, FlowRunLog, RunChanged, RunSeen, StateChange
+
+__all__ = ["FlowRunView"]
+
+
+class FlowRunView:
+    """A flow run as it was at one moment; it never changes, `get_latest` gives a new one.
+
+    Two views are equal when they show the same.
+    """
+
+    __slots__ = ("_client", "_run_config", "_snapshot")
+
+    def __init__(  # noqa: PLR0917 - as in Prefect 1
+        self,
+        flow_run_id: str,
+        name: str,
+        flow_id: str | None,
+        labels: Iterable[str],
+        parameters: Mapping[str, Any],
+        context: Mapping[str, Any],
+        state: State | None,
+        states: Iterable[State],
+        updated_at: datetime,
+        run_config: Any,
+        task_runs: Iterable[TaskRun] | None = None,
+        *,
+        client: Client | None = None,
+    ) -> None:
+        """Make a view by hand; `from_flow_run_id` asks the server for one.
+
+        Args:
+            flow_run_id: The run's id, a UUID.
+            name: The run's name.
+            flow_id: The id of the flow that it is a run of.
+            labels: On Prefect 3 the run's tags.
+            parameters: What the flow was called with.
+            context: What was put into the run's context.
+            state: The run's state; None if it has none yet.
+            states: All states it was in.
+            updated_at: When the server last wrote the run's row, an aware datetime.
+            run_config: On Prefect 3 None.
+            task_runs: Task runs that are known already.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            InvalidRunId: ``flow_run_id`` is not a UUID.
+        """
+        run = FlowRun(
+            id=run_id_of(flow_run_id),
+            name=name,
+            flow_id=flow_id,
+            created=updated_at,
+            updated=updated_at,
+            state_id=state.id if state is not None else None,
+            state=state,
+            parameters=parameters,
+            context=context,
+            tags=tuple(labels),
+        )
+        in_order = tuple(sorted(states, key=lambda state: state.timestamp))
+        snapshot = Snapshot(run=run, states=in_order, task_runs=tuple(task_runs or ()))
+        self._show(snapshot, run_config, client)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot, *, client: Client | None = None) -> Self:
+        """Make a view of what `rxflow.fold` built.
+
+        Args:
+            snapshot: What is known of the run.
+            client: The server to ask for more.
+        """
+        view = cls.__new__(cls)
+        view._show(snapshot, None, client)  # noqa: SLF001 - one of our own
+        return view
+
+    @classmethod
+    def from_flow_run_id(
+        cls, flow_run_id: str, load_static_tasks: bool = False, *, client: Client | None = None
+    ) -> Self:
+        """Ask the server for a run.
+
+        Args:
+            flow_run_id: The run's id, a UUID.
+            load_static_tasks: Whether to read the run's task runs at once.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            InvalidRunId: The id is not a UUID.
+            RunNotFound: The server has no such run.
+            ServerError: The server answers, but not well, for 30 s.
+            Unreachable: The server does not answer for 30 s.
+        """
+        run_id = run_id_of(flow_run_id)
+        used = client or Client()
+        snapshot = used.read(lambda limit: _read_snapshot(run_id, limit, tasks=load_static_tasks))
+        return cls.from_snapshot(snapshot, client=used)
+
+    def get_latest(self, load_static_tasks: bool = False) -> Self:
+        """Ask the server for the run as it is now; this view is left as it is.
+
+        Args:
+            load_static_tasks: Whether to read the run's task runs at once.
+
+        Raises:
+            RxflowError: As for `from_flow_run_id`.
+        """
+        return self.from_flow_run_id(
+            self.flow_run_id, load_static_tasks, client=self._used_client()
+        )
+
+    def get_logs(
+        self, start_time: datetime | None = None, end_time: datetime | None = None
+    ) -> list[FlowRunLog]:
+        """Ask the server for the run's log lines, and make sure by its own count that all came.
+
+        Args:
+            start_time: Only lines after this time, aware; None is from the first.
+            end_time: Only lines up to this time, aware; None is to the last that is there.
+
+        Returns:
+            The lines by (timestamp, created, id).
+
+        Raises:
+            ValueError: A time has no offset from UTC.
+            RxflowError: As for `from_flow_run_id`.
+        """
+        for time in (start_time, end_time):
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"{time!r} has no time zone; pass an aware datetime")
+        run_id = self.flow_run_id
+        rows = self._used_client().read(lambda limit: read_all(run_id, start_time, limit))
+        return [
+            row
+            for row in rows
+            if (start_time is None or row.timestamp > start_time)
+            and (end_time is None or row.timestamp <= end_time)
+        ]
+
+    # -- what it shows --------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the view shows, as plain data."""
+        return self._snapshot
+
+    @property
+    def flow_run_id(self) -> str:
+        """The run's id."""
+        return self._snapshot.run.id
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._snapshot.run.name
+
+    @property
+    def flow_id(self) -> str | None:
+        """The id of the flow that it is a run of."""
+        return self._snapshot.run.flow_id
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """On Prefect 3 the run's tags; its labels with values are in ``snapshot.run.labels``."""
+        return self._snapshot.run.tags
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the flow was called with."""
+        return self._snapshot.run.parameters
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What was put into the run's context."""
+        return self._snapshot.run.context
+
+    @property
+    def state(self) -> State | None:
+        """The run's state; None if it has none yet."""
+        return self._snapshot.state
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The states it was in, by time."""
+        return self._snapshot.states
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the server last wrote the run's row."""
+        return self._snapshot.run.updated
+
+    @property
+    def run_config(self) -> Any:
+        """On Prefect 3 None."""
+        return self._run_config
+
+    @property
+    def task_runs(self) -> tuple[TaskRun, ...]:
+        """The task runs that are known, by creation."""
+        return self._snapshot.task_runs
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other view shows the same."""
+        return isinstance(other, FlowRunView) and self._snapshot == other._snapshot
+
+    __hash__ = None  # type: ignore[assignment]  # what it shows holds mappings
+
+    def __repr__(self) -> str:
+        """Name the run and its state."""
+        state = repr(self.state.name) if self.state else None
+        return f"<FlowRunView {self.flow_run_id} name={self.name!r} state={state}>"
+
+    def _show(self, snapshot: Snapshot, run_config: Any, client: Client | None) -> None:
+        self._snapshot = snapshot
+        self._run_config = run_config
+        self._client = client
+
+    def _used_client(self) -> Client:
+        return self._client or Client()
+
+
+def run_id_of(text: str) -> str:
+    """The canonical form of a flow run's id.
+
+    Raises:
+        InvalidRunId: It is not a UUID.
+    """
+    try:
+        return str(UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        shown = repr(text)[:80]
+        raise InvalidRunId(
+            f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
+            "`prefect flow-run ls` show it"
+        ) from None
+
+
+def _read_snapshot(flow_run_id: str, limit: int, *, tasks: bool) -> Poll[Snapshot]:
+    page: Page[FlowRun] = yield RunQuery(flow_run_id)
+    run = page.rows[0]
+    history: Page[State] = yield StatesQuery(flow_run_id)
+    events: list[FlowRunEvent] = [
+        RunSeen(flow_run_id=run.id, run=run),
+        *(StateChange(flow_run_id=run.id, id=state.id, state=state) for state in history.rows),
+        RunChanged(flow_run_id=run.id, run=run),
+    ]
+    snapshot = Snapshot(run=run)
+    for event in events:
+        snapshot = fold(snapshot, event) or snapshot
+    if not tasks:
+        return snapshot
+    read = yield from TaskRunReader(flow_run_id).poll(limit)
+    in_order = sorted(read.rows, key=lambda row: (row.created, row.id))
+    return msgspec.structs.replace(snapshot, task_runs=tuple(in_order))

@@ -1,0 +1,233 @@
+"""Watching: the sources, their merge, and what is derived from it."""
+
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import msgspec
+from reactivex import Observable, abc, merge
+from reactivex import operators as ops
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxflow._engine import Engine, EventPage
+from rxflow._fold import fold
+from rxflow._lifecycle import DRAIN
+from rxflow._model import Snapshot
+from rxflow._schedulers import scheduler_for
+from rxflow._session import Session, WatchSpec
+from rxflow._telling import Source
+from rxflow.client import Client
+from rxflow.errors import RunNotFound
+from rxflow.events import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    RunChanged,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
+from rxflow.stream import Stream
+from rxflow.views import FlowRunView, run_id_of
+
+__all__ = ["FlowRunStream", "wait_for_flow_run", "watch_flow_run"]
+
+MAX_DURATION = timedelta(hours=12)
+"""How long a run is watched that does not end, as in Prefect 1."""
+
+
+class FlowRunStream(Stream[FlowRunEvent]):
+    """The events of one flow run; made by `watch_flow_run`.
+
+    It is cold: each subscription, and each loop over it, asks the server for itself, from the
+    run's first moment on.
+    """
+
+    def __init__(self, spec: WatchSpec, client: Client) -> None:
+        """Make a stream that has asked nothing yet.
+
+        Args:
+            spec: What to watch.
+            client: The server to ask.
+        """
+        super().__init__(_merged(spec, client))
+        self._spec = spec
+        self._client = client
+
+    @property
+    def states(self) -> Stream[StateChange | RunChanged]:
+        """The run's state changes, and its row whenever it changed otherwise."""
+        return Stream(self._part(Source.STATES))
+
+    @property
+    def logs(self) -> Stream[FlowRunLog]:
+        """The run's log lines alone."""
+        return Stream(self._part(Source.LOGS))
+
+    @property
+    def tasks(self) -> Stream[TaskRunStateChange]:
+        """The states that the run's task runs are found in."""
+        return Stream(self._part(Source.TASKS))
+
+    @property
+    def notices(self) -> Stream[RunSeen | Notice | Closed]:
+        """What the watch itself has to say."""
+        return Stream(self._part(Source.NOTICES))
+
+    def views(self) -> Stream[FlowRunView]:
+        """Snapshots of the run: the scan of its events, whenever it says something new."""
+        snapshots: Observable[Snapshot | None] = self.pipe(ops.scan(fold, None))
+        views: Observable[FlowRunView] = snapshots.pipe(
+            ops.distinct_until_changed(),
+            ops.filter(lambda snapshot: snapshot is not None),
+            ops.map(self._view),
+        )
+        return Stream.of(views)
+
+    def _view(self, snapshot: Any) -> FlowRunView:
+        return FlowRunView.from_snapshot(snapshot, client=self._client)
+
+    def _part(self, source: Source) -> abc.Subscription[Any]:
+        alone = msgspec.structs.replace(self._spec, sources=frozenset({source}))
+        return _merged(alone, self._client)
+
+
+def watch_flow_run(
+    flow_run_id: str,
+    stream_states: bool = True,
+    stream_logs: bool = True,
+    max_duration: timedelta | float | None = MAX_DURATION,
+    *,
+    stream_tasks: bool = False,
+    since: datetime | None = None,
+    level: int = 0,
+    drain: timedelta | float = DRAIN,
+    client: Client | None = None,
+) -> FlowRunStream:
+    """Watch a flow run: every state change and every log line, each once, to the last late one.
+
+    However late the watch begins, it tells the run's life from its first moment. Nothing is asked
+    before the stream is subscribed to or iterated.
+
+    Args:
+        flow_run_id: The run's id, a UUID.
+        stream_states: Whether to tell state changes.
+        stream_logs: Whether to tell log lines.
+        max_duration: For how long to watch a run that does not end, in seconds if a number; None
+            is for ever. A run that is over is told to its end all the same.
+        stream_tasks: Whether to tell the states of the run's task runs. A state that lasted
+            shorter than the time between two polls is not seen.
+        since: Only log lines of this time and later; states always come whole.
+        level: Only log lines of this level and above, as in `logging`.
+        drain: For how long nothing new must come before a run that is over is closed, in seconds
+            if a number.
+        client: The server to ask; found from the environment and the active profile if None.
+
+    Returns:
+        A stream of events. The first is `RunSeen`, the last is `Closed`. It ends with
+
+        - `RunNotFound` if the server has no such run,
+        - `WatchTimedOut` after ``max_duration``,
+        - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if it cannot begin;
+          once it has begun it outlasts outages, and says so by a `Notice`.
+
+    Raises:
+        InvalidRunId: The id is not a UUID.
+        ConfigurationError: No server is configured.
+        ValueError: A time is negative, not a number, or without a time zone.
+
+    Example:
+        >>> import rxflow
+        >>> for event in rxflow.watch_flow_run(flow_run_id):  # doctest: +SKIP
+        ...     print(event.timestamp, event.level, event.message)
+    """
+    run_id = run_id_of(flow_run_id)
+    if since is not None and since.tzinfo is None:
+        raise ValueError(f"since={since!r} has no time zone; pass an aware datetime")
+    asked = {
+        Source.STATES: stream_states,
+        Source.LOGS: stream_logs,
+        Source.TASKS: stream_tasks,
+        Source.NOTICES: True,
+    }
+    spec = WatchSpec(
+        flow_run_id=run_id,
+        sources=frozenset(source for source, wanted in asked.items() if wanted),
+        level=level,
+        since=since,
+        drain=_seconds("drain", drain),
+        max_duration=None if max_duration is None else _seconds("max_duration", max_duration),
+    )
+    return FlowRunStream(spec, client or Client())
+
+
+def wait_for_flow_run(
+    flow_run_id: str,
+    timeout: timedelta | float | None = None,
+    *,
+    client: Client | None = None,
+) -> FlowRunView:
+    """Wait until a run is over, confirmed by one further look, and return what it is then.
+
+    Args:
+        flow_run_id: The run's id, a UUID.
+        timeout: For how long to wait, in seconds if a number; None is for ever.
+        client: The server to ask; found from the environment and the active profile if None.
+
+    Raises:
+        WatchTimedOut: The run was not over by then.
+        RunNotFound: The server has no such run, or it was deleted meanwhile.
+        RxflowError: As for `watch_flow_run`.
+    """
+    used = client or Client()
+    stream = watch_flow_run(
+        flow_run_id, stream_logs=False, max_duration=timeout, drain=0, client=used
+    )
+    for event in stream:
+        match event:
+            case Closed(view=Snapshot() as view) if view.run.is_terminal:
+                return FlowRunView.from_snapshot(view, client=used)
+            case _:
+                pass
+    raise RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
+
+
+def _merged(spec: WatchSpec, client: Client) -> abc.Subscription[Any]:
+    """A watch, once for each subscription: one session, its sources, and their merge."""
+
+    def subscribe(
+        observer: abc.ObserverBase[Any], given: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        scheduler = scheduler_for(given)
+        session = Session(spec, Random())  # noqa: S311 - jitter, not a secret
+        engine = Engine(session, client.open_channel(), scheduler, spec.sources)
+        pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
+        subscription = _flat(pages).subscribe(observer, scheduler=scheduler)
+        return CompositeDisposable(subscription, Disposable(engine.dispose))
+
+    return subscribe
+
+
+def _flat(pages: Observable[EventPage]) -> Observable[FlowRunEvent]:
+    """The events of each page, one by one."""
+
+    def subscribe(
+        observer: abc.ObserverBase[FlowRunEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        def on_next(page: EventPage) -> None:
+            for event in page:
+                observer.on_next(event)
+
+        return pages.subscribe(
+            on_next, observer.on_error, observer.on_completed, scheduler=scheduler
+        )
+
+    return Observable(subscribe)
+
+
+def _seconds(name: str, value: timedelta | float) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds from 0 on")
+    return seconds
