@@ -1,0 +1,102 @@
+"""What every test gets: the Hypothesis profile, and a check that it leaves nothing running.
+
+Beside that, what a test may ask for: a world in virtual time, and ears for what threads say.
+"""
+
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from time import monotonic
+
+import psutil
+import pytest
+from hypothesis import settings
+from loguru import logger
+from virtual import World
+
+# Examples are drawn anew in each run; a failure prints the blob that repeats it.
+settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("ci")
+
+# Seconds that a thread or a process may take to go once its test is over.
+_GRACE = 10.0
+
+
+@pytest.fixture(scope="session")
+def residents() -> set[int]:
+    """Collect the ids of processes that may outlive the test which starts them.
+
+    For a wider fixture whose process is replaced in the middle of a test; one that is merely
+    started before the test need not be told.
+    """
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(residents: set[int]) -> Iterator[None]:
+    """Fail a test that leaves a thread or a child process behind.
+
+    Pytest sets up wider fixtures first and this one before a test's own, so that a server of the
+    whole session counts as there before, and what the test's own fixtures start has to be gone.
+    """
+    before = _running()
+    yield
+    deadline = monotonic() + _GRACE
+    while (left := _running(residents) - before) and monotonic() < deadline:
+        threading.Event().wait(0.02)
+    if left:
+        pytest.fail(f"still running {_GRACE:g} s after the test: {', '.join(map(str, left))}")
+
+
+@pytest.fixture
+def world() -> World:
+    """Begin a world in which time is virtual."""
+    return World()
+
+
+@pytest.fixture
+def reported() -> Iterator[list[BaseException | None]]:
+    """Collect what goes to `threading.excepthook`, where it would fail the test."""
+    errors: list[BaseException | None] = []
+    usual = threading.excepthook
+    threading.excepthook = lambda args: errors.append(args.exc_value)
+    yield errors
+    threading.excepthook = usual
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Collect what rxflow logs, as ``LEVEL message``."""
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), format="{level} {message}", level=0)
+    logger.enable("rxflow")
+    yield lines
+    logger.disable("rxflow")
+    logger.remove(sink)
+
+
+@pytest.fixture
+def started() -> Iterator[list[str]]:
+    """Collect the names of the threads that start during the test."""
+    names: list[str] = []
+
+    def note(*_: object) -> None:
+        names.append(threading.current_thread().name)
+        sys.setprofile(None)
+
+    usual = threading.getprofile()
+    threading.setprofile(note)
+    yield names
+    threading.setprofile(usual)
+
+
+def _running(residents: Collection[int] = ()) -> set[threading.Thread | psutil.Process]:
+    children = (child for child in psutil.Process().children() if child.pid not in residents)
+    return {*threading.enumerate(), *filter(_alive, children)}
+
+
+def _alive(child: psutil.Process) -> bool:
+    try:  # a child that is over and not yet waited for does no harm
+        return child.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,39 @@
+"""Every Python block of README.md and docs/*.md runs, in order, against a real server.
+
+The blocks of one document share their names and find `run_id` there, a run that has ended. A block
+may `await` at its top level, as in a notebook. `<!-- skip: next -->` leaves the next block out.
+"""
+
+import ast
+import asyncio
+import inspect
+from pathlib import Path
+
+import pytest
+from sybil import Example, Sybil
+from sybil.evaluators.python import pad
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _run(block: Example) -> None:
+    source = pad(block.parsed, block.line + block.parsed.line_offset)
+    code = compile(source, block.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    # eval, not exec: it hands over the coroutine that a top-level `await` makes of the block.
+    result = eval(code, block.namespace)  # noqa: S307
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+
+
+SYBIL = Sybil([CodeBlockParser("python", _run), SkipParser()])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_block_runs(path: Path, run_id: str) -> None:
+    """Each Python block of the document runs without an error, after those above it."""
+    document = SYBIL.parse(path)
+    document.namespace.update(__name__="__main__", run_id=run_id)
+    for block in document:
+        block.evaluate()

@@ -1,0 +1,32 @@
+"""Every script in examples/ runs as its docstring says, as a process of its own."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rxflow.cli._server import PrefectServer
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
+def test_example_prints_what_it_promises(script: Path, server: PrefectServer, run_id: str) -> None:
+    """The script, given a run id, ends well and prints each `Expected:` of its docstring."""
+    docstring = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+    expected = re.findall(r"(?m)^Expected: (.+)$", docstring)
+    assert expected, "the docstring has no line `Expected: ...`"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, run_id],
+        env=server.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in expected if line not in done.stdout] == []

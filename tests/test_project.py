@@ -1,0 +1,82 @@
+"""What the project's files say of each other: README, pyproject.toml, tox.ini, and the package."""
+
+import ast
+import configparser
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rxflow
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+MODULES = sorted((ROOT / "rxflow").rglob("*.py"))
+
+# What the top level holds; caches and build results beside it are nobody's text.
+PARTS = [
+    *(".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
+    *("docs", "examples", "pyproject.toml", "rxflow", "tests", "tox.ini"),
+]
+
+# Spelled so that this file does not hold what it looks for.
+MACHINE = re.compile(
+    r"(?<![\w.~/])[/](?:work|root|home|Users)[/]|https?://\S+[/]simple\b|pythonhosted[.]org"
+)
+
+
+def _texts() -> Iterator[tuple[Path, str]]:
+    for part in PARTS:
+        path = ROOT / part
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file.relative_to(ROOT), file.read_text("utf-8", errors="replace")
+
+
+def _commands() -> list[str]:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks: list[str] = re.findall(r"(?ms)^```(?:console|bash|shell|sh)\n(.*?)^```", readme)
+    lines = "".join(blocks).splitlines()
+    return [line.removeprefix("$ ").partition("#")[0].strip() for line in lines]
+
+
+def test_readme_installs_the_distribution() -> None:
+    """The first install command of README names this distribution, not the import name."""
+    install = next(command for command in _commands() if "pip install" in command)
+    assert re.search(rf"\b{PROJECT['name']}\b", install)
+
+
+def test_readme_and_ci_run_the_same_tests() -> None:
+    """`.ci/run` runs the test command of README, word for word."""
+    command = next(command for command in _commands() if re.search(r"\btox\b", command))
+    script = (ROOT / ".ci/run").read_text("utf-8")
+    assert re.search(rf"(?m)^{re.escape(command)}(?= |$)", script)
+
+
+def test_floors_are_what_is_declared() -> None:
+    """The `floors` environment pins each dependency to the lowest version that is declared."""
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    declared = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cli"]}
+    lowest = {re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in declared}
+    assert set(tox["testenv:floors"]["deps"].split()) == lowest
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_module_says_its_role(module: Path) -> None:
+    """Each module opens with a docstring."""
+    assert ast.get_docstring(ast.parse(module.read_text("utf-8")))
+
+
+def test_exports_exist_in_order() -> None:
+    """`rxflow.__all__` is sorted, without repeats, and each of its names exists."""
+    assert list(rxflow.__all__) == sorted(set(rxflow.__all__))
+    assert [name for name in rxflow.__all__ if not hasattr(rxflow, name)] == []
+
+
+def test_no_text_knows_a_machine() -> None:
+    """No file holds the absolute path of somebody's machine, or the address of a package index."""
+    found = [f"{file}: {hit.group()}" for file, text in _texts() for hit in MACHINE.finditer(text)]
+    assert found == []
