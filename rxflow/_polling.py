@@ -200,7 +200,7 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True):
     """What a kind of trouble leads to; times in seconds, None for never, 0 for at once."""
 
     error: type[RxflowError]
-    attach: float | None  # before the first good answer: give up after this long
+    attach: float | None  # before the first poll was answered to its end: how long to try
     watch: float | None  # after it
     cap: float  # the longest wait between two tries
 
@@ -250,20 +250,20 @@ class Patience:
         self._failures = 0
         self._garbled = 0
         self._since: float | None = None
-        self.attached = False
+        self._attached = False
 
     @property
     def since(self) -> float | None:
-        """When the first request was sent that has had no good answer yet, monotonic seconds."""
+        """When the first poll began that was not answered to its end, in monotonic seconds."""
         return self._since
 
     def asked(self, now: Now) -> None:
-        """Note that a request is sent."""
+        """Note that a question of a poll is sent."""
         if self._since is None:
             self._since = now.mono
 
     def answered(self, now: Now) -> Outage | None:
-        """Note a good answer.
+        """Note that a poll was answered to its end.
 
         Returns:
             The outage that it ends, if questions had failed before it.
@@ -271,7 +271,7 @@ class Patience:
         failed, began = self._failures, self._since
         self._failures = self._garbled = 0
         self._since = None
-        self.attached = True
+        self._attached = True
         return Outage(began, now.mono) if failed and began is not None else None
 
     def failed(self, failure: Failure, now: Now) -> float | RxflowError:
@@ -284,7 +284,7 @@ class Patience:
         self._failures += 1
         self._garbled = self._garbled + 1 if failure.trouble is Trouble.GARBLED else 0
         since = self._since if self._since is not None else now.mono
-        bound = rule.watch if self.attached else rule.attach
+        bound = rule.watch if self._attached else rule.attach
         spent = bound is not None and now.mono - since >= bound
         if spent or self._garbled >= _GARBLED_IN_A_ROW:
             return rule.error(failure.text)

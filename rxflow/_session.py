@@ -48,6 +48,7 @@ DEGRADED_AFTER = 10.0
 
 _ASK_WHY_LATE_EVERY = 30.0
 _MISSING_ANSWERS, _MISSING_SECONDS = 3, 5.0
+_INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
 
 
@@ -155,9 +156,9 @@ class Session:
             return self._done
         if self._query is None:
             start = self._wake if self._is_over() else min(self._wake, self._deadline)
-            if now.mono < start:
+            pause = start - now.mono
+            if pause > _INSTANT:
                 alarm = self.overdue_in(now)
-                pause = start - now.mono
                 return Wait(pause if alarm is None else min(pause, alarm))
             self._poll = self._prove() if self._closing else self._tick()
             self._query = next(self._poll)
@@ -169,19 +170,16 @@ class Session:
         self._now = now
         if isinstance(answer, Failure):
             return self._failed(answer)
-        recovered = self._answered(answer)
+        self._server_time = answer.server_time or self._server_time
         if self._poll is None:  # an answer that nobody waits for any more
-            return recovered
+            return ()
         try:
             self._query = self._poll.send(answer)
         except StopIteration as end:
-            self._poll = self._query = None
-            found = end.value
-            told = self._closed(found) if isinstance(found, _Proof) else self._ticked(found)
-            return (*recovered, *told)
+            return (*self._answered(), *self._found(end.value))
         except RxflowError as error:
             self._done = Done(error)
-        return recovered
+        return ()
 
     def overdue(self, now: Now) -> Batch:
         """Say what is to be told because of the time that has passed."""
@@ -226,7 +224,7 @@ class Session:
     # -- polls ----------------------------------------------------------------------------------
 
     def _tick(self) -> Poll[_Tick]:
-        if not self._patience.attached:
+        if self._row is None:
             yield from self._check_version()
         if self._position is not None:  # a long history is read page by page before all else
             logs = yield from self._cursor.poll(self._limit)
@@ -281,6 +279,10 @@ class Session:
         return Source.LOGS in self._spec.sources
 
     # -- what a poll leads to -------------------------------------------------------------------
+
+    def _found(self, found: _Tick | _Proof) -> Batch:
+        self._poll = self._query = None
+        return self._closed(found) if isinstance(found, _Proof) else self._ticked(found)
 
     def _ticked(self, tick: _Tick) -> Batch:
         first: list[RunSeen] = []
@@ -394,8 +396,7 @@ class Session:
 
     # -- trouble --------------------------------------------------------------------------------
 
-    def _answered(self, page: Page[Any]) -> Batch:
-        self._server_time = page.server_time or self._server_time
+    def _answered(self) -> Batch:
         self._missing.clear()
         outage = self._patience.answered(self._now)
         if outage is None:

@@ -1,0 +1,141 @@
+"""A world in virtual time: a fake server, what happens on it, and a session that watches.
+
+No Rx, no thread, no socket and no real clock: a session is asked for its next command, time moves
+on, what is due happens, and the answer goes back. Requests take time too, so things happen between
+any two of them.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import httpx
+
+from rxflow._backends import HttpCall, HttpReply
+from rxflow._backends.prefect3 import Prefect3
+from rxflow._polling import Failure, Now, Page, Query, Trouble
+from rxflow._session import Done, Fetch, Session, Wait, WatchSpec
+from rxflow._telling import Batch
+from rxflow.errors import RxflowError
+from rxflow.events import Closed, FlowRunEvent
+from rxflow.testing import FakePrefect3
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LATENCY = 0.01
+"""Seconds that a request takes."""
+
+
+class World:
+    """A fake server and the time on it, in seconds since `START`."""
+
+    def __init__(self, **options: Any) -> None:
+        """Make a world at second 0; `options` are those of `FakePrefect3`."""
+        self.now = 0.0
+        self.server = FakePrefect3(clock=self.clock, **options)
+        self.fault: Callable[[Query], Failure | None] = lambda _: None
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._ties = itertools.count()
+
+    def clock(self) -> datetime:
+        """The server's time."""
+        return START + timedelta(seconds=self.now)
+
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        """Have something happen at a time."""
+        heapq.heappush(self._agenda, (seconds, next(self._ties), action))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and happen what is due."""
+        end = self.now + seconds
+        while self._agenda and self._agenda[0][0] <= end:
+            due, _, action = heapq.heappop(self._agenda)
+            self.now = max(self.now, due)
+            action()
+        self.now = end
+
+    def ask(self, query: Query) -> Page[Any] | Failure:
+        """Have the server answer a question, after half the latency and before the other half."""
+        self.wait(LATENCY / 2)
+        failure = self.fault(query)
+        answer = failure or exchange(self.server, query)
+        self.wait(LATENCY / 2)
+        return answer
+
+
+class Watched:
+    """What a watch told: events with their times, and how it ended."""
+
+    def __init__(self, world: World, spec: WatchSpec, *, seed: int = 0) -> None:
+        """Make a watch that has asked nothing yet."""
+        self.world = world
+        self.session = Session(spec, Random(seed))
+        self.told: list[tuple[float, FlowRunEvent]] = []
+        self.asked: list[tuple[float, Query]] = []
+        self.ended = False
+        self.error: RxflowError | None = None
+
+    @property
+    def events(self) -> list[FlowRunEvent]:
+        """What was told, in order."""
+        return [event for _, event in self.told]
+
+    @property
+    def closed(self) -> Closed:
+        """The last event."""
+        last = self.events[-1]
+        assert isinstance(last, Closed), last
+        return last
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def run(self, until: float = 1e6) -> "Watched":
+        """Watch to the end, or until a time."""
+        while not self.ended and self.world.now < until:
+            self.step(until)
+        return self
+
+    def step(self, until: float = 1e6) -> None:
+        """Carry out one command."""
+        self._take(self.session.overdue(self._now()))
+        match self.session.next_command(self._now()):
+            case Fetch(query):
+                self.asked.append((self.world.now, query))
+                answer = self.world.ask(query)
+                self._take(self.session.receive(answer, self._now()))
+            case Wait(seconds):
+                self.world.wait(min(seconds, max(0.0, until - self.world.now)))
+            case Done(error):
+                self.ended, self.error = True, error
+
+    def _now(self) -> Now:
+        # A monotonic clock starts anywhere.
+        return Now(self.world.now - 1e3, self.world.clock())
+
+    def _take(self, batch: Batch) -> None:
+        self.told += [(self.world.now, event) for _, page in batch for event in page]
+
+
+def exchange(server: FakePrefect3, query: Query) -> Page[Any] | Failure:
+    """Ask a fake server, by its real codec."""
+    call: HttpCall = Prefect3().encode(query)
+    request = httpx.Request(
+        call.method,
+        f"http://fake.invalid/api{call.path}",
+        params=call.params or None,
+        content=call.body,
+    )
+    response = server.handle(request)
+    reply = HttpReply(
+        status=response.status_code, headers=dict(response.headers), body=response.content
+    )
+    return Prefect3().decode(query, reply)
+
+
+def refused(_: Query) -> Failure:
+    """A fault: nobody listens."""
+    return Failure(trouble=Trouble.REFUSED, text="Nothing listens there")
