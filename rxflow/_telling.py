@@ -92,12 +92,13 @@ class Teller:
         return self._cut([*first, *ordered, *last])
 
     def _flagged(self, event: Dated) -> Dated:
+        if isinstance(event, RunChanged):  # no moment of the run's life that could come late
+            return event
         key = _key(event)
         if self._top is None or key >= self._top:
             self._top = key
             return event
-        # A changed row is not a moment of the run's life that could have been missed.
-        return event if isinstance(event, RunChanged) else msgspec.structs.replace(event, late=True)
+        return msgspec.structs.replace(event, late=True)
 
     def _cut(self, events: Iterable[FlowRunEvent]) -> Batch:
         pages: list[tuple[Source, tuple[FlowRunEvent, ...]]] = []

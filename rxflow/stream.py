@@ -124,10 +124,11 @@ class Stream(Observable[T_co]):
             grouped observables are left as they are.
         """
         result: Any = pipe(self, *operators)
-        if type(result) is Observable:
-            observable: Observable[Any] = result
-            return Stream.of(observable)
-        return result
+        return Stream.of(result) if _is_plain(result) else result
+
+
+def _is_plain(result: object) -> bool:
+    return type(result) is Observable
 
 
 class _Piped(Stream[T]):

@@ -27,6 +27,7 @@ class FakePrefect3:
     """The server.
 
     Attributes:
+        clock: The server's time.
         requests: The method and path of each request that came, in order.
         intercept: Called with each request first: it may return a response in place of the
             server's, or raise an httpx error in place of any.
@@ -48,7 +49,7 @@ class FakePrefect3:
             version: What it says its version is.
             random: Rows with one timestamp come in another order each time; None: as inserted.
         """
-        self._clock = clock or (lambda: real_now().utc)
+        self.clock = clock or (lambda: real_now().utc)
         self._limit = page_limit
         self._version = version
         self._random = random
@@ -87,7 +88,7 @@ class FakePrefect3:
             content=msgspec.json.encode(found),
             headers={
                 "content-type": "application/json",
-                "date": format_datetime(self._clock(), usegmt=True),
+                "date": format_datetime(self.clock(), usegmt=True),
             },
         )
 
@@ -277,7 +278,7 @@ class FakePrefect3:
 
     def _write(self) -> datetime:
         """The time of a write: later than that of the one before, as in one transaction each."""
-        now = self._clock()
+        now = self.clock()
         if self._written is not None and now <= self._written:
             now = self._written + _MICROSECOND
         self._written = now
