@@ -6,15 +6,19 @@ something it schedules the next, so that whoever has seen enough stops the askin
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
+from loguru import logger
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from rxflow._polling import Failure, Page, Query
-from rxflow._schedulers import clock_of, fetches_inline, workers
+from rxflow._schedulers import clock_of, default_scheduler, fetches_inline, workers
 from rxflow._session import Done, Fetch, Session, Wait
 from rxflow._telling import Batch, Source
 from rxflow.events import FlowRunEvent
@@ -62,7 +66,7 @@ class Engine:
         self._alarm = SerialDisposable()
         # Actions never overlap on most schedulers; on one with many threads the alarm could.
         self._lock = threading.RLock()
-        self._stopped = False
+        self._teardown = Disposable(self._tear_down)
 
     def source(self, source: Source) -> Observable[EventPage]:
         """The observable of one source's pages. It can be subscribed to once."""
@@ -79,19 +83,28 @@ class Engine:
 
     def dispose(self) -> None:
         """Stop: nothing is asked or told any more, and a question under way is broken off."""
-        if not self._stopped:
-            self._stopped = True
-            self._next.dispose()
-            self._alarm.dispose()
-            self._channel.close()
+        self._teardown.dispose()
+
+    def _tear_down(self) -> None:
+        self._next.dispose()
+        self._alarm.dispose()
+        self._channel.close()
+
+    @property
+    def _stopped(self) -> bool:
+        return self._teardown.is_disposed
 
     # -- actions: each is one turn on the scheduler ---------------------------------------------
 
     def _go_on(self, seconds: float = 0.0) -> None:
-        if not self._stopped:
-            self._next.disposable = self._scheduler.schedule_relative(
-                seconds, self._turn(self._step)
-            )
+        if self._stopped:
+            return
+        # Assigned before it is scheduled, since its turn may come at once and schedule the next.
+        following = SingleAssignmentDisposable()
+        self._next.disposable = following
+        # Schedulers count in datetimes: a time cut off there would come again and again in vain.
+        pause = timedelta(microseconds=math.ceil(seconds * 1e6))
+        following.disposable = self._scheduler.schedule_relative(pause, self._turn(self._step))
 
     def _turn(self, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
         def run(_: abc.SchedulerBase, __: Any = None) -> None:
@@ -105,8 +118,13 @@ class Engine:
                 return
             try:
                 action()
-            except Exception as error:  # noqa: BLE001 - an observer's own, or a defect of ours
+            except Exception as error:  # an observer's own, or a defect of ours
+                if self._stopped:  # nobody is left to be told but the scheduler
+                    raise
                 self._finish(error)
+            except BaseException:
+                self.dispose()
+                raise
 
     def _step(self) -> None:
         while not self._stopped:
@@ -127,27 +145,41 @@ class Engine:
 
     def _fetch(self, query: Query) -> None:
         """Ask on a worker thread, and take the answer in a turn of its own."""
-        post = self._poster()
+        post = partial(self._post, _running_loop())
 
         def job() -> None:
-            answer = self._channel.ask(query)
-            if not self._stopped:
-                post(lambda: self._take_and_go_on(answer))
+            if self._stopped:
+                return
+            try:
+                answer = self._channel.ask(query)
+            except Exception as error:  # noqa: BLE001 - a defect of the channel, which never raises
+                post(partial(self._finish, error))
+            else:
+                post(partial(self._take_and_go_on, answer))
+
+        def ring(_: abc.SchedulerBase, __: Any = None) -> None:
+            post(self._ring)
 
         overdue = self._session.overdue_in(self._clock())
         if overdue is not None:
-            self._alarm.disposable = self._scheduler.schedule_relative(
-                overdue, self._turn(self._ring)
-            )
+            # Timed by a thread of ours: a scheduler may have a few, each taken up by what it times.
+            self._alarm.disposable = default_scheduler.schedule_relative(overdue, ring)
         workers.submit(job)
 
-    def _poster(self) -> Callable[[Callable[[], None]], object]:
+    def _post(self, loop: asyncio.AbstractEventLoop | None, action: Callable[[], None]) -> None:
+        """Have an action carried out as a turn, from another thread."""
+        if self._stopped:
+            return
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return lambda action: self._scheduler.schedule(self._turn(action))
-        # An event loop's schedulers are not to be called from other threads.
-        return lambda action: loop.call_soon_threadsafe(self._act, action)
+            if loop is None:
+                self._scheduler.schedule(self._turn(action))
+            else:  # whose schedulers are not to be called from other threads
+                loop.call_soon_threadsafe(self._act, action)
+        except Exception as error:
+            if self._stopped:
+                raise
+            logger.opt(exception=error).debug("The scheduler of a watch was closed, so it ends")
+            self.dispose()
 
     def _take_and_go_on(self, answer: Page[Any] | Failure) -> None:
         self._take(answer)
@@ -175,3 +207,10 @@ class Engine:
             return
         for observer in self._observers.values():
             observer.on_completed()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,22 +1,31 @@
 """When things run, and on whose thread: the poll scheduler, the pump, and the clocks.
 
-Both schedulers keep an agenda on the monotonic clock, so a step of the wall clock moves nothing.
+Both schedulers keep an agenda on the monotonic clock, so a step of the wall clock moves nothing
+that is on it.
 `PollScheduler` works it off on a daemon thread that lives only while there is something on it.
 `Pump` has no thread: whoever iterates runs what is due in their own, between two items.
 """
 
 import heapq
 import itertools
+import math
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from loguru import logger
 from reactivex import Observable, abc, typing
-from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+from reactivex.disposable import (
+    CompositeDisposable,
+    Disposable,
+    MultipleAssignmentDisposable,
+    SingleAssignmentDisposable,
+)
 from reactivex.scheduler import (
     ImmediateScheduler,
     TrampolineScheduler,
@@ -37,15 +46,15 @@ FOREIGN_ITEMS = 10_000
 
 
 class _Entry:
-    """One action on an agenda."""
+    """One action on an agenda; its disposable is disposed of when it is cancelled."""
 
-    __slots__ = ("action", "cancelled", "inner", "state")
+    __slots__ = ("action", "inner", "state", "waiting")
 
     def __init__(self, action: typing.ScheduledAction[Any], state: Any) -> None:
         self.action = action
         self.state = state
         self.inner = SingleAssignmentDisposable()
-        self.cancelled = False
+        self.waiting = True
 
 
 class _Agenda(PeriodicScheduler):
@@ -56,6 +65,7 @@ class _Agenda(PeriodicScheduler):
         self._changed = threading.Condition()
         self._entries: list[tuple[float, int, _Entry]] = []
         self._ties = itertools.count()
+        self._cancelled = 0  # how many of the entries
 
     def schedule(
         self, action: typing.ScheduledAction[Any], state: Any = None
@@ -73,41 +83,69 @@ class _Agenda(PeriodicScheduler):
     ) -> abc.DisposableBase:
         return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
 
+    def schedule_periodic(
+        self,
+        period: typing.RelativeTime,
+        action: typing.ScheduledPeriodicAction[Any],
+        state: Any = None,
+    ) -> abc.DisposableBase:
+        # As in the base class, which however measures how long an action took by the wall clock.
+        following = MultipleAssignmentDisposable()
+
+        def tick(_: abc.SchedulerBase, state: Any = None) -> None:
+            began = time.monotonic()
+            state = action(state)
+            if not following.is_disposed:
+                rest = self.to_seconds(period) - (time.monotonic() - began)
+                following.disposable = self.schedule_relative(rest, tick, state)
+
+        following.disposable = self.schedule_relative(period, tick, state)
+        return following
+
     def _add(
         self, due: float, action: typing.ScheduledAction[Any], state: Any
     ) -> abc.DisposableBase:
         entry = _Entry(action, state)
         with self._changed:
+            self._adding()
             heapq.heappush(self._entries, (due, next(self._ties), entry))
             self._changed.notify_all()
-            self._added()
 
         def cancel() -> None:
             with self._changed:
-                entry.cancelled = True
-                self._changed.notify_all()
+                if entry.waiting:
+                    entry.waiting = False
+                    entry.action, entry.state = _nothing, None
+                    self._cancelled += 1
+                    self._changed.notify_all()
 
         return CompositeDisposable(Disposable(cancel), entry.inner)
 
-    def _added(self) -> None:
-        """React to a new entry; called with the lock held."""
+    def _adding(self) -> None:
+        """Prepare for a new entry; called with the lock held."""
 
     def _next_due(self) -> float | None:
-        """When the first entry is due that was not cancelled; called with the lock held."""
-        # Cancelled entries are dropped wherever they stand, lest a long wait keep them alive.
-        if any(entry.cancelled for _, _, entry in self._entries):
-            self._entries = [item for item in self._entries if not item[2].cancelled]
+        """When the first entry is due; called with the lock held."""
+        # Cancelled entries may stand where nobody comes by for long.
+        if self._cancelled * 2 > len(self._entries):
+            self._entries = [item for item in self._entries if item[2].waiting]
             heapq.heapify(self._entries)
+            self._cancelled = 0
         return self._entries[0][0] if self._entries else None
 
     def _take(self) -> _Entry:
-        return heapq.heappop(self._entries)[2]
+        entry = heapq.heappop(self._entries)[2]
+        self._cancelled -= not entry.waiting
+        entry.waiting = False
+        return entry
 
     def _run(self, entry: _Entry) -> None:
-        if not entry.cancelled:
-            more = entry.action(self, entry.state)
-            if more is not None:
-                entry.inner.disposable = more
+        if not entry.inner.is_disposed:
+            entry.inner.disposable = self.invoke_action(entry.action, entry.state)
+
+
+def _nothing(_: abc.SchedulerBase, __: Any = None) -> None:
+    """What is left of a cancelled action."""
 
 
 class PollScheduler(_Agenda):
@@ -137,22 +175,19 @@ class PollScheduler(_Agenda):
         thread.join(timeout)
         return not thread.is_alive()
 
-    def _added(self) -> None:
+    def _adding(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _work(self) -> None:
         while (entry := self._wait()) is not None:
             try:
                 self._run(entry)
-            except Exception as error:  # noqa: BLE001 - whatever an action raises, the next one runs
-                logger.opt(exception=error).error("An action on the poll scheduler failed")
-                threading.excepthook(
-                    threading.ExceptHookArgs(
-                        (type(error), error, error.__traceback__, threading.current_thread())
-                    )
-                )
+            except BaseException as error:  # noqa: BLE001 - whatever it raises, the next one runs
+                _report(error, "An action on the poll scheduler failed")
+            del entry  # what it holds need not live until the next one is due
 
     def _wait(self) -> _Entry | None:
         with self._changed:
@@ -160,16 +195,26 @@ class PollScheduler(_Agenda):
                 pause = due - time.monotonic()
                 if pause <= 0:
                     return self._take()
-                self._changed.wait(pause)
+                self._changed.wait(min(pause, threading.TIMEOUT_MAX))
             self._thread = None
             return None
+
+
+def _report(error: BaseException, what: str) -> None:
+    """Say, as a thread that dies of an error does, what went wrong where nobody can catch it."""
+    logger.opt(exception=error).error(what)
+    hooked = threading.ExceptHookArgs(
+        (type(error), error, error.__traceback__, threading.current_thread())
+    )
+    with suppress(Exception):  # a hook that fails must not stop what comes next
+        threading.excepthook(hooked)
 
 
 class Pump(_Agenda):
     """Runs nothing by itself: `step` runs the next action in the thread of its caller."""
 
     def __init__(self) -> None:
-        """Make a pump that belongs to the thread that steps it."""
+        """Make a pump that belongs to the thread that steps it; until then, to this one."""
         super().__init__()
         self._items: deque[Any] = deque()
         self._end: tuple[Exception | None] | None = None
@@ -178,9 +223,11 @@ class Pump(_Agenda):
     def put(self, item: Any) -> None:
         """Hand an item to the iterator; never blocks, from whichever thread it is called."""
         with self._changed:
+            if self._end is not None:
+                return
             foreign = threading.get_ident() != self._owner
             if foreign and len(self._items) >= FOREIGN_ITEMS:
-                self._end = self._end or (Overflow(_OVERFLOW),)
+                self._end = (Overflow(_OVERFLOW),)
                 return
             self._items.append(item)
             self._changed.notify_all()
@@ -208,10 +255,11 @@ class Pump(_Agenda):
         with self._changed:
             if self._items or self._end:
                 return
+            self._owner = threading.get_ident()
             due = self._next_due()
-            pause = None if due is None else due - time.monotonic()
-            if pause is None or pause > 0:
-                self._changed.wait(pause)
+            pause = math.inf if due is None else due - time.monotonic()
+            if pause > 0:
+                self._changed.wait(min(pause, threading.TIMEOUT_MAX))
                 return
             entry = self._take()
         self._run(entry)
@@ -285,11 +333,10 @@ class Workers:
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job as soon as a thread is free. The job must not raise."""
         with self._lock:
+            if self._threads < self._most:
+                threading.Thread(target=self._work, name="rxflow-fetch", daemon=True).start()
+                self._threads += 1
             self._jobs.append(job)
-            if self._threads == self._most:
-                return
-            self._threads += 1
-        threading.Thread(target=self._work, name="rxflow-fetch", daemon=True).start()
 
     def _work(self) -> None:
         while True:
@@ -298,10 +345,19 @@ class Workers:
                     self._threads -= 1
                     return
                 job = self._jobs.popleft()
-            job()
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - the next watch needs this thread
+                _report(error, "A job failed")
+            del job
 
 
 workers = Workers()
+
+# Threads do not come along into a forked process, and their locks come as they happen to be.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: PollScheduler.__init__(default_scheduler))
+    os.register_at_fork(after_in_child=lambda: Workers.__init__(workers))
 
 
 def pause(seconds: float) -> None:

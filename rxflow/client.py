@@ -7,7 +7,6 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
 import msgspec
 
 from rxflow._backends import Backend, HttpCall
@@ -15,8 +14,8 @@ from rxflow._backends.prefect3 import Prefect3
 from rxflow._polling import PAGE_LIMIT, Failure, Page, Patience, Poll, Query, Trouble
 from rxflow._schedulers import pause, real_now
 from rxflow._settings import Settings, load_settings
-from rxflow._transport import Transport, tls_of
-from rxflow.errors import RxflowError
+from rxflow._transport import HttpTransport, Transport, tls_of
+from rxflow.errors import BadResponse, RxflowError, Unreachable
 
 __all__ = ["Client"]
 
@@ -47,7 +46,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         profile: str | None = None,
         settings: Settings | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: HttpTransport | None = None,
     ) -> None:
         """Find out where the server is; nothing is asked yet.
 
@@ -74,7 +73,8 @@ class Client:
         self._transport = transport
         self._tls = tls_of(self._settings)
         self._pass = _Pass()
-        self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held while one thread asks
+        self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
         self._limit = PAGE_LIMIT
 
@@ -101,8 +101,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection that blocking reads use. The next read opens another."""
-        channel, self._channel = self._channel, None
+        """Close the connection that blocking reads use, and end a read that is under way.
+
+        The next read opens another.
+        """
+        with self._lock:
+            channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
 
@@ -124,48 +128,60 @@ class Client:
         Raises:
             RunNotFound: The server has no such run.
             ServerError: The server answers, but not well, for 30 s.
-            Unreachable: The server does not answer for 30 s.
+            Unreachable: The server does not answer for 30 s, or the client was closed meanwhile.
         """
+        channel, limit = self._open(), self._limit
+        while True:
+            asking = poll(limit)
+            try:
+                query = next(asking)
+                while True:
+                    answer = self._ask(channel, query)
+                    if isinstance(answer, Failure):
+                        limit = self._lower(limit, answer)
+                        break
+                    query = asking.send(answer)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+
+    def _ask(self, channel: "Channel", query: Query) -> Page[Any] | Failure:
+        """Ask until there is an answer; of failures only `Trouble.PAGE_LIMIT` is returned."""
         patience = Patience(Random())  # noqa: S311 - jitter, not a secret
         while True:
-            with self._lock:
-                if self._channel is None:
-                    self._channel = self.open_channel()
-                outcome = self._attempt(self._channel, poll(self._limit), patience)
-            if not isinstance(outcome, Failure):
-                return outcome
-            if outcome.trouble is Trouble.PAGE_LIMIT and self._learn_limit(outcome):
-                continue
-            wait = patience.failed(outcome, real_now())
+            with self._turn:
+                patience.asked(real_now())
+                answer = channel.ask(query)
+            if isinstance(answer, Page) or answer.trouble is Trouble.PAGE_LIMIT:
+                return answer
+            if channel is not self._channel:
+                raise Unreachable("The client was closed before an answer came")
+            wait = patience.failed(answer, real_now())
             if isinstance(wait, RxflowError):
                 raise wait
             pause(wait)
 
-    def _attempt(self, channel: "Channel", poll: Poll[T], patience: Patience) -> T | Failure:
-        try:
-            query = next(poll)
-            while True:
-                patience.asked(real_now())
-                answer = channel.ask(query)
-                if isinstance(answer, Failure):
-                    return answer
-                query = poll.send(answer)
-        except StopIteration as end:
-            found: T = end.value
-            return found
+    def _open(self) -> "Channel":
+        with self._lock:
+            if self._channel is None:
+                self._channel = self.open_channel()
+            return self._channel
 
-    def _learn_limit(self, failure: Failure) -> bool:
-        limit = failure.limit or self._limit // 2
-        learnt = 0 < limit < self._limit
-        self._limit = limit if learnt else self._limit
-        return learnt
+    def _lower(self, limit: int, failure: Failure) -> int:
+        lower = failure.limit or limit // 2
+        if not 0 < lower < limit:
+            raise BadResponse(failure.text)
+        if failure.limit is not None:  # which holds for whatever is asked for
+            self._limit = lower
+        return lower
 
 
-class _Pass(msgspec.Struct):
+class _Pass:
     """What a server wants to see beside the key: a CSRF token, for a client that it knows."""
 
-    client: str = msgspec.field(default_factory=lambda: str(uuid.uuid4()))
-    headers: tuple[tuple[str, str], ...] = ()
+    def __init__(self) -> None:
+        self.client = str(uuid.uuid4())
+        self.headers: tuple[tuple[str, str], ...] = ()
 
 
 class Channel:
@@ -189,6 +205,10 @@ class Channel:
             if isinstance(given, Failure):
                 return given
             self._pass.headers = self._backend.pass_headers(given, self._pass.client)
+            if not self._pass.headers and given.status >= 400:
+                failure = self._backend.decode(query, given)
+                if isinstance(failure, Failure):
+                    return failure
             reply = self._transport.send(_with(call, self._pass))
             if isinstance(reply, Failure):
                 return reply

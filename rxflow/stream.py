@@ -63,6 +63,16 @@ class Stream(Observable[T_co]):
         """Subscribe, and yield the items as `iterate` does."""
         return iterate(self)
 
+    def __add__(self, other: Observable[T_co]) -> "Stream[T_co]":
+        """This stream, and when it has completed, the other."""
+        return Stream.of(super().__add__(other))
+
+    __iadd__ = __add__
+
+    def __getitem__(self, key: slice | int) -> "Stream[T_co]":
+        """Some of the items, by their numbers; see `reactivex.operators.slice`."""
+        return Stream.of(super().__getitem__(key))
+
     # What an operator makes of an observable is a Stream here, which the base class cannot promise.
     @overload  # type: ignore[override]
     def pipe(self, __op1: Callable[[Observable[T_co]], Observable[A]], /) -> "Stream[A]": ...

@@ -176,13 +176,15 @@ def wait_for_flow_run(
         client: The server to ask; found from the environment and the active profile if None.
 
     Raises:
+        ValueError: ``timeout`` is negative or not a number.
         WatchTimedOut: The run was not over by then.
         RunNotFound: The server has no such run, or it was deleted meanwhile.
         RxflowError: As for `watch_flow_run`.
     """
+    limit = None if timeout is None else _seconds("timeout", timeout)
     used = client or Client()
     stream = watch_flow_run(
-        flow_run_id, stream_logs=False, max_duration=timeout, drain=0, client=used
+        flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=used
     )
     for event in stream:
         match event:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
-from typing import Any, assert_never
+from typing import Annotated, Any, assert_never
 from urllib.parse import quote
 
 import msgspec
 
 from rxflow._backends import HttpCall, HttpReply
-from rxflow._model import Deployment, Flow, FlowRun, State, TaskRun, Worker, WorkPool
+from rxflow._model import Deployment, Flow, FlowRun, Instant, State, TaskRun, Worker, WorkPool
 from rxflow._polling import (
     DeploymentQuery,
     Failure,
@@ -55,7 +55,20 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _Csrf(msgspec.Struct, frozen=True):
-    token: str
+    token: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]  # goes into a header
+
+
+class _Log(msgspec.Struct, frozen=True, kw_only=True):
+    """A log row: an event's other fields are not for a server's keys to fill."""
+
+    id: str
+    flow_run_id: str
+    timestamp: Instant
+    created: Instant
+    level: int
+    name: str
+    message: str
+    task_run_id: str | None = None
 
 
 _csrf = msgspec.json.Decoder(_Csrf).decode
@@ -73,7 +86,7 @@ class _Rows:
 
 
 _STATES = _Rows(State)
-_LOGS = _Rows(FlowRunLog)
+_LOGS = _Rows(_Log)
 _TASK_RUNS = _Rows(TaskRun)
 _WORKERS = _Rows(Worker)
 _FLOW_RUN = _Rows(FlowRun)
@@ -92,7 +105,7 @@ class Prefect3:
             case VersionQuery():
                 return _get("/admin/version")
             case RunQuery(flow_run_id):
-                return _get(f"/flow_runs/{flow_run_id}")
+                return _get(f"/flow_runs/{_segment(flow_run_id)}")
             case StatesQuery(flow_run_id):
                 return _get("/flow_run_states/", ("flow_run_id", flow_run_id))
             case LogsQuery():
@@ -100,9 +113,9 @@ class Prefect3:
             case TaskRunsQuery():
                 return _task_runs(query)
             case FlowQuery(flow_id):
-                return _get(f"/flows/{flow_id}")
+                return _get(f"/flows/{_segment(flow_id)}")
             case DeploymentQuery(deployment_id):
-                return _get(f"/deployments/{deployment_id}")
+                return _get(f"/deployments/{_segment(deployment_id)}")
             case WorkPoolQuery(name):
                 return _get(f"/work_pools/{_segment(name)}")
             case WorkersQuery(name):
@@ -114,7 +127,7 @@ class Prefect3:
         """Read the answer to a question; never raises."""
         if reply.status in {200, 201}:
             return _read(query, reply)
-        if reply.status == 404 and _may_be_missing(query):
+        if reply.status == 404 and _may_be_missing(query, reply):
             return Page((), _server_time(reply))
         return _failure(query, reply)
 
@@ -128,7 +141,7 @@ class Prefect3:
         """The headers that show a CSRF token; none where the server gave none."""
         try:
             token = _csrf(reply.body).token
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ()
         return (("Prefect-Csrf-Token", token), ("Prefect-Csrf-Client", client))
 
@@ -207,7 +220,9 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
         case StatesQuery():
             return _list(_STATES, body, time)
         case LogsQuery():
-            return _list(_LOGS, body, time)
+            page = _list(_LOGS, body, time)
+            events = tuple(FlowRunLog(**msgspec.structs.asdict(row)) for row in page.rows)
+            return msgspec.structs.replace(page, rows=events)
         case TaskRunsQuery():
             return _list(_TASK_RUNS, body, time)
         case WorkersQuery():
@@ -249,7 +264,8 @@ def _id_of(raw: msgspec.Raw) -> str:
 
 
 _SURROGATES = re.compile(
-    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 
 
@@ -260,14 +276,20 @@ def _mended(body: bytes) -> bytes:
 
 
 def _server_time(reply: HttpReply) -> datetime | None:
+    return _http_date(reply.headers.get("date", ""))
+
+
+def _http_date(text: str) -> datetime | None:
     try:
-        time = parsedate_to_datetime(reply.headers.get("date", ""))
-    except ValueError:
+        time = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 # -- bad answers --------------------------------------------------------------------------------
+
+_LIMIT = re.compile(r"\blimit\b.* less than or equal to ([0-9]+)", re.IGNORECASE)
 
 
 def _failure(query: Query, reply: HttpReply) -> Failure:
@@ -280,7 +302,7 @@ def _failure(query: Query, reply: HttpReply) -> Failure:
         )
     if status in {401, 403}:
         return _refused(status, said)
-    if status == 422 and (limit := re.search(r"less than or equal to (\d+)", said)):
+    if status == 422 and (limit := _LIMIT.search(said)):
         return Failure(trouble=Trouble.PAGE_LIMIT, text=said, limit=int(limit[1]))
     if status in {408, 425, 429, 503}:
         return Failure(
@@ -288,7 +310,7 @@ def _failure(query: Query, reply: HttpReply) -> Failure:
             text=f"The server is busy (HTTP {status}{_after_comma(said)})",
             retry_after=_retry_after(reply),
         )
-    if status >= 500:
+    if status >= 500 or status in {409, 410}:  # a read meets these two only on the way
         return Failure(
             trouble=Trouble.SERVER,
             text=f"The server failed (HTTP {status}{_after_comma(said)})",
@@ -314,7 +336,8 @@ def _refused(status: int, said: str) -> Failure:
 def _not_an_api(reply: HttpReply) -> Failure:
     kind = reply.headers.get("content-type", "no content type").partition(";")[0]
     to = reply.headers.get("location")
-    hint = f" and leads to {_plain(to)}" if to and reply.status < 400 else ""
+    # A query string may hold what is nobody else's business.
+    hint = f" and leads to {_plain(to.partition('?')[0])}" if to and reply.status < 400 else ""
     return Failure(
         trouble=Trouble.NOT_AN_API,
         text=f"What answers is not a Prefect API (HTTP {reply.status}, {_plain(kind)}){hint}; "
@@ -325,8 +348,17 @@ def _not_an_api(reply: HttpReply) -> Failure:
 def _garbled(query: Query, reason: str) -> Failure:
     return Failure(
         trouble=Trouble.GARBLED,
-        text=f"The answer to {type(query).__name__} cannot be read: {_plain(reason)}",
+        text=f"The answer to {type(query).__name__}{_of_run(query)} cannot be read: "
+        f"{_plain(reason)}",
     )
+
+
+def _of_run(query: Query) -> str:
+    match query:
+        case RunQuery(run_id) | StatesQuery(run_id) | TaskRunsQuery(flow_run_id=run_id):
+            return f" of flow run {run_id}"
+        case _:
+            return ""
 
 
 def _said(reply: HttpReply) -> str:
@@ -346,20 +378,16 @@ def _plain(text: str) -> str:
 
 
 def _is_json(reply: HttpReply) -> bool:
-    return "json" in reply.headers.get("content-type", "")
+    return "json" in reply.headers.get("content-type", "").lower()
 
 
 def _retry_after(reply: HttpReply) -> float | None:
     """Seconds to wait by ``Retry-After``, which counts seconds or names a date."""
     value = reply.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
+    if re.fullmatch(r"[0-9]+", value):
         return min(float(value), _LONGEST_RETRY_AFTER)
-    now = _server_time(reply)
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if now is None or then.tzinfo is None:
+    now, then = _server_time(reply), _http_date(value)
+    if now is None or then is None:
         return None
     return min(max(0.0, (then - now).total_seconds()), _LONGEST_RETRY_AFTER)
 
@@ -367,10 +395,12 @@ def _retry_after(reply: HttpReply) -> float | None:
 _LONGEST_RETRY_AFTER = 300.0
 
 
-def _may_be_missing(query: Query) -> bool:
+def _may_be_missing(query: Query, reply: HttpReply) -> bool:
     """Whether 404 is an answer: of all that is asked for, only the run itself must be there."""
     match query:
         case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
             return False
+        case VersionQuery():
+            return True  # the next question will show what this is
         case _:
-            return True
+            return _is_json(reply)

@@ -4,6 +4,7 @@ It is a thin user of the library and needs the extra ``cli``; what each command 
 ``_commands``, and how an event becomes a line in ``_lines``.
 """
 
+import io
 import sys
 from importlib.util import find_spec
 
@@ -16,6 +17,10 @@ def main() -> None:
         sys.exit(
             "rxflow: the command line needs the extra 'cli' (from a checkout: pip install '.[cli]')"
         )
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks must not end a watch.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from rxflow.cli._commands import commands  # noqa: PLC0415 - needs click
 
     commands(prog_name="rxflow")

@@ -12,7 +12,7 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow.cli._demo import start_demo_flow
-from rxflow.cli._lines import closing, lines
+from rxflow.cli._lines import Transcript, closing, safe
 from rxflow.cli._server import PrefectServer
 
 _ENDED_BADLY, _TROUBLE, _INTERRUPTED = 1, 2, 130
@@ -66,8 +66,9 @@ def demo() -> None:
 
 
 def _follow(events: Iterable[rxflow.FlowRunEvent]) -> int:
+    transcript = Transcript()
     for event in events:
-        for line in lines(event):
+        for line in transcript.lines(event):
             click.echo(line)
         if isinstance(event, rxflow.Closed):
             if event.view is not None:
@@ -90,7 +91,7 @@ def _failure_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent
 
 
 def _say(text: str) -> None:
-    click.echo(f"rxflow: {text}", err=True)
+    click.echo(f"rxflow: {safe(text)}", err=True)
 
 
 class _explained:  # noqa: N801 - reads as a phrase behind `with`

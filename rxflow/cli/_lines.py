@@ -3,39 +3,66 @@
 import logging
 import re
 from collections.abc import Iterator
+from datetime import date
 
-from rxflow import Closed, FlowRunEvent, RunChanged, Snapshot
+from rxflow import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    RunChanged,
+    RunSeen,
+    Snapshot,
+    TaskRunStateChange,
+)
 
 # Control characters but newline and tab, and those that turn the direction of what follows: a log
 # line must not be able to move the cursor, retitle the window or disguise itself.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_CONTINUED = "\n" + " " * 23 + "| "
 
 
-def lines(event: FlowRunEvent) -> Iterator[str]:
-    """Yield what a person reads of an event: one line, or none.
+class Transcript:
+    """Turns the events of one run into lines, and keeps in mind what its task runs are called."""
 
-    Args:
-        event: The event; its time is shown in local time.
-    """
-    if isinstance(event, RunChanged | Closed):
-        return
-    time = event.timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    level = logging.getLevelName(event.level)[:8]
-    yield f"{time} {level:<8} | {safe(event.message).replace(chr(10), _CONTINUED)}"
+    def __init__(self) -> None:
+        """Begin with nothing told."""
+        self._task_runs: dict[str, str] = {}
+        self._day: date | None = None
+
+    def lines(self, event: FlowRunEvent) -> Iterator[str]:
+        """Yield what a person reads of an event: one line or none, after one for a new day.
+
+        Args:
+            event: The next event; its time is shown in local time.
+        """
+        if isinstance(event, RunChanged | Closed):
+            return
+        time = event.timestamp.astimezone()
+        day, self._day = self._day, time.date()
+        if isinstance(event, RunSeen):
+            yield f"{_title(event.run.name, event.run.id)}, created {self._day}"
+            return
+        if self._day != day:
+            yield f"{self._day}"
+        level = logging.getLevelName(event.level)[:8]
+        head = f"{time:%H:%M:%S}.{time.microsecond // 1000:03} {level:<8} "
+        yield f"{head}| {self._text(event)}".replace("\n", "\n" + " " * len(head) + "| ")
+
+    def _text(self, event: FlowRunEvent) -> str:
+        text = safe(event.message.replace("\r\n", "\n").rstrip("\n"))
+        if isinstance(event, TaskRunStateChange):
+            self._task_runs[event.task_run.id] = _in_line(event.task_run.name)
+        # A line may come before the first state of its task run does: it then goes without.
+        task_run = event.task_run_id if isinstance(event, FlowRunLog) else None
+        return f"{self._task_runs[task_run]}: {text}" if task_run in self._task_runs else text
 
 
 def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
     """Yield what a person reads at the end: the run as it is then."""
     path = " > ".join(state.name for state in view.states)
-    proof = (
-        "as many as the server counts"
-        if closed.verified
-        else "which the server's count does not bear"
-    )
-    yield f"Flow run {safe(view.run.name)!r} ({view.run.id})"
-    yield f"  state      {safe(view.state.name) if view.state else 'none'}"
-    yield f"  states     {safe(path)}"
+    proof = "as many as the server counts" if closed.verified else "not verified by a count"
+    yield _title(view.run.name, view.run.id)
+    yield f"  state      {_in_line(view.state.name) if view.state else 'none'}"
+    yield f"  states     {_in_line(path)}"
     if view.task_runs:
         done = sum(task_run.is_terminal for task_run in view.task_runs)
         yield f"  task runs  {done} of {len(view.task_runs)} over"
@@ -43,5 +70,18 @@ def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
 
 
 def safe(text: str) -> str:
-    r"""Text with control and direction characters written as ``\xNN``."""
-    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    r"""Text with control and direction characters written as ``\x1b`` or ``\u202e``."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def _in_line(text: str) -> str:
+    return safe(text).replace("\n", "\\x0a")
+
+
+def _title(name: str, run_id: str) -> str:
+    return f"Flow run {name!r} ({run_id})"

@@ -198,6 +198,7 @@ class CountingChannel(Channel):
     Attributes:
         asked: The questions, in order.
         closed: How often it was closed.
+        gone: Set when it is closed.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -205,6 +206,7 @@ class CountingChannel(Channel):
         super().__init__(channel._backend, channel._transport, channel._pass)
         self.asked: list[Query] = []
         self.closed = 0
+        self.gone = threading.Event()
 
     def ask(self, query: Query) -> Page[Any] | Failure:
         """Note the question, and ask it."""
@@ -215,6 +217,7 @@ class CountingChannel(Channel):
         """Count, and close."""
         self.closed += 1
         super().close()
+        self.gone.set()
 
 
 class _Client(Client):

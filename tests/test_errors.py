@@ -1,0 +1,133 @@
+"""The tree of errors: what is drawn is what there is."""
+
+import inspect
+import pickle
+import re
+
+import msgspec
+import pytest
+
+import rxflow
+from rxflow import errors
+
+WHO = ("you: ", "your flow: ", "your pipeline: ", "the server: ", "the network: ")
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """A line of the drawing.
+
+    Attributes:
+        name: The error.
+        parent: The one that it hangs from; "" for the root.
+        text: What it says of the error.
+    """
+
+    name: str
+    parent: str
+    text: str
+
+    @property
+    def error(self) -> type[Exception]:
+        """The class of this name."""
+        found: type[Exception] = getattr(errors, self.name)
+        return found
+
+    @property
+    def also(self) -> list[str]:
+        """What else the error is, as it says."""
+        remark = re.search(r"\(also (.+)\)$", self.text)
+        return [word.partition(" ")[2] for word in remark[1].split(", ")] if remark else []
+
+
+def drawing() -> list[Drawn]:
+    """The lines of the tree in the module's docstring."""
+    lines: list[Drawn] = []
+    path: list[str] = []
+    drawn = r"(?m)^    (?P<stems>(?:[│ ]   )*)(?P<branch>[├└]── )?(?P<name>\w+) *(?P<text>.*)$"
+    for line in re.finditer(drawn, errors.__doc__ or ""):
+        depth = len(line["stems"]) // 4 + bool(line["branch"])
+        path[depth:] = [line["name"]]
+        lines.append(Drawn(line["name"], path[depth - 1] if depth else "", line["text"]))
+    return lines
+
+
+DRAWING = drawing()
+ROOT, *BRANCHES = DRAWING
+
+each_line = pytest.mark.parametrize("line", DRAWING, ids=lambda line: line.name)
+each_branch = pytest.mark.parametrize("line", BRANCHES, ids=lambda line: line.name)
+
+
+def test_every_error_is_drawn_once() -> None:
+    """The drawing has the names of `__all__`, which are all the classes of the module."""
+    defined = [
+        name
+        for name, found in vars(errors).items()
+        if inspect.isclass(found) and found.__module__ == errors.__name__
+    ]
+    assert sorted(line.name for line in DRAWING) == errors.__all__ == sorted(defined)
+
+
+def test_there_is_one_root() -> None:
+    """All hangs from RxflowError, which is an Exception and nothing else."""
+    assert [line.name for line in DRAWING if not line.parent] == ["RxflowError"]
+    assert ROOT.error.__bases__ == (Exception,)
+
+
+@each_branch
+def test_an_error_hangs_where_it_is_drawn(line: Drawn) -> None:
+    """The first base of an error is the one that it is drawn under."""
+    assert line.error.__bases__[0] is getattr(errors, line.parent)
+
+
+@each_branch
+def test_an_error_is_also_what_it_says(line: Drawn) -> None:
+    """The other bases of an error are those that its line names."""
+    assert [base.__name__ for base in line.error.__bases__[1:]] == line.also
+
+
+@each_branch
+def test_a_line_says_who_is_to_blame(line: Drawn) -> None:
+    """What hangs from the root names who can put it right, and what hangs deeper goes on."""
+    assert line.text.startswith(WHO if line.parent == ROOT.name else "... ")
+
+
+ALSO: dict[type[Exception], set[type[Exception]]] = {
+    errors.ConfigurationError: {ValueError},
+    errors.InvalidRunId: {ValueError},
+    errors.RunNotFound: {ValueError},
+    errors.WatchTimedOut: {RuntimeError, TimeoutError, OSError},
+    errors.Unreachable: {ConnectionError, OSError},
+}
+BUILTIN: set[type[Exception]] = {
+    ValueError,
+    RuntimeError,
+    TimeoutError,
+    ConnectionError,
+    OSError,
+    LookupError,
+}
+
+
+@each_line
+def test_what_catches_an_error(line: Drawn) -> None:
+    """Callers who know nothing of rxflow catch an error by what it is beside it, and no other."""
+    caught = {builtin for builtin in BUILTIN if issubclass(line.error, builtin)}
+    assert caught == ALSO.get(line.error, set())
+    assert issubclass(line.error, errors.RxflowError)
+
+
+@each_line
+def test_an_error_is_its_message(line: Drawn) -> None:
+    """An error says what it was given, and does so in another process too."""
+    error = line.error("what happened")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (str(error), error.args) == ("what happened", ("what happened",))
+    assert (type(again), again.args) == (line.error, error.args)
+
+
+@each_line
+def test_an_error_can_be_had_from_the_top(line: Drawn) -> None:
+    """Each error is a name of rxflow itself."""
+    assert getattr(rxflow, line.name) is line.error
+    assert line.name in rxflow.__all__

@@ -1,0 +1,377 @@
+"""The events: what each kind has, says and weighs, and how it travels as JSON."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxflow import (
+    Closed,
+    FlowRun,
+    FlowRunEvent,
+    FlowRunFailed,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    RunChanged,
+    RunSeen,
+    Snapshot,
+    State,
+    StateChange,
+    StateType,
+    TaskRun,
+    TaskRunStateChange,
+)
+
+RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
+DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
+
+
+def second(seconds: float) -> datetime:
+    """A time after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def state(state_type: str = "RUNNING", *, at: float = 5, message: str | None = None) -> State:
+    """A state."""
+    return State(
+        id=f"state-{at}",
+        type=state_type,
+        name=state_type.title(),
+        timestamp=second(at),
+        message=message,
+    )
+
+
+RUN = FlowRun(
+    id=RUN_ID,
+    name="amber-fox",
+    created=second(0),
+    updated=second(4),
+    state=state(),
+    state_id="state-5",
+    parameters={"rows": 3, "deep": {"x": [1, None, "é"]}},
+    tags=("nightly", "prod"),
+    labels={"team": "data"},
+    next_scheduled_start_time=second(1.25),
+    total_run_time=1.5,
+)
+TASK_RUN = TaskRun(
+    id="task-run",
+    name="load-0",
+    flow_run_id=RUN_ID,
+    task_key="load-1a2b3c",
+    dynamic_key="0",
+    created=second(2),
+    updated=second(6),
+    state=state("FAILED"),
+    state_id="state-5",
+)
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """An event and what is to be read off it."""
+
+    event: FlowRunEvent
+    kind: str
+    timestamp: datetime
+    level: int
+    message: str
+
+
+SAMPLES = [
+    Sample(
+        event=RunSeen(flow_run_id=RUN_ID, run=RUN),
+        kind="run-seen",
+        timestamp=second(0),
+        level=logging.DEBUG,
+        message="Watching flow run 'amber-fox'",
+    ),
+    Sample(
+        event=RunChanged(flow_run_id=RUN_ID, run=RUN),
+        kind="run-changed",
+        timestamp=second(5),
+        level=logging.DEBUG,
+        message="Flow run 'amber-fox' changed",
+    ),
+    Sample(
+        event=StateChange(flow_run_id=RUN_ID, id="state-5", state=state("CRASHED"), late=True),
+        kind="state",
+        timestamp=second(5),
+        level=logging.ERROR,
+        message="Entered state Crashed",
+    ),
+    Sample(
+        event=FlowRunLog(
+            flow_run_id=RUN_ID,
+            id="row",
+            timestamp=second(3),
+            created=second(4),
+            level=logging.WARNING,
+            name="prefect.flow_runs",
+            message="2 orders have no price\n",
+            task_run_id="task-run",
+        ),
+        kind="log",
+        timestamp=second(3),
+        level=logging.WARNING,
+        message="2 orders have no price\n",
+    ),
+    Sample(
+        event=TaskRunStateChange(
+            flow_run_id=RUN_ID,
+            id="state-5",
+            task_run=TASK_RUN,
+            state=state("FAILED", message="no disk"),
+        ),
+        kind="task-state",
+        timestamp=second(5),
+        level=logging.ERROR,
+        message="Task run 'load-0' entered state Failed: no disk",
+    ),
+    Sample(
+        event=Notice(
+            flow_run_id=RUN_ID,
+            code=NoticeCode.MALFORMED,
+            message="A log row cannot be read",
+            timestamp=second(7),
+            row_id="row",
+        ),
+        kind="notice",
+        timestamp=second(7),
+        level=logging.WARNING,
+        message="A log row cannot be read",
+    ),
+    Sample(
+        event=Closed(
+            flow_run_id=RUN_ID,
+            timestamp=second(8),
+            state=state("COMPLETED"),
+            verified=True,
+            log_count=3,
+            unsettled=("task-run",),
+            view=Snapshot(run=RUN, states=(state(),), task_runs=(TASK_RUN,)),
+        ),
+        kind="closed",
+        timestamp=second(8),
+        level=logging.DEBUG,
+        message="Flow run ended in state Completed; 3 log lines, verified",
+    ),
+]
+
+each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
+
+
+def round_trip(event: FlowRunEvent) -> FlowRunEvent:
+    """Write an event as JSON, and read it as any event."""
+    return DECODER.decode(msgspec.json.encode(event))
+
+
+# -- what all have ------------------------------------------------------------------------------
+
+
+def test_the_samples_are_of_every_kind() -> None:
+    """Each kind of event has one sample here, so that nothing below passes a kind over."""
+    assert [type(sample.event) for sample in SAMPLES] == list(KINDS)
+
+
+@each_sample
+def test_every_event_says_where_when_how_grave_and_what(sample: Sample) -> None:
+    """Each kind has run id, timestamp, level and message, and they are those of its docstring."""
+    event = sample.event
+    assert event.flow_run_id == RUN_ID
+    assert event.timestamp == sample.timestamp
+    assert event.level == sample.level
+    assert event.message == sample.message
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_event_is_late_unless_it_says_so(kind: type[FlowRunEvent]) -> None:
+    """Each kind has the field `late`, and it is False by default."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    assert defaults["late"] is False
+
+
+@each_sample
+def test_events_are_frozen(sample: Sample) -> None:
+    """No field of an event can be set."""
+    for field in sample.event.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(sample.event, field, None)
+
+
+# -- JSON ---------------------------------------------------------------------------------------
+
+
+@each_sample
+def test_the_tag_is_called_kind(sample: Sample) -> None:
+    """In JSON an event's kind stands under `kind`, since `type` is a key of states."""
+    written = msgspec.json.decode(msgspec.json.encode(sample.event))
+    assert written["kind"] == sample.kind
+    assert "type" not in written
+
+
+@each_sample
+def test_an_event_comes_back_from_json_as_it_was(sample: Sample) -> None:
+    """What is written is read as an event of the same kind that equals it."""
+    read = round_trip(sample.event)
+    assert type(read) is type(sample.event)
+    assert read == sample.event
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=9,
+)
+instants = st.datetimes(timezones=st.just(UTC))
+
+
+@given(values=values, texts=st.tuples(st.text(), st.text()), times=st.tuples(instants, instants))
+def test_no_content_is_lost_in_json(
+    values: object, texts: tuple[str, str], times: tuple[datetime, datetime]
+) -> None:
+    """Whatever text, times and parameters an event holds, they come back from JSON."""
+    run = FlowRun(
+        id="run",
+        name=texts[0],
+        created=times[0],
+        updated=times[1],
+        parameters={"value": values},
+        labels={texts[1]: values},
+    )
+    log = FlowRunLog(
+        flow_run_id="run",
+        id="row",
+        timestamp=times[0],
+        created=times[1],
+        level=20,
+        name=texts[0],
+        message=texts[1],
+    )
+    changed = RunChanged(flow_run_id="run", run=run)
+    assert [round_trip(log), round_trip(changed)] == [log, changed]
+
+
+@each_sample
+def test_fields_of_later_versions_are_passed_over(sample: Sample) -> None:
+    """An event with a field that is not known here is read without it."""
+    written = msgspec.json.decode(msgspec.json.encode(sample.event))
+    newer = msgspec.json.encode(written | {"new_in_rxflow_9": 1})
+    assert DECODER.decode(newer) == sample.event
+
+
+# -- levels and messages ------------------------------------------------------------------------
+
+LEVELS = dict.fromkeys(StateType, logging.INFO) | {
+    StateType.FAILED: logging.ERROR,
+    StateType.CRASHED: logging.ERROR,
+    StateType.CANCELLED: logging.WARNING,
+}
+CASES = [*LEVELS.items(), ("NEW_IN_PREFECT_4", logging.INFO), ("failed", logging.INFO)]
+
+
+@pytest.mark.parametrize(("state_type", "level"), CASES, ids=[str(case[0]) for case in CASES])
+def test_the_level_is_that_of_the_state_type(state_type: str, level: int) -> None:
+    """Failed and Crashed are errors, Cancelled is a warning, and all else is information."""
+    entered = state(state_type)
+    of_run = StateChange(flow_run_id=RUN_ID, id=entered.id, state=entered)
+    of_task = TaskRunStateChange(
+        flow_run_id=RUN_ID, id=entered.id, task_run=TASK_RUN, state=entered
+    )
+    assert [of_run.level, of_task.level] == [level, level]
+
+
+SAID = {
+    "nothing": (None, "Entered state Running"),
+    "empty": ("", "Entered state Running"),
+    "something": ("task 3 of 7", "Entered state Running: task 3 of 7"),
+    "braces": ("{0} %s", "Entered state Running: {0} %s"),
+}
+
+
+@pytest.mark.parametrize(("said", "message"), SAID.values(), ids=SAID)
+def test_a_state_change_repeats_what_was_said(said: str | None, message: str) -> None:
+    """The message names the state, and then what was said when it was set, if anything."""
+    entered = state(message=said)
+    assert StateChange(flow_run_id=RUN_ID, id=entered.id, state=entered).message == message
+
+
+def test_a_state_is_called_by_its_name_and_not_its_type() -> None:
+    """A SCHEDULED state that people call Late is told as Late."""
+    late = msgspec.structs.replace(state("SCHEDULED"), name="Late")
+    event = StateChange(flow_run_id=RUN_ID, id=late.id, state=late)
+    assert event.message == "Entered state Late"
+
+
+ROWS = {
+    "written after its state": (9, 5, 9),
+    "written before its state": (4, 5, 5),
+    "without a state": (4, None, 4),
+}
+
+
+@pytest.mark.parametrize(("updated", "entered", "expected"), ROWS.values(), ids=ROWS)
+def test_a_changed_row_is_no_earlier_than_its_state(
+    updated: float, entered: float | None, expected: float
+) -> None:
+    """RunChanged has the later of the times at which row and state were set."""
+    found = None if entered is None else state(at=entered)
+    run = msgspec.structs.replace(RUN, updated=second(updated), state=found)
+    assert RunChanged(flow_run_id=RUN_ID, run=run).timestamp == second(expected)
+
+
+ENDINGS: dict[str, tuple[Closed, str]] = {
+    "unproven": (
+        Closed(flow_run_id=RUN_ID, timestamp=NOON, state=state("FAILED"), log_count=2),
+        "Flow run ended in state Failed; 2 log lines, not verified",
+    ),
+    "no state": (
+        Closed(flow_run_id=RUN_ID, timestamp=NOON, verified=True),
+        "Flow run ended in state unknown; 0 log lines, verified",
+    ),
+}
+
+
+@pytest.mark.parametrize(("closed", "message"), ENDINGS.values(), ids=ENDINGS)
+def test_the_last_event_sums_up(closed: Closed, message: str) -> None:
+    """Closed says how the run ended, how many lines were told and whether that was proven."""
+    assert closed.message == message
+
+
+# -- how it ended -------------------------------------------------------------------------------
+
+
+def closed_in(ended: State | None) -> Closed:
+    """The last event of a run that ended so."""
+    return Closed(flow_run_id=RUN_ID, timestamp=NOON, state=ended)
+
+
+def test_a_completed_run_raises_nothing() -> None:
+    """raise_for_state lets a completed run pass."""
+    closed_in(state("COMPLETED")).raise_for_state()
+
+
+FAILURES: dict[str, State | None] = {
+    "state Failed": state("FAILED"),
+    "state Crashed": state("CRASHED"),
+    "state Cancelled": state("CANCELLED"),
+    "state Failed: disk full": state("FAILED", message="disk full"),
+    "state Running": state("RUNNING"),
+    "state New_In_Prefect_4": state("NEW_IN_PREFECT_4"),
+    "no state": None,
+}
+
+
+@pytest.mark.parametrize(("called", "ended"), FAILURES.items(), ids=FAILURES)
+def test_any_other_end_raises(called: str, ended: State | None) -> None:
+    """raise_for_state names the run and the state that it ended in, and what was said then."""
+    with pytest.raises(FlowRunFailed) as raised:
+        closed_in(ended).raise_for_state()
+    assert str(raised.value) == f"Flow run {RUN_ID} ended in {called}"

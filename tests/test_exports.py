@@ -1,0 +1,164 @@
+"""The public face: its names are those that the modules define, and each says what it is."""
+
+import ast
+import doctest
+import importlib
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import pytest
+
+import rxflow
+
+PACKAGE = Path(rxflow.__file__).parent
+
+
+def name_of(path: Path) -> str:
+    """The module's name."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+SOURCES = {name_of(path): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+PACKAGES = {name_of(path) for path in PACKAGE.rglob("__init__.py")}
+PUBLIC = [name for name in SOURCES if "._" not in name]
+WITH_EXAMPLES = [name for name, source in SOURCES.items() if ">>> " in source]
+
+# What other modules of the library take from a public one, and no user is promised.
+INTERNAL = {
+    "rxflow.client": {"Channel"},
+    "rxflow.views": {"run_id_of"},
+    "rxflow.watch": {"MAX_DURATION"},
+}
+
+each_module = pytest.mark.parametrize("module", PUBLIC)
+
+
+def exports(module: str) -> dict[str, object]:
+    """What a module promises."""
+    loaded = importlib.import_module(module)
+    return {name: getattr(loaded, name) for name in loaded.__all__}
+
+
+# -- what a module defines ----------------------------------------------------------------------
+
+
+def assigned(statement: ast.stmt) -> Iterator[str]:
+    """The names that an assignment gives; type variables are no one's to use."""
+    match statement:
+        case ast.Assign(value=ast.Call(func=ast.Name("TypeVar" | "ParamSpec"))):
+            return
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        case ast.AnnAssign(target=ast.Name(name)):
+            yield name
+        case _:
+            return
+
+
+def defined(module: str) -> set[str]:
+    """The names that a module defines, and a package also takes from its own modules."""
+    names: set[str] = set()
+    for statement in ast.parse(SOURCES[module]).body:
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                names.add(name)
+            case ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ImportFrom(module=str(origin), names=aliases) if (
+                module in PACKAGES and origin.startswith(f"{module}.")
+            ):
+                names.update(alias.asname or alias.name for alias in aliases)
+            case _:
+                names.update(assigned(statement))
+    return {name for name in names if not name.startswith("_")}
+
+
+@each_module
+def test_a_public_module_promises_what_it_defines(module: str) -> None:
+    """`__all__` has exactly the names of its module, but for those that are listed as internal."""
+    assert set(exports(module)) == defined(module) - INTERNAL.get(module, set())
+
+
+@pytest.mark.parametrize(("module", "names"), INTERNAL.items(), ids=INTERNAL)
+def test_internal_names_are_there_and_not_promised(module: str, names: set[str]) -> None:
+    """The list of internal names has none that is gone, and none that is promised after all."""
+    assert names <= defined(module)
+    assert not names & (set(exports(module)) | set(rxflow.__all__))
+
+
+@pytest.mark.parametrize("module", [name for name in PUBLIC if name != "rxflow"])
+def test_exports_are_in_order(module: str) -> None:
+    """`__all__` of each public module is sorted, without repeats."""
+    names = importlib.import_module(module).__all__
+    assert names == sorted(set(names))
+
+
+# -- what it says -------------------------------------------------------------------------------
+
+
+def remark_on(name: str) -> str | None:
+    """The text under the assignment of a name, in whichever module that is."""
+    for source in SOURCES.values():
+        body = ast.parse(source).body
+        for statement, following in pairwise(body):
+            match following:
+                case ast.Expr(value=ast.Constant(value=str(text))) if name in assigned(statement):
+                    return text
+                case _:
+                    pass
+    return None
+
+
+def docstring(name: str, value: object) -> str | None:
+    """What a name says of itself; a class not what it inherits."""
+    is_class = inspect.isclass(value)
+    return value.__doc__ if is_class or isinstance(value, FunctionType) else remark_on(name)
+
+
+def own_methods(kind: type) -> Iterator[tuple[str, object]]:
+    """The public methods and properties of a class that rxflow itself defines."""
+    for base in kind.__mro__:
+        if not base.__module__.startswith("rxflow"):
+            continue
+        for name, value in vars(base).items():
+            method = value.fget if isinstance(value, property) else value
+            plain = getattr(method, "__func__", method)
+            if not name.startswith("_") and isinstance(plain, FunctionType):
+                yield f"{base.__name__}.{name}", plain
+
+
+@each_module
+def test_every_public_name_says_what_it_is(module: str) -> None:
+    """Each name of `__all__` has a docstring of its own."""
+    found = {name: docstring(name, value) for name, value in exports(module).items()}
+    assert [name for name, text in found.items() if not (text or "").strip()] == []
+
+
+@each_module
+def test_every_public_method_says_what_it_does(module: str) -> None:
+    """Each public method and property of a public class has a docstring."""
+    classes = [value for value in exports(module).values() if inspect.isclass(value)]
+    methods = [method for kind in classes for method in own_methods(kind)]
+    assert [name for name, method in methods if not (method.__doc__ or "").strip()] == []
+
+
+def test_methods_are_found() -> None:
+    """The test of methods looks at methods, static ones, properties and inherited ones alike."""
+    found = {
+        name
+        for value in exports("rxflow").values()
+        if inspect.isclass(value)
+        for name, _ in own_methods(value)
+    }
+    assert {"Closed.raise_for_state", "State.is_terminal", "Stream.of", "Stream.pipe"} <= found
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_in_docstrings_run(module: str) -> None:
+    """Each example gives what it shows; those marked as skipped need a server."""
+    loaded: ModuleType = importlib.import_module(module)
+    assert doctest.testmod(loaded).failed == 0

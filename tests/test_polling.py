@@ -1,0 +1,394 @@
+"""Asking: what trouble leads to, how long it is waited for, and how often there is a poll."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxflow._polling import Failure, Interval, Malformed, Now, Outage, Page, Patience, Trouble
+from rxflow.errors import (
+    AuthError,
+    BadResponse,
+    NotAPrefectApi,
+    RunNotFound,
+    RxflowError,
+    ServerError,
+    Unreachable,
+)
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SEEDS = range(200)
+NEVER = None
+AT_ONCE = 0.0
+
+
+class Longest(Random):
+    """Chance that always draws the longest wait."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The upper end."""
+        return max(a, b)
+
+
+class Middle(Random):
+    """Chance that leaves an interval as it is."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The middle."""
+        return (a + b) / 2
+
+
+def at(seconds: float) -> Now:
+    """The time, by a monotonic clock that began long before, or will."""
+    return Now(seconds - 1e3, NOON + timedelta(seconds=seconds))
+
+
+def trouble_of(kind: Trouble, **fields: Any) -> Failure:
+    """A failure of a kind."""
+    return Failure(trouble=kind, text="what happened", **fields)
+
+
+def patience(random: Random, *, attached: bool = False) -> Patience:
+    """Patience before or after the first poll that was answered, which was at second -1."""
+    fresh = Patience(random)
+    if attached:
+        fresh.asked(at(-1))
+        fresh.answered(at(-1))
+    return fresh
+
+
+def wait(outcome: float | RxflowError) -> float:
+    """The seconds to wait, which no error may come instead of."""
+    assert not isinstance(outcome, RxflowError), outcome
+    return outcome
+
+
+# -- the policy ---------------------------------------------------------------------------------
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What a kind of trouble leads to.
+
+    Attributes:
+        error: What a watch ends with that is out of patience.
+        attach: Seconds until then before the first poll was answered.
+        watch: Seconds until then after it.
+        cap: The longest wait in seconds.
+    """
+
+    error: type[RxflowError]
+    attach: float | None
+    watch: float | None
+    cap: float = 5.0
+
+
+POLICIES = {
+    Trouble.REFUSED: Policy(Unreachable, 30, NEVER),
+    Trouble.NETWORK: Policy(Unreachable, 30, NEVER),
+    Trouble.CERTIFICATE: Policy(Unreachable, AT_ONCE, AT_ONCE),
+    Trouble.BUSY: Policy(ServerError, 30, NEVER, cap=30),
+    Trouble.SERVER: Policy(ServerError, 30, NEVER, cap=30),
+    Trouble.GARBLED: Policy(BadResponse, 30, NEVER),
+    Trouble.NOT_AN_API: Policy(NotAPrefectApi, AT_ONCE, NEVER, cap=30),
+    Trouble.AUTH: Policy(AuthError, AT_ONCE, 60),
+    Trouble.RUN_MISSING: Policy(RunNotFound, AT_ONCE, NEVER, cap=2.5),
+    Trouble.REJECTED: Policy(BadResponse, AT_ONCE, AT_ONCE),
+    Trouble.PAGE_LIMIT: Policy(BadResponse, AT_ONCE, AT_ONCE),
+}
+
+
+def cases(attached: bool) -> list[tuple[Trouble, Policy, bool, float | None]]:
+    """Each kind with its bound, before or after the first poll that was answered."""
+    return [
+        (kind, policy, attached, policy.watch if attached else policy.attach)
+        for kind, policy in POLICIES.items()
+    ]
+
+
+each_bound = pytest.mark.parametrize(
+    ("kind", "policy", "attached", "bound"),
+    [*cases(attached=False), *cases(attached=True)],
+    ids=[f"{kind.value} {when} watch" for when in ("before the", "in the") for kind in POLICIES],
+)
+
+
+def test_there_is_a_policy_for_each_trouble() -> None:
+    """No kind of trouble is without a rule."""
+    assert set(POLICIES) == set(Trouble)
+
+
+@each_bound
+def test_how_long_patience_lasts(
+    kind: Trouble, policy: Policy, attached: bool, bound: float | None
+) -> None:
+    """A failure ends the watch exactly from its bound on, and never where there is none."""
+
+    def outcome(seconds: float) -> float | RxflowError:
+        tried = patience(Random(0), attached=attached)
+        tried.asked(at(0))
+        return tried.failed(trouble_of(kind), at(seconds))
+
+    if bound is NEVER:
+        assert isinstance(outcome(1e9), float)
+    else:
+        error = outcome(bound)
+        assert type(error) is policy.error
+        assert str(error) == "what happened"
+    if bound:
+        assert isinstance(outcome(bound - 0.01), float)
+
+
+@pytest.mark.parametrize("kind", [Trouble.REFUSED, Trouble.NETWORK, Trouble.BUSY, Trouble.SERVER])
+def test_the_bound_counts_from_the_first_question(kind: Trouble) -> None:
+    """Each try of one outage counts from its first question, and not from its own."""
+    tried = patience(Random(0))
+    for second in range(0, 30, 5):
+        tried.asked(at(second))
+        assert isinstance(tried.failed(trouble_of(kind), at(second + 1)), float)
+    tried.asked(at(29))
+    assert isinstance(tried.failed(trouble_of(kind), at(30)), POLICIES[kind].error)
+
+
+def test_an_answered_poll_gives_the_time_back() -> None:
+    """The bound counts anew after each poll that was answered."""
+    tried = patience(Random(0), attached=True)
+    for start in (0, 59, 118):
+        tried.asked(at(start))
+        wait(tried.failed(trouble_of(Trouble.AUTH), at(start + 58)))
+        tried.answered(at(start + 58))
+
+
+def test_a_question_that_was_answered_gives_nothing_back() -> None:
+    """Only whole polls count, so an API that fails half way each time is an outage too."""
+    tried = patience(Random(0))
+    tried.asked(at(0))
+    tried.asked(at(10))  # the second question of the poll: the first was answered
+    assert tried.since == at(0).mono
+    assert isinstance(tried.failed(trouble_of(Trouble.SERVER), at(30)), ServerError)
+
+
+# -- garbled answers ----------------------------------------------------------------------------
+
+GARBLED_TWICE = [Trouble.GARBLED] * 2
+
+IN_A_ROW: dict[str, list[Trouble | None]] = {
+    "two": [*GARBLED_TWICE],
+    "an answer between": [*GARBLED_TWICE, None, *GARBLED_TWICE],
+    "other trouble between": [*GARBLED_TWICE, Trouble.REFUSED, *GARBLED_TWICE],
+    "three of other trouble": [Trouble.REFUSED] * 3,
+}
+
+
+def after(history: list[Trouble | None], *, attached: bool) -> Patience:
+    """Patience after some failures and answers (None), of which none was the end."""
+    tried = patience(Random(0), attached=attached)
+    for second, kind in enumerate(history):
+        tried.asked(at(second))
+        if kind is None:
+            tried.answered(at(second))
+        else:
+            wait(tried.failed(trouble_of(kind), at(second)))
+    return tried
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["before the watch", "in the watch"])
+@pytest.mark.parametrize("history", IN_A_ROW.values(), ids=IN_A_ROW)
+def test_fewer_than_three_garbled_answers_in_a_row(
+    history: list[Trouble | None], attached: bool
+) -> None:
+    """What cannot be read is asked for again, unless it was so three times in a row."""
+    after(history, attached=attached)
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["before the watch", "in the watch"])
+def test_the_third_garbled_answer_in_a_row(attached: bool) -> None:
+    """An answer that cannot be read three times in a row ends the watch, however early."""
+    tried = after([*GARBLED_TWICE], attached=attached)
+    assert type(tried.failed(trouble_of(Trouble.GARBLED), at(2))) is BadResponse
+
+
+# -- how long to wait ---------------------------------------------------------------------------
+
+
+def waits(kind: Trouble, random: Random, tries: int) -> list[float]:
+    """The waits after each of some failures in a row, all in one second of a watch."""
+    tried = patience(random, attached=True)
+    tried.asked(at(0))
+    return [wait(tried.failed(trouble_of(kind), at(0))) for _ in range(tries)]
+
+
+PATIENT = [
+    kind
+    for kind, policy in POLICIES.items()
+    if policy.watch != AT_ONCE and kind is not Trouble.GARBLED
+]
+
+
+@pytest.mark.parametrize("kind", PATIENT, ids=lambda kind: kind.value)
+def test_the_bound_doubles_up_to_the_cap(kind: Trouble) -> None:
+    """The longest wait is 1 s, and twice as much with each failure in a row, up to the cap."""
+    cap = POLICIES[kind].cap
+    doubling = [min(cap, 2.0**failures) for failures in range(1000)]
+    assert waits(kind, Longest(), len(doubling)) == doubling
+
+
+@pytest.mark.parametrize("kind", PATIENT, ids=lambda kind: kind.value)
+def test_waits_are_drawn_from_nothing_to_the_bound(kind: Trouble) -> None:
+    """Full jitter: the waits of many watches fill the whole span and never pass it."""
+    longest = waits(kind, Longest(), 9)
+    drawn = [waits(kind, Random(seed), 9) for seed in SEEDS]
+    for bound, column in zip(longest, zip(*drawn, strict=True), strict=True):
+        assert min(column) >= 0
+        assert max(column) <= bound
+        assert min(column) < 0.1 * bound
+        assert max(column) > 0.9 * bound
+
+
+def test_an_answered_poll_makes_waits_short_again() -> None:
+    """The bound begins anew after a poll that was answered."""
+    tried = patience(Longest(), attached=True)
+    tried.asked(at(0))
+    for _ in range(9):
+        tried.failed(trouble_of(Trouble.SERVER), at(0))
+    tried.answered(at(0))
+    tried.asked(at(1))
+    assert tried.failed(trouble_of(Trouble.SERVER), at(1)) == 1
+
+
+@pytest.mark.parametrize("kind", [Trouble.BUSY, Trouble.SERVER], ids=lambda kind: kind.value)
+@given(retry_after=st.floats(0, 300), seed=st.integers(), failures=st.integers(0, 20))
+def test_a_wait_is_no_shorter_than_what_the_server_asks_for(
+    kind: Trouble, retry_after: float, seed: int, failures: int
+) -> None:
+    """Retry-After is a floor: it lengthens a wait, and never shortens one."""
+    tried, alike = (patience(Random(seed), attached=True) for _ in range(2))
+    for _ in range(failures):
+        tried.failed(trouble_of(kind), at(0))
+        alike.failed(trouble_of(kind), at(0))
+    usual = wait(alike.failed(trouble_of(kind), at(0)))
+    asked = trouble_of(kind, retry_after=retry_after)
+    assert tried.failed(asked, at(0)) == max(usual, retry_after)
+
+
+def test_what_the_server_asks_for_is_forgotten() -> None:
+    """Retry-After concerns the next wait alone."""
+    tried = patience(Longest(), attached=True)
+    tried.failed(trouble_of(Trouble.BUSY, retry_after=300), at(0))
+    assert tried.failed(trouble_of(Trouble.BUSY), at(300)) == 2
+
+
+def test_no_wait_is_worth_a_lost_cause() -> None:
+    """Retry-After does not put off an error."""
+    asked = trouble_of(Trouble.BUSY, retry_after=300)
+    tried = patience(Random(0))
+    tried.asked(at(0))
+    assert isinstance(tried.failed(asked, at(30)), ServerError)
+
+
+# -- outages ------------------------------------------------------------------------------------
+
+
+def test_no_outage_where_nothing_failed() -> None:
+    """A poll that was slow, and answered, is no outage."""
+    tried = patience(Random(0))
+    tried.asked(at(0))
+    tried.asked(at(20))
+    assert tried.answered(at(40)) is None
+
+
+def test_an_outage_lasts_from_the_first_question_to_the_answer() -> None:
+    """An outage is as long as the user had no good answer, and is told once."""
+    tried = patience(Random(0), attached=True)
+    for second in (3, 4, 6):
+        tried.asked(at(second))
+        tried.failed(trouble_of(Trouble.REFUSED), at(second + 0.5))
+    tried.asked(at(9))
+    assert tried.answered(at(10)) == Outage(at(3).mono, at(10).mono)
+    tried.asked(at(11))
+    assert tried.answered(at(12)) is None
+
+
+def test_an_outage_before_the_first_answer_is_one_too() -> None:
+    """A server that comes up late is an outage of its own."""
+    tried = patience(Random(0))
+    tried.asked(at(0))
+    tried.failed(trouble_of(Trouble.REFUSED), at(1))
+    assert tried.answered(at(5)) == Outage(at(0).mono, at(5).mono)
+
+
+def test_since_when_there_was_no_answer() -> None:
+    """`since` is the first question of the poll that is not answered yet, or None."""
+    tried = patience(Random(0))
+    told = [tried.since]
+    tried.asked(at(3))
+    wait(tried.failed(trouble_of(Trouble.REFUSED), at(4)))
+    tried.asked(at(5))
+    told.append(tried.since)
+    tried.answered(at(6))
+    told.append(tried.since)
+    assert told == [None, at(3).mono, None]
+
+
+# -- the interval -------------------------------------------------------------------------------
+
+
+def pauses(interval: Interval, *happened: bool) -> list[float]:
+    """The pauses after some polls."""
+    return [interval.after(something_happened=something) for something in happened]
+
+
+def test_the_interval_grows_while_nothing_happens() -> None:
+    """Each idle poll makes the pause half as long again, up to the longest."""
+    grown = pauses(Interval(Middle()), *[False] * 9)
+    assert grown == pytest.approx([0.5 * 1.5**n for n in range(1, 6)] + [5.0] * 4)
+
+
+def test_the_interval_is_short_again_when_something_happens() -> None:
+    """Whatever happens makes the next pause the shortest, from which it grows again."""
+    interval = Interval(Middle())
+    assert pauses(interval, *[True] * 3) == pytest.approx([0.5] * 3)
+    pauses(interval, *[False] * 20)
+    assert pauses(interval, True, False) == pytest.approx([0.5, 0.75])
+
+
+def test_the_interval_has_the_shape_it_is_given() -> None:
+    """Shortest, longest and growth are what they are called."""
+    interval = Interval(Middle(), shortest=2, longest=30, growth=3)
+    told = pauses(interval, False, False, False, False, True)
+    assert told == pytest.approx([6, 18, 30, 30, 2])
+
+
+@given(seed=st.integers(), happened=st.lists(st.booleans(), max_size=30))
+def test_the_interval_is_within_a_tenth(seed: int, happened: list[bool]) -> None:
+    """Jitter is a tenth either way, so that pauses are from 0.45 s to 5.5 s."""
+    exact, drawn = pauses(Interval(Middle()), *happened), pauses(Interval(Random(seed)), *happened)
+    for middle, pause in zip(exact, drawn, strict=True):
+        assert 0.9 * middle <= pause <= 1.1 * middle
+
+
+def test_jitter_is_never_fed_back() -> None:
+    """The pauses of many idle watches all settle around the longest, and fill the span."""
+    settled = [pauses(Interval(Random(seed)), *[False] * 30)[-1] for seed in SEEDS]
+    assert 4.5 <= min(settled) < 4.6
+    assert 5.4 < max(settled) <= 5.5
+
+
+def test_watches_that_began_together_drift_apart() -> None:
+    """Two watches with chances of their own do not ask at the same times."""
+    ends = sorted(sum(pauses(Interval(Random(seed)), *[False] * 30)) for seed in range(20))
+    assert all(b > a for a, b in pairwise(ends))
+
+
+# -- pages --------------------------------------------------------------------------------------
+
+
+def test_a_page_counts_the_rows_that_cannot_be_read() -> None:
+    """The count of a page is what the server sent, so that paging passes no row over."""
+    page = Page(("a", "b"), NOON, (Malformed("c", "no message"),))
+    assert page.count == 3
+    assert Page(()).count == 0
