@@ -94,15 +94,19 @@ class Lifecycle:
             return 0.0  # so long over that no writer can still be trying
         return max(0.0, min(ours, theirs), self._not_before - now.mono)
 
-    def end(self, *, proven: bool) -> bool:
+    def end(self, *, proven: bool, provable: bool = True) -> bool:
         """Take in the outcome of a proof that nothing is missing.
 
+        Args:
+            proven: Whether it succeeded.
+            provable: Whether the server takes the questions that it needs.
+
         Returns:
-            Whether the watch is over: at once with a proof, and without one after three tries,
-            since a table whose rows vanish never gives one.
+            Whether the watch is over: at once with a proof or where there can be none, else after
+            three tries, since a table whose rows go on vanishing never gives one.
         """
         self._proofs += 1
-        if proven or self._proofs >= _PROOFS:
+        if proven or not provable or self._proofs >= _PROOFS:
             self.phase = Phase.ENDED
         return self.phase is Phase.ENDED
 

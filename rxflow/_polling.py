@@ -6,7 +6,7 @@ is told the time and never waits; the one source of chance is handed in.
 """
 
 from collections.abc import Generator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -26,6 +26,8 @@ from rxflow.errors import (
 from rxflow.events import FlowRunLog
 
 T = TypeVar("T")
+
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 PAGE_LIMIT = 200
 """Rows to ask for at once until a server names a lower limit: the default of Prefect 3.8.8."""
@@ -63,12 +65,14 @@ class StatesQuery(msgspec.Struct, frozen=True):
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Log rows of some runs, by their timestamp; rows of one timestamp come in no order.
+    """Log rows of some runs, by their timestamp; rows of one timestamp come in any order.
 
     Attributes:
         after: Only rows of this time and later.
         before: Only rows of this time and earlier.
         level: Only rows of this level and above; 0 is all.
+        descending: Whether the newest come first.
+        offset: How many rows to leave out, from the first on.
         limit: How many rows at the most.
     """
 
@@ -76,6 +80,7 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: datetime | None = None
     before: datetime | None = None
     level: int = 0
+    descending: bool = False
     offset: int = 0
     limit: int = PAGE_LIMIT
 
@@ -133,10 +138,16 @@ class Malformed(msgspec.Struct, frozen=True):
     Attributes:
         id: The row's id, or a digest of the row where not even that can be read.
         reason: What is wrong with it, with the JSON path.
+        flow_run_id: The run it belongs to, of a log row; as good as can be read, like its times.
+        timestamp: When it was written; that of the row before it where it cannot be read.
+        created: When the server stored it; the same.
     """
 
     id: str
     reason: str
+    flow_run_id: str = ""
+    timestamp: datetime = _BEFORE_ALL
+    created: datetime = _BEFORE_ALL
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

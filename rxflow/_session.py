@@ -20,6 +20,7 @@ from rxflow._polling import (
     PAGE_LIMIT,
     Failure,
     Interval,
+    LogsQuery,
     Now,
     Page,
     Patience,
@@ -48,6 +49,14 @@ DEGRADED_AFTER = 10.0
 
 _ASK_WHY_LATE_EVERY = 30.0
 _MISSING_ANSWERS, _MISSING_SECONDS = 3, 5.0
+# A server counts its way to an offset: 17 to 34 ms at 100,000 rows. Of a longer table the rows at
+# the end are read at each poll, and all are counted only so often that it takes 2 % of the time.
+_LONG_TABLE = 100_000
+_PROBE_SHARE = 50
+_REWOUND = (
+    "Log lines that were told are gone from the server; those that may be new are told again, and "
+    "flagged replayed"
+)
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
 
@@ -128,6 +137,8 @@ class Session:
         self._cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
         self._task_runs = TaskRunReader(spec.flow_run_id)
         self._limit = PAGE_LIMIT
+        self._asked = self._probe_cost = 0.0
+        self._deep_due = -math.inf
         self._now = Now(0.0, datetime.min.replace(tzinfo=UTC))
         self._server_time: datetime | None = None
         # The poll under way and its question; a failure drops both.
@@ -163,6 +174,7 @@ class Session:
             self._poll = self._prove() if self._closing else self._tick()
             self._query = next(self._poll)
         self._patience.asked(now)
+        self._asked = now.mono
         return Fetch(self._query)
 
     def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:
@@ -171,6 +183,8 @@ class Session:
         if isinstance(answer, Failure):
             return self._failed(answer)
         self._server_time = answer.server_time or self._server_time
+        if isinstance(self._query, LogsQuery) and self._query.offset:
+            self._probe_cost = now.mono - self._asked
         if self._poll is None:  # an answer that nobody waits for any more
             return ()
         try:
@@ -227,14 +241,13 @@ class Session:
         if self._row is None:
             yield from self._check_version()
         if self._position is not None:  # a long history is read page by page before all else
-            logs = yield from self._cursor.poll(self._limit)
-            return _Tick(logs=logs)
+            return _Tick(logs=(yield from self._cursor.poll(self._limit)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         run = page.rows[0]
         return _Tick(
             run=run,
             states=(yield from self._new_states(run)),
-            logs=(yield from self._cursor.poll(self._limit)) if self._streams_logs else LogRead(),
+            logs=(yield from self._new_logs()),
             tasks=(yield from self._task_runs.poll(self._limit))
             if Source.TASKS in self._spec.sources
             else TaskRead(),
@@ -258,6 +271,15 @@ class Session:
         new = (state for state in found.values() if state.id not in self._states)
         return tuple(sorted(new, key=lambda state: state.timestamp))
 
+    def _new_logs(self) -> Poll[LogRead]:
+        if Source.LOGS not in self._spec.sources:
+            return LogRead(proven=True)
+        deep = self._now.mono >= self._deep_due
+        read = yield from self._cursor.poll(self._limit, deep=deep)
+        if deep and self._cursor.ledger.total > _LONG_TABLE:
+            self._deep_due = self._now.mono + _PROBE_SHARE * self._probe_cost
+        return read
+
     def _why_late(self, run: FlowRun) -> Poll[str | None]:
         by = late_by(run, self._server_time or self._now.utc)
         if by is None or Source.NOTICES not in self._spec.sources:
@@ -269,14 +291,10 @@ class Session:
 
     def _prove(self) -> Poll[_Proof]:
         logs = LogRead(proven=True)
-        if self._streams_logs:
-            logs = yield from self._cursor.prove(LogRead(), self._limit)
+        if Source.LOGS in self._spec.sources:
+            logs = yield from self._cursor.poll(self._limit, last=True)
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         return _Proof(run=page.rows[0], logs=logs)
-
-    @property
-    def _streams_logs(self) -> bool:
-        return Source.LOGS in self._spec.sources
 
     # -- what a poll leads to -------------------------------------------------------------------
 
@@ -287,20 +305,20 @@ class Session:
     def _ticked(self, tick: _Tick) -> Batch:
         first: list[RunSeen] = []
         dated: list[Dated] = []
-        last = [self._malformed(row.id, row.reason) for row in tick.logs.malformed]
+        last = self._log_notices(tick.logs)
         if tick.run is not None:
             if self._row is None:
                 first.append(RunSeen(flow_run_id=tick.run.id, run=self._without_state(tick.run)))
             dated += self._states_and_row(tick.run, tick.states)
             last += self._late_start(tick.run, tick.late_because)
             self._row = tick.run
+            self._task_runs.commit(tick.tasks, self._now)
         for task_run, state in tick.tasks.changed:
             dated.append(
                 TaskRunStateChange(
                     flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
                 )
             )
-        self._task_runs.commit(tick.tasks, self._now)
         dated += self._take_logs(tick.logs)
         last += self._follow_life(caught_up=self._position is None)
         told = self._teller.tell(first=first, dated=dated, last=last, position=self._position)
@@ -329,6 +347,17 @@ class Session:
         self._cursor.commit(read)
         self._position = read.position
         return list(read.rows)
+
+    def _log_notices(self, read: LogRead) -> list[Notice]:
+        notices = [
+            self._notice(
+                NoticeCode.MALFORMED, f"A log row cannot be read: {row.reason}", row_id=row.id
+            )
+            for row in read.malformed
+        ]
+        if read.rewound:
+            notices.append(self._notice(NoticeCode.SOURCE_REWOUND, _REWOUND))
+        return notices
 
     def _late_start(self, run: FlowRun, reason: str | None) -> list[Notice]:
         if reason is None:
@@ -373,13 +402,14 @@ class Session:
         if self._row is None or proof.run.state_id != self._row.state_id:
             return ()
         rows = self._take_logs(proof.logs)
-        last = [self._malformed(row.id, row.reason) for row in proof.logs.malformed]
-        found = bool(rows or last)
-        told = self._teller.tell(dated=rows, last=last)
-        if found or not self._lifecycle.end(proven=proof.logs.proven):
+        last = self._log_notices(proof.logs)
+        found = bool(rows or last) or self._position is not None
+        told = self._teller.tell(dated=rows, last=last, position=self._position)
+        logs = proof.logs
+        if found or not self._lifecycle.end(proven=logs.proven, provable=logs.provable):
             self._wake += self._interval.after(something_happened=found)
             return told
-        return (*told, *self._close(verified=proof.logs.proven))
+        return (*told, *self._close(verified=logs.proven))
 
     def _close(self, *, verified: bool) -> Batch:
         self._done = Done()
@@ -410,13 +440,10 @@ class Session:
         return self._teller.tell(last=[self._notice(NoticeCode.RECOVERED, text)])
 
     def _failed(self, failure: Failure) -> Batch:
-        self._poll = self._query = None
+        query, self._poll, self._query = self._query, None, None
         self._wake = self._now.mono
-        if failure.trouble is Trouble.PAGE_LIMIT:
-            limit = failure.limit or self._limit // 2
-            if 0 < limit < self._limit:
-                self._limit = limit
-                return ()
+        if self._asks_otherwise(query, failure):
+            return ()
         if failure.trouble is Trouble.RUN_MISSING and self._row is not None:
             return self._run_missing()
         verdict = self._patience.failed(failure, self._now)
@@ -426,6 +453,17 @@ class Session:
         self._wake += verdict
         self._time_out()
         return self._degrade(failure.text) if self.overdue_in(self._now) == 0 else ()
+
+    def _asks_otherwise(self, query: Query | None, failure: Failure) -> bool:
+        """Learn how this server wants to be asked; whether there is something to learn."""
+        if failure.trouble is Trouble.PAGE_LIMIT:
+            limit = failure.limit or self._limit // 2
+            learnt = 0 < limit < self._limit
+            self._limit = limit if learnt else self._limit
+            return learnt
+        if failure.trouble is Trouble.REJECTED and isinstance(query, LogsQuery) and query.offset:
+            return self._cursor.refuse_offsets()
+        return False
 
     def _degrade(self, why: str) -> Batch:
         self._degraded = True
@@ -444,10 +482,6 @@ class Session:
         self._lifecycle.vanish()
         gone = self._notice(NoticeCode.RUN_DELETED, "The flow run was deleted from the server")
         return (*self._teller.tell(last=[gone]), *self._close(verified=False))
-
-    def _malformed(self, row_id: str, reason: str) -> Notice:
-        text = f"A log row cannot be read: {reason}"
-        return self._notice(NoticeCode.MALFORMED, text, row_id=row_id)
 
     def _notice(self, code: NoticeCode, message: str, *, row_id: str | None = None) -> Notice:
         return Notice(
