@@ -20,7 +20,7 @@ from simulation import START, Watched, World
 from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, StateChange, fold
 from rxflow._cursor import LogCursor
 from rxflow._polling import Failure, LogsQuery, Page, Query, Trouble
-from rxflow._session import WatchSpec
+from rxflow._reader import WatchSpec
 from rxflow._telling import Source
 
 _LATEST_TAIL = 4.0
@@ -166,7 +166,9 @@ class Hostile:
         if isinstance(query, LogsQuery):
             self.at_proof = {row["id"] for row in self.world.server.logs}
         dice = self.random.random()
-        trouble = self.watched.session._row is not None and self.world.now < self.faults_until
+        trouble = (
+            self.watched.session._reader.row is not None and self.world.now < self.faults_until
+        )
         if self.kind == "faulty" and trouble and dice < 0.2:
             kind = self.random.choice([Trouble.REFUSED, Trouble.NETWORK, Trouble.SERVER])
             return Failure(trouble=kind, text="a fault")
@@ -266,7 +268,7 @@ class Hostile:
 
 
 def _cursor(watched: Watched) -> LogCursor:
-    return watched.session._cursor
+    return watched.session._reader.cursor
 
 
 def _late_is_late(watched: Watched) -> bool:
