@@ -9,6 +9,7 @@ whether they are those that were told, and if one is not, which.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from itertools import combinations, islice
@@ -236,18 +237,17 @@ class Ledger:
     # -- saving ---------------------------------------------------------------------------------
 
     def save(self) -> LedgerState:
-        """All of it."""
-        return LedgerState(self._known, self._buckets, self.floor, self._newest, self.clock)
+        """All of it, as it is now."""
+        return LedgerState(
+            dict(self._known), _copied(self._buckets), self.floor, self._newest, self.clock
+        )
 
     @classmethod
     def load(cls, state: LedgerState) -> "Ledger":
         """A ledger that goes on where the saved one was."""
         ledger = cls(state.buckets)
         ledger._known = dict(state.known)
-        ledger._buckets = {
-            run: [msgspec.structs.replace(bucket) for bucket in buckets]
-            for run, buckets in state.buckets.items()
-        }
+        ledger._buckets = _copied(state.buckets)
         ledger.floor, ledger._newest, ledger.clock = state.floor, state.newest, state.clock
         ledger._folded = sum(b.count for buckets in state.buckets.values() for b in buckets)
         ledger._above = sum(
@@ -274,6 +274,10 @@ class Ledger:
         self._above -= len(ids)
         if len(buckets) > self._most_buckets:
             self._buckets[flow_run_id] = _joined(buckets)
+
+
+def _copied(buckets: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:
+    return {run: [copy(bucket) for bucket in each] for run, each in buckets.items()}
 
 
 def _joined(buckets: list[Bucket]) -> list[Bucket]:

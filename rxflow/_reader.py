@@ -17,6 +17,7 @@ from rxflow._polling import (
     PAGE_LIMIT,
     Failure,
     LogsQuery,
+    Malformed,
     Now,
     Page,
     Poll,
@@ -64,6 +65,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: The run's row; None while a long history is read page by page.
         states: States that were not told before, by time.
+        malformed: States and task runs that cannot be read, told or not.
         late_because: What the run waits for, if it should have started by now.
     """
 
@@ -71,6 +73,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[State, ...] = ()
     logs: LogRead = LogRead()
     tasks: TaskRead = TaskRead()
+    malformed: tuple[Malformed, ...] = ()
     late_because: str | None = None
 
 
@@ -116,11 +119,15 @@ class RunReader:
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         run = page.rows[0]
         time = page.server_time or server_time or now.utc
+        states, malformed = yield from self._new_states(run)
+        logs = yield from self._new_logs(now)
+        tasks = yield from self._new_tasks()
         return Tick(
             run=run,
-            states=(yield from self._new_states(run)),
-            logs=(yield from self._new_logs(now)),
-            tasks=(yield from self._new_tasks()),
+            states=states,
+            logs=logs,
+            tasks=tasks,
+            malformed=(*malformed, *tasks.malformed),
             late_because=(yield from self._why_late(run, time, now)),
         )
 
@@ -179,15 +186,16 @@ class RunReader:
                 f"The server is Prefect {page.rows[0]}, and rxflow speaks the API of Prefect 3"
             )
 
-    def _new_states(self, run: FlowRun) -> Poll[tuple[State, ...]]:
-        if Source.STATES not in self._spec.sources or run.state_id in {None, *self._states}:
-            return ()
+    def _new_states(self, run: FlowRun) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...]]]:
+        known = run.state_id is None or run.state_id in self._states
+        if known or Source.STATES not in self._spec.sources:
+            return (), ()
         page: Page[State] = yield StatesQuery(run.id)
         found = {state.id: state for state in page.rows}
         if run.state is not None:  # a history may lag behind the row
             found.setdefault(run.state.id, run.state)
         new = (state for state in found.values() if state.id not in self._states)
-        return tuple(sorted(new, key=lambda state: state.timestamp))
+        return tuple(sorted(new, key=lambda state: (state.timestamp, state.id))), page.malformed
 
     def _new_logs(self, now: Now) -> Poll[LogRead]:
         if Source.LOGS not in self._spec.sources:

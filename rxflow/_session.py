@@ -15,7 +15,7 @@ import msgspec
 from rxflow._cursor import LogRead
 from rxflow._lifecycle import Lifecycle, Phase
 from rxflow._model import FlowRun, State
-from rxflow._polling import Failure, Interval, Now, Page, Patience, Poll, Query, Trouble
+from rxflow._polling import Failure, Interval, Malformed, Now, Page, Patience, Poll, Query, Trouble
 from rxflow._reader import Proof, RunReader, Tick, WatchSpec
 from rxflow._telling import Batch, Dated, Source, Teller
 from rxflow.errors import RxflowError, WatchTimedOut
@@ -90,6 +90,7 @@ class Session:
         self._begun = False
         self._done: Done | None = None
         self._late_reason: str | None = None
+        self._unread: set[str] = set()
         self._degraded = False
         self._missing: list[float] = []
 
@@ -181,7 +182,7 @@ class Session:
     def _ticked(self, tick: Tick) -> Batch:
         first: list[RunSeen] = []
         dated: list[Dated] = list(tick.logs.rows)
-        last = self._log_notices(tick.logs)
+        last = [*self._log_notices(tick.logs), *self._unreadable(tick.malformed)]
         if tick.run is not None:
             if self._reader.row is None:
                 first.append(RunSeen(flow_run_id=tick.run.id, run=self._without_state(tick.run)))
@@ -219,15 +220,18 @@ class Session:
         return msgspec.structs.replace(run, state=None, state_id=None)
 
     def _log_notices(self, read: LogRead) -> list[Notice]:
-        notices = [
-            self._notice(
-                NoticeCode.MALFORMED, f"A log row cannot be read: {row.reason}", row_id=row.id
-            )
-            for row in read.malformed
-        ]
+        notices = self._unreadable(read.malformed)
         if read.rewound:
             notices.append(self._notice(NoticeCode.SOURCE_REWOUND, _REWOUND))
         return notices
+
+    def _unreadable(self, rows: tuple[Malformed, ...]) -> list[Notice]:
+        new = [row for row in rows if row.id not in self._unread]
+        self._unread.update(row.id for row in new)
+        return [
+            self._notice(NoticeCode.MALFORMED, f"A row cannot be read: {row.reason}", row_id=row.id)
+            for row in new
+        ]
 
     def _late_start(self, run: FlowRun, reason: str | None) -> list[Notice]:
         told, self._late_reason = self._late_reason, reason
@@ -308,7 +312,7 @@ class Session:
         self._degraded = False
         lasted = outage.ended - outage.began
         text = f"The server answers again after {lasted:.0f} s; the watch goes on where it was"
-        return self._teller.tell(last=[self._notice(NoticeCode.RECOVERED, text)])
+        return self._teller.say(self._notice(NoticeCode.RECOVERED, text))
 
     def _failed(self, failure: Failure) -> Batch:
         query, self._poll, self._query = self._query, None, None
@@ -328,7 +332,7 @@ class Session:
     def _degrade(self, why: str) -> Batch:
         self._degraded = True
         text = f"{why}. The watch goes on asking, and nothing is lost"
-        return self._teller.tell(last=[self._notice(NoticeCode.DEGRADED, text)])
+        return self._teller.say(self._notice(NoticeCode.DEGRADED, text))
 
     def _run_missing(self) -> Batch:
         # One such answer may come from a replica that lags behind.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).with_name("shared")))
 
-from hostile import Hostile, Result  # noqa: E402 - found only now
+from hostile import Hostile, Result
 
 
 def main() -> int:
