@@ -1,177 +1,420 @@
-"""The log cursor: which rows were told, where to read on, and the proof that none is missing.
+"""The count-probe cursor: tells each log row of some runs once, and proves that none is missing.
 
-A server sorts log rows by the writers' clocks and rows become visible late and out of order, so a
-position alone loses rows. This cursor reads a window that reaches back behind the newest row, tells
-rows apart by their ids, and before a watch closes it has the server count: the row at rank
-``N - 1`` must be there and the one after it not, N being the rows told. Where that fails it reads
-everything again. It remembers the id of each row of the run.
+A server sorts log rows by the writers' clocks, with no order among equal ones, and rows become
+visible late and out of order, so no position can be trusted. But rows are only ever inserted, and
+an offset counts. With N rows told, the page at offset N - 1 holds one known row and whatever is
+new at the end; let the last, short page end at rank C. If the rows in hand that were not told
+number C - N, then told and new together are the table as it was at that instant, whatever the
+clocks, ties and lateness. That is one request while nothing happens.
+
+Where the numbers differ, rows came in further below. They are looked for newest first, so that no
+row is found before one that its writer stored earlier: in the window above the floor row by row,
+below it by bisection over counts, down to a bucket that is read again. Fewer rows than were told
+means that rows vanished, or that a replica lags behind; only when it is seen three times in a row
+is it believed, and the whole table read again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
 
-from rxflow._polling import LogsQuery, Malformed, Page, Poll
+from rxflow._ledger import MICROSECOND, Ledger, LedgerState
+from rxflow._polling import Malformed, Poll
+from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
 from rxflow.events import FlowRunLog
 
-_MICROSECOND = timedelta(microseconds=1)
-_TIE_PASSES = 40
+_PAGES_IN_A_ROW = 16  # a poll with more to read than this goes on page by page, telling each
+_SLACK = timedelta(seconds=5)  # for commits under way, and a Date that counts whole seconds
+_DOUBTS = 3
+_READS = 40  # polls for a proof of a table that is written to meanwhile
+_STEP_MOST = 400
+_STEP_HALF_LIFE = 30.0  # seconds of the server's time
 
 
 class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     """What one poll found; nothing of it counts until it is committed.
 
     Attributes:
-        rows: Rows that were not told before, by (timestamp, created, id).
+        rows: Rows that were not told before, by (timestamp, created, id); those that may have been
+            told, since others vanished, are flagged replayed.
         malformed: The same of rows that cannot be read.
         position: Where the next page begins while there is more to read, else None.
+        begun: The server's time when the list began to be read, whose next page that is.
         proven: Whether the rows told, these included, are all that the server has.
+        provable: Whether the server takes the questions that a proof needs.
+        rewound: Whether rows that were told are gone.
+        vanished: Ids of rows above the floor that are gone.
+        replaced: Buckets with rows that are gone.
+        doubted: Whether fewer rows were counted than were told.
         server_time: The server's time at the last page.
     """
 
     rows: tuple[FlowRunLog, ...] = ()
     malformed: tuple[Malformed, ...] = ()
     position: datetime | None = None
+    begun: datetime | None = None
     proven: bool = False
+    provable: bool = True
+    rewound: bool = False
+    vanished: tuple[str, ...] = ()
+    replaced: tuple[Replaced, ...] = ()
+    doubted: bool = False
     server_time: datetime | None = None
 
 
+class CursorState(msgspec.Struct, frozen=True):
+    """All of a cursor, to save and load."""
+
+    ledger: LedgerState
+    level: int
+    since: datetime | None
+    position: datetime | None
+    begun: datetime | None
+    listed: bool
+    step: float
+
+
 class LogCursor:
-    """Reads the log rows of one run, each once."""
+    """Reads the log rows of one or more runs."""
 
     def __init__(
         self,
-        flow_run_id: str,
-        *,
+        *flow_run_ids: str,
         level: int = 0,
         since: datetime | None = None,
-        overlap: timedelta = timedelta(seconds=10),
+        ledger: Ledger | None = None,
     ) -> None:
-        """Start at the run's first row.
+        """Start at the first row.
 
         Args:
-            flow_run_id: The run.
+            flow_run_ids: The runs.
             level: Only rows of this level and above.
             since: Only rows of this time and later, by the writers' clocks.
-            overlap: How far behind the newest row each poll looks for late ones.
+            ledger: What was told already, in place of the runs.
         """
-        self._run = flow_run_id
-        self._level = level
-        self._since = since
-        self._overlap = overlap
-        self._told: set[str] = set()
-        self._position: datetime | None = since
-        self._newest: datetime | None = None
-        self._newest_created: datetime | None = None
-
-    @property
-    def count(self) -> int:
-        """How many rows were told, unreadable ones included."""
-        return len(self._told)
+        self.ledger = ledger or Ledger(flow_run_ids)
+        self._table = Table(level=level, since=since)
+        self._position: datetime | None = None
+        self._begun: datetime | None = None
+        self._listed = False
+        self._step = 0.0
+        self._doubts = 0
+        self._server_time: datetime | None = None
 
     @property
     def newest_created(self) -> datetime | None:
         """When the newest row that was told was stored, by the server's clock."""
-        return self._newest_created
+        return self.ledger.clock
 
-    def poll(self, limit: int) -> Poll[LogRead]:
-        """Read on by one page, or by all rows of one timestamp where they fill more than a page.
+    def refuse_offsets(self) -> bool:
+        """Do without offsets from now on, since the server refuses them.
+
+        Returns:
+            False if that was said before.
+        """
+        before, self._table.offsets = self._table.offsets, False
+        return before
+
+    def poll(self, limit: int, *, deep: bool = True, last: bool = False) -> Poll[LogRead]:
+        """Read what is new.
 
         Args:
             limit: The most rows the server gives at once.
+            deep: Whether to count from the first row on, which costs a server the more the longer
+                the history; if not, only rows above the floor are counted, and nothing is proven.
+            last: Whether this is to be the last poll; without offsets it reads everything again.
         """
-        page: Page[FlowRunLog] = yield self._query(self._position, limit)
-        if page.count < limit:
-            return self._read(page.rows, page.malformed, None, page.server_time)
-        last = max(row.timestamp for row in page.rows) if page.rows else None
-        if last is None or page.rows[0].timestamp == last:
-            return (yield from self._read_tie(last or self._position, limit))
-        # Rows of the last timestamp may go on in the next page, where they get their order.
-        sure = [row for row in page.rows if row.timestamp < last]
-        return self._read(sure, page.malformed, last, page.server_time)
-
-    def prove(self, read: LogRead, limit: int) -> Poll[LogRead]:
-        """Have the server count, and read everything again where it counts otherwise.
-
-        Args:
-            read: What this tick's poll found, not yet committed.
-            limit: The most rows the server gives at once.
-        """
-        known = len(self._told.union(_ids(read)))
-        query = self._query(self._since, limit, offset=max(0, known - 1))
-        page: Page[FlowRunLog] = yield msgspec.structs.replace(query, limit=2 if known else 1)
-        if page.count == (1 if known else 0):
-            return msgspec.structs.replace(read, proven=True)
-        everything = LogCursor(self._run, level=self._level, since=self._since)
-        while True:
-            again = yield from everything.poll(limit)
-            everything.commit(again)
-            read = self._read(
-                (*read.rows, *again.rows),
-                (*read.malformed, *again.malformed),
-                None,
-                page.server_time,
-            )
-            if again.position is None:
-                return read
+        found = Found(self.ledger)
+        if not self._listed:
+            return (yield from self._list(found, limit))
+        if self._doubts >= _DOUBTS or (last and not self._table.offsets):
+            return (yield from self._audit(found, limit))
+        if not self._table.offsets:
+            window = Span(self.ledger.runs, self.ledger.floor)
+            found.take((yield from self._table.scan(found, window, limit)).values())
+            return self._read(found)
+        try:
+            return (yield from self._probe(found, limit, deep=deep))
+        except MissingRows:
+            return LogRead(doubted=True, server_time=found.server_time)
 
     def commit(self, read: LogRead) -> None:
         """Take what a poll found for told."""
-        self._told.update(_ids(read))
-        for row in read.rows:
-            self._newest = max(self._newest or row.timestamp, row.timestamp)
-            self._newest_created = max(self._newest_created or row.created, row.created)
-        self._position = read.position or self._window_start()
+        self._doubts = self._doubts + 1 if read.doubted else 0
+        if read.doubted:
+            return
+        self._listed = read.position is None
+        self._position, self._begun = read.position, read.begun
+        self._follow(read)
+        self.ledger.forget(read.vanished)
+        for bucket in read.replaced:
+            self.ledger.replace(bucket.flow_run_id, bucket.index, bucket.rows)
+        counted = {row.id for bucket in read.replaced for row in bucket.rows}
+        rows: tuple[Row, ...] = (*read.rows, *read.malformed)
+        self.ledger.add(row for row in rows if row.id not in counted)
+        self.ledger.advance()
 
-    def _window_start(self) -> datetime | None:
-        if self._newest is None or self._newest_created is None:
-            return self._since
-        # A writer whose clock is ahead must not drag the window away from the others.
-        start = min(self._newest, self._newest_created) - self._overlap
-        return start if self._since is None else max(start, self._since)
-
-    def _read_tie(self, instant: datetime | None, limit: int) -> Poll[LogRead]:
-        # A server may order equal timestamps differently from page to page, so the passes go on
-        # until there are as many different rows as were counted.
-        rows: dict[str, FlowRunLog] = {}
-        malformed: dict[str, Malformed] = {}
-        server_time: datetime | None = None
-        for attempt in range(_TIE_PASSES):
-            size = max(1, limit - 7 * attempt % max(1, limit // 2))
-            counted, count = 0, size
-            while count == size:
-                query = self._query(instant, size, offset=counted)
-                page: Page[FlowRunLog] = yield msgspec.structs.replace(query, before=instant)
-                rows.update((row.id, row) for row in page.rows)
-                malformed.update((row.id, row) for row in page.malformed)
-                count, server_time = page.count, page.server_time
-                counted += count
-            if len(rows) + len(malformed) >= counted:
-                break
-        after = instant + _MICROSECOND if instant else None
-        return self._read(rows.values(), malformed.values(), after, server_time)
-
-    def _query(self, after: datetime | None, limit: int, *, offset: int = 0) -> LogsQuery:
-        return LogsQuery(
-            flow_run_ids=(self._run,), after=after, level=self._level, offset=offset, limit=limit
+    def save(self) -> CursorState:
+        """All of the cursor."""
+        return CursorState(
+            ledger=self.ledger.save(),
+            level=self._table.level,
+            since=self._table.since,
+            position=self._position,
+            begun=self._begun,
+            listed=self._listed,
+            step=self._step,
         )
+
+    @classmethod
+    def load(cls, state: CursorState) -> "LogCursor":
+        """Make a cursor that goes on where the saved one was."""
+        cursor = cls(level=state.level, since=state.since, ledger=Ledger.load(state.ledger))
+        cursor._position, cursor._begun = state.position, state.begun
+        cursor._listed = state.listed
+        cursor._step = state.step
+        return cursor
+
+    # -- the fast path --------------------------------------------------------------------------
+
+    def _probe(self, found: Found, limit: int, *, deep: bool) -> Poll[LogRead]:
+        proven = deep
+        for span, told in self._parts(deep=deep):
+            counted = yield from self._read_on(found, span, told, limit)
+            if counted is None:
+                return (yield from self._fall_behind(found, limit))
+            proven &= yield from self._complete(found, span, told, counted, limit)
+        return self._read(found, proven=proven)
+
+    def _parts(self, *, deep: bool) -> Iterator[tuple[Span, int]]:
+        """The parts that are counted by themselves, with the rows told of each.
+
+        Rows dated ahead of the server's clock stay at the end of the table, in the way of all
+        others; while there are some, they are a part of their own.
+        """
+        ledger = self.ledger
+        after = self._table.since if deep else ledger.floor
+        told = ledger.total if deep else ledger.above
+        clock = self._clock()
+        ahead = ledger.later_than(clock) if clock is not None else 0
+        if clock is None or not ahead:
+            yield Span(ledger.runs, after), told
+            return
+        # The later part first: what its writers stored earlier is there when the other is read.
+        yield Span(ledger.runs, clock + MICROSECOND), ahead
+        yield Span(ledger.runs, after, clock), told - ahead
+
+    def _read_on(self, found: Found, span: Span, told: int, limit: int) -> Poll[int | None]:
+        """Read from shortly before the known end to the end.
+
+        Returns:
+            How many rows there are; None if the end is too far away for one poll.
+        """
+        rank = start = max(0, told - 1 - int(self._step))
+        while True:
+            rows = yield from self._table.ask(found, span, limit, offset=rank)
+            found.take(rows)
+            rank += len(rows)
+            if len(rows) < limit:
+                return rank
+            # Rows that came in below push known ones up, and then the end is no news.
+            if rank - start >= _PAGES_IN_A_ROW * limit and 2 * found.within(span) > rank - start:
+                return None
+
+    # -- the slow path: newest first ------------------------------------------------------------
+
+    def _complete(
+        self, found: Found, span: Span, told: int, counted: int, limit: int
+    ) -> Poll[bool]:
+        """Look for what is missing of a part, if anything is.
+
+        Returns:
+            Whether the part is proven: a server that is written to meanwhile may take another poll.
+        """
+        missing = counted - told - found.within(span)
+        if missing < 0:
+            raise MissingRows
+        if missing == 0:
+            return True
+        if (yield from self._search_window(found, span, told, counted, limit)):
+            return True
+        floor = self.ledger.floor
+        if floor is not None and (span.after is None or span.after < floor):
+            yield from self._search_buckets(found, floor - MICROSECOND, limit)
+        return (yield from self._table.differs(found, span, told)) == 0
+
+    def _search_window(
+        self, found: Found, span: Span, told: int, counted: int, limit: int
+    ) -> Poll[bool]:
+        window = span._replace(after=later(span.after, self.ledger.floor))
+        while True:
+            rows = yield from self._table.ask(found, window, limit, descending=True)
+            found.take(rows)
+            before = rows[-1].timestamp if rows else None
+            if before is not None and len(rows) == limit and rows[0].timestamp == before:
+                ties = yield from self._table.tie(found, span.runs, before, limit)
+                found.take(ties.values())
+                before -= MICROSECOND
+            if told + found.within(span) >= counted:
+                if (yield from self._table.differs(found, span, told)) == 0:
+                    return True
+                counted = told + found.within(span) + 1
+            if len(rows) < limit:
+                return False
+            window = window._replace(before=before)
+
+    def _search_buckets(self, found: Found, top: datetime, limit: int) -> Poll[None]:
+        """Find rows below the floor by counting: over the runs, then over a run's buckets."""
+        groups = [self.ledger.runs]
+        while groups:
+            runs = groups.pop()
+            span = Span(runs, self._table.since, top)
+            told = sum(bucket.count for run in runs for bucket in self.ledger.buckets_of(run))
+            if (yield from self._table.differs(found, span, told)) == 0:
+                continue
+            first, *others = runs
+            if others:
+                groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
+            else:
+                yield from self._search_run(found, first, top, limit)
+
+    def _search_run(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
+        edges = self._edges(run, top)
+        counts = [bucket.count for bucket in self.ledger.buckets_of(run)]
+        high = len(edges)
+        while high:
+            span = Span((run,), self._table.since, edges[high - 1][1])
+            if (yield from self._table.differs(found, span, sum(counts[:high]))) == 0:
+                return
+            low = 0  # no bucket from `high` on differs, and one from `low` on does
+            while high - low > 1:
+                middle = (low + high) // 2
+                span = Span((run,), edges[middle][0], edges[high - 1][1])
+                if (yield from self._table.differs(found, span, sum(counts[middle:high]))) == 0:
+                    high = middle
+                else:
+                    low = middle
+            rows = yield from self._read_bucket(found, run, edges[low], limit)
+            missing = self.ledger.missing_of(run, low, rows)
+            if missing is None:
+                raise MissingRows
+            found.rows.update((row.id, row) for row in missing)
+            high = low
+
+    def _read_bucket(
+        self, found: Found, run: str, edges: tuple[datetime | None, datetime], limit: int
+    ) -> Poll[list[Row]]:
+        return list((yield from self._table.scan(found, Span((run,), *edges), limit)).values())
+
+    def _edges(self, run: str, top: datetime) -> list[tuple[datetime | None, datetime]]:
+        """The first and the last instant of each bucket of a run; the last one's is `top`."""
+        self.ledger.bucket_at(run, top)  # so that there is one
+        starts = [bucket.start for bucket in self.ledger.buckets_of(run)]
+        ends = [start - MICROSECOND for start in starts[1:] if start is not None]
+        return list(zip(starts, [*ends, top], strict=True))
+
+    # -- the long ways: page by page ------------------------------------------------------------
+
+    def _fall_behind(self, found: Found, limit: int) -> Poll[LogRead]:
+        """Leave what is above the floor to be listed, after all that came in below it."""
+        begun = found.server_time
+        lowest = min(row.timestamp for row in found.rows.values())
+        floor = self.ledger.floor or lowest
+        if self.ledger.floor is not None:
+            yield from self._search_buckets(found, floor - MICROSECOND, limit)
+        found.rows = {i: row for i, row in found.rows.items() if row.timestamp < floor}
+        return self._read(found, position=floor, begun=begun)
+
+    def _list(self, found: Found, limit: int) -> Poll[LogRead]:
+        """Read the next page of a history that was not read to its end yet.
+
+        What was stored while it is read is left to later polls: its writer may have stored earlier
+        rows where the list had passed.
+        """
+        alone = self._position is None
+        rows = yield from self._table.ask(found, Span(self.ledger.runs, self._position), limit)
+        if alone and len(rows) < limit:
+            found.take(rows)
+            return self._read(found, proven=True)
+        begun = self._begun or found.server_time
+        position: datetime | None = None
+        if len(rows) == limit:
+            position = rows[-1].timestamp
+            if rows[0].timestamp == position:
+                ties = yield from self._table.tie(found, self.ledger.runs, position, limit)
+                rows, position = list(ties.values()), position + MICROSECOND
+            # Rows of the last timestamp may go on in the next page, where they get their order.
+            rows = [row for row in rows if row.timestamp < position]
+        found.take(row for row in rows if begun is None or row.created < begun - _SLACK)
+        return self._read(found, position=position, begun=begun)
+
+    def _audit(self, found: Found, limit: int) -> Poll[LogRead]:
+        """Read everything, and take the table for what it is now."""
+        floor = self.ledger.floor
+        if floor is not None:
+            for run in self.ledger.runs:
+                yield from self._audit_buckets(found, run, floor - MICROSECOND, limit)
+        window = yield from self._table.scan(found, Span(self.ledger.runs, floor), limit)
+        found.take(window.values())
+        vanished = tuple(row_id for row_id in self.ledger.window() if row_id not in window)
+        return self._read(found, vanished=vanished)
+
+    def _audit_buckets(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
+        for index, edges in enumerate(self._edges(run, top)):
+            rows = yield from self._read_bucket(found, run, edges, limit)
+            missing = self.ledger.missing_of(run, index, rows)
+            if missing is None:  # what may have been told of it is told again, and flagged
+                found.replaced.append(Replaced(run, index, tuple(rows)))
+                missing = [row for row in rows if not self.ledger.knows(row)]
+                found.replayed.update(row.id for row in missing if not self.ledger.is_new(row))
+            found.rows.update((row.id, row) for row in missing)
+
+    # -- what was found -------------------------------------------------------------------------
 
     def _read(
         self,
-        rows: Iterable[FlowRunLog],
-        malformed: Iterable[Malformed],
-        position: datetime | None,
-        server_time: datetime | None,
+        found: Found,
+        *,
+        position: datetime | None = None,
+        begun: datetime | None = None,
+        proven: bool = False,
+        vanished: tuple[str, ...] = (),
     ) -> LogRead:
-        new = {row.id: row for row in rows if row.id not in self._told}
-        unreadable = {row.id: row for row in malformed if row.id not in self._told}
+        rows = sorted(found.rows.values(), key=lambda row: (row.timestamp, row.created, row.id))
         return LogRead(
-            rows=tuple(sorted(new.values(), key=lambda row: (row.timestamp, row.created, row.id))),
-            malformed=tuple(unreadable.values()),
+            rows=tuple(self._flagged(row, found) for row in rows if isinstance(row, FlowRunLog)),
+            malformed=tuple(row for row in rows if isinstance(row, Malformed)),
             position=position,
-            server_time=server_time,
+            begun=begun,
+            proven=proven,
+            provable=self._table.offsets,
+            rewound=bool(vanished or found.replaced),
+            vanished=vanished,
+            replaced=tuple(found.replaced),
+            server_time=found.server_time,
         )
+
+    def _flagged(self, row: FlowRunLog, found: Found) -> FlowRunLog:
+        return msgspec.structs.replace(row, replayed=True) if row.id in found.replayed else row
+
+    def _clock(self) -> datetime | None:
+        """The server's time as far as it is known."""
+        return later(self.ledger.clock, self._server_time)
+
+    def _follow(self, read: LogRead) -> None:
+        """Have the next poll begin as far before the known end as new rows lately lay."""
+        before, now = self._server_time, read.server_time
+        if now is not None and before is not None and now > before:
+            self._step *= 0.5 ** ((now - before).total_seconds() / _STEP_HALF_LIFE)
+        self._server_time = now or before
+        clock, floor = self._clock(), self.ledger.floor
+        if clock is None or floor is None:
+            return
+        times = [row.timestamp for row in read.rows if floor <= row.timestamp <= clock]
+        if times:
+            depth = self.ledger.later_than(min(times)) - self.ledger.later_than(clock)
+            self._step = min(_STEP_MOST, max(self._step, depth * 1.125))
 
 
 def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple[FlowRunLog, ...]]:
@@ -183,16 +426,12 @@ def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple
         limit: The most rows the server gives at once.
     """
     cursor = LogCursor(flow_run_id, since=since)
-    rows: list[FlowRunLog] = []
+    rows: dict[str, FlowRunLog] = {}
     read = LogRead()
-    while not read.proven:
-        read = yield from cursor.poll(limit)
-        if read.position is None:
-            read = yield from cursor.prove(read, limit)
+    for _ in range(_READS):
+        read = yield from cursor.poll(limit, last=read.position is None)
         cursor.commit(read)
-        rows += read.rows
-    return tuple(sorted(rows, key=lambda row: (row.timestamp, row.created, row.id)))
-
-
-def _ids(read: LogRead) -> set[str]:
-    return {row.id for row in read.rows} | {row.id for row in read.malformed}
+        rows.update((row.id, row) for row in read.rows)
+        if read.proven or not read.provable:
+            break
+    return tuple(sorted(rows.values(), key=lambda row: (row.timestamp, row.created, row.id)))

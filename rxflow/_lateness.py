@@ -45,8 +45,10 @@ def reason_to_wait(run: FlowRun) -> Poll[str]:
         deployment = found.rows[0] if found.rows else None
     if deployment is not None and deployment.paused:
         return f"its deployment {deployment.name!r} is paused"
+    if run.state is not None and run.state.name == "AwaitingConcurrencySlot":
+        return "it waits for a free slot under a concurrency limit"
     if run.work_pool_name is None:
-        return _without_pool(deployment)
+        return _without_pool(run, deployment)
     pools: Page[WorkPool] = yield WorkPoolQuery(run.work_pool_name)
     if not pools.rows:
         return f"its work pool {run.work_pool_name!r} does not exist any more"
@@ -54,11 +56,11 @@ def reason_to_wait(run: FlowRun) -> Poll[str]:
     return _in_pool(run, pools.rows[0], workers.rows)
 
 
-def _without_pool(deployment: Deployment | None) -> str:
+def _without_pool(run: FlowRun, deployment: Deployment | None) -> str:
     if deployment is None:
         return "it has no work pool, so only a process that runs it by its id will start it"
     if deployment.status == "READY":
-        return f"the process that serves its deployment {deployment.name!r} has not taken it yet"
+        return f"the process that serves its deployment {deployment.name!r} {_progress(run)}"
     return f"no process serves its deployment {deployment.name!r}"
 
 
@@ -69,11 +71,11 @@ def _in_pool(run: FlowRun, pool: WorkPool, workers: tuple[Worker, ...]) -> str:
         return f"no worker of its work pool {pool.name!r} is online"
     if pool.status == "NOT_READY":
         return f"its work pool {pool.name!r} is not ready"
-    if run.state is not None and run.state.name == "AwaitingConcurrencySlot":
-        return "it waits for a free slot under a concurrency limit"
-    if pool.concurrency_limit is not None:
-        return (
-            f"a worker of its work pool {pool.name!r} is online and has not taken it yet; the pool "
-            f"runs at most {pool.concurrency_limit} at a time"
-        )
-    return f"a worker of its work pool {pool.name!r} is online and has not taken it yet"
+    limit = pool.concurrency_limit
+    limited = f"; the pool runs at most {limit} at a time" if limit is not None else ""
+    return f"a worker of its work pool {pool.name!r} is online and {_progress(run)}{limited}"
+
+
+def _progress(run: FlowRun) -> str:
+    taken = run.state is not None and run.state.type == StateType.PENDING
+    return "has taken it, but not started it yet" if taken else "has not taken it yet"

@@ -1,7 +1,7 @@
 """One run's phases, and the only place that decides that a watch is over.
 
     LISTING ──── all that was there at the start is told ───> WATCHING
-    WATCHING ─── the run is in a terminal state ────────────> DRAINING
+    LISTING, WATCHING ─── the run is in a terminal state ───> DRAINING
     DRAINING ─── the run was put into another state ────────> WATCHING
     DRAINING ─── quiet for long enough, and proven ─────────> ENDED
     any ──────── the run is gone ───────────────────────────> ENDED
@@ -68,14 +68,16 @@ class Lifecycle:
         Returns:
             Whether the run was over before, and is no longer.
         """
-        entered = run.state.timestamp if run.state is not None else None
-        news = max((time for time in (stored, entered) if time is not None), default=None)
+        # The row's own time is the server's; a state's may be that of whoever set it.
+        news = run.updated if stored is None else max(stored, run.updated)
         if self._news_seen is None or news != self._news:
             self._news, self._news_seen = news, now.mono
-        if not caught_up:
+        if not caught_up or self.phase is Phase.ENDED:
             return False
         was, self.phase = self.phase, Phase.DRAINING if run.is_terminal else Phase.WATCHING
-        return was is Phase.DRAINING and self.phase is Phase.WATCHING
+        reopened = was is Phase.DRAINING and self.phase is Phase.WATCHING
+        self._proofs = 0 if reopened else self._proofs
+        return reopened
 
     def recovered(self, outage: Outage) -> None:
         """Take in that the server answers again, after no good answer for a while."""
@@ -94,15 +96,19 @@ class Lifecycle:
             return 0.0  # so long over that no writer can still be trying
         return max(0.0, min(ours, theirs), self._not_before - now.mono)
 
-    def end(self, *, proven: bool) -> bool:
+    def end(self, *, proven: bool, provable: bool = True) -> bool:
         """Take in the outcome of a proof that nothing is missing.
 
+        Args:
+            proven: Whether it succeeded.
+            provable: Whether the server takes the questions that it needs.
+
         Returns:
-            Whether the watch is over: at once with a proof, and without one after three tries,
-            since a table whose rows vanish never gives one.
+            Whether the watch is over: at once with a proof or where there can be none, else after
+            three tries, since a table whose rows go on vanishing never gives one.
         """
         self._proofs += 1
-        if proven or self._proofs >= _PROOFS:
+        if proven or not provable or self._proofs >= _PROOFS:
             self.phase = Phase.ENDED
         return self.phase is Phase.ENDED
 

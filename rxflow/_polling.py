@@ -5,8 +5,9 @@ until the last page is there, so a poll that fails half way has changed nothing.
 is told the time and never waits; the one source of chance is handed in.
 """
 
+import math
 from collections.abc import Generator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -26,6 +27,8 @@ from rxflow.errors import (
 from rxflow.events import FlowRunLog
 
 T = TypeVar("T")
+
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 PAGE_LIMIT = 200
 """Rows to ask for at once until a server names a lower limit: the default of Prefect 3.8.8."""
@@ -63,12 +66,14 @@ class StatesQuery(msgspec.Struct, frozen=True):
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Log rows of some runs, by their timestamp; rows of one timestamp come in no order.
+    """Log rows of some runs, by their timestamp; rows of one timestamp come in any order.
 
     Attributes:
         after: Only rows of this time and later.
         before: Only rows of this time and earlier.
         level: Only rows of this level and above; 0 is all.
+        descending: Whether the newest come first.
+        offset: How many rows to leave out, from the first on.
         limit: How many rows at the most.
     """
 
@@ -76,6 +81,7 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: datetime | None = None
     before: datetime | None = None
     level: int = 0
+    descending: bool = False
     offset: int = 0
     limit: int = PAGE_LIMIT
 
@@ -133,10 +139,16 @@ class Malformed(msgspec.Struct, frozen=True):
     Attributes:
         id: The row's id, or a digest of the row where not even that can be read.
         reason: What is wrong with it, with the JSON path.
+        flow_run_id: The run it belongs to, of a log row; as good as can be read, like its times.
+        timestamp: When it was written; that of the row before it where it cannot be read.
+        created: When the server stored it; the same.
     """
 
     id: str
     reason: str
+    flow_run_id: str = ""
+    timestamp: datetime = _BEFORE_ALL
+    created: datetime = _BEFORE_ALL
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -237,7 +249,7 @@ class Patience:
     """How long to go on asking a server that does not answer well, and how often.
 
     Waits are drawn evenly from nothing to a bound that doubles with each failure in a row (full
-    jitter), and are never shorter than what the server asks for.
+    jitter), after what the server asks for.
     """
 
     def __init__(self, random: Random) -> None:
@@ -249,6 +261,7 @@ class Patience:
         self._random = random
         self._failures = 0
         self._garbled = 0
+        self._kinds: dict[Trouble, float] = {}
         self._since: float | None = None
         self._attached = False
 
@@ -271,6 +284,7 @@ class Patience:
         failed, began = self._failures, self._since
         self._failures = self._garbled = 0
         self._since = None
+        self._kinds.clear()
         self._attached = True
         return Outage(began, now.mono) if failed and began is not None else None
 
@@ -283,13 +297,19 @@ class Patience:
         rule = _PATIENCE[failure.trouble]
         self._failures += 1
         self._garbled = self._garbled + 1 if failure.trouble is Trouble.GARBLED else 0
-        since = self._since if self._since is not None else now.mono
-        bound = rule.watch if self._attached else rule.attach
-        spent = bound is not None and now.mono - since >= bound
-        if spent or self._garbled >= _GARBLED_IN_A_ROW:
+        began = self._since if self._since is not None else now.mono
+        # A grace is for one kind of trouble: an outage before it has not used it up.
+        of_its_kind = self._kinds.setdefault(failure.trouble, now.mono)
+        bound = rule.attach if not self._attached else rule.watch
+        left = math.inf
+        if bound is not None:
+            left = bound - (now.mono - (of_its_kind if self._attached else began))
+        if left <= 0 or self._garbled >= _GARBLED_IN_A_ROW:
             return rule.error(failure.text)
-        wait = self._random.uniform(0, min(rule.cap, _BASE * 2 ** min(self._failures, 10)))
-        return max(wait, failure.retry_after or 0.0)
+        wait = self._random.uniform(0, min(rule.cap, _BASE * 2 ** min(self._failures - 1, 10)))
+        if failure.retry_after is not None:
+            wait += failure.retry_after
+        return min(wait, left)
 
 
 class Interval:

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from rxflow._model import State, TaskRun
-from rxflow._polling import Now, Page, Poll, TaskRunsQuery
+from rxflow._polling import Malformed, Now, Page, Poll, TaskRunsQuery
 
 SETTLING = 30.0
 """Seconds without a change after which task runs that are not over are waited for no longer.
@@ -24,10 +24,12 @@ class TaskRead(msgspec.Struct, frozen=True):
     Attributes:
         rows: All task runs of the run.
         changed: Those in a state that was not told before, each with the state.
+        malformed: Rows that cannot be read.
     """
 
     rows: tuple[TaskRun, ...] = ()
     changed: tuple[tuple[TaskRun, State], ...] = ()
+    malformed: tuple[Malformed, ...] = ()
 
 
 class TaskRunReader:
@@ -36,7 +38,7 @@ class TaskRunReader:
     def __init__(self, flow_run_id: str) -> None:
         """Start with none told."""
         self._run = flow_run_id
-        self._told: dict[str, str] = {}
+        self._told: set[str] = set()
         self._open: tuple[str, ...] = ()
         self._news: datetime | None = None
         self._news_seen: float | None = None
@@ -53,29 +55,32 @@ class TaskRunReader:
             limit: The most rows the server gives at once.
         """
         rows: dict[str, TaskRun] = {}
+        malformed: dict[str, Malformed] = {}
         offset = 0
         while True:
             page: Page[TaskRun] = yield TaskRunsQuery(
                 flow_run_id=self._run, offset=offset, limit=limit
             )
             rows.update((row.id, row) for row in page.rows)
+            malformed.update((row.id, row) for row in page.malformed)
             offset += page.count
             if page.count < limit:
                 break
         changed = tuple(
             (row, row.state)
             for row in rows.values()
-            if row.state is not None and self._told.get(row.id) != row.state.id
+            if row.state is not None and row.state.id not in self._told
         )
-        return TaskRead(tuple(rows.values()), changed)
+        return TaskRead(tuple(rows.values()), changed, tuple(malformed.values()))
 
     def commit(self, read: TaskRead, now: Now) -> None:
         """Take what a poll found for told."""
-        self._told.update((row.id, state.id) for row, state in read.changed)
+        self._told.update(state.id for _, state in read.changed)
         self._open = tuple(row.id for row in read.rows if not row.is_terminal)
         if read.changed or self._news_seen is None:
             self._news_seen = now.mono
-            self._news = max((state.timestamp for _, state in read.changed), default=None)
+            news = [state.timestamp for _, state in read.changed]
+            self._news = max(news if self._news is None else [self._news, *news], default=None)
 
     def settled_in(self, server_time: datetime | None, now: Now) -> float:
         """Seconds until the task runs are waited for no longer if none changes."""

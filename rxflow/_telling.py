@@ -44,9 +44,6 @@ Batch = tuple[tuple[Source, tuple[FlowRunEvent, ...]], ...]
 
 _Key = tuple[datetime, datetime, str]
 
-# RunChanged comes after the state that it belongs to, whose time it may share.
-_LAST = "~"
-
 
 class Teller:
     """Puts events in order, flags the late ones and keeps the view of what was told."""
@@ -80,19 +77,22 @@ class Teller:
             position: Log lines before this time are all there; of what is dated later, only log
                 lines are told now and the rest is held back. None: all there is was read.
         """
-        waiting = [*self._held, *dated]
-        now = [
-            event
-            for event in waiting
-            if position is None or isinstance(event, FlowRunLog) or event.timestamp < position
-        ]
-        told = {id(event) for event in now}
-        self._held = [event for event in waiting if id(event) not in told]
-        ordered = [self._flagged(event) for event in sorted(now, key=_key)]
+        now: list[Dated] = []
+        held: list[Dated] = []
+        for event in (*self._held, *dated):
+            early = position is None or isinstance(event, FlowRunLog) or event.timestamp < position
+            (now if early else held).append(event)
+        self._held = held
+        ordered = [self._flagged(event) for event in _in_order(now)]
         return self._cut([*first, *ordered, *last])
 
+    def say(self, *notices: FlowRunEvent) -> Batch:
+        """Say something now, and hold back what is held back."""
+        return self._cut(notices)
+
     def _flagged(self, event: Dated) -> Dated:
-        if isinstance(event, RunChanged):  # no moment of the run's life that could come late
+        # A changed row is no moment of the run's life that could come late.
+        if isinstance(event, RunChanged) or _source(event) not in self._sources:
             return event
         key = _key(event)
         if self._top is None or key >= self._top:
@@ -115,12 +115,23 @@ class Teller:
         return tuple(pages)
 
 
+def _in_order(events: list[Dated]) -> list[Dated]:
+    """By time; a changed row comes after the states that led to it, whatever their clocks said."""
+    ordered = sorted(events, key=_key)
+    states = [number for number, event in enumerate(ordered) if isinstance(event, StateChange)]
+    if not states:
+        return ordered
+    head, tail = ordered[: states[-1] + 1], ordered[states[-1] + 1 :]
+    changed: list[Dated] = [event for event in head if isinstance(event, RunChanged)]
+    return [*(event for event in head if not isinstance(event, RunChanged)), *changed, *tail]
+
+
 def _key(event: Dated) -> _Key:
     match event:
         case FlowRunLog():
             return (event.timestamp, event.created, event.id)
         case RunChanged():
-            return (event.timestamp, event.timestamp, _LAST)
+            return (event.timestamp, event.timestamp, "")
         case StateChange() | TaskRunStateChange():
             return (event.timestamp, event.timestamp, event.id)
 

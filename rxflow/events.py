@@ -44,6 +44,8 @@ class NoticeCode(StrEnum):
     """A run that was over was put into another state; the watch goes on."""
     RUN_DELETED = "run-deleted"
     """The run was deleted from the server; the stream ends."""
+    SOURCE_REWOUND = "source-rewound"
+    """Log lines that were told are gone from the server; what may be new is told, and flagged."""
     MALFORMED = "malformed"
     """A row that cannot be read; the notice keeps its id."""
 
@@ -151,6 +153,8 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
         timestamp: When it was written, by the writer's clock.
         created: When the server stored it, by the server's clock.
         late: Whether an event with a later time was told before this one.
+        replayed: Whether it may have been told before: rows vanished from the server, and what is
+            left of them cannot be told apart.
     """
 
     id: str
@@ -160,6 +164,7 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
     name: str
     message: str
     task_run_id: str | None = None
+    replayed: bool = False
 
 
 class TaskRunStateChange(_Event, frozen=True, kw_only=True, tag="task-state"):

@@ -13,8 +13,9 @@ from rxflow._engine import Engine, EventPage
 from rxflow._fold import fold
 from rxflow._lifecycle import DRAIN
 from rxflow._model import Snapshot
+from rxflow._reader import WatchSpec
 from rxflow._schedulers import scheduler_for
-from rxflow._session import Session, WatchSpec
+from rxflow._session import Session
 from rxflow._telling import Source
 from rxflow.client import Client
 from rxflow.errors import RunNotFound

@@ -13,7 +13,7 @@ from simulation import START, Watched, World, refused
 
 from rxflow import FlowRun, FlowRunLog, Snapshot, State, StateChange, fold
 from rxflow._polling import Failure, Query
-from rxflow._session import WatchSpec
+from rxflow._reader import WatchSpec
 from rxflow._telling import Source
 from rxflow.testing import FakePrefect3
 

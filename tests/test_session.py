@@ -23,7 +23,7 @@ from rxflow import (
     WatchTimedOut,
 )
 from rxflow._polling import Failure, LogsQuery, Query, RunQuery, Trouble
-from rxflow._session import WatchSpec
+from rxflow._reader import WatchSpec
 from rxflow._telling import Source
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi
 

@@ -6,6 +6,7 @@ list in which one row cannot be read the others are taken.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
@@ -172,7 +173,7 @@ def _logs(query: LogsQuery) -> HttpCall:
         "/logs/filter",
         {
             "logs": where,
-            "sort": "TIMESTAMP_ASC",
+            "sort": "TIMESTAMP_DESC" if query.descending else "TIMESTAMP_ASC",
             "offset": query.offset,
             "limit": query.limit,
         },
@@ -251,16 +252,26 @@ def _list(rows: _Rows, body: bytes, time: datetime | None) -> Page[Any]:
             try:
                 good.append(rows.one(raw))
             except msgspec.ValidationError as error:
-                bad.append(Malformed(_id_of(raw), str(error)))
+                bad.append(_malformed(raw, str(error), good[-1] if good else None))
         return Page(tuple(good), time, tuple(bad))
 
 
-def _id_of(raw: msgspec.Raw) -> str:
+def _malformed(raw: msgspec.Raw, reason: str, before: Any) -> Malformed:
+    """What can be read of a row that cannot; a list's neighbours tell about where it lies."""
     try:
-        row_id = _any_row(raw).get("id")
+        row = _any_row(raw)
     except msgspec.ValidationError:
-        row_id = None
-    return row_id if isinstance(row_id, str) else blake2b(bytes(raw), digest_size=16).hexdigest()
+        row = {}
+    read: dict[str, Any] = {"id": blake2b(bytes(raw), digest_size=16).hexdigest()}
+    for field, kind in _PLACE.items():
+        if field != "id" and hasattr(before, field):
+            read[field] = getattr(before, field)
+        with suppress(msgspec.ValidationError):
+            read[field] = msgspec.convert(row.get(field), kind)
+    return Malformed(reason=reason, **read)
+
+
+_PLACE = {"id": str, "flow_run_id": str, "timestamp": Instant, "created": Instant}
 
 
 _SURROGATES = re.compile(

@@ -216,6 +216,7 @@ class FakePrefect3:
         *,
         level: int = 20,
         timestamp: datetime | None = None,
+        created: datetime | None = None,
         name: str = "prefect.flow_runs",
         task_run_id: str | None = None,
     ) -> str:
@@ -226,13 +227,14 @@ class FakePrefect3:
             message: The line.
             level: As in `logging`.
             timestamp: When it was written, by the writer's clock; the server's time if None.
+            created: When the server stored it, if its commit took until now; now if None.
             name: The logger's name.
             task_run_id: The task run that wrote it.
 
         Returns:
             The row's id.
         """
-        now = self._write()
+        now = created or self._write()
         row = {
             "id": _uuid7(now),
             "created": now,

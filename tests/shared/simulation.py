@@ -17,7 +17,8 @@ import httpx
 from rxflow._backends import HttpCall, HttpReply
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._polling import Failure, Now, Page, Query, Trouble
-from rxflow._session import Done, Fetch, Session, Wait, WatchSpec
+from rxflow._reader import WatchSpec
+from rxflow._session import Done, Fetch, Session, Wait
 from rxflow._telling import Batch
 from rxflow.errors import RxflowError
 from rxflow.events import Closed, FlowRunEvent

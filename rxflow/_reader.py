@@ -1,0 +1,215 @@
+"""What a watch reads of its run: a tick, and the last look before it is closed.
+
+A reader knows what was read and told so far. Its polls change nothing; `RunReader.commit` takes
+what one found for told.
+"""
+
+import math
+from datetime import datetime
+
+import msgspec
+
+from rxflow._cursor import LogCursor, LogRead
+from rxflow._lateness import late_by, reason_to_wait
+from rxflow._lifecycle import DRAIN
+from rxflow._model import FlowRun, State
+from rxflow._polling import (
+    PAGE_LIMIT,
+    Failure,
+    LogsQuery,
+    Malformed,
+    Now,
+    Page,
+    Poll,
+    Query,
+    RunQuery,
+    StatesQuery,
+    Trouble,
+    VersionQuery,
+)
+from rxflow._tasks import TaskRead, TaskRunReader
+from rxflow._telling import Source
+from rxflow.errors import UnsupportedServer
+
+_ASK_WHY_LATE_EVERY = 30.0
+
+# A server counts its way to an offset: 17 to 34 ms at 100,000 rows. Of a longer table the rows at
+# the end are read at each poll, and all are counted only so often that it takes 2 % of the time.
+_LONG_TABLE = 100_000
+_PROBE_SHARE = 50
+
+
+class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to watch, and for how long.
+
+    Attributes:
+        flow_run_id: The run.
+        sources: Which parts to tell.
+        level: Only log lines of this level and above.
+        since: Only log lines of this time and later.
+        drain: Seconds without news before a run that is over is closed.
+        max_duration: Seconds until a run that is not over is given up; None is for ever.
+    """
+
+    flow_run_id: str
+    sources: frozenset[Source] = frozenset(Source)
+    level: int = 0
+    since: datetime | None = None
+    drain: float = DRAIN
+    max_duration: float | None = None
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tick found.
+
+    Attributes:
+        run: The run's row; None while a long history is read page by page.
+        states: States that were not told before, by time.
+        malformed: States and task runs that cannot be read, told or not.
+        late_because: What the run waits for, if it should have started by now.
+    """
+
+    run: FlowRun | None = None
+    states: tuple[State, ...] = ()
+    logs: LogRead = LogRead()
+    tasks: TaskRead = TaskRead()
+    malformed: tuple[Malformed, ...] = ()
+    late_because: str | None = None
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last look at a run that is over found."""
+
+    run: FlowRun
+    logs: LogRead
+
+
+class RunReader:
+    """Reads one run."""
+
+    def __init__(self, spec: WatchSpec) -> None:
+        """Start with nothing read.
+
+        Args:
+            spec: What to read.
+        """
+        self._spec = spec
+        self.cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
+        self.task_runs = TaskRunReader(spec.flow_run_id)
+        self.row: FlowRun | None = None
+        self.position: datetime | None = None
+        self._states: set[str] = set()
+        self._late_reason: str | None = None
+        self._late_asked = -math.inf
+        self._limit = PAGE_LIMIT
+        self._probe_cost = 0.0
+        self._deep_due = -math.inf
+
+    def tick(self, now: Now, server_time: datetime | None) -> Poll[Tick]:
+        """Read what is new of everything.
+
+        Args:
+            now: The time.
+            server_time: The server's time, as far as it is known.
+        """
+        if self.row is None:
+            yield from self._check_version()
+        if self.position is not None:  # a long history is read page by page before all else
+            return Tick(logs=(yield from self.cursor.poll(self._limit)))
+        page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
+        run = page.rows[0]
+        time = page.server_time or server_time or now.utc
+        states, malformed = yield from self._new_states(run)
+        logs = yield from self._new_logs(now)
+        tasks = yield from self._new_tasks()
+        return Tick(
+            run=run,
+            states=states,
+            logs=logs,
+            tasks=tasks,
+            malformed=(*malformed, *tasks.malformed),
+            late_because=(yield from self._why_late(run, time, now)),
+        )
+
+    def prove(self) -> Poll[Proof]:
+        """Have the server count the log rows, and then look at the run once more."""
+        logs = LogRead(proven=True)
+        if Source.LOGS in self._spec.sources:
+            logs = yield from self.cursor.poll(self._limit, last=True)
+        page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
+        return Proof(run=page.rows[0], logs=logs)
+
+    def commit(self, tick: Tick, now: Now) -> None:
+        """Take what a tick found for told."""
+        if tick.run is not None:
+            self.row = tick.run
+            self._states.update(state.id for state in tick.states)
+            self.task_runs.commit(tick.tasks, now)
+            if tick.late_because is None:
+                self._late_asked = -math.inf
+            elif now.mono - self._late_asked >= _ASK_WHY_LATE_EVERY:
+                self._late_asked = now.mono
+            self._late_reason = tick.late_because
+        self.commit_logs(tick.logs, now)
+
+    def commit_logs(self, read: LogRead, now: Now) -> None:
+        """Take log rows for told."""
+        self.cursor.commit(read)
+        self.position = read.position
+        if now.mono >= self._deep_due and self.cursor.ledger.total > _LONG_TABLE:
+            self._deep_due = now.mono + _PROBE_SHARE * self._probe_cost
+
+    def probed(self, query: Query | None, seconds: float) -> None:
+        """Note how long an answer took."""
+        if isinstance(query, LogsQuery) and query.offset:
+            self._probe_cost = seconds
+
+    def learn(self, query: Query | None, failure: Failure) -> bool:
+        """Learn from a failure how this server wants to be asked.
+
+        Returns:
+            Whether there was something to learn, so that asking again at once makes sense.
+        """
+        if failure.trouble is Trouble.PAGE_LIMIT:
+            limit = failure.limit or self._limit // 2
+            learnt = 0 < limit < self._limit
+            self._limit = limit if learnt else self._limit
+            return learnt
+        if failure.trouble is Trouble.REJECTED and isinstance(query, LogsQuery) and query.offset:
+            return self.cursor.refuse_offsets()
+        return False
+
+    def _check_version(self) -> Poll[None]:
+        page: Page[str] = yield VersionQuery()
+        if page.rows and page.rows[0].startswith("2."):
+            raise UnsupportedServer(
+                f"The server is Prefect {page.rows[0]}, and rxflow speaks the API of Prefect 3"
+            )
+
+    def _new_states(self, run: FlowRun) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...]]]:
+        known = run.state_id is None or run.state_id in self._states
+        if known or Source.STATES not in self._spec.sources:
+            return (), ()
+        page: Page[State] = yield StatesQuery(run.id)
+        found = {state.id: state for state in page.rows}
+        if run.state is not None:  # a history may lag behind the row
+            found.setdefault(run.state.id, run.state)
+        new = (state for state in found.values() if state.id not in self._states)
+        return tuple(sorted(new, key=lambda state: (state.timestamp, state.id))), page.malformed
+
+    def _new_logs(self, now: Now) -> Poll[LogRead]:
+        if Source.LOGS not in self._spec.sources:
+            return LogRead(proven=True)
+        return (yield from self.cursor.poll(self._limit, deep=now.mono >= self._deep_due))
+
+    def _new_tasks(self) -> Poll[TaskRead]:
+        if Source.TASKS not in self._spec.sources:
+            return TaskRead()
+        return (yield from self.task_runs.poll(self._limit))
+
+    def _why_late(self, run: FlowRun, time: datetime, now: Now) -> Poll[str | None]:
+        if Source.NOTICES not in self._spec.sources or late_by(run, time) is None:
+            return None
+        if now.mono - self._late_asked < _ASK_WHY_LATE_EVERY:
+            return self._late_reason
+        return (yield from reason_to_wait(run))
