@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
+
+from rxflow.errors import InvalidRunId
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A point in time with its offset from UTC; a row with a naive one is malformed."""
@@ -216,3 +219,19 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     def is_online(self) -> bool:
         """Whether the server has heard from it lately."""
         return self.status == "ONLINE"
+
+
+def canonical_id(text: str) -> str:
+    """The canonical form of a flow run's id.
+
+    Raises:
+        InvalidRunId: It is not a UUID.
+    """
+    try:
+        return str(UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        shown = repr(text)[:80]
+        raise InvalidRunId(
+            f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
+            "`prefect flow-run ls` show it"
+        ) from None

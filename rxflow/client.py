@@ -1,16 +1,14 @@
 """A client: where the server is, how it is spoken to, and blocking reads from it."""
 
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import msgspec
-
-from rxflow._backends import Backend, HttpCall
+from rxflow._backends import Backend
 from rxflow._backends.prefect3 import Prefect3
+from rxflow._channel import Channel, Pass
 from rxflow._polling import PAGE_LIMIT, Failure, Page, Patience, Poll, Query, Trouble
 from rxflow._schedulers import pause, real_now
 from rxflow._settings import Settings, load_settings
@@ -72,7 +70,7 @@ class Client:
         self._backend: Backend = Prefect3()
         self._transport = transport
         self._tls = tls_of(self._settings)
-        self._pass = _Pass()
+        self._pass = Pass()
         self._turn = threading.Lock()  # held while one thread asks
         self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
@@ -110,7 +108,7 @@ class Client:
         if channel is not None:
             channel.close()
 
-    def open_channel(self) -> "Channel":
+    def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
         return Channel(
             self._backend, Transport(self._settings, self._tls, self._transport), self._pass
@@ -145,7 +143,7 @@ class Client:
                 found: T = end.value
                 return found
 
-    def _ask(self, channel: "Channel", query: Query) -> Page[Any] | Failure:
+    def _ask(self, channel: Channel, query: Query) -> Page[Any] | Failure:
         """Ask until there is an answer; of failures only `Trouble.PAGE_LIMIT` is returned."""
         patience = Patience(Random())  # noqa: S311 - jitter, not a secret
         while True:
@@ -161,7 +159,7 @@ class Client:
                 raise wait
             pause(wait)
 
-    def _open(self) -> "Channel":
+    def _open(self) -> Channel:
         with self._lock:
             if self._channel is None:
                 self._channel = self.open_channel()
@@ -174,50 +172,3 @@ class Client:
         if failure.limit is not None:  # which holds for whatever is asked for
             self._limit = lower
         return lower
-
-
-class _Pass:
-    """What a server wants to see beside the key: a CSRF token, for a client that it knows."""
-
-    def __init__(self) -> None:
-        self.client = str(uuid.uuid4())
-        self.headers: tuple[tuple[str, str], ...] = ()
-
-
-class Channel:
-    """A backend's words over a transport: takes questions, gives pages."""
-
-    def __init__(self, backend: Backend, transport: Transport, shown: _Pass) -> None:
-        """Put one on top of the other."""
-        self._backend = backend
-        self._transport = transport
-        self._pass = shown
-
-    def ask(self, query: Query) -> Page[Any] | Failure:
-        """Ask, once, and wait for the answer; never raises."""
-        call = self._backend.encode(query)
-        reply = self._transport.send(_with(call, self._pass))
-        if isinstance(reply, Failure):
-            return reply
-        pass_call = self._backend.pass_call(reply, self._pass.client)
-        if pass_call is not None:
-            given = self._transport.send(pass_call)
-            if isinstance(given, Failure):
-                return given
-            self._pass.headers = self._backend.pass_headers(given, self._pass.client)
-            if not self._pass.headers and given.status >= 400:
-                failure = self._backend.decode(query, given)
-                if isinstance(failure, Failure):
-                    return failure
-            reply = self._transport.send(_with(call, self._pass))
-            if isinstance(reply, Failure):
-                return reply
-        return self._backend.decode(query, reply)
-
-    def close(self) -> None:
-        """Break off a question under way, from any thread, and close the connection."""
-        self._transport.close()
-
-
-def _with(call: HttpCall, shown: _Pass) -> HttpCall:
-    return msgspec.structs.replace(call, headers=(*call.headers, *shown.headers))

@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self
-from uuid import UUID
 
 import msgspec
 
 from rxflow._cursor import read_all
 from rxflow._fold import fold
-from rxflow._model import FlowRun, Snapshot, State, TaskRun
+from rxflow._model import FlowRun, Snapshot, State, TaskRun, canonical_id
 from rxflow._polling import Page, Poll, RunQuery, StatesQuery
 from rxflow._tasks import TaskRunReader
 from rxflow.client import Client
-from rxflow.errors import InvalidRunId
 from rxflow.events import FlowRunEvent, FlowRunLog, RunChanged, RunSeen, StateChange
 
 __all__ = ["FlowRunView"]
@@ -63,7 +61,7 @@ class FlowRunView:
             InvalidRunId: ``flow_run_id`` is not a UUID.
         """
         run = FlowRun(
-            id=run_id_of(flow_run_id),
+            id=canonical_id(flow_run_id),
             name=name,
             flow_id=flow_id,
             created=updated_at,
@@ -107,7 +105,7 @@ class FlowRunView:
             ServerError: The server answers, but not well, for 30 s.
             Unreachable: The server does not answer for 30 s.
         """
-        run_id = run_id_of(flow_run_id)
+        run_id = canonical_id(flow_run_id)
         used = client or Client()
         snapshot = used.read(lambda limit: _read_snapshot(run_id, limit, tasks=load_static_tasks))
         return cls.from_snapshot(snapshot, client=used)
@@ -233,22 +231,6 @@ class FlowRunView:
 
     def _used_client(self) -> Client:
         return self._client or Client()
-
-
-def run_id_of(text: str) -> str:
-    """The canonical form of a flow run's id.
-
-    Raises:
-        InvalidRunId: It is not a UUID.
-    """
-    try:
-        return str(UUID(text))
-    except (ValueError, AttributeError, TypeError):
-        shown = repr(text)[:80]
-        raise InvalidRunId(
-            f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
-            "`prefect flow-run ls` show it"
-        ) from None
 
 
 def _read_snapshot(flow_run_id: str, limit: int, *, tasks: bool) -> Poll[Snapshot]:

@@ -12,7 +12,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxflow._engine import Engine, EventPage
 from rxflow._fold import fold
 from rxflow._lifecycle import DRAIN
-from rxflow._model import Snapshot
+from rxflow._model import Snapshot, canonical_id
 from rxflow._reader import WatchSpec
 from rxflow._schedulers import scheduler_for
 from rxflow._session import Session
@@ -30,11 +30,11 @@ from rxflow.events import (
     TaskRunStateChange,
 )
 from rxflow.stream import Stream
-from rxflow.views import FlowRunView, run_id_of
+from rxflow.views import FlowRunView
 
 __all__ = ["FlowRunStream", "wait_for_flow_run", "watch_flow_run"]
 
-MAX_DURATION = timedelta(hours=12)
+_MAX_DURATION = timedelta(hours=12)
 """How long a run is watched that does not end, as in Prefect 1."""
 
 
@@ -98,7 +98,7 @@ def watch_flow_run(
     flow_run_id: str,
     stream_states: bool = True,
     stream_logs: bool = True,
-    max_duration: timedelta | float | None = MAX_DURATION,
+    max_duration: timedelta | float | None = _MAX_DURATION,
     *,
     stream_tasks: bool = False,
     since: datetime | None = None,
@@ -143,7 +143,7 @@ def watch_flow_run(
         >>> for event in rxflow.watch_flow_run(flow_run_id):  # doctest: +SKIP
         ...     print(event.timestamp, event.level, event.message)
     """
-    run_id = run_id_of(flow_run_id)
+    run_id = canonical_id(flow_run_id)
     if since is not None and since.tzinfo is None:
         raise ValueError(f"since={since!r} has no time zone; pass an aware datetime")
     asked = {

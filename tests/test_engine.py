@@ -20,8 +20,9 @@ from virtual import PATIENCE, Recording, World, identities
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound
 from rxflow._engine import Channel, Engine, EventPage
 from rxflow._polling import Failure, Now, Page, Query, Trouble
+from rxflow._reader import WatchSpec
 from rxflow._schedulers import FETCH_WORKERS, PollScheduler, default_scheduler, workers
-from rxflow._session import Command, Session, Wait, WatchSpec
+from rxflow._session import Command, Session, Wait
 from rxflow._telling import Batch, Source
 from rxflow.watch import _flat
 

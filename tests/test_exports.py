@@ -30,8 +30,6 @@ WITH_EXAMPLES = [name for name, source in SOURCES.items() if ">>> " in source]
 # What other modules of the library take from a public one, and no user is promised.
 INTERNAL = {
     "rxflow.client": {"Channel"},
-    "rxflow.views": {"run_id_of"},
-    "rxflow.watch": {"MAX_DURATION"},
 }
 
 each_module = pytest.mark.parametrize("module", PUBLIC)

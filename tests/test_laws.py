@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import reduce
+from functools import partial, reduce
 from random import Random
 from typing import Any
 
@@ -25,16 +25,17 @@ Action = Callable[[FakePrefect3, str], object]
 states: st.SearchStrategy[Action] = st.sampled_from(STATES + ENDS).map(
     lambda state: lambda server, run: server.set_state(run, state)
 )
-changes: st.SearchStrategy[Action] = st.sampled_from(
-    [
-        {"name": "renamed"},
-        {"tags": ["a", "b"]},
-        {"labels": {"team": "data"}},
-        {"parameters": {"n": 1, "deep": {"x": [1, None]}}},
-        {"work_pool_name": "gpu"},
-        {"infrastructure_pid": "42"},
-    ]
-).map(lambda fields: lambda server, run: server.change_run(run, **fields))
+rows_after: list[dict[str, Any]] = [
+    {"name": "renamed"},
+    {"tags": ["a", "b"]},
+    {"labels": {"team": "data"}},
+    {"parameters": {"n": 1, "deep": {"x": [1, None]}}},
+    {"work_pool_name": "gpu"},
+    {"infrastructure_pid": "42"},
+]
+changes: st.SearchStrategy[Action] = st.sampled_from(rows_after).map(
+    lambda fields: lambda server, run: server.change_run(run, **fields)
+)
 lines: st.SearchStrategy[Action] = st.tuples(
     st.floats(-30, 5), st.sampled_from([10, 20, 30, 40])
 ).map(
@@ -56,7 +57,7 @@ def live(life: list[tuple[float, Action]], **options: Any) -> tuple[World, str, 
     when = 0.0
     for pause, action in life:
         when += pause
-        world.at(when, lambda action=action: action(world.server, run_id))
+        world.at(when, partial(action, world.server, run_id))
     world.at(when + 1, lambda: world.server.set_state(run_id, "COMPLETED"))
     return world, run_id, when + 1
 

@@ -153,10 +153,7 @@ def test_young_rows_are_known_by_id(life: list[Batch]) -> None:
         young = {
             row.id
             for row in told
-            if floor is None
-            or horizon is None
-            or row.timestamp >= floor
-            or row.created >= horizon
+            if floor is None or horizon is None or row.timestamp >= floor or row.created >= horizon
         }
         assert {row.id for row in told if ledger.knows(row)} == young
         assert ledger.held == len(young)

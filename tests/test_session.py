@@ -1,6 +1,7 @@
 """The session: what is asked, what is told, and when a watch is over."""
 
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -44,7 +45,7 @@ def live_run(world: World, *, lines: int = 20) -> str:
     for number in range(lines):
         written = START + timedelta(seconds=3 + number / 2)
         stored = 3 + number / 2 + 1.5
-        world.at(stored, lambda n=number, t=written: server.log(run_id, f"line {n}", timestamp=t))
+        world.at(stored, partial(server.log, run_id, f"line {number}", timestamp=written))
     end = 3 + lines / 2
     world.at(end, lambda: server.set_state(run_id, "COMPLETED"))
     return run_id

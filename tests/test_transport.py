@@ -386,21 +386,28 @@ def test_a_longer_answer_is_a_page_limit() -> None:
         assert failure(transport.send(GET)).trouble is Trouble.PAGE_LIMIT
 
 
-def test_a_bomb_is_never_held() -> None:
-    """Of a small answer that inflates to a GiB no more than the greatest length is ever held."""
-    said = answer(bomb(1024), content_encoding="gzip")
+PACKED = gzip.compress(b"[1, 2, 3]")
+
+
+@pytest.mark.parametrize("body", [bomb(1024), PACKED + bytes(100 * MIB)], ids=["bomb", "tail"])
+def test_no_more_is_held_than_may_be(body: bytes) -> None:
+    """Of what inflates to a GiB, or has a long tail, no more than the greatest length is held."""
+    said = answer(body, content_encoding="gzip")
     with WireServer(answering(said)) as server, to(server) as transport:
         tracemalloc.start()
         try:
-            found = failure(transport.send(GET))
+            transport.send(GET)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert found.trouble is Trouble.PAGE_LIMIT
     assert peak < 2.5 * MAX_BODY
 
 
-PACKED = gzip.compress(b"[1, 2, 3]")
+def test_a_bomb_is_a_page_limit() -> None:
+    """A small answer that inflates beyond the greatest length is PAGE_LIMIT as well."""
+    said = answer(bomb(64), content_encoding="gzip")
+    with WireServer(answering(said)) as server, to(server) as transport:
+        assert failure(transport.send(GET)).trouble is Trouble.PAGE_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -461,6 +468,20 @@ def test_after_a_failure_comes_a_new_connection(name: str) -> None:
         assert server.connections == 2
 
 
+def test_a_failure_lets_go_of_the_connection() -> None:
+    """The server sees the end of a connection on which a call has failed, at once."""
+    gone = threading.Event()
+
+    def script(talk: Talk) -> None:
+        answering(answer(b"[]", content_encoding="br"))(talk)
+        talk.stall()
+        gone.set()
+
+    with WireServer(script) as server, to(server) as transport:
+        failure(transport.send(GET))
+        gone.wait()
+
+
 # -- closing -----------------------------------------------------------------------------------
 
 
@@ -498,14 +519,14 @@ def broken_off(transport: Transport, server: WireServer) -> Failure:
 @pytest.mark.parametrize("script", [stall, stall_half, stall_endless])
 @pytest.mark.parametrize("before", [0, 1], ids=["fresh", "kept"])
 def test_closing_breaks_off_a_call(script: Script, before: int) -> None:
-    """Closing ends a call that waits in another thread, wherever in the answer that is."""
+    """Closing ends a call that waits in another thread, wherever in the answer, for good."""
     with WireServer(kept(script) if before else script) as server, to(server) as transport:
         for _ in range(before):
             reply(transport.send(GET))
         found = broken_off(transport, server)
         assert found.trouble is Trouble.NETWORK
         assert "closed" in found.text
-        assert len(server.requests) == before + 1
+    assert (server.connections, len(server.requests)) == (1, before + 1)
 
 
 @pytest.mark.parametrize("script", [stall, stall_half])

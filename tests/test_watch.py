@@ -47,8 +47,8 @@ from rxflow import (
     wait_for_flow_run,
     watch_flow_run,
 )
+from rxflow._channel import Channel
 from rxflow._schedulers import FETCH_WORKERS, default_scheduler
-from rxflow.client import Channel
 from rxflow.testing import FakePrefect3
 
 GONE = "00000000-0000-4000-8000-000000000000"

@@ -152,7 +152,8 @@ class WireServer:
         self.released = threading.Event()
         self._scripts: Iterator[Script] = chain(scripts, repeat(lambda _: None))
         self._tls = tls
-        self._closing = False
+        self._waker = socket.socket()
+        self._waker.bind(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._serve, name="wire-server")]
@@ -171,9 +172,9 @@ class WireServer:
     def close(self) -> None:
         """Release whoever waits, and end all connections."""
         self.released.set()
-        self._closing = True
-        socket.create_connection(self._listener.getsockname()).close()  # wakes who listens
+        self._waker.connect(self._listener.getsockname())
         self._threads[0].join()
+        self._waker.close()
         for connection in self._open:
             with suppress(OSError):  # its script is over
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
@@ -196,8 +197,8 @@ class WireServer:
 
     def _serve(self) -> None:
         while True:
-            connection, _ = self._listener.accept()
-            if self._closing:
+            connection, peer = self._listener.accept()
+            if peer == self._waker.getsockname():
                 connection.close()
                 return
             self.connections += 1

@@ -25,8 +25,9 @@ from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.testing import TestScheduler
 
+from rxflow._channel import Channel
 from rxflow._polling import Failure, Page, Query
-from rxflow.client import Channel, Client
+from rxflow.client import Client
 from rxflow.events import (
     FlowRunEvent,
     FlowRunLog,
