@@ -21,10 +21,15 @@ def last_lines(lines: Lines, line: rxflow.FlowRunLog) -> Lines:
     return (*lines[-CONTEXT:], line)
 
 
+def is_alarming(lines: Lines) -> bool:
+    """Whether the last line is one to alert on."""
+    return lines[-1].level >= 30
+
+
 def main(run_id: str) -> None:
     """Print each line of level WARNING and above, and the lines before it."""
-    windows = rxflow.watch_flow_run(run_id).logs.pipe(ops.scan(last_lines, Lines()))
-    for *before, line in windows.pipe(ops.filter(lambda lines: lines[-1].level >= 30)):
+    context = rxflow.watch_flow_run(run_id).logs.pipe(ops.scan(last_lines, Lines()))
+    for *before, line in context.pipe(ops.filter(is_alarming)):
         print(line.message)
         for earlier in before:
             print(f"    before it: {earlier.message}")

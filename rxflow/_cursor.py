@@ -409,7 +409,7 @@ class LogCursor:
             self._step *= 0.5 ** ((now - before).total_seconds() / _STEP_HALF_LIFE)
         self._server_time = now or before
         clock, floor = self._clock(), self.ledger.floor
-        if clock is None or floor is None:
+        if clock is None or floor is None or read.position is not None or not read.rows:
             return
         times = [row.timestamp for row in read.rows if floor <= row.timestamp <= clock]
         if times:

@@ -1,8 +1,8 @@
 """The ledger: which log rows of some runs were told, in bounded memory.
 
 Rows that may still get company are known by their ids: those not older than the *floor*, which
-follows ten seconds behind the newest row and the server's clock, and those that were stored less
-than ten seconds before the newest one. Of the rest each run has *buckets*: from a time on, how many
+follows ten to eleven seconds behind the newest row and the server's clock, and those that were
+stored less than that before the newest one. Of the rest each run has *buckets*: from a time on, how many
 rows were told, and the sum of the hashes of their ids. With a bucket's rows at hand the sum tells
 whether they are those that were told, and if one is not, which.
 """
@@ -10,7 +10,7 @@ whether they are those that were told, and if one is not, which.
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import combinations, islice
 from typing import Protocol, TypeVar
@@ -21,6 +21,7 @@ MICROSECOND = timedelta(microseconds=1)
 WINDOW = timedelta(seconds=10)
 """How far the floor is behind, and how long a commit may take before its row is hard to tell."""
 
+_STEP = timedelta(seconds=1)
 _MODULUS = 1 << 128
 _MOST_COMBINATIONS = 20_000
 
@@ -91,6 +92,7 @@ class Ledger:
         self._most_buckets = most_buckets
         self._folded = 0
         self._above = 0
+        self._walked = datetime.min.replace(tzinfo=UTC)
         self._newest: datetime | None = None
         self.floor: datetime | None = None
         self.clock: datetime | None = None
@@ -186,6 +188,9 @@ class Ledger:
         if self._newest < self.clock:
             floor = self._newest - WINDOW
         old = self.floor
+        if old is not None and self.clock - self._walked < _STEP and floor - old < _STEP:
+            return  # all that is known is walked through, so not for each page of a long history
+        self._walked = self.clock
         self.floor = floor = floor if old is None else max(floor, old)
         folded: dict[str, list[str]] = {}
         gone: list[str] = []

@@ -222,11 +222,14 @@ class Pump(_Agenda):
 
     def put(self, item: Any) -> None:
         """Hand an item to the iterator; never blocks, from whichever thread it is called."""
+        if threading.get_ident() == self._owner:
+            if self._end is None:  # nobody waits meanwhile who would have to be woken
+                self._items.append(item)
+            return
         with self._changed:
             if self._end is not None:
                 return
-            foreign = threading.get_ident() != self._owner
-            if foreign and len(self._items) >= FOREIGN_ITEMS:
+            if len(self._items) >= FOREIGN_ITEMS:
                 self._end = (Overflow(_OVERFLOW),)
                 return
             self._items.append(item)

@@ -181,7 +181,7 @@ class Session:
 
     def _ticked(self, tick: Tick) -> Batch:
         first: list[RunSeen] = []
-        dated: list[Dated] = list(tick.logs.rows)
+        dated: list[Dated] = []
         last = [*self._log_notices(tick.logs), *self._unreadable(tick.malformed)]
         if tick.run is not None:
             if self._reader.row is None:
@@ -197,7 +197,11 @@ class Session:
         self._reader.commit(tick, self._now)
         last += self._follow_life()
         told = self._teller.tell(
-            first=first, dated=dated, last=last, position=self._reader.position
+            first=first,
+            dated=dated,
+            lines=tick.logs.rows,
+            last=last,
+            position=self._reader.position,
         )
         self._plan(something_happened=bool(told))
         self._time_out()
@@ -277,7 +281,7 @@ class Session:
             return ()
         last = self._log_notices(logs)
         self._reader.commit_logs(logs, self._now)
-        told = self._teller.tell(dated=logs.rows, last=last, position=logs.position)
+        told = self._teller.tell(lines=logs.rows, last=last, position=logs.position)
         if told or logs.position is not None:
             return told
         if not self._lifecycle.end(proven=logs.proven, provable=logs.provable):

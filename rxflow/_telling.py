@@ -65,6 +65,7 @@ class Teller:
         *,
         first: Iterable[FlowRunEvent] = (),
         dated: Iterable[Dated] = (),
+        lines: tuple[FlowRunLog, ...] = (),
         last: Iterable[FlowRunEvent] = (),
         position: datetime | None = None,
     ) -> Batch:
@@ -73,6 +74,7 @@ class Teller:
         Args:
             first: Events that come before all others.
             dated: Events that go by their time.
+            lines: Log lines, in order.
             last: Events that come after all others.
             position: Log lines before this time are all there; of what is dated later, only log
                 lines are told now and the rest is held back. None: all there is was read.
@@ -83,12 +85,22 @@ class Teller:
             early = position is None or isinstance(event, FlowRunLog) or event.timestamp < position
             (now if early else held).append(event)
         self._held = held
-        ordered = [self._flagged(event) for event in _in_order(now)]
-        return self._cut([*first, *ordered, *last])
+        if now or not self._follow_on(lines):
+            ordered = [self._flagged(event) for event in _in_order([*now, *lines])]
+            return self._cut([*first, *ordered, *last])
+        self._top = _key(lines[-1])
+        self.log_count += len(lines)
+        return (*self._cut(first), (Source.LOGS, lines), *self._cut(last))
 
     def say(self, *notices: FlowRunEvent) -> Batch:
         """Say something now, and hold back what is held back."""
         return self._cut(notices)
+
+    def _follow_on(self, lines: tuple[FlowRunLog, ...]) -> bool:
+        """Whether lines can be told as they are: the page as a whole, and none of them late."""
+        if not lines or Source.LOGS not in self._sources:
+            return False
+        return self._top is None or _key(lines[0]) >= self._top
 
     def _flagged(self, event: Dated) -> Dated:
         # A changed row is no moment of the run's life that could come late.

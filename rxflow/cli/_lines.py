@@ -41,7 +41,7 @@ class Transcript:
         if isinstance(event, RunSeen):
             yield f"{_title(event.run.name, event.run.id)}, created {self._day}"
             return
-        if self._day != day:
+        if day not in {None, self._day}:
             yield f"{self._day}"
         level = logging.getLevelName(event.level)[:8]
         head = f"{time:%H:%M:%S}.{time.microsecond // 1000:03} {level:<8} "

@@ -246,6 +246,7 @@ class Hostile:
         floor, horizon = ledger.floor, ledger.horizon
         if floor is None or horizon is None:
             return ledger.held == 0
+        horizon -= timedelta(seconds=1)
         logs = self.world.server.logs
         young = [row for row in logs if row["timestamp"] >= floor or row["created"] >= horizon]
         return self.kind in SHRINKING or ledger.held <= len(young)
