@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from rxflow._ledger import MICROSECOND, Ledger, LedgerState
+from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState
 from rxflow._polling import Malformed, Poll
 from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
 from rxflow.events import FlowRunLog
@@ -190,20 +190,20 @@ class LogCursor:
     def _parts(self, *, deep: bool) -> Iterator[tuple[Span, int]]:
         """The parts that are counted by themselves, with the rows told of each.
 
-        Rows dated ahead of the server's clock stay at the end of the table, in the way of all
+        Rows dated far ahead of the server's clock stay at the end of the table, in the way of all
         others; while there are some, they are a part of their own.
         """
         ledger = self.ledger
         after = self._table.since if deep else ledger.floor
         told = ledger.total if deep else ledger.above
-        clock = self._clock()
-        ahead = ledger.later_than(clock) if clock is not None else 0
-        if clock is None or not ahead:
+        split = self._split()
+        ahead = ledger.later_than(split) if split is not None else 0
+        if split is None or not ahead:
             yield Span(ledger.runs, after), told
             return
         # The later part first: what its writers stored earlier is there when the other is read.
-        yield Span(ledger.runs, clock + MICROSECOND), ahead
-        yield Span(ledger.runs, after, clock), told - ahead
+        yield Span(ledger.runs, split + MICROSECOND), ahead
+        yield Span(ledger.runs, after, split), told - ahead
 
     def _read_on(self, found: Found, span: Span, told: int, limit: int) -> Poll[int | None]:
         """Read from shortly before the known end to the end.
@@ -309,7 +309,6 @@ class LogCursor:
 
     def _edges(self, run: str, top: datetime) -> list[tuple[datetime | None, datetime]]:
         """The first and the last instant of each bucket of a run; the last one's is `top`."""
-        self.ledger.bucket_at(run, top)  # so that there is one
         starts = [bucket.start for bucket in self.ledger.buckets_of(run)]
         ends = [start - MICROSECOND for start in starts[1:] if start is not None]
         return list(zip(starts, [*ends, top], strict=True))
@@ -398,9 +397,10 @@ class LogCursor:
     def _flagged(self, row: FlowRunLog, found: Found) -> FlowRunLog:
         return msgspec.structs.replace(row, replayed=True) if row.id in found.replayed else row
 
-    def _clock(self) -> datetime | None:
-        """The server's time as far as it is known."""
-        return later(self.ledger.clock, self._server_time)
+    def _split(self) -> datetime | None:
+        """A time that only rows dated ahead are beyond, for some seconds after the last answer."""
+        clock = later(self.ledger.clock, self._server_time)
+        return None if clock is None else clock + WINDOW
 
     def _follow(self, read: LogRead) -> None:
         """Have the next poll begin as far before the known end as new rows lately lay."""
@@ -408,12 +408,12 @@ class LogCursor:
         if now is not None and before is not None and now > before:
             self._step *= 0.5 ** ((now - before).total_seconds() / _STEP_HALF_LIFE)
         self._server_time = now or before
-        clock, floor = self._clock(), self.ledger.floor
-        if clock is None or floor is None or read.position is not None or not read.rows:
+        split, floor = self._split(), self.ledger.floor
+        if split is None or floor is None or read.position is not None or not read.rows:
             return
-        times = [row.timestamp for row in read.rows if floor <= row.timestamp <= clock]
+        times = [row.timestamp for row in read.rows if floor <= row.timestamp <= split]
         if times:
-            depth = self.ledger.later_than(min(times)) - self.ledger.later_than(clock)
+            depth = self.ledger.later_than(min(times)) - self.ledger.later_than(split)
             self._step = min(_STEP_MOST, max(self._step, depth * 1.125))
 
 

@@ -2,9 +2,9 @@
 
 Rows that may still get company are known by their ids: those not older than the *floor*, which
 follows ten to eleven seconds behind the newest row and the server's clock, and those that were
-stored less than that before the newest one. Of the rest each run has *buckets*: from a time on, how many
-rows were told, and the sum of the hashes of their ids. With a bucket's rows at hand the sum tells
-whether they are those that were told, and if one is not, which.
+stored less than that before the newest one. Of the rest each run has *buckets*: from a time on, how
+many rows were told, and the sum of the hashes of their ids. With a bucket's rows at hand the sum
+tells whether they are those that were told, and if one is not, which.
 """
 
 from bisect import bisect_right
@@ -71,6 +71,7 @@ class LedgerState(msgspec.Struct, frozen=True):
     floor: datetime | None
     newest: datetime | None
     clock: datetime | None
+    walked: datetime
 
 
 class Ledger:
@@ -86,7 +87,7 @@ class Ledger:
             fill: Rows of a bucket before the next is begun: a page, so that one is read at once.
             most_buckets: Buckets of a run before neighbours are joined.
         """
-        self._buckets: dict[str, list[Bucket]] = {run: [] for run in flow_run_ids}
+        self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
         self._known: dict[str, Known] = {}
         self._fill = fill
         self._most_buckets = most_buckets
@@ -156,15 +157,13 @@ class Ledger:
         """Take rows for told."""
         floor = self.floor
         for row in rows:
-            self._known[row.id] = Known(row.timestamp, row.created, row.flow_run_id)
-            if self._newest is None or row.timestamp > self._newest:
-                self._newest = row.timestamp
-            if self.clock is None or row.created > self.clock:
-                self.clock = row.created
             if floor is None or row.timestamp >= floor:
+                self._remember(row)
                 self._above += 1
-            else:
-                self._fold(row.flow_run_id, row.timestamp, [row.id])
+                continue
+            if self.clock is None or row.created >= self.clock - WINDOW:
+                self._remember(row)
+            self._fold(row.flow_run_id, row.timestamp, [row.id])
 
     def forget(self, ids: Iterable[str]) -> None:
         """Take back rows above the floor: they are gone from the server."""
@@ -175,7 +174,10 @@ class Ledger:
     def replace(self, flow_run_id: str, index: int, rows: Iterable[LogRow]) -> None:
         """Take a bucket's rows for what was told of it, whatever was told before."""
         bucket = self._buckets[flow_run_id][index]
-        ids = [row.id for row in rows]
+        ids: list[str] = []
+        for row in rows:
+            self._remember(row)  # a young one would be taken for new when it is read again
+            ids.append(row.id)
         self._folded += len(ids) - bucket.count
         bucket.count, bucket.digest = len(ids), _bytes(_digest(ids))
 
@@ -233,10 +235,8 @@ class Ledger:
         return None
 
     def bucket_at(self, flow_run_id: str, time: datetime) -> int:
-        """The index of the bucket in which a time below the floor lies; made if there is none."""
+        """The index of the bucket in which a time below the floor lies."""
         buckets = self._buckets[flow_run_id]
-        if not buckets:
-            buckets.append(Bucket(None))
         return bisect_right(buckets, time, lo=1, key=lambda bucket: bucket.start or time) - 1
 
     # -- saving ---------------------------------------------------------------------------------
@@ -244,7 +244,12 @@ class Ledger:
     def save(self) -> LedgerState:
         """All of it, as it is now."""
         return LedgerState(
-            dict(self._known), _copied(self._buckets), self.floor, self._newest, self.clock
+            known=dict(self._known),
+            buckets=_copied(self._buckets),
+            floor=self.floor,
+            newest=self._newest,
+            clock=self.clock,
+            walked=self._walked,
         )
 
     @classmethod
@@ -254,13 +259,21 @@ class Ledger:
         ledger._known = dict(state.known)
         ledger._buckets = _copied(state.buckets)
         ledger.floor, ledger._newest, ledger.clock = state.floor, state.newest, state.clock
+        ledger._walked = state.walked
         ledger._folded = sum(b.count for buckets in state.buckets.values() for b in buckets)
         ledger._above = sum(
             state.floor is None or row.timestamp >= state.floor for row in state.known.values()
         )
         return ledger
 
-    # -- folding --------------------------------------------------------------------------------
+    # -- remembering and folding ------------------------------------------------------------------
+
+    def _remember(self, row: LogRow) -> None:
+        self._known[row.id] = Known(row.timestamp, row.created, row.flow_run_id)
+        if self._newest is None or row.timestamp > self._newest:
+            self._newest = row.timestamp
+        if self.clock is None or row.created > self.clock:
+            self.clock = row.created
 
     def _fold(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
         bucket = self._buckets[flow_run_id][self.bucket_at(flow_run_id, time)]
@@ -272,8 +285,8 @@ class Ledger:
         buckets = self._buckets[flow_run_id]
         if not ids:
             return
-        if not buckets or buckets[-1].count + len(ids) > self._fill:
-            buckets.append(Bucket(start if buckets else None))
+        if buckets[-1].count and buckets[-1].count + len(ids) > self._fill:
+            buckets.append(Bucket(start))
         _put(buckets[-1], ids)
         self._folded += len(ids)
         self._above -= len(ids)

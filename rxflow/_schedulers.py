@@ -65,7 +65,7 @@ class _Agenda(PeriodicScheduler):
         self._changed = threading.Condition()
         self._entries: list[tuple[float, int, _Entry]] = []
         self._ties = itertools.count()
-        self._cancelled = 0  # how many of the entries
+        self._cancelled = 0  # how many since the last sweep
 
     def schedule(
         self, action: typing.ScheduledAction[Any], state: Any = None
@@ -95,9 +95,8 @@ class _Agenda(PeriodicScheduler):
         def tick(_: abc.SchedulerBase, state: Any = None) -> None:
             began = time.monotonic()
             state = action(state)
-            if not following.is_disposed:
-                rest = self.to_seconds(period) - (time.monotonic() - began)
-                following.disposable = self.schedule_relative(rest, tick, state)
+            rest = self.to_seconds(period) - (time.monotonic() - began)
+            following.disposable = self.schedule_relative(rest, tick, state)
 
         following.disposable = self.schedule_relative(period, tick, state)
         return following
@@ -135,7 +134,6 @@ class _Agenda(PeriodicScheduler):
 
     def _take(self) -> _Entry:
         entry = heapq.heappop(self._entries)[2]
-        self._cancelled -= not entry.waiting
         entry.waiting = False
         return entry
 
@@ -211,10 +209,10 @@ def _report(error: BaseException, what: str) -> None:
 
 
 class Pump(_Agenda):
-    """Runs nothing by itself: `step` runs the next action in the thread of its caller."""
+    """Runs nothing by itself: whoever drains it runs what is due, in their own thread."""
 
     def __init__(self) -> None:
-        """Make a pump that belongs to the thread that steps it; until then, to this one."""
+        """Make a pump that belongs to the thread that drains it; until then, to this one."""
         super().__init__()
         self._items: deque[Any] = deque()
         self._end: tuple[Exception | None] | None = None
@@ -244,15 +242,15 @@ class Pump(_Agenda):
     def drain(self) -> Iterator[Any]:
         """Yield items until the end, running what is due whenever there is none."""
         while True:
+            end = self._end  # looked at first, so that what was put before it is there now
             while self._items:
                 yield self._items.popleft()
-            if self._end is not None:
-                if self._items:
-                    continue
-                if self._end[0] is not None:
-                    raise self._end[0]
+            if end is None:
+                self._step()
+            elif end[0] is None:
                 return
-            self._step()
+            else:
+                raise end[0]
 
     def _step(self) -> None:
         with self._changed:
@@ -352,7 +350,6 @@ class Workers:
                 job()
             except BaseException as error:  # noqa: BLE001 - the next watch needs this thread
                 _report(error, "A job failed")
-            del job
 
 
 workers = Workers()

@@ -7,6 +7,7 @@ which order the teller's, and when it is over the lifecycle's; here they are put
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -92,6 +93,7 @@ class Session:
         self._late_reason: str | None = None
         self._unread: set[str] = set()
         self._degraded = False
+        self._last_failure: Failure | None = None
         self._missing: list[float] = []
 
     # -- what the engine calls ------------------------------------------------------------------
@@ -136,7 +138,7 @@ class Session:
         self._now = now
         if self.overdue_in(now) != 0:
             return ()
-        return self._degrade(f"No good answer for {DEGRADED_AFTER:.0f} s")
+        return self._degrade()
 
     def overdue_in(self, now: Now) -> float | None:
         """Seconds until `overdue` has something to say, if no answer comes; None for never."""
@@ -183,9 +185,11 @@ class Session:
         first: list[RunSeen] = []
         dated: list[Dated] = []
         last = [*self._log_notices(tick.logs), *self._unreadable(tick.malformed)]
+        reopened = False
         if tick.run is not None:
             if self._reader.row is None:
                 first.append(RunSeen(flow_run_id=tick.run.id, run=self._without_state(tick.run)))
+            reopened = self._passed_an_end(tick.states)
             dated += self._states_and_row(tick.run, tick.states)
             last += self._late_start(tick.run, tick.late_because)
         dated += (
@@ -195,7 +199,7 @@ class Session:
             for task_run, state in tick.tasks.changed
         )
         self._reader.commit(tick, self._now)
-        last += self._follow_life()
+        last += self._follow_life(reopened=reopened)
         told = self._teller.tell(
             first=first,
             dated=dated,
@@ -243,11 +247,20 @@ class Session:
             return []
         return [self._notice(NoticeCode.LATE_START, f"Flow run {run.name!r} is late: {reason}")]
 
-    def _follow_life(self) -> list[Notice]:
+    def _passed_an_end(self, states: tuple[State, ...]) -> bool:
+        """Whether the run was over and was opened again since the last tick."""
+        before = self._reader.row
+        if before is None or before.state is None:
+            return False
+        return any(
+            a.is_terminal and not b.is_terminal for a, b in pairwise((before.state, *states))
+        )
+
+    def _follow_life(self, *, reopened: bool) -> list[Notice]:
         row = self._reader.row
         if row is None:
             return []
-        reopened = self._lifecycle.saw(
+        reopened |= self._lifecycle.saw(
             row,
             self._reader.cursor.newest_created,
             caught_up=self._reader.position is None,
@@ -307,6 +320,7 @@ class Session:
 
     def _answered(self) -> Batch:
         self._missing.clear()
+        self._last_failure = None
         outage = self._patience.answered(self._now)
         if outage is None:
             return ()
@@ -320,6 +334,7 @@ class Session:
 
     def _failed(self, failure: Failure) -> Batch:
         query, self._poll, self._query = self._query, None, None
+        self._last_failure = failure
         self._wake = self._now.mono
         if self._reader.learn(query, failure):
             return ()
@@ -331,11 +346,12 @@ class Session:
             return ()
         self._wake += verdict
         self._time_out()
-        return self._degrade(failure.text) if self.overdue_in(self._now) == 0 else ()
+        return self._degrade() if self.overdue_in(self._now) == 0 else ()
 
-    def _degrade(self, why: str) -> Batch:
+    def _degrade(self) -> Batch:
         self._degraded = True
-        text = f"{why}. The watch goes on asking, and nothing is lost"
+        why = f": {self._last_failure.text}" if self._last_failure else ""
+        text = f"No good answer for {DEGRADED_AFTER:.0f} s{why}. The watch goes on asking"
         return self._teller.say(self._notice(NoticeCode.DEGRADED, text))
 
     def _run_missing(self) -> Batch:

@@ -79,12 +79,7 @@ class Teller:
             position: Log lines before this time are all there; of what is dated later, only log
                 lines are told now and the rest is held back. None: all there is was read.
         """
-        now: list[Dated] = []
-        held: list[Dated] = []
-        for event in (*self._held, *dated):
-            early = position is None or isinstance(event, FlowRunLog) or event.timestamp < position
-            (now if early else held).append(event)
-        self._held = held
+        now, self._held = _split([*self._held, *dated], position)
         if now or not self._follow_on(lines):
             ordered = [self._flagged(event) for event in _in_order([*now, *lines])]
             return self._cut([*first, *ordered, *last])
@@ -125,6 +120,21 @@ class Teller:
                 for event in page:
                     self.view = fold(self.view, event)
         return tuple(pages)
+
+
+def _split(events: list[Dated], position: datetime | None) -> tuple[list[Dated], list[Dated]]:
+    """What can be told and what has to wait; a changed row waits for all of its states."""
+    waiting: list[Dated] = [
+        event
+        for event in events
+        if position is not None
+        and not isinstance(event, FlowRunLog)
+        and event.timestamp >= position
+    ]
+    if any(isinstance(event, StateChange) for event in waiting):
+        waiting += [e for e in events if isinstance(e, RunChanged) and e not in waiting]
+    waits = {id(event) for event in waiting}
+    return [event for event in events if id(event) not in waits], waiting
 
 
 def _in_order(events: list[Dated]) -> list[Dated]:

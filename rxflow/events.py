@@ -247,7 +247,8 @@ class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
         """A sentence."""
         name = self.state.name if self.state else "unknown"
         proof = "verified" if self.verified else "not verified"
-        return f"Flow run ended in state {name}; {self.log_count} log lines, {proof}"
+        lines = "1 log line" if self.log_count == 1 else f"{self.log_count} log lines"
+        return f"Flow run ended in state {name}; {lines}, {proof}"
 
     def raise_for_state(self) -> None:
         """Raise unless the run completed.

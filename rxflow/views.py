@@ -1,6 +1,7 @@
 """Views: `FlowRunView`, the API that Prefect 1 had, thin over a snapshot and a client."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -106,9 +107,11 @@ class FlowRunView:
             Unreachable: The server does not answer for 30 s.
         """
         run_id = canonical_id(flow_run_id)
-        used = client or Client()
-        snapshot = used.read(lambda limit: _read_snapshot(run_id, limit, tasks=load_static_tasks))
-        return cls.from_snapshot(snapshot, client=used)
+        with _lent(client) as used:
+            snapshot = used.read(
+                lambda limit: _read_snapshot(run_id, limit, tasks=load_static_tasks)
+            )
+        return cls.from_snapshot(snapshot, client=client)
 
     def get_latest(self, load_static_tasks: bool = False) -> Self:
         """Ask the server for the run as it is now; this view is left as it is.
@@ -119,9 +122,7 @@ class FlowRunView:
         Raises:
             RxflowError: As for `from_flow_run_id`.
         """
-        return self.from_flow_run_id(
-            self.flow_run_id, load_static_tasks, client=self._used_client()
-        )
+        return self.from_flow_run_id(self.flow_run_id, load_static_tasks, client=self._client)
 
     def get_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
@@ -143,7 +144,8 @@ class FlowRunView:
             if time is not None and time.tzinfo is None:
                 raise ValueError(f"{time!r} has no time zone; pass an aware datetime")
         run_id = self.flow_run_id
-        rows = self._used_client().read(lambda limit: read_all(run_id, start_time, limit))
+        with _lent(self._client) as client:
+            rows = client.read(lambda limit: read_all(run_id, start_time, limit))
         return [
             row
             for row in rows
@@ -229,8 +231,15 @@ class FlowRunView:
         self._run_config = run_config
         self._client = client
 
-    def _used_client(self) -> Client:
-        return self._client or Client()
+
+@contextmanager
+def _lent(client: Client | None) -> Iterator[Client]:
+    """The client that was given, or one of our own, closed again."""
+    if client is not None:
+        yield client
+        return
+    with Client() as own:
+        yield own
 
 
 def _read_snapshot(flow_run_id: str, limit: int, *, tasks: bool) -> Poll[Snapshot]:

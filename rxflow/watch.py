@@ -45,16 +45,17 @@ class FlowRunStream(Stream[FlowRunEvent]):
     run's first moment on.
     """
 
-    def __init__(self, spec: WatchSpec, client: Client) -> None:
+    def __init__(self, spec: WatchSpec, given: Client | None) -> None:
         """Make a stream that has asked nothing yet.
 
         Args:
             spec: What to watch.
-            client: The server to ask.
+            given: The server to ask; found from the environment and the active profile if None.
         """
-        super().__init__(_merged(spec, client))
+        self._client = given or Client()
+        super().__init__(_merged(spec, self._client))
         self._spec = spec
-        self._client = client
+        self._given = given
 
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
@@ -87,7 +88,7 @@ class FlowRunStream(Stream[FlowRunEvent]):
         return Stream.of(views)
 
     def _view(self, snapshot: Any) -> FlowRunView:
-        return FlowRunView.from_snapshot(snapshot, client=self._client)
+        return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: Source) -> abc.Subscription[Any]:
         alone = msgspec.structs.replace(self._spec, sources=frozenset({source}))
@@ -160,7 +161,7 @@ def watch_flow_run(
         drain=_seconds("drain", drain),
         max_duration=None if max_duration is None else _seconds("max_duration", max_duration),
     )
-    return FlowRunStream(spec, client or Client())
+    return FlowRunStream(spec, client)
 
 
 def wait_for_flow_run(
@@ -183,14 +184,13 @@ def wait_for_flow_run(
         RxflowError: As for `watch_flow_run`.
     """
     limit = None if timeout is None else _seconds("timeout", timeout)
-    used = client or Client()
     stream = watch_flow_run(
-        flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=used
+        flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=client
     )
     for event in stream:
         match event:
             case Closed(view=Snapshot() as view) if view.run.is_terminal:
-                return FlowRunView.from_snapshot(view, client=used)
+                return FlowRunView.from_snapshot(view, client=client)
             case _:
                 pass
     raise RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")

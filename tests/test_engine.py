@@ -246,6 +246,19 @@ def test_a_turn_may_come_at_once(world: World) -> None:
     assert closed(world) == [1]
 
 
+def test_an_error_in_a_turn_that_comes_at_once_does_not_vanish(
+    world: World, reported: list[BaseException | None]
+) -> None:
+    """On a scheduler that runs turns in the worker's thread, an unhandled error is reported too."""
+    channel = Held(world.client.open_channel())
+    told_by(session_of(GONE), channel).subscribe(scheduler=AtOnce())
+    channel.let_go.set()
+    assert closed(world) == [1]
+    assert channel.thread is not None
+    channel.thread.join(PATIENCE)
+    assert [type(error) for error in reported] == [RunNotFound]
+
+
 @pytest.mark.timeout(60)
 def test_one_thread_of_a_pool_is_enough(world: World) -> None:
     """On a pool of one thread no turn waits for a timer, so that no answer seems overdue."""
@@ -616,6 +629,53 @@ def test_a_page_that_ends_the_interest_is_the_last(world: World) -> None:
     world.run(until=100)
     assert pages == [Source.NOTICES]
     assert session.commands == len(channel.asked)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["completed", "failed"])
+def test_all_is_closed_when_the_end_is_told(gone: bool, world: World) -> None:
+    """When the observer hears of the end, be it good or bad, the channel is closed already."""
+    watched = told_by(session_of(GONE if gone else world.live_a_run()), world.client.open_channel())
+    seen: list[int] = []
+
+    def end(*_: object) -> None:
+        seen.append(world.channels[0].closed)
+
+    watched.subscribe(on_error=end, on_completed=end, scheduler=world.scheduler)
+    world.run(until=100)
+    assert seen == [1]
+
+
+def test_a_turn_to_come_is_given_up() -> None:
+    """Disposing of a watch that waits leaves nothing on the agenda of its scheduler."""
+
+    class Sleeping(Session):
+        def next_command(self, now: Now) -> Command:
+            """Wait for a day."""
+            super().next_command(now)
+            waits.set()
+            return Wait(86_400.0)
+
+    waits = threading.Event()
+    world, scheduler = World(), PollScheduler()
+    session = Sleeping(WatchSpec(flow_run_id=GONE, sources=SOURCES), Random(0))
+    watched = told_by(session, world.client.open_channel())
+    subscription = watched.subscribe(scheduler=scheduler)
+    assert waits.wait(PATIENCE)
+    subscription.dispose()
+    assert scheduler.join(PATIENCE)
+    assert closed(world) == [1]
+
+
+def test_an_alarm_to_come_is_given_up(world: World) -> None:
+    """Disposing of a watch that waits for an answer leaves no timer for its being overdue."""
+    channel = Held(world.client.open_channel())
+    subscription = told_by(session_of(GONE), channel).subscribe(scheduler=PollScheduler())
+    assert channel.asked.wait(PATIENCE)
+    with default_scheduler._changed:
+        assert default_scheduler._next_due() is not None
+    subscription.dispose()
+    with default_scheduler._changed:
+        assert default_scheduler._next_due() is None
 
 
 def test_a_subscription_disposed_of_before_its_turn_asks_nothing(world: World) -> None:

@@ -27,11 +27,6 @@ PACKAGES = {name_of(path) for path in PACKAGE.rglob("__init__.py")}
 PUBLIC = [name for name in SOURCES if "._" not in name]
 WITH_EXAMPLES = [name for name, source in SOURCES.items() if ">>> " in source]
 
-# What other modules of the library take from a public one, and no user is promised.
-INTERNAL = {
-    "rxflow.client": {"Channel"},
-}
-
 each_module = pytest.mark.parametrize("module", PUBLIC)
 
 
@@ -77,15 +72,8 @@ def defined(module: str) -> set[str]:
 
 @each_module
 def test_a_public_module_promises_what_it_defines(module: str) -> None:
-    """`__all__` has exactly the names of its module, but for those that are listed as internal."""
-    assert set(exports(module)) == defined(module) - INTERNAL.get(module, set())
-
-
-@pytest.mark.parametrize(("module", "names"), INTERNAL.items(), ids=INTERNAL)
-def test_internal_names_are_there_and_not_promised(module: str, names: set[str]) -> None:
-    """The list of internal names has none that is gone, and none that is promised after all."""
-    assert names <= defined(module)
-    assert not names & (set(exports(module)) | set(rxflow.__all__))
+    """`__all__` has exactly the names of its module that do not begin with an underscore."""
+    assert set(exports(module)) == defined(module)
 
 
 @pytest.mark.parametrize("module", [name for name in PUBLIC if name != "rxflow"])

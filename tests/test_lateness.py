@@ -143,8 +143,14 @@ DEPLOYED = run_in("SCHEDULED", "Late", deployment_id="nightly-id")
 POOLED = run_in("SCHEDULED", "Late", deployment_id="nightly-id", work_pool_name="gpu")
 UNDEPLOYED = run_in("SCHEDULED", "Late", work_pool_name="gpu")
 SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot", work_pool_name="gpu")
+SERVED_SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot", deployment_id="nightly-id")
+LONE_SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot")
+TAKEN = run_in("PENDING", deployment_id="nightly-id", work_pool_name="gpu")
+SERVED_TAKEN = run_in("PENDING", deployment_id="nightly-id")
 
 NOT_TAKEN = "a worker of its work pool 'gpu' is online and has not taken it yet"
+SLOW = "a worker of its work pool 'gpu' is online and has taken it, but not started it yet"
+SLOT_FREE = "it waits for a free slot under a concurrency limit"
 
 READY = Server(deployment=deployment(), pool=pool(), workers=(OFFLINE, ONLINE))
 
@@ -184,6 +190,11 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
         Server(deployment=deployment(status="READY")),
         "the process that serves its deployment 'nightly' has not taken it yet",
     ),
+    "served, and taken": (
+        SERVED_TAKEN,
+        Server(deployment=deployment(status="READY")),
+        "the process that serves its deployment 'nightly' has taken it, but not started it yet",
+    ),
     "pool gone": (
         POOLED,
         Server(deployment=deployment()),
@@ -214,15 +225,38 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
         msgspec.structs.replace(READY, pool=pool(status="NOT_READY")),
         "its work pool 'gpu' is not ready",
     ),
-    "concurrency slot": (
+    "concurrency slot": (SLOT, READY, SLOT_FREE),
+    "concurrency slot, served": (
+        SERVED_SLOT,
+        Server(deployment=deployment(status="READY")),
+        SLOT_FREE,
+    ),
+    "concurrency slot, served by nobody": (
+        SERVED_SLOT,
+        Server(deployment=deployment(status="NOT_READY")),
+        SLOT_FREE,
+    ),
+    "concurrency slot, no worker": (
         SLOT,
-        READY,
-        "it waits for a free slot under a concurrency limit",
+        msgspec.structs.replace(READY, workers=()),
+        SLOT_FREE,
+    ),
+    "concurrency slot, neither deployment nor pool": (LONE_SLOT, Server(), SLOT_FREE),
+    "concurrency slot, deployment paused": (
+        SERVED_SLOT,
+        Server(deployment=deployment(paused=True)),
+        "its deployment 'nightly' is paused",
     ),
     "the pool has a limit": (
         POOLED,
         msgspec.structs.replace(READY, pool=pool(concurrency_limit=4)),
         f"{NOT_TAKEN}; the pool runs at most 4 at a time",
+    ),
+    "taken": (TAKEN, READY, SLOW),
+    "taken, and the pool has a limit": (
+        TAKEN,
+        msgspec.structs.replace(READY, pool=pool(concurrency_limit=4)),
+        f"{SLOW}; the pool runs at most 4 at a time",
     ),
     "not taken yet": (
         POOLED,
@@ -273,6 +307,12 @@ QUESTIONS: dict[str, tuple[FlowRun, Server, list[Query]]] = {
         UNDEPLOYED,
         Server(),
         [WorkPoolQuery("gpu")],
+    ),
+    "a concurrency slot": (SLOT, READY, []),
+    "a concurrency slot of a deployment": (
+        SERVED_SLOT,
+        READY,
+        [DeploymentQuery("nightly-id")],
     ),
     "all there is": (
         POOLED,

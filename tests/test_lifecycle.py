@@ -27,17 +27,17 @@ def at(seconds: float) -> Now:
     return Now(seconds - 1e3, second(seconds))
 
 
-def run_in(state_type: str | None, entered: float = 0) -> FlowRun:
-    """A run's row, in a state since a second."""
+def run_in(state_type: str | None, entered: float = 0, *, skew: float = 7200) -> FlowRun:
+    """A run's row, put into a state at a second by whoever has such a clock."""
     state = None
     if state_type is not None:
         state = State(
             id=f"{state_type}-{entered}",
             type=state_type,
             name=state_type.title(),
-            timestamp=second(entered),
+            timestamp=second(entered + skew),
         )
-    return FlowRun(id="run", name="amber-fox", created=NOON, updated=NOON, state=state)
+    return FlowRun(id="run", name="amber-fox", created=NOON, updated=second(entered), state=state)
 
 
 def saw(
@@ -121,7 +121,7 @@ LEADS_TO = {
 TRANSITIONS = [
     (before, what, after)
     for what, afters in LEADS_TO.items()
-    for before, after in zip((LISTING, WATCHING, DRAINING), afters, strict=True)
+    for before, after in zip(Phase, (*afters, ENDED), strict=True)
 ]
 
 
@@ -131,7 +131,10 @@ TRANSITIONS = [
     ids=[f"{before.value}: {what}" for before, what, _ in TRANSITIONS],
 )
 def test_what_leads_to_which_phase(before: Phase, what: str, after: Phase) -> None:
-    """A phase follows the run's state once all there is was told; only a run that is gone ends."""
+    """A phase follows the run's state once all there is was told, and nothing leads out of ENDED.
+
+    Only a run that is gone ends without a proof.
+    """
     life = life_in(before)
     HAPPENINGS[what](life)
     assert life.phase is after
@@ -177,6 +180,42 @@ def test_a_proof_ends_the_watch(outcomes: list[bool]) -> None:
     assert life.phase is ENDED
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "end"),
+    [([], False), ([False], False), ([False, False], False), ([], True), ([False], True)],
+    ids=str,
+)
+def test_a_proof_that_cannot_be_is_not_waited_for(outcomes: list[bool], end: bool) -> None:
+    """Where the server does not take the questions of a proof, one try ends the watch."""
+    life = life_in(DRAINING)
+    for outcome in outcomes:
+        life.end(proven=outcome)
+    assert life.end(proven=end, provable=False) is True
+    assert life.phase is ENDED
+
+
+@pytest.mark.parametrize("failed", [1, 2])
+def test_a_run_that_is_opened_again_is_proven_anew(failed: int) -> None:
+    """Proofs that failed before a reopening do not count for the next end."""
+    life = life_in(DRAINING)
+    for _ in range(failed):
+        assert life.end(proven=False) is False
+    assert saw(life, "RUNNING") is True
+    saw(life, "COMPLETED")
+    assert [life.end(proven=False) for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("state_type", ["COMPLETED", "FAILED"])
+def test_seeing_the_end_again_does_not_begin_the_proofs_anew(state_type: str) -> None:
+    """Only a reopening does: a run that stays over is closed at the third try."""
+    life = life_in(DRAINING)
+    outcomes = []
+    for _ in range(3):
+        saw(life, state_type)
+        outcomes.append(life.end(proven=False))
+    assert outcomes == [False, False, True]
+
+
 # -- quiet --------------------------------------------------------------------------------------
 
 
@@ -194,9 +233,19 @@ def test_a_proof_ends_the_watch(outcomes: list[bool]) -> None:
     ],
 )
 def test_quiet_by_the_server_s_clock(entered: float, stored: float | None, expected: float) -> None:
-    """Five seconds count from the newest row or state, however lately we saw it."""
+    """Five seconds count from when the run's row or a log row was last stored, seen or not."""
     life = ended_at(entered, stored=stored, seen=100)
     assert quiet_in(life, 100, server=100) == expected
+
+
+@pytest.mark.parametrize("skew", [-3600, -10, 0, 10, 3600])
+@pytest.mark.parametrize(("now", "expected"), [(100, 5), (103, 2), (105, 0)])
+def test_who_set_the_state_has_no_say(skew: float, now: float, expected: float) -> None:
+    """The state's own time may be by another clock than the server's, so nothing counts from it."""
+    life = Lifecycle()
+    row = run_in("CRASHED", 100, skew=skew)
+    life.saw(row, second(90), caught_up=True, now=at(100))
+    assert quiet_in(life, now, server=now) == expected
 
 
 @pytest.mark.parametrize(("now", "expected"), [(100, 5), (101.5, 3.5), (105, 0), (1e6, 0)])
@@ -225,7 +274,9 @@ def test_news_that_is_known_is_no_news() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entered", "stored"), [(100, 104), (104, None)], ids=["a row", "another state"]
+    ("entered", "stored"),
+    [(100, 104), (104, None), (104, 101)],
+    ids=["a row", "another state", "another state after a row"],
 )
 def test_news_begins_the_quiet_time_anew(entered: float, stored: float | None) -> None:
     """A late row, or another state, is waited after for five seconds more."""

@@ -122,6 +122,15 @@ def test_a_new_day_has_a_line() -> None:
     ]
 
 
+def test_a_notice_may_come_before_the_run() -> None:
+    """A server that does not answer is told of before anything is known of the run."""
+    text = "No good answer"
+    code = rxflow.NoticeCode.DEGRADED
+    notice = rxflow.Notice(flow_run_id=RUN, code=code, message=text, timestamp=NOON)
+    (line,) = Transcript().lines(notice)
+    assert line.endswith(" WARNING  | No good answer")
+
+
 @pytest.mark.parametrize(
     "event", [rxflow.RunChanged(flow_run_id=RUN, run=run()), closed()], ids=["changed", "closed"]
 )

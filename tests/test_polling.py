@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxflow._polling import Failure, Interval, Malformed, Now, Outage, Page, Patience, Trouble
+from rxflow._polling import (
+    Failure,
+    Interval,
+    LogsQuery,
+    Malformed,
+    Now,
+    Outage,
+    Page,
+    Patience,
+    Trouble,
+)
 from rxflow.errors import (
     AuthError,
     BadResponse,
@@ -76,8 +86,8 @@ class Policy(msgspec.Struct, frozen=True):
 
     Attributes:
         error: What a watch ends with that is out of patience.
-        attach: Seconds until then before the first poll was answered.
-        watch: Seconds until then after it.
+        attach: Seconds from the first question until then, before the first poll was answered.
+        watch: Seconds from the first failure of the kind until then, after it.
         cap: The longest wait in seconds.
     """
 
@@ -117,6 +127,14 @@ each_bound = pytest.mark.parametrize(
 )
 
 
+# Kinds that a watch may meet more than twice in a row.
+PATIENT = [
+    kind
+    for kind, policy in POLICIES.items()
+    if policy.watch != AT_ONCE and kind is not Trouble.GARBLED
+]
+
+
 def test_there_is_a_policy_for_each_trouble() -> None:
     """No kind of trouble is without a rule."""
     assert set(POLICIES) == set(Trouble)
@@ -130,7 +148,9 @@ def test_how_long_patience_lasts(
 
     def outcome(seconds: float) -> float | RxflowError:
         tried = patience(Random(0), attached=attached)
-        tried.asked(at(0))
+        tried.asked(at(0 if not attached else -500))
+        if attached:  # a question that was long in being answered
+            tried.failed(trouble_of(kind), at(0))
         return tried.failed(trouble_of(kind), at(seconds))
 
     if bound is NEVER:
@@ -157,10 +177,46 @@ def test_the_bound_counts_from_the_first_question(kind: Trouble) -> None:
 def test_an_answered_poll_gives_the_time_back() -> None:
     """The bound counts anew after each poll that was answered."""
     tried = patience(Random(0), attached=True)
-    for start in (0, 59, 118):
+    for start in (0, 60, 120):
         tried.asked(at(start))
-        wait(tried.failed(trouble_of(Trouble.AUTH), at(start + 58)))
-        tried.answered(at(start + 58))
+        wait(tried.failed(trouble_of(Trouble.AUTH), at(start)))
+        wait(tried.failed(trouble_of(Trouble.AUTH), at(start + 59)))
+        tried.answered(at(start + 59))
+
+
+OTHERS = [kind for kind in PATIENT if kind is not Trouble.AUTH]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda kind: kind.value)
+def test_other_trouble_uses_up_no_grace(other: Trouble) -> None:
+    """However long the server could not be asked, a refusal has its whole grace after that."""
+    tried = patience(Random(0), attached=True)
+    tried.asked(at(0))
+    wait(tried.failed(trouble_of(other), at(0)))
+    tried.asked(at(300))
+    wait(tried.failed(trouble_of(Trouble.AUTH), at(300)))
+    wait(tried.failed(trouble_of(Trouble.AUTH), at(359.9)))
+    assert type(tried.failed(trouble_of(Trouble.AUTH), at(360))) is AuthError
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda kind: kind.value)
+def test_other_trouble_gives_no_grace_back(other: Trouble) -> None:
+    """A refusal counts from the first of its kind, whatever came between the two."""
+    tried = patience(Random(0), attached=True)
+    tried.asked(at(0))
+    wait(tried.failed(trouble_of(Trouble.AUTH), at(0)))
+    wait(tried.failed(trouble_of(other), at(59)))
+    assert type(tried.failed(trouble_of(Trouble.AUTH), at(60))) is AuthError
+
+
+@pytest.mark.parametrize("other", [Trouble.NETWORK, Trouble.BUSY, Trouble.SERVER])
+def test_before_the_first_answer_all_trouble_shares_the_time(other: Trouble) -> None:
+    """The 30 s of the attachment count from the first question, whatever went wrong since."""
+    tried = patience(Random(0))
+    tried.asked(at(0))
+    wait(tried.failed(trouble_of(Trouble.REFUSED), at(1)))
+    wait(tried.failed(trouble_of(other), at(29.9)))
+    assert type(tried.failed(trouble_of(other), at(30))) is POLICIES[other].error
 
 
 def test_a_question_that_was_answered_gives_nothing_back() -> None:
@@ -222,18 +278,11 @@ def waits(kind: Trouble, random: Random, tries: int) -> list[float]:
     return [wait(tried.failed(trouble_of(kind), at(0))) for _ in range(tries)]
 
 
-PATIENT = [
-    kind
-    for kind, policy in POLICIES.items()
-    if policy.watch != AT_ONCE and kind is not Trouble.GARBLED
-]
-
-
 @pytest.mark.parametrize("kind", PATIENT, ids=lambda kind: kind.value)
 def test_the_bound_doubles_up_to_the_cap(kind: Trouble) -> None:
-    """The longest wait is 1 s, and twice as much with each failure in a row, up to the cap."""
+    """The longest wait is 0.5 s, and twice as much with each failure in a row, up to the cap."""
     cap = POLICIES[kind].cap
-    doubling = [min(cap, 2.0**failures) for failures in range(1000)]
+    doubling = [min(cap, 0.5 * 2.0**failures) for failures in range(1000)]
     assert waits(kind, Longest(), len(doubling)) == doubling
 
 
@@ -257,29 +306,29 @@ def test_an_answered_poll_makes_waits_short_again() -> None:
         tried.failed(trouble_of(Trouble.SERVER), at(0))
     tried.answered(at(0))
     tried.asked(at(1))
-    assert tried.failed(trouble_of(Trouble.SERVER), at(1)) == 1
+    assert tried.failed(trouble_of(Trouble.SERVER), at(1)) == 0.5
 
 
 @pytest.mark.parametrize("kind", [Trouble.BUSY, Trouble.SERVER], ids=lambda kind: kind.value)
 @given(retry_after=st.floats(0, 300), seed=st.integers(), failures=st.integers(0, 20))
-def test_a_wait_is_no_shorter_than_what_the_server_asks_for(
+def test_a_wait_begins_after_what_the_server_asks_for(
     kind: Trouble, retry_after: float, seed: int, failures: int
 ) -> None:
-    """Retry-After is a floor: it lengthens a wait, and never shortens one."""
+    """Retry-After comes on top of the drawn wait, so that not all come back at that very moment."""
     tried, alike = (patience(Random(seed), attached=True) for _ in range(2))
     for _ in range(failures):
         tried.failed(trouble_of(kind), at(0))
         alike.failed(trouble_of(kind), at(0))
     usual = wait(alike.failed(trouble_of(kind), at(0)))
     asked = trouble_of(kind, retry_after=retry_after)
-    assert tried.failed(asked, at(0)) == max(usual, retry_after)
+    assert tried.failed(asked, at(0)) == usual + retry_after
 
 
 def test_what_the_server_asks_for_is_forgotten() -> None:
     """Retry-After concerns the next wait alone."""
     tried = patience(Longest(), attached=True)
     tried.failed(trouble_of(Trouble.BUSY, retry_after=300), at(0))
-    assert tried.failed(trouble_of(Trouble.BUSY), at(300)) == 2
+    assert tried.failed(trouble_of(Trouble.BUSY), at(300)) == 1
 
 
 def test_no_wait_is_worth_a_lost_cause() -> None:
@@ -288,6 +337,56 @@ def test_no_wait_is_worth_a_lost_cause() -> None:
     tried = patience(Random(0))
     tried.asked(at(0))
     assert isinstance(tried.failed(asked, at(30)), ServerError)
+
+
+BOUNDED = [
+    (kind, attached, bound)
+    for kind, _, attached, bound in [*cases(attached=False), *cases(attached=True)]
+    if bound
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attached", "bound"),
+    BOUNDED,
+    ids=[f"{kind.value} {'in the' if there else 'before the'} watch" for kind, there, _ in BOUNDED],
+)
+@given(
+    begins=st.floats(-1e4, 1e4),
+    share=st.floats(0, 0.999),
+    retry_after=st.none() | st.floats(0, 300),
+    seed=st.integers(),
+)
+def test_no_wait_reaches_past_the_end_of_patience(
+    *,
+    kind: Trouble,
+    attached: bool,
+    bound: float,
+    begins: float,
+    share: float,
+    retry_after: float | None,
+    seed: int,
+) -> None:
+    """The last try is made when the time is up, whatever was drawn or the server asked for."""
+    tried = patience(Random(seed), attached=attached)
+    tried.asked(at(begins))
+    if attached:
+        wait(tried.failed(trouble_of(kind), at(begins)))
+    now = begins + bound * share
+    asked = trouble_of(kind, retry_after=retry_after)
+    waited = wait(tried.failed(asked, at(now)))
+    assert 0 <= waited <= begins + bound - now + 1e-6
+    if retry_after is not None:
+        assert waited >= min(retry_after, begins + bound - now - 1e-6)
+
+
+def test_a_busy_server_may_ask_for_more_than_there_is() -> None:
+    """What it asks for is waited for until the 30 s are over, and then the error comes."""
+    tried = patience(Longest())
+    tried.asked(at(0))
+    asked = trouble_of(Trouble.BUSY, retry_after=300)
+    assert wait(tried.failed(asked, at(10))) == pytest.approx(20)
+    assert type(tried.failed(asked, at(30))) is ServerError
 
 
 # -- outages ------------------------------------------------------------------------------------
@@ -385,6 +484,20 @@ def test_watches_that_began_together_drift_apart() -> None:
 
 
 # -- pages --------------------------------------------------------------------------------------
+
+
+def test_log_rows_are_asked_for_from_the_oldest_on() -> None:
+    """A question about log rows that says nothing else asks for all, oldest first."""
+    asked = LogsQuery(flow_run_ids=("run",))
+    assert (asked.after, asked.before, asked.level, asked.offset) == (None, None, 0, 0)
+    assert asked.descending is False
+
+
+def test_a_row_without_a_place_comes_before_all() -> None:
+    """A row that cannot be read, of which nothing else is known, has the earliest place."""
+    row = Malformed("c", "no message")
+    assert row.flow_run_id == ""
+    assert row.timestamp == row.created == datetime.min.replace(tzinfo=UTC)
 
 
 def test_a_page_counts_the_rows_that_cannot_be_read() -> None:

@@ -192,11 +192,16 @@ def test_logs_are_filtered_as_recorded() -> None:
 
 
 def test_logs_have_an_end_and_a_place() -> None:
-    """The upper bound of time, the offset and the limit of a query reach the server."""
+    """The upper bound of time, the order, the offset and the limit of a query reach the server."""
     query = LogsQuery(
-        flow_run_ids=(RUN,), before=datetime(2026, 1, 1, tzinfo=UTC), offset=7, limit=3
+        flow_run_ids=(RUN,),
+        before=datetime(2026, 1, 1, tzinfo=UTC),
+        descending=True,
+        offset=7,
+        limit=3,
     )
     body = asked(CODEC.encode(query))[3]
+    assert body["sort"] == "TIMESTAMP_DESC"
     assert body["logs"]["timestamp"] == {"before_": "2026-01-01T00:00:00Z"}
     assert (body["offset"], body["limit"]) == (7, 3)
 
@@ -235,7 +240,7 @@ def test_recorded_answers_say_what_they_say(name: str) -> None:
     assert len(decoded.rows) == decoded.count == len(rows)
     for row, said in zip(decoded.rows, rows, strict=True):
         assert type(row) is kind
-        known = {"late": False, **said} if kind is FlowRunLog else said
+        known = {"late": False, "replayed": False, **said} if kind is FlowRunLog else said
         assert plain(row) == expected(known, row)
 
 
@@ -260,8 +265,9 @@ def test_a_date_that_cannot_be_read_is_none(date: str) -> None:
 
 def test_unknown_fields_are_passed_over() -> None:
     """A newer server may send more, even under the names that an event keeps for itself."""
-    row = a_log(kind="stdout", late="yes", brand_new={"deep": [1]})
-    assert page(LOGS, reply([row])) == page(LOGS, reply([a_log()]))
+    plain_page = page(LOGS, reply([a_log()]))
+    for more in ({"kind": "stdout"}, {"late": "yes"}, {"late": True}, {"replayed": True}):
+        assert page(LOGS, reply([a_log(**more, brand_new={"deep": [1]})])) == plain_page
     run = recording("flow_run_read")["response"]
     assert page(RunQuery(RUN), reply({**run, "kind": 1})) == page(RunQuery(RUN), reply(run))
 
@@ -297,6 +303,22 @@ def test_a_malformed_row_is_named_and_the_others_are_kept() -> None:
     assert named.id == "2"
     assert "$.level" in named.reason
     assert decoded.count == 3
+
+
+def test_a_malformed_log_row_tells_its_place() -> None:
+    """A log row that cannot be read tells its run and times, or else those of the row before it."""
+    first = a_log(id="1", timestamp="2026-01-01T00:00:00Z", created="2026-01-01T00:00:01Z")
+    level = a_log(id="2", level=None)
+    times = a_log(id="3", flow_run_id=5, timestamp="noon", created="2026-02-02T00:00:00Z")
+    of_level, of_times, of_nothing = page(LOGS, reply([first, level, times, None])).malformed
+    assert of_level.flow_run_id == RUN
+    assert of_level.timestamp == datetime.fromisoformat(level["timestamp"])
+    assert of_level.created == datetime.fromisoformat(level["created"])
+    assert of_times.flow_run_id == RUN
+    assert of_times.timestamp == of_nothing.timestamp == datetime(2026, 1, 1, tzinfo=UTC)
+    assert of_times.created == datetime(2026, 2, 2, tzinfo=UTC)
+    (alone,) = page(LOGS, reply([None])).malformed
+    assert alone.timestamp < of_times.timestamp
 
 
 def test_a_naive_time_is_malformed() -> None:

@@ -44,7 +44,7 @@ from rxflow._schedulers import (
 
 Agenda = PollScheduler | Pump
 
-FAR = 1_000_000.0
+FAR = 1_000_000_000.0
 
 
 def calling(action: Callable[[], object]) -> abc.ScheduledAction[Any]:
@@ -89,6 +89,32 @@ def no_more_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(usual)
+
+
+class Waits:
+    """Tells when a scheduler is about to wait for long; with its lock held, which waiting lets go.
+
+    Attributes:
+        waits: Set when it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+
+    def _next_due(self) -> float | None:
+        due: float | None = super()._next_due()  # type: ignore[misc]
+        if due is not None and due > FAR:
+            self.waits.set()
+        return due
+
+
+class WaitingPollScheduler(Waits, PollScheduler):
+    """A poll scheduler that tells when it waits."""
+
+
+class WaitingPump(Waits, Pump):
+    """A pump that tells when it waits."""
 
 
 class Backwards(PollScheduler):
@@ -183,19 +209,45 @@ def test_cancelled_actions_do_not_run(scheduler: Agenda) -> None:
 
 
 def test_cancelled_actions_are_let_go(scheduler: Agenda) -> None:
-    """What a cancelled action holds is free at the next step, however far its time is."""
+    """What a cancelled action and its state hold is free at once, however far its time is."""
 
     class Held:
         pass
 
-    held = Held()
-    alive = weakref.ref(held)
-    cancelled = scheduler.schedule_relative(FAR, calling(partial(id, held)))
+    action, state = Held(), Held()
+    alive = [weakref.ref(action), weakref.ref(state)]
+    others = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(5)]
+    cancelled = scheduler.schedule_relative(FAR, calling(partial(id, action)), state)
     cancelled.dispose()
-    del held, cancelled
-    scheduler.schedule(calling(lambda: None))
+    del action, state
+    assert [held() for held in alive] == [None, None]
+    for other in others:
+        other.dispose()
     work_off(scheduler)
-    assert alive() is None
+
+
+def test_cancelled_actions_do_not_pile_up(scheduler: Agenda) -> None:
+    """Of actions that are scheduled and cancelled again and again few are left, others or not."""
+    kept = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(10)]
+    for _ in range(1000):
+        scheduler.schedule_relative(FAR, calling(lambda: None)).dispose()
+        scheduler._next_due()
+    assert 10 <= len(scheduler._entries) <= 21
+    for scheduled in kept:
+        scheduled.dispose()
+    work_off(scheduler)
+
+
+def test_an_action_may_be_cancelled_at_the_last_moment(scheduler: Agenda) -> None:
+    """An action that is cancelled when it was taken to be run does not run."""
+    ran: list[str] = []
+    with at_rest(scheduler):
+        scheduled = scheduler.schedule(calling(lambda: ran.append("cancelled")))
+        entry = scheduler._take()
+        scheduled.dispose()
+        scheduler._run(entry)
+    work_off(scheduler)
+    assert ran == []
 
 
 def test_a_date_in_the_past_is_now(scheduler: Agenda) -> None:
@@ -229,13 +281,21 @@ def test_periodic_actions_hand_on_their_state(scheduler: Agenda) -> None:
     assert states == [0, 1, 2, 3]
 
 
-def test_a_wait_may_be_endless(scheduler: Agenda) -> None:
-    """A time longer than a thread can wait for does no harm to what is due before it."""
-    ran: list[str] = []
-    endless = scheduler.schedule_relative(math.inf, calling(lambda: ran.append("never")))
-    scheduler.schedule_relative(0.005, calling(endless.dispose))
+@pytest.mark.parametrize("waiting", [WaitingPollScheduler, WaitingPump])
+def test_a_wait_may_be_endless(waiting: type[WaitingPollScheduler | WaitingPump]) -> None:
+    """A scheduler waits for longer than a thread can wait at a time, and can still be woken."""
+    scheduler = waiting()
+    endless = scheduler.schedule_relative(math.inf, calling(lambda: None))
+
+    def cancel() -> None:
+        assert scheduler.waits.wait(PATIENCE)
+        endless.dispose()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     work_off(scheduler)
-    assert ran == []
+    canceller.join(PATIENCE)
+    assert scheduler._next_due() is None
 
 
 # -- the poll scheduler -------------------------------------------------------------------------
@@ -255,6 +315,26 @@ def test_an_earlier_action_is_not_kept_waiting() -> None:
     scheduler = PollScheduler()
     later = scheduler.schedule_relative(FAR, calling(lambda: None))
     scheduler.schedule(calling(later.dispose))
+    assert scheduler.join(PATIENCE)
+
+
+def test_what_ran_is_let_go() -> None:
+    """What an action held is free when it has run, though the thread waits for another."""
+
+    class Held:
+        pass
+
+    scheduler = WaitingPollScheduler()
+    held = Held()
+    alive = weakref.ref(held)
+    with at_rest(scheduler):
+        far = scheduler.schedule_relative(2 * FAR, calling(lambda: None))
+        scheduler.schedule(calling(partial(id, held)))
+        scheduler.waits.clear()
+        del held
+    assert scheduler.waits.wait(PATIENCE)
+    assert alive() is None
+    far.dispose()
     assert scheduler.join(PATIENCE)
 
 
@@ -481,19 +561,38 @@ def test_the_pump_follows_its_consumer_to_another_thread() -> None:
 
 def test_a_page_may_be_longer_than_the_bound_in_any_thread() -> None:
     """The bound is for threads that the reader does not drive, whichever thread reads."""
-    items = iterate(
-        reactivex.of(0).pipe(ops.flat_map(lambda _: reactivex.range(FOREIGN_ITEMS * 2)))
-    )
+    page = [*range(FOREIGN_ITEMS * 2)]
+    pages = reactivex.of([-1], page).pipe(ops.delay(0.001), ops.flat_map(reactivex.from_iterable))
+    items = iterate(pages)
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(items))
-    assert next(items) == 0
+    assert next(items) == -1
     thread.start()
     thread.join(PATIENCE)
-    assert len(found) == FOREIGN_ITEMS * 2 - 1
+    assert found == page
 
 
-def test_another_thread_wakes_the_pump() -> None:
-    """Items, the end and scheduled actions of other threads reach a consumer that waits."""
+def test_an_item_of_another_thread_wakes_the_pump() -> None:
+    """An item that a thread of its own emits reaches a consumer that waits for it."""
+    source: Subject[str] = Subject()
+    read = threading.Event()
+
+    def emit() -> None:
+        source.on_next("item")
+        assert read.wait(PATIENCE)
+        source.on_completed()
+
+    thread = threading.Thread(target=emit)
+    begun = reactivex.of("begun").pipe(ops.do_action(lambda _: thread.start()))
+    for item in iterate(reactivex.merge(source, begun)):
+        if item == "item":
+            read.set()
+    thread.join(PATIENCE)
+    assert read.is_set()
+
+
+def test_another_thread_may_schedule() -> None:
+    """What another thread's items make an operator schedule runs in a consumer that waits."""
     source, thread = flooding(5)
     begun = reactivex.of(-1).pipe(ops.do_action(lambda _: thread.start()))
     late = source.pipe(ops.delay(0.001))

@@ -26,7 +26,7 @@ from rxflow import (
 from rxflow._polling import Failure, LogsQuery, Query, RunQuery, Trouble
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
-from rxflow.errors import AuthError, BadResponse, NotAPrefectApi
+from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
 PARTS = frozenset({Source.STATES, Source.LOGS, Source.NOTICES})
 
@@ -138,6 +138,70 @@ def test_a_row_below_one_already_told_is_flagged_late() -> None:
         ("in time", False),
         ("late", True),
     ]
+
+
+def test_an_outage_in_a_long_history_releases_nothing() -> None:
+    """What is said of an outage midway leaves the states waiting for the lines before them."""
+    world = World(page_limit=7)
+    run_id = live_run(world, lines=100)
+    world.wait(3600)
+    begun = world.now
+    world.fault = lambda query: refused(query) if begun + 0.1 < world.now < begun + 40 else None
+    watched = watch(world, run_id).run()
+    notices = [event.code for event in watched.of(Notice)]
+    assert notices == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
+    events = watched.events
+    begin, end = (number for number, event in enumerate(events) if isinstance(event, Notice))
+    assert any(isinstance(event, FlowRunLog) for event in events[:begin])
+    assert any(isinstance(event, FlowRunLog) for event in events[end:])
+    dated = [event for event in events if isinstance(event, StateChange | FlowRunLog)]
+    assert all(a.timestamp <= b.timestamp for a, b in pairwise(dated))
+    assert not any(event.late for event in dated)
+    assert sorted(ids(watched)) == sorted(stored(world, run_id))
+
+
+CLOCKS = {"ahead": 9.0, "behind": -9.0, "right": 0.0}
+
+
+@pytest.mark.parametrize("skew", CLOCKS.values(), ids=CLOCKS)
+@pytest.mark.parametrize("lines", [0, 60], ids=["live", "a long history"])
+def test_the_view_is_the_row_whatever_the_clocks(skew: float, lines: int) -> None:
+    """The last word is the row's own state, also where the clock of the one before it was ahead."""
+    world = World(page_limit=7)
+    server = world.server
+    run_id = server.add_run()
+
+    def both() -> None:
+        server.set_state(run_id, "RUNNING", timestamp=world.clock() + timedelta(seconds=skew))
+        server.set_state(run_id, "CANCELLED")
+
+    world.at(2, both)
+    for number in range(lines):
+        world.at(number / 2, partial(server.log, run_id, f"line {number}"))
+    world.wait(3600 if lines else 0)
+    closed = watch(world, run_id).run().closed
+    assert closed.view is not None
+    assert closed.state is not None
+    assert closed.state.name == "Cancelled"
+    assert closed.view.state == closed.state
+    assert {state.name for state in closed.view.states} == {"Scheduled", "Running", "Cancelled"}
+
+
+@pytest.mark.parametrize("skew", [-3600, -10, 10, 3600])
+def test_a_writer_with_another_clock_does_not_upset_the_drain(skew: float) -> None:
+    """The quiet after the end counts by the server's clock, whoever set the state and when."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+
+    def crash() -> None:
+        server.set_state(run_id, "CRASHED", timestamp=world.clock() + timedelta(seconds=skew))
+
+    world.at(204, crash)
+    world.at(206, lambda: server.log(run_id, "last words"))
+    watched = watch(world, run_id).run()
+    assert [event.message for event in watched.of(FlowRunLog)] == ["last words"]
+    assert 206 + 5 <= world.now < 206 + 5 + 3
 
 
 @pytest.mark.parametrize("minutes", [1, 10])
@@ -282,6 +346,37 @@ def test_what_ends_a_watch_that_cannot_begin(trouble: Trouble) -> None:
     assert type(watched.error) is error
     assert str(watched.error) == "the reason"
     assert seconds <= world.now < seconds + 10
+
+
+@pytest.mark.parametrize("retry_after", [None, 3.0, 300.0])
+def test_a_busy_server_is_given_up_after_30_s(retry_after: float | None) -> None:
+    """A watch that cannot begin ends after 30 s, however long the server wants to be left alone."""
+    world = World()
+    run_id = world.server.add_run()
+    world.fault = lambda _: Failure(
+        trouble=Trouble.BUSY, text="the reason", retry_after=retry_after
+    )
+    watched = watch(world, run_id).run()
+    assert isinstance(watched.error, ServerError)
+    assert 30 <= world.now < 31
+
+
+def test_one_refusal_after_a_long_outage_is_outlasted() -> None:
+    """A server that comes up may refuse access for a moment, however long it was away."""
+    world = World()
+    run_id = live_run(world)
+    back = 300.0
+    world.at(back + 20, lambda: world.server.log(run_id, "more"))
+    world.fault = lambda query: (
+        refused(query)
+        if 5 < world.now < back
+        else Failure(trouble=Trouble.AUTH, text="401")
+        if back <= world.now < back + 50
+        else None
+    )
+    watched = watch(world, run_id).run()
+    assert watched.error is None
+    assert sorted(ids(watched)) == sorted(stored(world, run_id))
 
 
 def test_garbled_answers_end_a_watch_at_the_third_in_a_row() -> None:
@@ -430,6 +525,44 @@ def test_a_row_that_cannot_be_read_is_named_once() -> None:
     assert [(notice.code, notice.row_id) for notice in notices] == [(NoticeCode.MALFORMED, bad)]
     assert [log.message for log in watched.of(FlowRunLog)] == ["good"]
     assert watched.closed.verified
+
+
+def test_a_task_run_that_cannot_be_read_is_named_once() -> None:
+    """A task run's row that cannot be read is a notice with its id, and the others are told."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    bad = server.set_task_state(run_id, None, "RUNNING")
+    good = server.set_task_state(run_id, None, "COMPLETED")
+    server.task_runs[bad]["task_key"] = None
+    world.at(20, lambda: server.set_state(run_id, "COMPLETED"))
+    watched = watch(world, run_id, sources=frozenset(Source)).run()
+    notices = watched.of(Notice)
+    assert [(notice.code, notice.row_id) for notice in notices] == [(NoticeCode.MALFORMED, bad)]
+    assert "task_key" in notices[0].message
+    assert [event.task_run.id for event in watched.of(TaskRunStateChange)] == [good]
+
+
+def test_a_state_that_cannot_be_read_is_named_once() -> None:
+    """A state of the history that cannot be read is a notice with its id, and the rest is told."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+
+    def both() -> None:
+        server.set_state(run_id, "PENDING")
+        server.states[run_id][-1]["name"] = None
+        server.set_state(run_id, "RUNNING", "Again")
+
+    world.at(3, both)
+    world.at(20, lambda: server.set_state(run_id, "COMPLETED"))
+    watched = watch(world, run_id).run()
+    bad = server.states[run_id][1]["id"]
+    notices = watched.of(Notice)
+    assert [(notice.code, notice.row_id) for notice in notices] == [(NoticeCode.MALFORMED, bad)]
+    assert "name" in notices[0].message
+    names = [event.state.name for event in watched.of(StateChange)]
+    assert names == ["Running", "Again", "Completed"]
 
 
 def test_without_states_and_lines() -> None:

@@ -62,7 +62,8 @@ def lists() -> Callable[[Observable[Any]], Observable[Any]]:
     return rx.compose(ops.flat_map(ops.to_list()), ops.filter(bool))
 
 
-# None of them depends on which of two times that lie close together is first.
+# None of them depends on which of two times that lie close together is first. What `of` emits comes
+# in one action, between whose items no other can get.
 PIPELINES: dict[str, tuple[Callable[[], Observable[Any]], list[Any]]] = {
     "of": (lambda: rx.of(1, 2, 3), [1, 2, 3]),
     "empty": (rx.empty, []),
@@ -122,7 +123,7 @@ PIPELINES: dict[str, tuple[Callable[[], Observable[Any]], list[Any]]] = {
     "retry": (lambda: failing_twice().pipe(ops.retry(3)), [1, 2, 3, "at last"]),
     "catch": (lambda: rx.throw(ValueError()).pipe(ops.catch(rx.of("caught"))), ["caught"]),
     "switch_latest": (
-        lambda: rx.range(3).pipe(
+        lambda: rx.of(0, 1, 2).pipe(
             ops.map(lambda x: rx.timer(T).pipe(ops.map(lambda _: x))), ops.switch_latest()
         ),
         [2],

@@ -97,6 +97,20 @@ def test_rows_that_cannot_be_read_are_counted() -> None:
     assert query == TaskRunsQuery(flow_run_id=RUN_ID, offset=2, limit=2)
 
 
+def test_rows_that_cannot_be_read_are_found() -> None:
+    """Of all pages the rows that cannot be read are handed on, each once, as it was read last."""
+    first, again, other = (Malformed(*row) for row in (("b", "1st"), ("b", "2nd"), ("c", "x")))
+    poll = TaskRunReader(RUN_ID).poll(2)
+    next(poll)
+    poll.send(Page((task_run("a", "RUNNING"),), None, (first,)))
+    poll.send(Page((), None, (again, other)))
+    with pytest.raises(StopIteration) as end:
+        poll.send(Page(()))
+    found: TaskRead = end.value.value
+    assert found.malformed == (again, other)
+    assert [row.id for row in found.rows] == ["a"]
+
+
 def test_a_row_that_moves_to_the_next_page_is_one_row() -> None:
     """A row that is on two pages, since others came in between, is told once, as it was last."""
     poll = TaskRunReader(RUN_ID).poll(2)
@@ -122,6 +136,15 @@ def test_a_state_is_told_once() -> None:
     assert told(reader, running) == []
     assert told(reader, task_run("a", "COMPLETED", 2)) == [("a", "COMPLETED")]
     assert told(reader, task_run("a", "COMPLETED", 2)) == []
+
+
+@pytest.mark.parametrize("history", ["abab", "abcacb", "aabbaa"])
+def test_a_stale_answer_tells_nothing_again(history: str) -> None:
+    """Each state that was told is remembered, so an answer from before does not tell it again."""
+    reader = TaskRunReader(RUN_ID)
+    given = [told(reader, task_run("t", f"STATE_{name}", ord(name))) for name in history]
+    names = [name for told_now in given for _, name in told_now]
+    assert names == [f"STATE_{name}" for name in sorted(set(history))]
 
 
 def test_a_state_is_known_by_its_id() -> None:
@@ -263,6 +286,13 @@ def test_the_newest_of_several_changes_counts(times: tuple[float, float]) -> Non
     reader = TaskRunReader(RUN_ID)
     told(reader, *(task_run(str(at), "RUNNING", at) for at in times), now=100)
     assert reader.settled_in(second(105), at(100)) == 25
+
+
+def test_an_older_state_does_not_shorten_the_wait() -> None:
+    """A state that is found later than a newer one, and was set before it, is no older news."""
+    reader = running_since(100, seen=101)
+    told(reader, task_run("a", "RUNNING", 100), task_run("b", "RUNNING", 80), now=101)
+    assert reader.settled_in(second(101), at(101)) == 29
 
 
 def test_no_change_does_not() -> None:

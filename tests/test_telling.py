@@ -1,6 +1,6 @@
 """Telling: the order within a tick, what is held back, what is late, and what the view holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
@@ -128,6 +128,10 @@ ORDERS: dict[str, list[Dated]] = {
     "a state before the line stored after it": [state(1, row="z"), log(1, created=2, row="a")],
     "a line stored before the state": [log(1, created=0, row="z"), state(1, row="a")],
     "the row after its state": [state(1, row="ffffffff"), changed(1), log(2)],
+    "the row after all states": [state(1), log(2), state(9), changed(3), log(10)],
+    "rows after all states, by time": [state(9), changed(3), changed(4), task(9.5), changed(12)],
+    "the row before what comes after the states": [state(1), log(2), changed(3), log(4)],
+    "the row without a state": [log(2), changed(3), task(3), log(4)],
     "creation does not outweigh the timestamp": [log(1, created=9), log(2, created=3)],
 }
 
@@ -135,7 +139,11 @@ ORDERS: dict[str, list[Dated]] = {
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("turned", [False, True], ids=["as given", "turned round"])
 def test_the_order_within_a_tick(order: list[Dated], turned: bool) -> None:
-    """Events go by (timestamp, created, id), however they were found, and none of them is late."""
+    """Events go by (timestamp, created, id), however they were found, and none of them is late.
+
+    Only a changed row has its place after all states, since the last of them may be of a clock
+    that is ahead.
+    """
     assert tell(Teller(ALL), *(reversed(order) if turned else order)) == in_time(*order)
 
 
@@ -212,7 +220,39 @@ def test_what_lies_behind_the_position_is_held_back(held: Dated) -> None:
     teller = Teller(ALL)
     assert tell(teller, held, log(1), log(2), until=3) == in_time(log(1), log(2))
     assert tell(teller, log(3), log(4), until=5) == in_time(log(3), log(4))
-    assert tell(teller, log(5, row="0"), log(6)) == in_time(log(5, row="0"), held, log(6))
+    assert tell(teller, log(4.5), log(6)) == in_time(log(4.5), held, log(6))
+
+
+def test_a_row_that_is_held_back_comes_after_its_states() -> None:
+    """A changed row that waits with a state is told after it, and after those found since."""
+    teller = Teller(ALL)
+    assert tell(teller, state(9), changed(5), log(1), until=3) == in_time(log(1))
+    told = tell(teller, log(3), state(4), log(10))
+    assert told == in_time(log(3), state(4), state(9), changed(5), log(10))
+
+
+def test_a_row_waits_for_the_states_before_it() -> None:
+    """A changed row is not told before a state that led to it, whose writer's clock was ahead."""
+    teller = Teller(ALL)
+    assert tell(teller, state(1), state(9), changed(2), log(3), until=5) == in_time(
+        state(1), log(3)
+    )
+    assert tell(teller, log(6)) == in_time(log(6), state(9), changed(2))
+
+
+def test_a_notice_releases_nothing() -> None:
+    """What is said meanwhile is told at once and alone; what is held back stays so, in time."""
+    teller = Teller(ALL)
+    tell(teller, state(5), log(1), until=3)
+    assert teller.say(notice(100), notice(101)) == ((NOTICES, (notice(100), notice(101))),)
+    assert teller.say() == ()
+    assert tell(teller, log(4), until=5) == in_time(log(4))
+    assert tell(teller, log(6)) == in_time(state(5), log(6))
+
+
+def test_a_notice_that_nobody_wants_is_not_said() -> None:
+    """A watch that tells no notices says none."""
+    assert Teller(ALL - {NOTICES}).say(notice(1)) == ()
 
 
 def test_what_lies_before_the_position_is_told() -> None:
@@ -234,6 +274,45 @@ def test_what_is_held_back_is_neither_in_the_view_nor_told_twice() -> None:
     assert tell(teller) == in_time(state(5))
     assert tell(teller) == []
     assert teller.view == fold(Snapshot(run=SEEN.run), state(5))
+
+
+# -- lines --------------------------------------------------------------------------------------
+
+
+def lines_of(found: Sequence[Dated]) -> tuple[FlowRunLog, ...]:
+    """The log lines among some events, in order."""
+    return tuple(sorted((log for log in found if isinstance(log, FlowRunLog)), key=key))
+
+
+@pytest.mark.parametrize("first", [5.0, 6.0], ids=["at the mark", "after it"])
+def test_lines_that_follow_on_are_told_as_they_are(first: float) -> None:
+    """A page of lines above all that was told is told as the very page that was read."""
+    teller = Teller(ALL)
+    tell(teller, log(5, row="a"))
+    page = (log(first, row="b"), log(7))
+    (_, seen), (source, told), (_, last) = teller.tell(first=[SEEN], lines=page, last=[notice(8)])
+    assert (seen, last) == ((SEEN,), (notice(8),))
+    assert source is LOGS
+    assert told is page
+    assert teller.log_count == 3
+    assert tell(teller, log(6.5)) == [(log(6.5), True)]
+
+
+def test_lines_take_their_place_among_what_is_told() -> None:
+    """Lines that come with other events, or were overtaken by some, are put in order with them."""
+    teller = Teller(ALL)
+    batch = teller.tell(dated=[state(2)], lines=(log(1), log(3)))
+    assert batch == ((LOGS, (log(1),)), (STATES, (state(2),)), (LOGS, (log(3),)))
+    late = replace(log(2.5), late=True)
+    assert teller.tell(lines=(log(2.5), log(4))) == ((LOGS, (late, log(4))),)
+
+
+def test_lines_that_nobody_wants_are_not_told() -> None:
+    """A watch that tells no lines neither counts them nor measures others by them."""
+    teller = Teller(ALL - {LOGS})
+    assert teller.tell(lines=(log(5), log(6))) == ()
+    assert teller.log_count == 0
+    assert tell(teller, state(1)) == in_time(state(1))
 
 
 # -- late ---------------------------------------------------------------------------------------
@@ -260,6 +339,23 @@ def test_what_is_late(before: Dated, now: Dated, late: bool) -> None:
     teller = Teller(ALL)
     tell(teller, before)
     assert tell(teller, now) == [(now, late)]
+
+
+@pytest.mark.parametrize(
+    ("source", "before"),
+    [(STATES, state(5)), (LOGS, log(5)), (TASKS, task(5))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one tick", "in two"])
+def test_what_is_not_told_makes_nothing_late(source: Source, before: Dated, together: bool) -> None:
+    """An event that the user never sees is no reason to call another late."""
+    teller = Teller(ALL - {source})
+    now: list[Dated] = [log(3), state(4)] if source is TASKS else [task(4)]
+    if together:
+        assert tell(teller, before, *now) == in_time(*now)
+    else:
+        assert tell(teller, before) == []
+        assert tell(teller, *now) == in_time(*now)
 
 
 def test_a_late_event_does_not_lower_the_mark() -> None:
@@ -324,7 +420,21 @@ def key(event: FlowRunEvent) -> tuple[datetime, datetime, str]:
         case StateChange() | TaskRunStateChange():
             return event.timestamp, event.timestamp, event.id
         case _:
-            return event.timestamp, event.timestamp, "~"
+            return event.timestamp, event.timestamp, ""
+
+
+def assert_in_order(told: Sequence[FlowRunEvent]) -> None:
+    """A tick goes by time, except that changed rows come no earlier than right after all states."""
+    others = [event for event in told if not isinstance(event, RunChanged)]
+    assert [key(event) for event in others] == sorted(key(event) for event in others)
+    for number, row in enumerate(told):
+        if not isinstance(row, RunChanged):
+            continue
+        after = told[number + 1 :]
+        assert not any(isinstance(event, StateChange) for event in after)
+        assert all(key(event) >= key(row) for event in after)
+        before = [event for event in told[:number] if not isinstance(event, RunChanged)]
+        assert not before or isinstance(before[-1], StateChange) or key(before[-1]) <= key(row)
 
 
 moments = st.integers(0, 9)
@@ -372,7 +482,7 @@ def test_each_tick_is_in_order_and_late_is_late(ticks: list[tuple[Found, int | N
     top = (second(-1), second(-1), "")
     for number, (found, until) in enumerate(ticks):
         told = tell(teller, *made(found, number), until=until)
-        assert [key(event) for event, _ in told] == sorted(key(event) for event, _ in told)
+        assert_in_order([event for event, _ in told])
         for event, late in told:
             assert until is None or isinstance(event, FlowRunLog) or event.timestamp < second(until)
             if isinstance(event, RunChanged):
@@ -380,6 +490,21 @@ def test_each_tick_is_in_order_and_late_is_late(ticks: list[tuple[Found, int | N
             else:
                 assert late == (key(event) < top)
                 top = max(top, key(event))
+
+
+@given(ticks=ticks, sources=st.frozensets(st.sampled_from(Source)))
+def test_lines_are_told_like_other_events(
+    ticks: list[tuple[Found, int | None]], sources: frozenset[Source]
+) -> None:
+    """A page of lines makes the same events, flags and counts as the lines one by one."""
+    as_lines, one_by_one = Teller(sources), Teller(sources)
+    for number, (found, until) in enumerate(ticks):
+        position = None if until is None else second(until)
+        dated = made(found, number)
+        others = [event for event in dated if not isinstance(event, FlowRunLog)]
+        told = as_lines.tell(dated=others, lines=lines_of(dated), position=position)
+        assert told == one_by_one.tell(dated=dated, position=position)
+        assert as_lines.log_count == one_by_one.log_count
 
 
 @given(ticks=ticks)

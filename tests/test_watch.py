@@ -276,6 +276,18 @@ def test_threads_are_daemons_with_a_name(past: FlowRunStream, started: list[str]
     assert set(started) == {"rxflow-poll", "rxflow-fetch"}
 
 
+@pytest.mark.parametrize("given", [None, ImmediateScheduler(), CurrentThreadScheduler()])
+def test_no_scheduler_that_blocks_is_used(
+    given: abc.SchedulerBase | None, past: FlowRunStream
+) -> None:
+    """Without a scheduler, or with one that blocks while it waits, our own thread tells all."""
+    names: set[str] = set()
+    told: Recording[FlowRunEvent] = Recording()
+    told.of(past.pipe(ops.do_action(lambda _: names.add(threading.current_thread().name))), given)
+    told.wait()
+    assert names == {"rxflow-poll"}
+
+
 def test_await_gives_the_last_event(past: FlowRunStream) -> None:
     """Awaiting a watch gives its `Closed`, though nothing else wakes the event loop."""
 
@@ -436,6 +448,20 @@ def test_dispose_within_an_event_is_the_end(world: World) -> None:
     assert [channel.closed for channel in world.channels] == [1]
 
 
+@pytest.mark.parametrize("turn", [False, True], ids=["before the first turn", "in the first turn"])
+def test_a_watch_may_be_left_at_once(turn: bool, world: World) -> None:
+    """A watch that is disposed of right after it was subscribed to leaves nothing open."""
+    stream = watch_flow_run(live(world), client=world.client)
+    subscription = stream.subscribe(scheduler=world.scheduler)
+    if turn:
+        world.at(0, subscription.dispose)
+        world.run(until=1)
+    subscription.dispose()
+    world.run(until=HOUR)
+    assert [channel.closed for channel in world.channels] == [1]
+    assert len(world.server.requests) == 0 or turn
+
+
 def test_taking_two_stops_the_polling(world: World) -> None:
     """After `take(2)` has what it takes, the server is asked nothing more."""
     stream = watch_flow_run(live(world), client=world.client)
@@ -524,7 +550,7 @@ def test_an_outage_is_told_and_outlasted(world: World) -> None:
     world.server.intercept = intercept
     world.run(until=HOUR)
     notices = [event.code for event in told.values if isinstance(event, Notice)]
-    assert notices == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
+    assert notices[:2] == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
     degraded = next(at for at, event in told.events if isinstance(event, Notice))
     assert 25 < degraded < 36
     late = world.watch(watch_flow_run(run_id, client=world.client))
@@ -646,6 +672,8 @@ def test_waiting_lasts_until_the_run_is_over() -> None:
     server.intercept = intercept
     view = wait_for_flow_run(run_id, timeout=PATIENCE, client=server.client())
     assert [state.type for state in view.states] == ["RUNNING", "COMPLETED"]
+    run, states = f"/flow_runs/{run_id}", "/flow_run_states/"
+    assert [path for _, path in server.requests[4:]] == [run, states, run]  # and one further look
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, timedelta(0), 0.01])
@@ -669,6 +697,20 @@ def test_waiting_for_nothing(world: World) -> None:
     """Waiting for a run that the server does not know is an error at once."""
     with pytest.raises(RunNotFound):
         wait_for_flow_run(GONE, client=world.client)
+
+
+def test_waiting_for_a_run_that_is_deleted() -> None:
+    """A run that is deleted before it is over is not found any more."""
+    server = FakePrefect3()
+    run_id = server.add_run(state="RUNNING")
+
+    def intercept(_: httpx.Request) -> None:
+        if len(server.requests) == 4:
+            server.delete_run(run_id)
+
+    server.intercept = intercept
+    with pytest.raises(RunNotFound, match="deleted before it was over"):
+        wait_for_flow_run(run_id, client=server.client())
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), timedelta(seconds=-1)])
