@@ -80,11 +80,17 @@ class Broken:
 
 
 class Impatient(Session):
-    """A session that calls an answer overdue after a twentieth of a second."""
+    """A session that calls an answer overdue after a twentieth of a second.
+
+    Attributes:
+        patient: Set it to have it wait as long as others from now on.
+    """
+
+    patient = False
 
     def overdue_in(self, now: Now) -> float | None:
         """As if 9.95 seconds more had passed."""
-        return super().overdue_in(Now(now.mono + 9.95, now.utc))
+        return super().overdue_in(now if self.patient else Now(now.mono + 9.95, now.utc))
 
 
 def session_of(run_id: str, sources: Iterable[Source] = SOURCES, **spec: Any) -> Session:
@@ -335,26 +341,25 @@ def test_an_overdue_answer_is_noticed_while_it_is_waited_for(world: World) -> No
 
 def test_the_end_of_an_outage_is_noticed(world: World) -> None:
     """After an overdue answer that failed, the next good one is told to have ended the trouble."""
+
+    class Faltering(Held):
+        def ask(self, query: Query) -> Page[Any] | Failure:
+            """Fail at first."""
+            answer = super().ask(query)
+            return LOST if self.questions == 1 else answer
+
     run_id = world.live_a_run()
     world.run(until=3600)
-    channel = Held(world.client.open_channel())
-    told: Recording[FlowRunEvent] = Recording()
+    channel = Faltering(world.client.open_channel())
+    session = Impatient(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
 
     def let_go(event: FlowRunEvent) -> None:
         if isinstance(event, Notice):
+            session.patient = True
             channel.let_go.set()
 
-    failures = iter([LOST])
-    answer = channel.ask
-
-    class Failing(Held):
-        def ask(self, query: Query) -> Page[Any] | Failure:
-            """Fail at first."""
-            answered = answer(query)
-            return next(failures, answered)
-
-    session = Impatient(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
-    told.of(told_by(session, Failing(channel)).pipe(ops.do_action(let_go)), PollScheduler())
+    told: Recording[FlowRunEvent] = Recording()
+    told.of(told_by(session, channel).pipe(ops.do_action(let_go)), PollScheduler())
     told.wait()
     notices = [event.code for event in told.values if isinstance(event, Notice)]
     assert notices == ["degraded", "recovered"]

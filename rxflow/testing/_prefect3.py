@@ -1,30 +1,84 @@
 """A Prefect 3 server in memory: the rows, filters, sorts, limits and error answers of 3.8.8.
 
 What it holds are rows as the real server sends them. It knows only what a watch asks for; anything
-else is answered with 404, as a wrong path is.
+else is answered with 404, as a wrong path is. Of a question that it does not take it says less than
+the real server does: ``exception_detail`` has one message, in other words.
 """
 
+import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from random import Random
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import msgspec
 
 from rxflow._schedulers import real_now
 from rxflow.client import Client
-
-Row = dict[str, Any]
+from rxflow.testing import _rows, _serving
+from rxflow.testing._rows import Row
 
 _TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _MICROSECOND = timedelta(microseconds=1)
 
+_NOT_FOUND = (404, {"detail": "Not Found"})
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """A part of a filter; the server refuses keys that it does not know."""
+
+
+class _Ids(_Strict):
+    any_: list[uuid.UUID] | None = None
+
+
+class _Level(_Strict):
+    ge_: int | None = None
+    le_: int | None = None
+
+
+class _Time(_Strict):
+    after_: datetime | None = None
+    before_: datetime | None = None
+
+
+class _LogFilter(_Strict):
+    flow_run_id: _Ids | None = None
+    level: _Level | None = None
+    timestamp: _Time | None = None
+
+
+class _TaskRunFilter(_Strict):
+    flow_run_id: _Ids | None = None
+
+
+class _Limited(msgspec.Struct):
+    limit: int | None = None
+
+
+class _LogsBody(msgspec.Struct):
+    logs: _LogFilter | None = None
+    sort: Literal["TIMESTAMP_ASC", "TIMESTAMP_DESC"] = "TIMESTAMP_ASC"
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _TaskRunsBody(msgspec.Struct):
+    task_runs: _TaskRunFilter | None = None
+    sort: Literal["ID_DESC"] = "ID_DESC"
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+_limited = msgspec.json.Decoder(_Limited).decode
+_logs_body = msgspec.json.Decoder(_LogsBody).decode
+_task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
+
 
 class FakePrefect3:
-    """The server.
+    """The server. Many threads may ask it and write to it by its methods.
 
     Attributes:
         clock: The server's time.
@@ -54,8 +108,10 @@ class FakePrefect3:
         self._version = version
         self._random = random
         self._written: datetime | None = None
+        self._lock = threading.RLock()
         self.runs: dict[str, Row] = {}
         self.states: dict[str, list[Row]] = {}
+        self.flows: dict[str, Row] = {}
         self.logs: list[Row] = []
         self.task_runs: dict[str, Row] = {}
         self.deployments: dict[str, Row] = {}
@@ -74,6 +130,23 @@ class FakePrefect3:
         """An httpx transport that ends in this server."""
         return httpx.MockTransport(self.handle)
 
+    def serve(self) -> AbstractContextManager[str]:
+        """Serve it over real HTTP, on a free port of this machine, while a ``with`` block lasts.
+
+        Returns:
+            A context manager that gives the API's URL, for ``PREFECT_API_URL`` or a `Client`, and
+            leaves neither a thread nor a connection.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> with server.serve() as api_url, rxflow.Client(api_url=api_url) as client:
+            ...     rxflow.FlowRunView.from_flow_run_id(server.add_run(), client=client).name
+            'fake-run'
+        """
+        return _serving.serve(self.handle)
+
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
         path = request.url.path.removeprefix("/api")
@@ -81,11 +154,15 @@ class FakePrefect3:
         answer = self.intercept(request) if self.intercept is not None else None
         if answer is not None:
             return answer
-        body: Any = msgspec.json.decode(request.content) if request.content else {}
-        status, found = self._route(request.method, path, request.url.params, body)
+        with self._lock:
+            try:
+                status, found = self._route(request, path)
+            except msgspec.ValidationError as error:
+                status, found = 422, _refusal(str(error), request.content)
+            body = msgspec.json.encode(found)
         return httpx.Response(
             status,
-            content=msgspec.json.encode(found),
+            content=body,
             headers={
                 "content-type": "application/json",
                 "date": format_datetime(self.clock(), usegmt=True),
@@ -107,48 +184,16 @@ class FakePrefect3:
         Returns:
             Its id.
         """
-        now = self._write()
-        run_id = str(uuid.uuid4())
-        self.runs[run_id] = {
-            "id": run_id,
-            "created": now,
-            "updated": now,
-            "name": name,
-            "flow_id": str(uuid.uuid4()),
-            "state_id": None,
-            "deployment_id": None,
-            "deployment_version": None,
-            "work_queue_id": None,
-            "work_queue_name": None,
-            "flow_version": None,
-            "parameters": {},
-            "idempotency_key": None,
-            "context": {},
-            "empirical_policy": {"retries": None, "retry_delay": None},
-            "tags": [],
-            "labels": {},
-            "parent_task_run_id": None,
-            "state_type": None,
-            "state_name": None,
-            "run_count": 0,
-            "expected_start_time": now,
-            "next_scheduled_start_time": None,
-            "start_time": None,
-            "end_time": None,
-            "total_run_time": 0.0,
-            "auto_scheduled": False,
-            "infrastructure_document_id": None,
-            "infrastructure_pid": None,
-            "created_by": None,
-            "work_pool_id": None,
-            "work_pool_name": None,
-            "state": None,
-            "job_variables": {},
-            **row,
-        }
-        self.states[run_id] = []
-        if state is not None:
-            self.set_state(run_id, state)
+        with self._lock:
+            now = self._write()
+            flow = _rows.flow(now, name="fake-flow")
+            self.flows[flow["id"]] = flow
+            run = _rows.flow_run(now, name=name, flow_id=flow["id"]) | row
+            run_id = str(run["id"])
+            self.runs[run_id] = run
+            self.states[run_id] = []
+            if state is not None:
+                self.set_state(run_id, state)
         return run_id
 
     def set_state(
@@ -172,42 +217,24 @@ class FakePrefect3:
         Returns:
             The state's id.
         """
-        now = self._write()
-        state = {
-            "id": _uuid7(now),
-            "type": type,
-            "name": name or type.capitalize(),
-            "timestamp": timestamp or now,
-            "message": message,
-            "data": None,
-            "state_details": {"flow_run_id": run_id},
-        }
-        self.states[run_id].append(state)
-        run = self.runs[run_id]
-        self._run_times(run, state)
-        run |= {
-            "state": state,
-            "state_id": state["id"],
-            "state_type": type,
-            "state_name": state["name"],
-            "updated": now,
-        }
+        with self._lock:
+            now = self._write()
+            run = self.runs[run_id]
+            scheduled = None
+            if type == "SCHEDULED":
+                scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
+            details = {"flow_run_id": run_id, "scheduled_time": scheduled}
+            state = _rows.state(now, type=type, name=name, **details)
+            state |= {"timestamp": timestamp or now, "message": message}
+            self.states[run_id].append(state)
+            run["next_scheduled_start_time"] = scheduled
+            _enter(run, state, now)
         return str(state["id"])
-
-    def _run_times(self, run: Row, state: Row) -> None:
-        if state["type"] == "RUNNING":
-            run["run_count"] += 1
-            run["start_time"] = run["start_time"] or state["timestamp"]
-        if state["type"] in _TERMINAL:
-            run["end_time"] = state["timestamp"]
-            if run["start_time"] is not None:
-                run["total_run_time"] = (run["end_time"] - run["start_time"]).total_seconds()
-        elif run["end_time"] is not None:
-            run["end_time"] = None
 
     def change_run(self, run_id: str, **fields: Any) -> None:
         """Change fields of a run's row."""
-        self.runs[run_id] |= {**fields, "updated": self._write()}
+        with self._lock:
+            self.runs[run_id] |= {**fields, "updated": self._write()}
 
     def log(
         self,
@@ -234,19 +261,20 @@ class FakePrefect3:
         Returns:
             The row's id.
         """
-        now = created or self._write()
-        row = {
-            "id": _uuid7(now),
-            "created": now,
-            "updated": now,
-            "name": name,
-            "level": level,
-            "message": message,
-            "timestamp": timestamp or now,
-            "flow_run_id": run_id,
-            "task_run_id": task_run_id,
-        }
-        self.logs.append(row)
+        with self._lock:
+            now = created or self._write()
+            row = {
+                "id": _rows.uuid7(now),
+                "created": now,
+                "updated": now,
+                "name": name,
+                "level": level,
+                "message": message,
+                "timestamp": timestamp or now,
+                "flow_run_id": run_id,
+                "task_run_id": task_run_id,
+            }
+            self.logs.append(row)
         return str(row["id"])
 
     def set_task_state(self, run_id: str, task_run_id: str | None, type: str) -> str:  # noqa: A002
@@ -255,28 +283,20 @@ class FakePrefect3:
         Returns:
             The task run's id.
         """
-        now = self._write()
-        task_run_id = task_run_id or _uuid7(now)
-        state = {"id": _uuid7(now), "type": type, "name": type.capitalize(), "timestamp": now}
-        row = self.task_runs.setdefault(
-            task_run_id,
-            {
-                "id": task_run_id,
-                "created": now,
-                "name": f"task-{task_run_id[:3]}",
-                "flow_run_id": run_id,
-                "task_key": "task-0489fc40",
-                "dynamic_key": str(uuid.uuid4()),
-                "tags": [],
-                "run_count": 0,
-            },
-        )
-        row |= {"state": state, "state_id": state["id"], "updated": now}
+        with self._lock:
+            now = self._write()
+            task_run_id = task_run_id or _rows.uuid7(now)
+            run = self.runs[run_id]
+            new = _rows.task_run(now, task_run_id=task_run_id, run=run)
+            row = self.task_runs.setdefault(task_run_id, new)
+            details = {"flow_run_id": run_id, "task_run_id": task_run_id}
+            _enter(row, _rows.state(now, type=type, name=None, **details), now)
         return task_run_id
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run with its states; its logs go later, as on the real server."""
-        del self.runs[run_id], self.states[run_id]
+        with self._lock:
+            del self.runs[run_id], self.states[run_id]
 
     def _write(self) -> datetime:
         """The time of a write: later than that of the one before, as in one transaction each."""
@@ -288,72 +308,126 @@ class FakePrefect3:
 
     # -- what it answers ------------------------------------------------------------------------
 
-    def _route(
-        self, method: str, path: str, params: Mapping[str, str], body: Any
-    ) -> tuple[int, Any]:
-        match [method, *path.strip("/").split("/")]:
+    def _route(self, request: httpx.Request, path: str) -> tuple[int, Any]:
+        content = request.content or b"{}"
+        match [request.method, *path.strip("/").split("/")]:
             case ["GET", "admin", "version"]:
                 return 200, self._version
             case ["GET", "flow_runs", run_id]:
-                return _one(self.runs.get(run_id), "Flow run not found")
+                return self._one(self.runs, run_id, "Flow run not found")
             case ["GET", "flow_run_states"]:
-                states = self.states.get(params.get("flow_run_id", ""), [])
+                asked = msgspec.convert(request.url.params.get("flow_run_id"), uuid.UUID)
+                states = self.states.get(str(asked), [])
                 return 200, sorted(states, key=lambda state: state["timestamp"])
             case ["POST", "logs", "filter"]:
-                return self._page(self._filtered_logs(body), body)
+                return self._page(self._logs, content)
             case ["POST", "task_runs", "filter"]:
-                wanted = body["task_runs"]["flow_run_id"]["any_"]
-                rows = [row for row in self.task_runs.values() if row["flow_run_id"] in wanted]
-                return self._page(sorted(rows, key=lambda row: row["id"], reverse=True), body)
+                return self._page(self._task_runs, content)
+            case ["GET", "flows", flow_id]:
+                return self._one(self.flows, flow_id, "Flow not found")
             case ["GET", "deployments", deployment_id]:
-                return _one(self.deployments.get(deployment_id), "Deployment not found")
+                return self._one(self.deployments, deployment_id, "Deployment not found")
             case ["GET", "work_pools", name]:
-                return _one(self.pools.get(name), f"Work pool {name!r} not found.")
+                return (200, self.pools[name]) if name in self.pools else _no_pool(name)
             case ["POST", "work_pools", name, "workers", "filter"]:
-                return 200, self.workers.get(name, [])
+                known = name in self.pools
+                return (200, self.workers.get(name, [])) if known else _no_pool(name)
             case _:
-                return 404, {"detail": "Not Found"}
+                return _NOT_FOUND
 
-    def _filtered_logs(self, body: Any) -> list[Row]:
-        where = body["logs"]
-        runs = set(where["flow_run_id"]["any_"])
-        least = where.get("level", {}).get("ge_", 0)
-        time = where.get("timestamp", {})
-        after, before = (_time(time.get(bound)) for bound in ("after_", "before_"))
+    def _one(self, rows: Mapping[str, Row], row_id: str, missing: str) -> tuple[int, Any]:
+        try:
+            row = rows.get(str(uuid.UUID(row_id)))
+        except ValueError:  # then no route fits
+            return _NOT_FOUND
+        return (404, {"detail": missing}) if row is None else (200, self._estimated(row))
+
+    def _page(self, read: Callable[[bytes], list[Row]], content: bytes) -> tuple[int, Any]:
+        limit = _limited(content).limit
+        limit = self._limit if limit is None else limit
+        if not 0 <= limit <= self._limit:
+            bound = f"less than or equal to {self._limit}" if limit > 0 else _NOT_NEGATIVE
+            return 422, {"detail": f"Invalid limit: must be {bound}."}
+        return 200, read(content)[:limit]
+
+    def _logs(self, content: bytes) -> list[Row]:
+        asked = _logs_body(content)
+        where = asked.logs or _LogFilter()
+        runs = _wanted(where.flow_run_id)
+        level, time = where.level or _Level(), where.timestamp or _Time()
         rows = [
             row
             for row in self.logs
-            if row["flow_run_id"] in runs
-            and row["level"] >= least
-            and (after is None or row["timestamp"] >= after)
-            and (before is None or row["timestamp"] <= before)
+            if (runs is None or row["flow_run_id"] in runs)
+            and (level.ge_ is None or row["level"] >= level.ge_)
+            and (level.le_ is None or row["level"] <= level.le_)
+            and (time.after_ is None or row["timestamp"] >= time.after_)
+            and (time.before_ is None or row["timestamp"] <= time.before_)
         ]
         if self._random is not None:
             self._random.shuffle(rows)
-        descending = body.get("sort") == "TIMESTAMP_DESC"
-        return sorted(rows, key=lambda row: row["timestamp"], reverse=descending)
+        rows.sort(key=lambda row: row["timestamp"])
+        if asked.sort == "TIMESTAMP_DESC":
+            rows.reverse()
+        return rows[asked.offset :]
 
-    def _page(self, rows: list[Row], body: Any) -> tuple[int, Any]:
-        limit = body.get("limit", self._limit)
-        if limit > self._limit:
-            text = f"Invalid limit: must be less than or equal to {self._limit}."
-            return 422, {"detail": text}
-        offset = body.get("offset", 0)
-        return 200, rows[offset : offset + limit]
+    def _task_runs(self, content: bytes) -> list[Row]:
+        asked = _task_runs_body(content)
+        runs = _wanted((asked.task_runs or _TaskRunFilter()).flow_run_id)
+        rows = [
+            row for row in self.task_runs.values() if runs is None or row["flow_run_id"] in runs
+        ]
+        rows.sort(key=lambda row: row["id"], reverse=True)
+        return [self._estimated(row) for row in rows[asked.offset :]]
+
+    def _estimated(self, row: Row) -> Row:
+        """A run as it is sent: with times that are worked out anew for each answer."""
+        if "total_run_time" not in row:
+            return row
+        now = self.clock()
+        state = row["state"]
+        running = state is not None and state["type"] == "RUNNING"
+        so_far = (now - state["timestamp"]).total_seconds() if running else 0.0
+        waited = (row["start_time"] or now) - row["expected_start_time"]
+        return row | {
+            "estimated_run_time": row["total_run_time"] + max(0.0, so_far),
+            "estimated_start_time_delta": max(0.0, waited.total_seconds()),
+        }
 
 
-def _one(row: Row | None, missing: str) -> tuple[int, Any]:
-    return (404, {"detail": missing}) if row is None else (200, row)
+_NOT_NEGATIVE = "greater than or equal to 0"
 
 
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _enter(row: Row, state: Row, now: datetime) -> None:
+    """Put a row of a flow run or a task run in a state."""
+    before = row["state"]
+    if before is not None and before["type"] == "RUNNING":
+        lasted = state["timestamp"] - before["timestamp"]
+        row["total_run_time"] += max(0.0, lasted.total_seconds())
+    if state["type"] == "RUNNING":
+        row["run_count"] += 1
+        row["start_time"] = row["start_time"] or state["timestamp"]
+    row |= {
+        "end_time": state["timestamp"] if state["type"] in _TERMINAL else None,
+        "state": state,
+        "state_id": state["id"],
+        "state_type": state["type"],
+        "state_name": state["name"],
+        "updated": now,
+    }
 
 
-def _uuid7(now: datetime) -> str:
-    """A UUID whose first bits are the time in ms, so that ids go by time, to the ms."""
-    ms = int(now.timestamp() * 1000) & ((1 << 48) - 1)
-    tail = uuid.uuid4().int & ((1 << 80) - 1)
-    value = (ms << 80) | tail
-    value = (value & ~(0xF << 76)) | (7 << 76)
-    return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
+def _wanted(ids: _Ids | None) -> set[str] | None:
+    return None if ids is None or ids.any_ is None else {str(wanted) for wanted in ids.any_}
+
+
+def _no_pool(name: str) -> tuple[int, Any]:
+    return 404, {"detail": f'Work pool "{name}" not found.'}
+
+
+def _refusal(why: str, content: bytes) -> Row:
+    return {
+        "exception_message": "Invalid request received.",
+        "exception_detail": [{"msg": why}],
+        "request_body": msgspec.Raw(content) if content else None,
+    }

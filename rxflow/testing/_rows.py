@@ -1,0 +1,145 @@
+"""Rows as Prefect 3.8.8 sends them: every key, with what a new row has in it.
+
+Only data is made here; what happens to it is in `_prefect3.py`.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def flow(now: datetime, *, name: str) -> Row:
+    """A flow."""
+    flow_id = str(uuid.uuid4())
+    return {
+        "id": flow_id,
+        "created": now,
+        "updated": now,
+        "name": name,
+        "tags": [],
+        "labels": {},
+    }
+
+
+def flow_run(now: datetime, *, name: str, flow_id: str) -> Row:
+    """A flow run without a state; the server adds its estimates when it answers."""
+    return {
+        "id": str(uuid.uuid4()),
+        "created": now,
+        "updated": now,
+        "name": name,
+        "flow_id": flow_id,
+        "state_id": None,
+        "deployment_id": None,
+        "deployment_version": None,
+        "work_queue_id": None,
+        "work_queue_name": None,
+        "flow_version": None,
+        "parameters": {},
+        "idempotency_key": None,
+        "context": {},
+        "empirical_policy": _POLICY | {"pause_keys": [], "resuming": False, "retry_type": None},
+        "tags": [],
+        "labels": {"prefect.flow.id": flow_id},
+        "parent_task_run_id": None,
+        "state_type": None,
+        "state_name": None,
+        "run_count": 0,
+        "expected_start_time": now,
+        "next_scheduled_start_time": None,
+        "start_time": None,
+        "end_time": None,
+        "total_run_time": 0.0,
+        "auto_scheduled": False,
+        "infrastructure_document_id": None,
+        "infrastructure_pid": None,
+        "created_by": None,
+        "work_pool_id": None,
+        "work_pool_name": None,
+        "state": None,
+        "job_variables": {},
+    }
+
+
+def task_run(now: datetime, *, task_run_id: str, run: Row) -> Row:
+    """A task run without a state; the same holds for its estimates."""
+    return {
+        "id": task_run_id,
+        "created": now,
+        "updated": now,
+        "name": f"task-{task_run_id[-3:]}",
+        "flow_run_id": run["id"],
+        "task_key": "task-0489fc40",
+        "dynamic_key": str(uuid.uuid4()),
+        "cache_key": None,
+        "cache_expiration": None,
+        "task_version": None,
+        "empirical_policy": _POLICY | {"retry_jitter_factor": None},
+        "tags": [],
+        "labels": {"prefect.flow.id": run["flow_id"], "prefect.flow-run.id": run["id"]},
+        "state_id": None,
+        "task_inputs": {},
+        "state_type": None,
+        "state_name": None,
+        "run_count": 0,
+        "flow_run_run_count": 0,
+        "expected_start_time": now,
+        "next_scheduled_start_time": None,
+        "start_time": None,
+        "end_time": None,
+        "total_run_time": 0.0,
+        "state": None,
+    }
+
+
+def state(now: datetime, *, type: str, name: str | None, **details: Any) -> Row:  # noqa: A002
+    """A state; `details` are those of its ``state_details`` that are not null."""
+    return {
+        "id": uuid7(now),
+        "type": type,
+        "name": name or type.capitalize(),
+        "timestamp": now,
+        "message": None,
+        "data": None,
+        "state_details": _DETAILS | details,
+    }
+
+
+def uuid7(now: datetime) -> str:
+    """A UUID whose first bits are the time in ms, so that ids go by time, to the ms."""
+    ms = int(now.timestamp() * 1000) & ((1 << 48) - 1)
+    tail = uuid.uuid4().int & ((1 << 80) - 1)
+    value = (ms << 80) | tail
+    value = (value & ~(0xF << 76)) | (7 << 76)
+    return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
+
+
+_POLICY: Row = {
+    "max_retries": 0,
+    "retry_delay_seconds": 0.0,
+    "retries": None,
+    "retry_delay": None,
+}
+
+_DETAILS: Row = {
+    "flow_run_id": None,
+    "task_run_id": None,
+    "child_flow_run_id": None,
+    "scheduled_time": None,
+    "cache_key": None,
+    "cache_expiration": None,
+    "deferred": False,
+    "untrackable_result": False,
+    "pause_timeout": None,
+    "pause_reschedule": False,
+    "pause_key": None,
+    "run_input_keyset": None,
+    "refresh_cache": None,
+    "retriable": None,
+    "transition_id": None,
+    "task_parameters_id": None,
+    "traceparent": None,
+    "deployment_concurrency_lease_id": None,
+}

@@ -1,0 +1,268 @@
+"""What a log line costs: the CPU and the memory of a watch, beside the barest loop there can be.
+
+``python tests/bench/lines.py`` (or ``tox -e bench``) watches a run of 100,000 lines that is over.
+An httpx transport in this process answers from pages that were encoded before, so the server costs
+next to nothing, and the same in each loop. Only figures of one run are compared: CPU seconds of one
+machine say little about another. `README.md` beside this file keeps what came out.
+``--profile FILE`` writes a cProfile of the watch in place of measuring.
+"""
+
+import argparse
+import cProfile
+import gc
+import gzip
+import platform
+import tracemalloc
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from time import process_time
+from typing import Any
+
+import httpx
+import msgspec
+import psutil
+
+from rxflow import Client, watch_flow_run
+from rxflow.events import Closed, FlowRunLog
+
+try:
+    from prefect.client.schemas.objects import Log as PrefectLog
+except ImportError:
+    PrefectLog = None  # type: ignore[assignment,misc,unused-ignore]
+
+LINES = 100_000
+PAGE = 200
+ROUNDS = 5
+MIB = 1024 * 1024
+GOAL_RATIO = 1.3
+GOAL_MIB = 5.0
+
+URL = "http://lines.invalid/api"
+RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+STEP = timedelta(milliseconds=10)
+END = START + STEP * LINES
+
+_JSON = {"content-type": "application/json", "date": "Sun, 22 Nov 2026 14:00:00 GMT"}
+_encode = msgspec.json.Encoder().encode
+
+
+class Row(msgspec.Struct):
+    """A log row as Prefect 3 sends it, for a loop that does nothing with it."""
+
+    id: str
+    created: datetime
+    updated: datetime
+    name: str
+    level: int
+    message: str
+    timestamp: datetime
+    flow_run_id: str
+    task_run_id: str | None
+
+
+class _Time(msgspec.Struct):
+    after_: datetime | None = None
+    before_: datetime | None = None
+
+
+class _Where(msgspec.Struct):
+    timestamp: _Time = msgspec.field(default_factory=_Time)
+
+
+class _Asked(msgspec.Struct):
+    logs: _Where
+    offset: int
+    limit: int
+
+
+_rows = msgspec.json.Decoder(list[Row]).decode
+_asked = msgspec.json.Decoder(_Asked).decode
+
+
+class Lines(httpx.BaseTransport):
+    """A server of one run of 100,000 lines, whose pages were encoded before.
+
+    Args:
+        zipped: Whether to compress answers, as Prefect does where a client accepts it.
+    """
+
+    def __init__(self, *, zipped: bool) -> None:
+        self._headers = _JSON | ({"content-encoding": "gzip"} if zipped else {})
+        self._zip = (lambda body: gzip.compress(body, 5)) if zipped else bytes
+        self._pages: dict[tuple[int, ...], bytes] = {}
+        states = [_state("RUNNING", START), _state("COMPLETED", END)]
+        self._fixed = {
+            "/api/admin/version": self._zip(_encode("3.8.8")),
+            f"/api/flow_runs/{RUN_ID}": self._zip(_encode(_run(states[-1]))),
+            "/api/flow_run_states/": self._zip(_encode(states)),
+        }
+        # The pages of a reader by offset, and of one whose next page begins with the last row of
+        # the one before. Others are made when they are asked for.
+        for step in (PAGE, PAGE - 1):
+            for first in range(0, LINES, step):
+                self._encoded(first, min(LINES, first + PAGE))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        body = self._fixed.get(request.url.path) or self._page(_asked(request.read()))
+        return httpx.Response(200, headers=self._headers, stream=httpx.ByteStream(body))
+
+    def _page(self, asked: _Asked) -> bytes:
+        after, before = asked.logs.timestamp.after_, asked.logs.timestamp.before_
+        first = 0 if after is None else -((START - after) // STEP)
+        end = LINES if before is None else (before - START) // STEP + 1
+        first += asked.offset
+        return self._encoded(first, min(end, first + asked.limit))
+
+    def _encoded(self, *rows: int) -> bytes:
+        if rows not in self._pages:
+            self._pages[rows] = self._zip(_encode([_row(number) for number in range(*rows)]))
+        return self._pages[rows]
+
+
+def _row(number: int) -> dict[str, Any]:
+    time = START + STEP * number
+    stored = time + timedelta(seconds=1)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        "created": stored,
+        "updated": stored,
+        "name": "prefect.flow_runs",
+        "level": 20,
+        "message": f"Loaded partition {number} of {LINES} into the warehouse, 1284 rows",
+        "timestamp": time,
+        "flow_run_id": RUN_ID,
+        "task_run_id": None,
+    }
+
+
+def _state(kind: str, time: datetime) -> dict[str, Any]:
+    name = kind.capitalize()
+    return {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, kind)), "type": kind, "name": name} | {
+        "timestamp": time
+    }
+
+
+def _run(state: dict[str, Any]) -> dict[str, Any]:
+    row = {"id": RUN_ID, "name": "brisk-otter", "created": START, "updated": END}
+    return row | {"state": state, "state_id": state["id"]}
+
+
+# -- what is measured ---------------------------------------------------------------------------
+
+
+def watch(lines: Lines) -> Iterator[int]:
+    """Follow the run with rxflow."""
+    with Client(api_url=URL, transport=lines) as client:
+        for event in watch_flow_run(RUN_ID, client=client):
+            if isinstance(event, FlowRunLog):
+                yield event.level
+            elif isinstance(event, Closed) and not event.verified:
+                raise AssertionError("the watch could not prove that it told all lines")
+
+
+def bare(lines: Lines) -> Iterator[int]:
+    """Read the pages with httpx and msgspec, by offset, and trust the server's order."""
+    for content in _contents(lines):
+        for row in _rows(content):
+            yield row.level
+
+
+def prefects_models(lines: Lines) -> Iterator[int]:
+    """Do the same with the models of Prefect's own client."""
+    for content in _contents(lines):
+        for row in PrefectLog.model_validate_list(msgspec.json.decode(content)):
+            yield row.level
+
+
+def _contents(lines: Lines) -> Iterator[bytes]:
+    with httpx.Client(base_url=URL, transport=lines) as http:
+        for offset in range(0, LINES + 1, PAGE):
+            where = {"flow_run_id": {"any_": [RUN_ID]}}
+            asked = {"logs": where, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": PAGE}
+            yield http.post("/logs/filter", content=_encode(asked), headers=_JSON).content
+
+
+Loop = Callable[[Lines], Iterator[int]]
+
+
+def cpu(loop: Loop, lines: Lines) -> float:
+    """CPU seconds of one pass."""
+    gc.collect()
+    began = process_time()
+    told = sum(1 for _ in loop(lines))
+    spent = process_time() - began
+    assert told == LINES, told
+    return spent
+
+
+def cpu_of(loops: list[Loop], lines: Lines) -> dict[Loop, float]:
+    """The least CPU seconds of each; they take turns, so that what slows one slows all."""
+    for loop in loops:
+        cpu(loop, lines)  # so that nothing happens for the first time
+    rounds = [[cpu(loop, lines) for loop in loops] for _ in range(ROUNDS)]
+    return {loop: min(spent) for loop, spent in zip(loops, zip(*rounds, strict=True), strict=True)}
+
+
+def memory(lines: Lines) -> tuple[float, float]:
+    """The MiB that a watch takes at its peak above its start: as Python counts, and resident."""
+    process = psutil.Process()
+    gc.collect()
+    start = most = process.memory_info().rss
+    for number, _ in enumerate(watch(lines)):
+        if number % PAGE == 0:
+            most = max(most, process.memory_info().rss)
+    gc.collect()
+    tracemalloc.start()
+    for _ in watch(lines):
+        pass
+    _, traced = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return traced / MIB, (most - start) / MIB
+
+
+def report() -> Iterator[str]:
+    """Measure, and tell line by line what comes out."""
+    loops: list[Loop] = [bare, watch]
+    if PrefectLog is not None:
+        loops.append(prefects_models)
+    names = ("rxflow-prefect", "httpx", "msgspec", "reactivex")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    yield f"{LINES:,} lines in pages of {PAGE}; Python {platform.python_version()}, {versions}"
+    for zipped in (False, True):
+        lines = Lines(zipped=zipped)
+        if not zipped:  # first, since a process that was larger once has room that costs nothing
+            traced, resident = memory(lines)
+            yield f"\nmemory of a watch above its start (goal: under {GOAL_MIB:g} MiB)"
+            yield f"  {'tracemalloc':16}{traced:7.2f} MiB\n  {'resident':16}{resident:7.2f} MiB"
+        spent = cpu_of(loops, lines)
+        yield f"\n{'gzip' if zipped else 'plain'} answers: CPU, best of {ROUNDS}"
+        for loop in loops:
+            ratio = spent[loop] / spent[bare]
+            yield f"  {loop.__name__:16}{spent[loop] / LINES * 1e6:7.2f} us a line{ratio:7.2f} x"
+    yield f"\nGoal of watch beside bare: at most {GOAL_RATIO:g} x"
+    if PrefectLog is None:
+        yield "Prefect's own models were not measured: prefect is not installed."
+
+
+def main() -> None:
+    """Measure, or profile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", metavar="FILE")
+    path = parser.parse_args().profile
+    if path is not None:
+        lines = Lines(zipped=False)
+        cpu(watch, lines)
+        profile = cProfile.Profile()
+        profile.runcall(cpu, watch, lines)
+        profile.dump_stats(path)
+        return
+    for line in report():
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

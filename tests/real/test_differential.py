@@ -1,0 +1,301 @@
+"""The fake server that rxflow ships, held against the real one.
+
+One script of writes and questions goes to both; the answers must be equal but for ids, which are
+compared by when they first come up, for times that a server makes, and for how a server words that
+it does not take a question.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from rxflow.testing import FakePrefect3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.real.conftest import Hand
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+"""When the first line was written, by its writer's clock."""
+
+LINES = [
+    # (run, seconds after START, level, message), in the order in which they are stored
+    *((0, second, 20, f"line {second}") for second in range(5)),
+    *((0, 5, 20, f"tie {number}") for number in range(4)),
+    (0, 2.5, 30, "late"),
+    (0, -3600, 20, "by a slow clock"),
+    (0, 3600, 20, "by a fast clock"),
+    (0, 6.000001, 10, "a microsecond"),
+    (0, 7, 40, "error \N{SNOWMAN} \x1b[31m\n\t"),
+    (0, 8, 20, ""),
+    *((1, second + 0.1, 50, f"other {second}") for second in range(3)),
+]
+
+TASK = {"name": "load", "task_key": "load-0489fc40", "dynamic_key": "0"}
+
+SERVER_TIMES = {
+    "created",
+    "updated",
+    "expected_start_time",
+    "next_scheduled_start_time",
+    "scheduled_time",
+    "start_time",
+    "end_time",
+}
+ESTIMATES = {"total_run_time", "estimated_run_time", "estimated_start_time_delta"}
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Fake:
+    """The fake, to be written to."""
+
+    def __init__(self) -> None:
+        self._server = FakePrefect3()
+        transport = self._server.transport()
+        self.http = httpx.Client(base_url="http://fake.invalid/api", transport=transport)
+
+    def add_run(self, name: str) -> str:
+        """Create a run that is scheduled for now."""
+        return self._server.add_run(name=name)
+
+    def set_state(self, flow_run_id: str, state: str) -> None:
+        """Put a run in a state."""
+        self._server.set_state(flow_run_id, state)
+
+    def log(self, flow_run_id: str, message: str, level: int, timestamp: datetime) -> None:
+        """Store a line."""
+        self._server.log(flow_run_id, message, level=level, timestamp=timestamp, name="tests")
+
+    def add_task_run(self, flow_run_id: str) -> None:
+        """Create a task run that is running."""
+        task_run_id = self._server.set_task_state(flow_run_id, None, "RUNNING")
+        self._server.task_runs[task_run_id] |= TASK
+
+
+class Real:
+    """The real server, in the same way."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self.http = hand.http
+
+    def add_run(self, name: str) -> str:
+        """Create a run that is scheduled for now."""
+        return self._hand.new_run(name=name, state={"type": "SCHEDULED"})
+
+    def set_state(self, flow_run_id: str, state: str) -> None:
+        """Put a run in a state, past the server's rules."""
+        assert self._hand.set_state(flow_run_id, state, force=True) == "ACCEPT"
+
+    def log(self, flow_run_id: str, message: str, level: int, timestamp: datetime) -> None:
+        """Store a line."""
+        row = {"message": message, "level": level, "timestamp": timestamp}
+        self._hand.post_logs(flow_run_id, [row])
+
+    def add_task_run(self, flow_run_id: str) -> None:
+        """Create a task run that is running."""
+        state = {"flow_run_id": flow_run_id, "state": {"type": "RUNNING"}}
+        self._hand.post("/task_runs/", TASK | state)
+
+
+class Played:
+    """A place on which the script's writes were made.
+
+    Attributes:
+        runs: The ids of its two runs.
+        rows: The row of the first run and its states, after each state that it was put in.
+    """
+
+    def __init__(self, place: Fake | Real) -> None:
+        self._http = place.http
+        self.runs = (place.add_run("one"), place.add_run("two"))
+        run = self.runs[0]
+        self.rows = [self._life(run)]
+        for state in ("RUNNING", "RUNNING", "COMPLETED", "RUNNING", "FAILED"):
+            place.set_state(run, state)
+            self.rows.append(self._life(run))
+        for number, second, level, message in LINES:
+            place.log(self.runs[number], message, level, START + timedelta(seconds=second))
+        place.add_task_run(run)
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Ask, with ``{0}`` and ``{1}`` for the runs' ids; the answer, without what may differ."""
+        answer = self._http.request(
+            method, _with_ids(path, self.runs), json=_with_ids(body, self.runs)
+        )
+        return answer.status_code, comparable(answer.json())
+
+    def _life(self, run: str) -> Any:
+        row = self._http.get(f"/flow_runs/{run}")
+        states = self._http.get("/flow_run_states/", params={"flow_run_id": run})
+        return comparable([row.json(), states.json()])
+
+
+def comparable(answer: Any) -> Any:
+    """An answer without what differs between two servers."""
+    names: dict[str, str] = {}
+
+    def plain(value: Any, key: str = "", kind: str = "") -> Any:
+        match value:
+            case [{"msg": str()}] if key == "exception_detail":
+                return "in other words"
+            case dict():
+                kind = str(value.get("type", ""))
+                return {key: plain(inner, key, kind) for key, inner in value.items()}
+            case list():
+                return [plain(inner) for inner in value]
+            case float() if key in ESTIMATES:
+                return "seconds"
+            case str() if key in SERVER_TIMES or (key == "timestamp" and kind):
+                return datetime.fromisoformat(value).tzinfo
+            case str() if UUID.fullmatch(value):
+                return names.setdefault(value, f"id {len(names)}")
+            case _:
+                return value
+
+    return plain(answer)
+
+
+def _with_ids(value: Any, runs: tuple[str, str]) -> Any:
+    match value:
+        case str():
+            return value.replace("{0}", runs[0]).replace("{1}", runs[1])
+        case dict():
+            return {key: _with_ids(inner, runs) for key, inner in value.items()}
+        case list():
+            return [_with_ids(inner, runs) for inner in value]
+        case _:
+            return value
+
+
+def _at(seconds: float) -> str:
+    return (START + timedelta(seconds=seconds)).isoformat()
+
+
+def _logs(where: Mapping[str, Any] | None = None, /, **body: Any) -> tuple[str, str, Any]:
+    one_run = {"flow_run_id": {"any_": ["{0}"]}}
+    return "POST", "/logs/filter", {"logs": one_run | dict(where or {}), **body}
+
+
+def _time(**bounds: float) -> dict[str, Any]:
+    return {"timestamp": {name: _at(seconds) for name, seconds in bounds.items()}}
+
+
+NOBODY = str(uuid.uuid4())
+
+QUESTIONS: dict[str, tuple[str, str, Any]] = {
+    "version": ("GET", "/admin/version", None),
+    "run": ("GET", "/flow_runs/{0}", None),
+    "another-run": ("GET", "/flow_runs/{1}", None),
+    "run-unknown": ("GET", f"/flow_runs/{NOBODY}", None),
+    "run-malformed": ("GET", "/flow_runs/not-a-uuid", None),
+    "run-without-dashes": ("GET", f"/flow_runs/{NOBODY.replace('-', '')}", None),
+    "states": ("GET", "/flow_run_states/?flow_run_id={0}", None),
+    "states-of-unknown": ("GET", f"/flow_run_states/?flow_run_id={NOBODY}", None),
+    "states-of-malformed": ("GET", "/flow_run_states/?flow_run_id=not-a-uuid", None),
+    "states-of-nothing": ("GET", "/flow_run_states/", None),
+    "flow-unknown": ("GET", f"/flows/{NOBODY}", None),
+    "deployment-unknown": ("GET", f"/deployments/{NOBODY}", None),
+    "deployment-malformed": ("GET", "/deployments/not-a-uuid", None),
+    "pool-unknown": ("GET", "/work_pools/no%20such", None),
+    "workers-of-unknown-pool": ("POST", "/work_pools/no%20such/workers/filter", {}),
+    "no-such-path": ("GET", "/no/such/path", None),
+    "logs": _logs(),
+    "logs-ascending": _logs(sort="TIMESTAMP_ASC"),
+    "logs-descending": _logs(sort="TIMESTAMP_DESC"),
+    "logs-sorted-oddly": _logs(sort="ID_ASC"),
+    "logs-limited": _logs(limit=3),
+    "logs-limit-0": _logs(limit=0),
+    "logs-limit-200": _logs(limit=200),
+    "logs-limit-201": _logs(limit=201),
+    "logs-limit-negative": _logs(limit=-1),
+    "logs-limit-201-and-worse": _logs({"bogus": 1}, limit=201, offset=-1),
+    "logs-offset": _logs(offset=4, limit=2),
+    "logs-offset-descending": _logs(offset=4, limit=2, sort="TIMESTAMP_DESC"),
+    "logs-offset-at-the-end": _logs(offset=14, limit=2),
+    "logs-offset-past-the-end": _logs(offset=15, limit=2),
+    "logs-offset-far-past-the-end": _logs(offset=10**9),
+    "logs-offset-negative": _logs(offset=-1),
+    "logs-after": _logs(_time(after_=5)),
+    "logs-before": _logs(_time(before_=2)),
+    "logs-between": _logs(_time(after_=2, before_=5)),
+    "logs-of-an-instant": _logs(_time(after_=5, before_=5)),
+    "logs-of-an-instant-paged": _logs(_time(after_=5, before_=5), offset=1, limit=2),
+    "logs-of-a-microsecond": _logs(_time(after_=6.000001, before_=6.000001)),
+    "logs-of-no-time": _logs(_time(after_=5, before_=2)),
+    "logs-ge": _logs({"level": {"ge_": 30}}),
+    "logs-le": _logs({"level": {"le_": 10}}),
+    "logs-ge-descending": _logs({"level": {"ge_": 30}}, sort="TIMESTAMP_DESC"),
+    "logs-level-malformed": _logs({"level": {"ge_": "loud"}}),
+    "logs-of-two-runs": _logs({"flow_run_id": {"any_": ["{0}", "{1}"]}} | _time(before_=4)),
+    "logs-of-no-run": _logs({"flow_run_id": {"any_": []}}),
+    "logs-of-unknown": _logs({"flow_run_id": {"any_": [NOBODY]}}),
+    "logs-of-malformed": _logs({"flow_run_id": {"any_": ["not-a-uuid"]}}),
+    "logs-by-unknown-key": _logs({"bogus": 1}),
+    "logs-by-unknown-key-inside": _logs({"flow_run_id": {"any_": ["{0}"], "bogus": 1}}),
+    "logs-with-more-in-the-body": _logs(bogus=1, limit=1),
+    "task-runs": ("POST", "/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": ["{0}"]}}}),
+    "task-runs-paged": (
+        "POST",
+        "/task_runs/filter",
+        {"task_runs": {"flow_run_id": {"any_": ["{0}"]}}, "sort": "ID_DESC", "offset": 1},
+    ),
+    "task-runs-of-unknown": (
+        "POST",
+        "/task_runs/filter",
+        {"task_runs": {"flow_run_id": {"any_": [NOBODY]}}},
+    ),
+    "task-runs-limit-201": ("POST", "/task_runs/filter", {"limit": 201}),
+    "task-runs-by-unknown-key": ("POST", "/task_runs/filter", {"task_runs": {"bogus": 1}}),
+}
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[Played]:
+    """Play the script on the fake."""
+    place = Fake()
+    with place.http:
+        yield Played(place)
+
+
+@pytest.fixture(scope="module")
+def real(hand: Hand) -> Played:
+    """Play the script on the real server."""
+    return Played(Real(hand))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_fake_answers_as_the_real_server(question: str, fake: Played, real: Played) -> None:
+    """Status and body are those of Prefect."""
+    assert fake.ask(*QUESTIONS[question]) == real.ask(*QUESTIONS[question])
+
+
+def test_a_runs_life_is_the_same_on_both(fake: Played, real: Played) -> None:
+    """After each state, RUNNING twice and after the end among them, row and history are equal."""
+    assert fake.rows == real.rows
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+@pytest.mark.parametrize("sort", ["TIMESTAMP_ASC", "TIMESTAMP_DESC"])
+def test_paging_by_offset_gives_the_same_pages(
+    limit: int, sort: str, fake: Played, real: Played
+) -> None:
+    """Page by page, ties included: as SQLite orders them, which nothing promises."""
+    for offset in range(0, len(LINES) + limit, limit):
+        question = _logs(sort=sort, limit=limit, offset=offset)
+        assert fake.ask(*question) == real.ask(*question)
+
+
+def test_both_tell_their_time(hand: Hand) -> None:
+    """An answer has a Date header, to the second, and is JSON."""
+    for http in (Fake().http, hand.http):
+        headers = http.get("/admin/version").headers
+        assert headers["date"].endswith(" GMT")
+        assert headers["content-type"] == "application/json"
