@@ -25,6 +25,7 @@ from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
 from rxflow.events import FlowRunLog
 
 _PAGES_IN_A_ROW = 16  # a poll with more to read than this goes on page by page, telling each
+_AFTER_A_LIST = 8
 _SLACK = timedelta(seconds=5)  # for commits under way, and a Date that counts whole seconds
 _DOUBTS = 3
 _READS = 40  # polls for a proof of a table that is written to meanwhile
@@ -100,6 +101,7 @@ class LogCursor:
         self._listed = False
         self._step = 0.0
         self._doubts = 0
+        self._pages_in_a_row = _PAGES_IN_A_ROW
         self._server_time: datetime | None = None
 
     @property
@@ -144,6 +146,9 @@ class LogCursor:
         self._doubts = self._doubts + 1 if read.doubted else 0
         if read.doubted:
             return
+        # What a list left to the poll after it is what was stored in some seconds.
+        just_listed = read.begun is not None and read.position is None
+        self._pages_in_a_row = _PAGES_IN_A_ROW * (_AFTER_A_LIST if just_listed else 1)
         self._listed = read.position is None
         self._position, self._begun = read.position, read.begun
         self._follow(read)
@@ -219,7 +224,8 @@ class LogCursor:
             if len(rows) < limit:
                 return rank
             # Rows that came in below push known ones up, and then the end is no news.
-            if rank - start >= _PAGES_IN_A_ROW * limit and 2 * found.within(span) > rank - start:
+            too_far = rank - start >= self._pages_in_a_row * limit
+            if too_far and 2 * found.within(span) > rank - start:
                 return None
 
     # -- the slow path: newest first ------------------------------------------------------------

@@ -66,6 +66,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
         run: The run's row; None while a long history is read page by page.
         states: States that were not told before, by time.
         malformed: States and task runs that cannot be read, told or not.
+        covered: Whether the history that was read has the state that the row names.
         late_because: What the run waits for, if it should have started by now.
     """
 
@@ -74,6 +75,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     logs: LogRead = LogRead()
     tasks: TaskRead = TaskRead()
     malformed: tuple[Malformed, ...] = ()
+    covered: bool = False
     late_because: str | None = None
 
 
@@ -99,6 +101,7 @@ class RunReader:
         self.row: FlowRun | None = None
         self.position: datetime | None = None
         self._states: set[str] = set()
+        self._covered: str | None = None
         self._late_reason: str | None = None
         self._late_asked = -math.inf
         self._limit = PAGE_LIMIT
@@ -119,7 +122,7 @@ class RunReader:
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         run = page.rows[0]
         time = page.server_time or server_time or now.utc
-        states, malformed = yield from self._new_states(run)
+        states, malformed, covered = yield from self._new_states(run)
         logs = yield from self._new_logs(now)
         tasks = yield from self._new_tasks()
         return Tick(
@@ -128,6 +131,7 @@ class RunReader:
             logs=logs,
             tasks=tasks,
             malformed=(*malformed, *tasks.malformed),
+            covered=covered,
             late_because=(yield from self._why_late(run, time, now)),
         )
 
@@ -144,6 +148,7 @@ class RunReader:
         if tick.run is not None:
             self.row = tick.run
             self._states.update(state.id for state in tick.states)
+            self._covered = tick.run.state_id if tick.covered else None
             self.task_runs.commit(tick.tasks, now)
             if tick.late_because is None:
                 self._late_asked = -math.inf
@@ -161,7 +166,7 @@ class RunReader:
 
     def probed(self, query: Query | None, seconds: float) -> None:
         """Note how long an answer took."""
-        if isinstance(query, LogsQuery) and query.offset:
+        if isinstance(query, LogsQuery) and query.offset and query.after == self._spec.since:
             self._probe_cost = seconds
 
     def learn(self, query: Query | None, failure: Failure) -> bool:
@@ -186,16 +191,20 @@ class RunReader:
                 f"The server is Prefect {page.rows[0]}, and rxflow speaks the API of Prefect 3"
             )
 
-    def _new_states(self, run: FlowRun) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...]]]:
-        known = run.state_id is None or run.state_id in self._states
-        if known or Source.STATES not in self._spec.sources:
-            return (), ()
+    def _new_states(
+        self, run: FlowRun
+    ) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...], bool]]:
+        wanted = Source.STATES in self._spec.sources and run.state_id is not None
+        if not wanted or run.state_id == self._covered:
+            return (), (), wanted
         page: Page[State] = yield StatesQuery(run.id)
         found = {state.id: state for state in page.rows}
+        covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row
             found.setdefault(run.state.id, run.state)
         new = (state for state in found.values() if state.id not in self._states)
-        return tuple(sorted(new, key=lambda state: (state.timestamp, state.id))), page.malformed
+        in_order = tuple(sorted(new, key=lambda state: (state.timestamp, state.id)))
+        return in_order, page.malformed, covered
 
     def _new_logs(self, now: Now) -> Poll[LogRead]:
         if Source.LOGS not in self._spec.sources:

@@ -249,12 +249,13 @@ class Session:
 
     def _passed_an_end(self, states: tuple[State, ...]) -> bool:
         """Whether the run was over and was opened again since the last tick."""
-        before = self._reader.row
-        if before is None or before.state is None:
+        row = self._reader.row
+        if row is None or row.state is None:
             return False
-        return any(
-            a.is_terminal and not b.is_terminal for a, b in pairwise((before.state, *states))
-        )
+        # A history that lagged may bring an earlier state only now.
+        told = row.state
+        since = (state for state in states if state.timestamp > told.timestamp)
+        return any(a.is_terminal and not b.is_terminal for a, b in pairwise((told, *since)))
 
     def _follow_life(self, *, reopened: bool) -> list[Notice]:
         row = self._reader.row

@@ -225,7 +225,9 @@ class FakePrefect3:
                 scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
             details = {"flow_run_id": run_id, "scheduled_time": scheduled}
             state = _rows.state(now, type=type, name=name, **details)
+            state["id"] = _rows.uuid7(now, self._random)
             state |= {"timestamp": timestamp or now, "message": message}
+            state["id"] = _rows.uuid7(now, self._random)
             self.states[run_id].append(state)
             run["next_scheduled_start_time"] = scheduled
             _enter(run, state, now)
@@ -264,7 +266,7 @@ class FakePrefect3:
         with self._lock:
             now = created or self._write()
             row = {
-                "id": _rows.uuid7(now),
+                "id": _rows.uuid7(now, self._random),
                 "created": now,
                 "updated": now,
                 "name": name,
@@ -359,8 +361,8 @@ class FakePrefect3:
             row
             for row in self.logs
             if (runs is None or row["flow_run_id"] in runs)
-            and (level.ge_ is None or row["level"] >= level.ge_)
-            and (level.le_ is None or row["level"] <= level.le_)
+            and (level.ge_ is None or (row["level"] or 0) >= level.ge_)
+            and (level.le_ is None or (row["level"] or 0) <= level.le_)
             and (time.after_ is None or row["timestamp"] >= time.after_)
             and (time.before_ is None or row["timestamp"] <= time.before_)
         ]

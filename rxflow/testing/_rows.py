@@ -5,6 +5,7 @@ Only data is made here; what happens to it is in `_prefect3.py`.
 
 import uuid
 from datetime import datetime
+from random import Random
 from typing import Any
 
 Row = dict[str, Any]
@@ -107,10 +108,15 @@ def state(now: datetime, *, type: str, name: str | None, **details: Any) -> Row:
     }
 
 
-def uuid7(now: datetime) -> str:
-    """A UUID whose first bits are the time in ms, so that ids go by time, to the ms."""
+def uuid7(now: datetime, random: Random | None = None) -> str:
+    """A UUID whose first bits are the time in ms, so that ids go by time, to the ms.
+
+    Args:
+        now: The time.
+        random: Draws the other bits, the same ones for the same seed; None: nobody knows which.
+    """
     ms = int(now.timestamp() * 1000) & ((1 << 48) - 1)
-    tail = uuid.uuid4().int & ((1 << 80) - 1)
+    tail = random.getrandbits(80) if random else uuid.uuid4().int & ((1 << 80) - 1)
     value = (ms << 80) | tail
     value = (value & ~(0xF << 76)) | (7 << 76)
     return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
