@@ -291,7 +291,7 @@ class Session:
         self._closing = False
         self._wake = self._now.mono
         row, logs = self._reader.row, proof.logs
-        if row is None or proof.run.state_id != row.state_id:
+        if row is None or proof.run != row:
             return ()
         last = self._log_notices(logs)
         self._reader.commit_logs(logs, self._now)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simulation import START, Watched, World, refused
 
 from rxflow import FlowRun, FlowRunLog, Snapshot, State, StateChange, fold
-from rxflow._polling import Failure, Query
+from rxflow._polling import Failure, LogsQuery, Query, RunQuery
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
 from rxflow.testing import FakePrefect3
@@ -21,6 +21,7 @@ STATES = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING", "NEW_IN_PRE
 ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 Action = Callable[[FakePrefect3, str], object]
+Fault = Callable[[Query], Failure | None]
 
 states: st.SearchStrategy[Action] = st.sampled_from(STATES + ENDS).map(
     lambda state: lambda server, run: server.set_state(run, state)
@@ -62,16 +63,43 @@ def live(life: list[tuple[float, Action]], **options: Any) -> tuple[World, str, 
     return world, run_id, when + 1
 
 
-def watch(world: World, run_id: str, **options: Any) -> Watched:
-    """A watch to the end."""
+class LastLook:
+    """What the server held when it was last asked: what comes after that is not to be told."""
+
+    def __init__(self, world: World, fault: Fault = lambda _: None) -> None:
+        """Look whenever the world is asked, before a fault of its own."""
+        self.world = world
+        self.fault = fault
+        self.row: dict[str, Any] = {}
+        self.states: list[str] = []
+        self.logs: list[str] = []
+
+    def __call__(self, query: Query) -> Failure | None:
+        """Look."""
+        server = self.world.server
+        if isinstance(query, RunQuery):
+            self.row = dict(server.runs[query.flow_run_id])
+            history = sorted(server.states[query.flow_run_id], key=lambda row: row["timestamp"])
+            self.states = [row["id"] for row in history]
+        if isinstance(query, LogsQuery):
+            self.logs = [row["id"] for row in server.logs]
+        return self.fault(query)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """All of it, as (kind, id)."""
+        logs = [("log", row_id) for row_id in self.logs]
+        return sorted(logs + [("state", row_id) for row_id in self.states])
+
+
+def watch(
+    world: World, run_id: str, fault: Fault = lambda _: None, **options: Any
+) -> tuple[Watched, LastLook]:
+    """A watch to the end, and what the server held then."""
+    look = LastLook(world, fault)
+    world.fault = look
     spec = WatchSpec(flow_run_id=run_id, sources=frozenset(Source), **options)
-    return Watched(world, spec).run()
-
-
-def rows(world: World) -> list[tuple[str, str]]:
-    """What the server holds, as (kind, id)."""
-    states = [("state", row["id"]) for history in world.server.states.values() for row in history]
-    return sorted(states + [("log", row["id"]) for row in world.server.logs])
+    return Watched(world, spec).run(), look
 
 
 def told(watched: Watched) -> list[tuple[str, str]]:
@@ -92,28 +120,26 @@ def test_every_row_once_whenever_the_watch_begins(
     """What is told is what the server holds, each once, in any order of ties, from any time on."""
     world, run_id, _ = live(life, page_limit=page_limit, random=Random(seed))
     world.wait(begin)
-    watched = watch(world, run_id)
+    watched, look = watch(world, run_id)
     assert watched.error is None
     assert watched.closed.verified
-    assert told(watched) == rows(world)
+    assert told(watched) == look.rows
 
 
 @given(life=lives)
 def test_the_fold_is_what_the_server_says(life: list[tuple[float, Action]]) -> None:
     """Folding the events gives the run's row and history, field by field."""
     world, run_id, _ = live(life)
-    watched = watch(world, run_id)
+    watched, look = watch(world, run_id)
     start: Snapshot | None = None
     snapshot = reduce(fold, watched.events, start)
     assert snapshot is not None
-    row = world.server.runs[run_id]
     for field in FlowRun.__struct_fields__:
-        ours, theirs = as_json(getattr(snapshot.run, field)), as_json(row[field])
+        ours, theirs = as_json(getattr(snapshot.run, field)), as_json(look.row[field])
         if field == "state":
             theirs = {name: theirs[name] for name in State.__struct_fields__}
         assert ours == theirs, field
-    history = sorted(world.server.states[run_id], key=lambda state: state["timestamp"])
-    assert [state.id for state in snapshot.states] == [state["id"] for state in history]
+    assert [state.id for state in snapshot.states] == look.states
     assert watched.closed.view == snapshot
 
 
@@ -130,10 +156,9 @@ def test_faults_lose_and_repeat_nothing(
         trouble = 1 < world.now < end + 60 and dice.random() < share
         return refused(query) if trouble else None
 
-    world.fault = fault
-    watched = watch(world, run_id, max_duration=None)
+    watched, look = watch(world, run_id, fault, max_duration=None)
     assert watched.error is None
-    assert told(watched) == rows(world)
+    assert told(watched) == look.rows
 
 
 @given(life=lives)
@@ -141,7 +166,8 @@ def test_late_is_what_comes_below_what_was_told(life: list[tuple[float, Action]]
     """An event is flagged late exactly if one with a later key was told before it."""
     world, run_id, _ = live(life)
     top = (START - timedelta(days=1), START - timedelta(days=1), "")
-    for event in watch(world, run_id).events:
+    watched, _ = watch(world, run_id)
+    for event in watched.events:
         if isinstance(event, StateChange | FlowRunLog):
             created = event.created if isinstance(event, FlowRunLog) else event.timestamp
             key = (event.timestamp, created, event.id)
