@@ -322,14 +322,14 @@ class Session:
     def _answered(self) -> Batch:
         self._missing.clear()
         self._last_failure = None
+        began = self._patience.since
         outage = self._patience.answered(self._now)
-        if outage is None:
-            return ()
-        self._lifecycle.recovered(outage)
-        if not self._degraded:
+        if outage is not None:
+            self._lifecycle.recovered(outage)
+        if not self._degraded or began is None:
             return ()
         self._degraded = False
-        lasted = outage.ended - outage.began
+        lasted = self._now.mono - began
         text = f"The server answers again after {lasted:.0f} s; the watch goes on where it was"
         return self._teller.say(self._notice(NoticeCode.RECOVERED, text))
 

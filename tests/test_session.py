@@ -575,3 +575,25 @@ def test_without_states_and_lines() -> None:
     assert closed.view is not None
     assert closed.state is not None
     assert closed.state.name == "Completed"
+
+
+def test_an_answer_that_is_late_but_good_ends_the_trouble() -> None:
+    """After a notice that no answer came, one that comes after all is announced too."""
+    world = World()
+    run_id = live_run(world)
+    watched = watch(world, run_id)
+    slow = iter([True])
+    plain = world.ask
+
+    def ask(query: Query) -> Any:
+        if world.now > 5 and next(slow, False):
+            world.wait(12)
+            watched.take(watched.session.overdue(watched.now()))
+        return plain(query)
+
+    world.ask = ask  # type: ignore[method-assign]
+    watched.run()
+    assert [notice.code for notice in watched.of(Notice)] == [
+        NoticeCode.DEGRADED,
+        NoticeCode.RECOVERED,
+    ]

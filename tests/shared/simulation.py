@@ -102,22 +102,23 @@ class Watched:
 
     def step(self, until: float = 1e6) -> None:
         """Carry out one command."""
-        self._take(self.session.overdue(self._now()))
-        match self.session.next_command(self._now()):
+        self.take(self.session.overdue(self.now()))
+        match self.session.next_command(self.now()):
             case Fetch(query):
                 self.asked.append((self.world.now, query))
                 answer = self.world.ask(query)
-                self._take(self.session.receive(answer, self._now()))
+                self.take(self.session.receive(answer, self.now()))
             case Wait(seconds):
                 self.world.wait(min(seconds, max(0.0, until - self.world.now)))
             case Done(error):
                 self.ended, self.error = True, error
 
-    def _now(self) -> Now:
-        # A monotonic clock starts anywhere.
+    def now(self) -> Now:
+        """The time, by a monotonic clock that starts anywhere."""
         return Now(self.world.now - 1e3, self.world.clock())
 
-    def _take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> None:
+        """Note what is told."""
         self.told += [(self.world.now, event) for _, page in batch for event in page]
 
 
