@@ -1,6 +1,6 @@
 """Views: `FlowRunView`, the API that Prefect 1 had, thin over a snapshot and a client."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -233,7 +233,7 @@ class FlowRunView:
 
 
 @contextmanager
-def _lent(client: Client | None) -> Iterator[Client]:
+def _lent(client: Client | None) -> Generator[Client]:
     """The client that was given, or one of our own, closed again."""
     if client is not None:
         yield client

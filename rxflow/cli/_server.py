@@ -99,7 +99,7 @@ class PrefectServer:
 
     Example:
         >>> with PrefectServer(tell=print) as server:  # doctest: +SKIP
-        ...     client = rxflow.Client(server.url)
+        ...     client = rxflow.Client(api_url=server.url)
     """
 
     url: str

@@ -387,14 +387,11 @@ class FakePrefect3:
         if "total_run_time" not in row:
             return row
         now = self.clock()
-        state = row["state"]
-        running = state is not None and state["type"] == "RUNNING"
-        so_far = (now - state["timestamp"]).total_seconds() if running else 0.0
-        waited = (row["start_time"] or now) - row["expected_start_time"]
-        return row | {
-            "estimated_run_time": row["total_run_time"] + max(0.0, so_far),
-            "estimated_start_time_delta": max(0.0, waited.total_seconds()),
-        }
+        run_time = row["total_run_time"]
+        if row["state_type"] == "RUNNING":
+            run_time += _seconds(row["state"]["timestamp"], now)
+        waited = _seconds(row["expected_start_time"], row["start_time"] or now)
+        return row | {"estimated_run_time": run_time, "estimated_start_time_delta": waited}
 
 
 _NOT_NEGATIVE = "greater than or equal to 0"
@@ -404,8 +401,7 @@ def _enter(row: Row, state: Row, now: datetime) -> None:
     """Put a row of a flow run or a task run in a state."""
     before = row["state"]
     if before is not None and before["type"] == "RUNNING":
-        lasted = state["timestamp"] - before["timestamp"]
-        row["total_run_time"] += max(0.0, lasted.total_seconds())
+        row["total_run_time"] += _seconds(before["timestamp"], state["timestamp"])
     if state["type"] == "RUNNING":
         row["run_count"] += 1
         row["start_time"] = row["start_time"] or state["timestamp"]
@@ -417,6 +413,10 @@ def _enter(row: Row, state: Row, now: datetime) -> None:
         "state_name": state["name"],
         "updated": now,
     }
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return max(0.0, (until - since).total_seconds())
 
 
 def _wanted(ids: _Ids | None) -> set[str] | None:

@@ -6,10 +6,10 @@ What is answered is decided elsewhere; here are only sockets and threads.
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -19,7 +19,7 @@ _LOOK_UP = 0.02  # seconds until the accepting thread sees that it is to stop
 
 
 @contextmanager
-def serve(handle: Callable[[httpx.Request], httpx.Response]) -> Iterator[str]:
+def serve(handle: Callable[[httpx.Request], httpx.Response]) -> Generator[str]:
     """Answer HTTP requests while the block lasts.
 
     Args:
@@ -77,15 +77,15 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # header and body are two writes
-    server: _Server
 
     def do_GET(self) -> None:
+        server = cast("_Server", self.server)
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
-        url = f"http://{LOOPBACK}:{self.server.server_port}{self.path}"
+        url = f"http://{LOOPBACK}:{server.server_port}{self.path}"
         headers = list(self.headers.items())
         request = httpx.Request(self.command, url, headers=headers, content=content)
         try:
-            response = self.server.handle_one(request)
+            response = server.handle_one(request)
         except httpx.HTTPError:
             self.close_connection = True
             return
