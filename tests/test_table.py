@@ -17,7 +17,7 @@ from rxflow._polling import LogsQuery, Malformed, Page, Poll
 from rxflow._table import Found, MissingRows, Row, Span, Table, later
 from rxflow.testing import FakePrefect3
 
-RUN, OTHER = "run-a", "run-b"
+RUN, OTHER = "0f0e0d0c-0b0a-4908-8706-050403020100", "00010203-0405-4607-8809-0a0b0c0d0e0f"
 EVERYTHING = Span((RUN, OTHER))
 
 

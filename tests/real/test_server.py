@@ -131,7 +131,7 @@ def test_a_parent_killed_leaves_nothing(until: Until) -> None:
         home = Path(parent.stdout.readline().strip())
         assert processes_of(home)
         parent.kill()
-    until(lambda: not processes_of(home) and not home.exists(), limit=10)
+    until(lambda: not processes_of(home) and not home.exists(), limit=120)
 
 
 def test_a_server_killed_and_started_again_keeps_its_data(
