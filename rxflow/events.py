@@ -113,15 +113,7 @@ class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
         return f"Flow run {self.run.name!r} changed"
 
 
-class StateChange(_Event, frozen=True, kw_only=True, tag="state"):
-    """The run entered a state.
-
-    Attributes:
-        id: The state's id, which identifies the event.
-        state: The state.
-        late: Whether an event with a later time was told before this one.
-    """
-
+class _OfAState(_Event, frozen=True, kw_only=True):
     id: str
     state: State
 
@@ -133,7 +125,17 @@ class StateChange(_Event, frozen=True, kw_only=True, tag="state"):
     @property
     def level(self) -> int:
         """ERROR for Failed and Crashed, WARNING for Cancelled, else INFO."""
-        return _level_of(self.state)
+        return _STATE_LEVELS.get(self.state.type, logging.INFO)
+
+
+class StateChange(_OfAState, frozen=True, kw_only=True, tag="state"):
+    """The run entered a state.
+
+    Attributes:
+        id: The state's id, which identifies the event.
+        state: The state.
+        late: Whether an event with a later time was told before this one.
+    """
 
     @property
     def message(self) -> str:
@@ -167,7 +169,7 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
     replayed: bool = False
 
 
-class TaskRunStateChange(_Event, frozen=True, kw_only=True, tag="task-state"):
+class TaskRunStateChange(_OfAState, frozen=True, kw_only=True, tag="task-state"):
     """A task run of the run was found in a new state; states in between may have been missed.
 
     Attributes:
@@ -177,19 +179,7 @@ class TaskRunStateChange(_Event, frozen=True, kw_only=True, tag="task-state"):
         late: Whether an event with a later time was told before this one.
     """
 
-    id: str
     task_run: TaskRun
-    state: State
-
-    @property
-    def timestamp(self) -> Instant:
-        """When the state was set."""
-        return self.state.timestamp
-
-    @property
-    def level(self) -> int:
-        """ERROR for Failed and Crashed, WARNING for Cancelled, else INFO."""
-        return _level_of(self.state)
 
     @property
     def message(self) -> str:
@@ -265,10 +255,6 @@ FlowRunEvent = (
     RunSeen | RunChanged | StateChange | FlowRunLog | TaskRunStateChange | Notice | Closed
 )
 """Any event of a watch. Tell them apart with ``match`` or by ``isinstance``."""
-
-
-def _level_of(state: State) -> int:
-    return _STATE_LEVELS.get(state.type, logging.INFO)
 
 
 def _called(state: State) -> str:
