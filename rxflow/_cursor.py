@@ -186,10 +186,10 @@ class LogCursor:
     def _probe(self, found: Found, limit: int, *, deep: bool) -> Poll[LogRead]:
         proven = deep
         for span, told in self._parts(deep=deep):
-            counted = yield from self._read_on(found, span, told, limit)
+            counted, low = yield from self._read_on(found, span, told, limit)
             if counted is None:
                 return (yield from self._fall_behind(found, limit))
-            proven &= yield from self._complete(found, span, told, counted, limit)
+            proven &= yield from self._complete(found, span, told, counted, low=low, limit=limit)
         return self._read(found, proven=proven)
 
     def _parts(self, *, deep: bool) -> Iterator[tuple[Span, int]]:
@@ -210,28 +210,40 @@ class LogCursor:
         yield Span(ledger.runs, split + MICROSECOND), ahead
         yield Span(ledger.runs, after, split), told - ahead
 
-    def _read_on(self, found: Found, span: Span, told: int, limit: int) -> Poll[int | None]:
+    def _read_on(
+        self, found: Found, span: Span, told: int, limit: int
+    ) -> Poll[tuple[int | None, datetime | None]]:
         """Read from shortly before the known end to the end.
 
         Returns:
-            How many rows there are; None if the end is too far away for one poll.
+            How many rows there are, None if the end is too far away for one poll; and the time of
+            the first row that was read.
         """
         rank = start = max(0, told - 1 - int(self._step))
+        low: datetime | None = None
         while True:
             rows = yield from self._table.ask(found, span, limit, offset=rank)
             found.take(rows)
+            low = rows[0].timestamp if low is None and rows else low
             rank += len(rows)
             if len(rows) < limit:
-                return rank
+                return rank, low
             # Rows that came in below push known ones up, and then the end is no news.
             too_far = rank - start >= self._pages_in_a_row * limit
             if too_far and 2 * found.within(span) > rank - start:
-                return None
+                return None, low
 
     # -- the slow path: newest first ------------------------------------------------------------
 
     def _complete(
-        self, found: Found, span: Span, told: int, counted: int, limit: int
+        self,
+        found: Found,
+        span: Span,
+        told: int,
+        counted: int,
+        *,
+        low: datetime | None,
+        limit: int,
     ) -> Poll[bool]:
         """Look for what is missing of a part, if anything is.
 
@@ -243,12 +255,42 @@ class LogCursor:
             raise MissingRows
         if missing == 0:
             return True
+        if (yield from self._search_below(found, span, told, counted, low=low, limit=limit)):
+            return True
         if (yield from self._search_window(found, span, told, counted, limit)):
             return True
         floor = self.ledger.floor
         if floor is not None and (span.after is None or span.after < floor):
             yield from self._search_buckets(found, floor - MICROSECOND, limit)
         return (yield from self._table.differs(found, span, told)) == 0
+
+    def _search_below(
+        self,
+        found: Found,
+        span: Span,
+        told: int,
+        counted: int,
+        *,
+        low: datetime | None,
+        limit: int,
+    ) -> Poll[bool]:
+        """Read on downwards from where the poll began, for as long as there is something new.
+
+        Where many writers send at different times, new rows reach deeper than the step does. Only
+        a count makes what is found here good; without it all is read anew from the end down.
+        """
+        window = span._replace(after=later(span.after, self.ledger.floor), before=low)
+        known = -1
+        while len(found.rows) > known:
+            known = len(found.rows)
+            rows = yield from self._table.ask(found, window, limit, descending=True)
+            found.take(rows)
+            if told + found.within(span) >= counted:
+                return (yield from self._table.differs(found, span, told)) == 0
+            if len(rows) < limit or rows[0].timestamp == rows[-1].timestamp:
+                return False
+            window = window._replace(before=rows[-1].timestamp)
+        return False
 
     def _search_window(
         self, found: Found, span: Span, told: int, counted: int, limit: int
@@ -275,15 +317,14 @@ class LogCursor:
         groups = [self.ledger.runs]
         while groups:
             runs = groups.pop()
+            first, *others = runs
+            if not others:
+                yield from self._search_run(found, first, top, limit)
+                continue
             span = Span(runs, self._table.since, top)
             told = sum(bucket.count for run in runs for bucket in self.ledger.buckets_of(run))
-            if (yield from self._table.differs(found, span, told)) == 0:
-                continue
-            first, *others = runs
-            if others:
+            if (yield from self._table.differs(found, span, told)) != 0:
                 groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
-            else:
-                yield from self._search_run(found, first, top, limit)
 
     def _search_run(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
         edges = self._edges(run, top)

@@ -148,7 +148,7 @@ PRICES = {
     10.0: (1.0, 1.0),
     100.0: (2.0, 2.0),
     # Half of two seconds' rows lie below known ones, which is farther than a probe steps back.
-    1000.0: (11.0, 30.0),
+    1000.0: (11.0, 17.0),
 }
 
 
