@@ -52,8 +52,8 @@ MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
             "_ledger.py",
-            "if floor is None or row.timestamp >= floor:\n                self._above",
-            "if floor is None or row.timestamp > floor:\n                self._above",
+            "if floor is None or row.timestamp >= floor:\n                self._remember",
+            "if floor is None or row.timestamp > floor:\n                self._remember",
         )
     ],
     "missing rows are ignored": [
@@ -114,9 +114,10 @@ MUTANTS: dict[str, list[Change]] = {
     "rows are counted before the poll is whole": [
         Change(
             "_cursor.py",
-            "            found.take(rows)\n            rank += len(rows)\n",
-            "            found.take(rows)\n            rank += len(rows)\n"
-            "            self.ledger.add(r for r in rows if self.ledger.is_new(r))\n",
+            "            found.take(rows)\n            low = rows[0]",
+            "            found.take(rows)\n"
+            "            self.ledger.add(r for r in rows if self.ledger.is_new(r))\n"
+            "            low = rows[0]",
         ),
         Change(
             "_cursor.py",
