@@ -21,6 +21,7 @@ import msgspec
 
 from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState
 from rxflow._polling import Malformed, Poll
+from rxflow._search import Search
 from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
 from rxflow.events import FlowRunLog
 
@@ -96,6 +97,7 @@ class LogCursor:
         """
         self.ledger = ledger or Ledger(flow_run_ids)
         self._table = Table(level=level, since=since)
+        self._search = Search(self._table, self.ledger)
         self._position: datetime | None = None
         self._begun: datetime | None = None
         self._listed = False
@@ -189,7 +191,9 @@ class LogCursor:
             counted, low = yield from self._read_on(found, span, told, limit)
             if counted is None:
                 return (yield from self._fall_behind(found, limit))
-            proven &= yield from self._complete(found, span, told, counted, low=low, limit=limit)
+            proven &= yield from self._search.complete(
+                found, span, told, counted, low=low, limit=limit
+            )
         return self._read(found, proven=proven)
 
     def _parts(self, *, deep: bool) -> Iterator[tuple[Span, int]]:
@@ -233,133 +237,6 @@ class LogCursor:
             if too_far and 2 * found.within(span) > rank - start:
                 return None, low
 
-    # -- the slow path: newest first ------------------------------------------------------------
-
-    def _complete(
-        self,
-        found: Found,
-        span: Span,
-        told: int,
-        counted: int,
-        *,
-        low: datetime | None,
-        limit: int,
-    ) -> Poll[bool]:
-        """Look for what is missing of a part, if anything is.
-
-        Returns:
-            Whether the part is proven: a server that is written to meanwhile may take another poll.
-        """
-        missing = counted - told - found.within(span)
-        if missing < 0:
-            raise MissingRows
-        if missing == 0:
-            return True
-        if (yield from self._search_below(found, span, told, counted, low=low, limit=limit)):
-            return True
-        if (yield from self._search_window(found, span, told, counted, limit)):
-            return True
-        floor = self.ledger.floor
-        if floor is not None and (span.after is None or span.after < floor):
-            yield from self._search_buckets(found, floor - MICROSECOND, limit)
-        return (yield from self._table.differs(found, span, told)) == 0
-
-    def _search_below(
-        self,
-        found: Found,
-        span: Span,
-        told: int,
-        counted: int,
-        *,
-        low: datetime | None,
-        limit: int,
-    ) -> Poll[bool]:
-        """Read on downwards from where the poll began, for as long as there is something new.
-
-        Where many writers send at different times, new rows reach deeper than the step does. Only
-        a count makes what is found here good; without it all is read anew from the end down.
-        """
-        window = span._replace(after=later(span.after, self.ledger.floor), before=low)
-        known = -1
-        while len(found.rows) > known:
-            known = len(found.rows)
-            rows = yield from self._table.ask(found, window, limit, descending=True)
-            found.take(rows)
-            if told + found.within(span) >= counted:
-                return (yield from self._table.differs(found, span, told)) == 0
-            if len(rows) < limit or rows[0].timestamp == rows[-1].timestamp:
-                return False
-            window = window._replace(before=rows[-1].timestamp)
-        return False
-
-    def _search_window(
-        self, found: Found, span: Span, told: int, counted: int, limit: int
-    ) -> Poll[bool]:
-        window = span._replace(after=later(span.after, self.ledger.floor))
-        while True:
-            rows = yield from self._table.ask(found, window, limit, descending=True)
-            found.take(rows)
-            before = rows[-1].timestamp if rows else None
-            if before is not None and len(rows) == limit and rows[0].timestamp == before:
-                ties = yield from self._table.tie(found, span.runs, before, limit)
-                found.take(ties.values())
-                before -= MICROSECOND
-            if told + found.within(span) >= counted:
-                if (yield from self._table.differs(found, span, told)) == 0:
-                    return True
-                counted = told + found.within(span) + 1
-            if len(rows) < limit:
-                return False
-            window = window._replace(before=before)
-
-    def _search_buckets(self, found: Found, top: datetime, limit: int) -> Poll[None]:
-        """Find rows below the floor by counting: over the runs, then over a run's buckets."""
-        groups = [self.ledger.runs]
-        while groups:
-            runs = groups.pop()
-            first, *others = runs
-            if not others:
-                yield from self._search_run(found, first, top, limit)
-                continue
-            span = Span(runs, self._table.since, top)
-            told = sum(bucket.count for run in runs for bucket in self.ledger.buckets_of(run))
-            if (yield from self._table.differs(found, span, told)) != 0:
-                groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
-
-    def _search_run(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
-        edges = self._edges(run, top)
-        counts = [bucket.count for bucket in self.ledger.buckets_of(run)]
-        high = len(edges)
-        while high:
-            span = Span((run,), self._table.since, edges[high - 1][1])
-            if (yield from self._table.differs(found, span, sum(counts[:high]))) == 0:
-                return
-            low = 0  # no bucket from `high` on differs, and one from `low` on does
-            while high - low > 1:
-                middle = (low + high) // 2
-                span = Span((run,), edges[middle][0], edges[high - 1][1])
-                if (yield from self._table.differs(found, span, sum(counts[middle:high]))) == 0:
-                    high = middle
-                else:
-                    low = middle
-            rows = yield from self._read_bucket(found, run, edges[low], limit)
-            missing = self.ledger.missing_of(run, low, rows)
-            if missing is None:
-                raise MissingRows
-            found.rows.update((row.id, row) for row in missing)
-            high = low
-
-    def _read_bucket(
-        self, found: Found, run: str, edges: tuple[datetime | None, datetime], limit: int
-    ) -> Poll[list[Row]]:
-        return list((yield from self._table.scan(found, Span((run,), *edges), limit)).values())
-
-    def _edges(self, run: str, top: datetime) -> list[tuple[datetime | None, datetime]]:
-        """The first and the last instant of each bucket of a run; the last one's is `top`."""
-        starts = [bucket.start for bucket in self.ledger.buckets_of(run)]
-        ends = [start - MICROSECOND for start in starts[1:] if start is not None]
-        return list(zip(starts, [*ends, top], strict=True))
-
     # -- the long ways: page by page ------------------------------------------------------------
 
     def _fall_behind(self, found: Found, limit: int) -> Poll[LogRead]:
@@ -368,7 +245,7 @@ class LogCursor:
         lowest = min(row.timestamp for row in found.rows.values())
         floor = self.ledger.floor or lowest
         if self.ledger.floor is not None:
-            yield from self._search_buckets(found, floor - MICROSECOND, limit)
+            yield from self._search.buckets(found, floor - MICROSECOND, limit)
         found.rows = {i: row for i, row in found.rows.items() if row.timestamp < floor}
         return self._read(found, position=floor, begun=begun)
 
@@ -407,8 +284,8 @@ class LogCursor:
         return self._read(found, vanished=vanished)
 
     def _audit_buckets(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
-        for index, edges in enumerate(self._edges(run, top)):
-            rows = yield from self._read_bucket(found, run, edges, limit)
+        for index, edges in enumerate(self._search.edges(run, top)):
+            rows = yield from self._search.read_bucket(found, run, edges, limit)
             missing = self.ledger.missing_of(run, index, rows)
             if missing is None:  # what may have been told of it is told again, and flagged
                 found.replaced.append(Replaced(run, index, tuple(rows)))

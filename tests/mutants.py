@@ -58,7 +58,7 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "missing rows are ignored": [
         Change(
-            "_cursor.py",
+            "_search.py",
             "        if missing == 0:\n            return True\n",
             "        if missing >= 0:\n            return True\n",
         )
@@ -69,12 +69,12 @@ MUTANTS: dict[str, list[Change]] = {
             "rank = start = max(0, told - 1 - int(self._step))",
             "rank = start = told",
         ),
-        Change("_cursor.py", "missing = counted - told - found.within(span)", "missing = 0"),
+        Change("_search.py", "missing = counted - told - found.within(span)", "missing = 0"),
     ],
     "ties are read once": [Change("_table.py", "_TIE_PASSES = 40", "_TIE_PASSES = 1")],
     "a page ends before its last timestamp": [
         Change(
-            "_cursor.py",
+            "_search.py",
             "window = window._replace(before=before)",
             "window = window._replace(before=before and before - MICROSECOND)",
         ),
@@ -93,9 +93,9 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "nobody looks below the floor": [
         Change(
-            "_cursor.py",
+            "_search.py",
             "(span.after is None or span.after < floor):\n            yield from "
-            "self._search_buckets(found, floor - MICROSECOND, limit)",
+            "self.buckets(found, floor - MICROSECOND, limit)",
             "(span.after is None or span.after < floor):\n            yield from ()",
         )
     ],
@@ -143,15 +143,15 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "the search goes on where the pages began": [
         Change(
-            "_cursor.py",
-            "        window = span._replace(after=later(span.after, self.ledger.floor))\n",
-            "        window = span._replace(after=later(span.after, self.ledger.floor), "
+            "_search.py",
+            "        window = span._replace(after=later(span.after, self._ledger.floor))\n",
+            "        window = span._replace(after=later(span.after, self._ledger.floor), "
             "before=min((r.timestamp for r in found.rows.values()), default=span.before))\n",
         )
     ],
     "the search ends when the count was met": [
         Change(
-            "_cursor.py",
+            "_search.py",
             "                if (yield from self._table.differs(found, span, told)) == 0:\n"
             "                    return True\n                counted =",
             "                if (yield from self._table.differs(found, span, told)) < 2:\n"
@@ -160,7 +160,7 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "bisection goes the other way": [
         Change(
-            "_cursor.py",
+            "_search.py",
             "                    high = middle\n                else:\n"
             "                    low = middle\n",
             "                    low = middle\n                else:\n"
