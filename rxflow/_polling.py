@@ -263,15 +263,21 @@ class Patience:
         self._garbled = 0
         self._kinds: dict[Trouble, float] = {}
         self._since: float | None = None
+        self._question: float | None = None
         self._attached = False
 
     @property
     def since(self) -> float | None:
-        """When the first poll began that was not answered to its end, in monotonic seconds."""
-        return self._since
+        """Since when there has been no good answer, in monotonic seconds; None while all is well.
+
+        That is when the question was sent that waits for its answer, or, once one has failed, when
+        the poll began that could not be answered to its end since.
+        """
+        return self._since if self._failures else self._question
 
     def asked(self, now: Now) -> None:
         """Note that a question of a poll is sent."""
+        self._question = now.mono
         if self._since is None:
             self._since = now.mono
 
@@ -283,7 +289,7 @@ class Patience:
         """
         failed, began = self._failures, self._since
         self._failures = self._garbled = 0
-        self._since = None
+        self._since = self._question = None
         self._kinds.clear()
         self._attached = True
         return Outage(began, now.mono) if failed and began is not None else None

@@ -224,8 +224,9 @@ def test_a_question_that_was_answered_gives_nothing_back() -> None:
     tried = patience(Random(0))
     tried.asked(at(0))
     tried.asked(at(10))  # the second question of the poll: the first was answered
-    assert tried.since == at(0).mono
+    assert tried.since == at(10).mono
     assert isinstance(tried.failed(trouble_of(Trouble.SERVER), at(30)), ServerError)
+    assert tried.since == at(0).mono
 
 
 # -- garbled answers ----------------------------------------------------------------------------

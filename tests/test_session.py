@@ -597,3 +597,22 @@ def test_an_answer_that_is_late_but_good_ends_the_trouble() -> None:
         NoticeCode.DEGRADED,
         NoticeCode.RECOVERED,
     ]
+
+
+def test_a_long_poll_that_is_answered_well_is_no_trouble() -> None:
+    """Ten seconds are for one answer: a poll of many questions may take longer in silence."""
+    world = World(page_limit=2)
+    run_id = world.server.add_run(state="RUNNING")
+    world.at(5, lambda: [world.server.log(run_id) for _ in range(60)])
+    world.at(60, lambda: world.server.set_state(run_id, "COMPLETED"))
+    watched = watch(world, run_id)
+    plain = world.ask
+
+    def ask(query: Query) -> Any:
+        world.wait(3)
+        return plain(query)
+
+    world.ask = ask  # type: ignore[method-assign]
+    watched.run()
+    assert len(watched.of(FlowRunLog)) == 60
+    assert watched.of(Notice) == []
