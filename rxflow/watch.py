@@ -127,7 +127,8 @@ def watch_flow_run(
         client: The server to ask; found from the environment and the active profile if None.
 
     Returns:
-        A stream of events. The first is `RunSeen`, the last is `Closed`. It ends with
+        A stream of events. The first is `RunSeen`, unless a `Notice` of an outage comes before it;
+        the last is `Closed`. It ends with an error instead:
 
         - `RunNotFound` if the server has no such run,
         - `WatchTimedOut` after ``max_duration``,

@@ -487,7 +487,7 @@ def test_a_failure_lets_go_of_the_connection() -> None:
 
     with WireServer(script) as server, to(server) as transport:
         failure(transport.send(GET))
-        gone.wait()
+        assert gone.wait(60)
 
 
 # -- closing -----------------------------------------------------------------------------------
@@ -610,7 +610,7 @@ def test_closing_lets_go_of_the_connection() -> None:
     with WireServer(script) as server:
         with to(server) as transport:
             reply(transport.send(GET))
-        gone.wait()
+        assert gone.wait(60)
 
 
 # -- redirects ---------------------------------------------------------------------------------
