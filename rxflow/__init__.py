@@ -2,8 +2,8 @@
 
 Every state change, every log line and every task run that the server has stored, each exactly
 once, from the first moment of the run to the last late line. The stream is an observable to
-compose and a blocking iterator for scripts. What stands in ``__all__`` is promised; the rest may
-move.
+compose, a blocking iterator for scripts, and an async iterator for services. What stands in
+``__all__`` is promised; the rest may move.
 """
 
 from loguru import logger
@@ -43,9 +43,14 @@ from rxflow.events import (
     StateChange,
     TaskRunStateChange,
 )
-from rxflow.stream import Stream, iterate
+from rxflow.stream import Stream, aiterate, iterate
 from rxflow.views import FlowRunView
-from rxflow.watch import FlowRunStream, wait_for_flow_run, watch_flow_run
+from rxflow.watch import (
+    FlowRunStream,
+    await_for_flow_run,
+    wait_for_flow_run,
+    watch_flow_run,
+)
 
 __version__ = "0.1.0"
 
@@ -81,6 +86,8 @@ __all__ = [
     "Unreachable",
     "UnsupportedServer",
     "WatchTimedOut",
+    "aiterate",
+    "await_for_flow_run",
     "fold",
     "iterate",
     "wait_for_flow_run",

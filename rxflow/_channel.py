@@ -1,13 +1,17 @@
-"""A channel: a backend's words over a transport. It takes questions and gives pages."""
+"""A channel: a backend's words over a transport. It takes questions and gives pages.
+
+For threads, and its twin for an event loop; what is said on it is the same.
+"""
 
 import uuid
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
 
-from rxflow._backends import Backend, HttpCall
+from rxflow._backends import Backend, HttpCall, HttpReply
 from rxflow._polling import Failure, Page, Query
-from rxflow._transport import Transport
+from rxflow._transport import AsyncTransport, Transport
 
 
 class Pass:
@@ -29,28 +33,67 @@ class Channel:
 
     def ask(self, query: Query) -> Page[Any] | Failure:
         """Ask, once, and wait for the answer; never raises."""
-        call = self._backend.encode(query)
-        reply = self._transport.send(_with(call, self._pass))
-        if isinstance(reply, Failure):
-            return reply
-        pass_call = self._backend.pass_call(reply, self._pass.client)
-        if pass_call is not None:
-            given = self._transport.send(pass_call)
-            if isinstance(given, Failure):
-                return given
-            self._pass.headers = self._backend.pass_headers(given, self._pass.client)
-            if not self._pass.headers and given.status >= 400:
-                failure = self._backend.decode(query, given)
-                if isinstance(failure, Failure):
-                    return failure
-            reply = self._transport.send(_with(call, self._pass))
-            if isinstance(reply, Failure):
-                return reply
-        return self._backend.decode(query, reply)
+        steps = _steps(self._backend, self._pass, query)
+        step = next(steps)
+        while isinstance(step, HttpCall):
+            step = steps.send(self._transport.send(step))
+        return step
 
     def close(self) -> None:
         """Break off a question under way, from any thread, and close the connection."""
         self._transport.close()
+
+
+class AsyncChannel:
+    """The same on an event loop."""
+
+    def __init__(self, backend: Backend, transport: AsyncTransport, shown: Pass) -> None:
+        """Put one on top of the other."""
+        self._backend = backend
+        self._transport = transport
+        self._pass = shown
+
+    async def ask(self, query: Query) -> Page[Any] | Failure:
+        """Ask, once; raises nothing but `asyncio.CancelledError`."""
+        steps = _steps(self._backend, self._pass, query)
+        step = next(steps)
+        while isinstance(step, HttpCall):
+            step = steps.send(await self._transport.send(step))
+        return step
+
+    async def aclose(self) -> None:
+        """Close the connection; a question that is under way fails."""
+        await self._transport.aclose()
+
+
+def _steps(
+    backend: Backend, shown: Pass, query: Query
+) -> Generator[HttpCall | Page[Any] | Failure, HttpReply | Failure]:
+    """Yield the calls that a question takes, and its answer after them."""
+    yield (yield from _exchange(backend, shown, query))
+
+
+def _exchange(
+    backend: Backend, shown: Pass, query: Query
+) -> Generator[HttpCall, HttpReply | Failure, Page[Any] | Failure]:
+    call = backend.encode(query)
+    reply = yield _with(call, shown)
+    if isinstance(reply, Failure):
+        return reply
+    pass_call = backend.pass_call(reply, shown.client)
+    if pass_call is not None:
+        given = yield pass_call
+        if isinstance(given, Failure):
+            return given
+        shown.headers = backend.pass_headers(given, shown.client)
+        if not shown.headers and given.status >= 400:
+            failure = backend.decode(query, given)
+            if isinstance(failure, Failure):
+                return failure
+        reply = yield _with(call, shown)
+        if isinstance(reply, Failure):
+            return reply
+    return backend.decode(query, reply)
 
 
 def _with(call: HttpCall, shown: Pass) -> HttpCall:

@@ -5,37 +5,24 @@ to, and stops when it is disposed of. It runs one action at a time, and after ea
 something it schedules the next, so that whoever has seen enough stops the asking by leaving.
 """
 
-import asyncio
 import math
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
+from rxflow._carriers import Carrier, Channel, Opener, open_carrier
 from rxflow._polling import Failure, Page, Query
-from rxflow._schedulers import clock_of, default_scheduler, fetches_inline, workers
+from rxflow._schedulers import clock_of, fetches_inline
 from rxflow._session import Done, Fetch, Session, Wait
 from rxflow._telling import Batch, Source
 from rxflow.events import FlowRunEvent
 
 EventPage = tuple[FlowRunEvent, ...]
-
-
-class Channel(Protocol):
-    """A way to ask one server, used by one thread at a time."""
-
-    def ask(self, query: Query) -> Page[Any] | Failure:
-        """Ask, once, and wait for the answer; never raises."""
-        ...
-
-    def close(self) -> None:
-        """Break off a question under way, from any thread, and let go of the connection."""
-        ...
 
 
 class Engine:
@@ -44,7 +31,7 @@ class Engine:
     def __init__(
         self,
         session: Session,
-        channel: Channel,
+        opener: Opener,
         scheduler: abc.SchedulerBase,
         sources: frozenset[Source],
     ) -> None:
@@ -52,18 +39,21 @@ class Engine:
 
         Args:
             session: What to ask and tell.
-            channel: How to ask; the engine closes it.
+            opener: Opens the channel to ask on; the engine closes it.
             scheduler: When and where everything happens.
             sources: The sources that must be subscribed to.
         """
         self._session = session
-        self._channel = channel
+        self._opener = opener
         self._scheduler = scheduler
         self._clock = clock_of(scheduler)
+        self._channel: Channel | None = None
+        self._carrier: Carrier | None = None
         self._sources = sources
         self._observers: dict[Source, abc.ObserverBase[EventPage]] = {}
         self._next = SerialDisposable()
         self._alarm = SerialDisposable()
+        self._connection = SingleAssignmentDisposable()
         # Actions never overlap on most schedulers; on one with many threads the alarm could.
         self._lock = threading.RLock()
         self._teardown = Disposable(self._tear_down)
@@ -88,7 +78,7 @@ class Engine:
     def _tear_down(self) -> None:
         self._next.dispose()
         self._alarm.dispose()
-        self._channel.close()
+        self._connection.dispose()
 
     @property
     def _stopped(self) -> bool:
@@ -139,42 +129,33 @@ class Engine:
                 case Fetch(query):
                     if not fetches_inline(self._scheduler):
                         return self._fetch(query)
-                    if self._take(self._channel.ask(query)):
+                    if self._take(self._ask(query)):
                         return self._go_on()
         return None
 
     def _fetch(self, query: Query) -> None:
-        """Ask on a worker thread, and take the answer in a turn of its own."""
-        post = partial(self._post, _running_loop())
-
-        def job() -> None:
-            if self._stopped:
-                return
-            try:
-                answer = self._channel.ask(query)
-            except Exception as error:  # noqa: BLE001 - a defect of the channel, which never raises
-                post(partial(self._finish, error))
-            else:
-                post(partial(self._take_and_go_on, answer))
-
-        def ring(_: abc.SchedulerBase, __: Any = None) -> None:
-            post(self._ring)
-
+        """Have a question carried, and take the answer in a turn of its own."""
+        if self._carrier is None:
+            self._carrier = open_carrier(self._opener, self._scheduler, self._post)
+            self._connection.disposable = Disposable(self._carrier.close)
         overdue = self._session.overdue_in(self._clock())
         if overdue is not None:
-            # Timed by a thread of ours: a scheduler may have a few, each taken up by what it times.
-            self._alarm.disposable = default_scheduler.schedule_relative(overdue, ring)
-        workers.submit(job)
+            self._alarm.disposable = self._carrier.remind(overdue, self._ring)
+        self._carrier.carry(query, self._take_and_go_on, self._finish)
 
-    def _post(self, loop: asyncio.AbstractEventLoop | None, action: Callable[[], None]) -> None:
+    def _ask(self, query: Query) -> Page[Any] | Failure:
+        """Ask here and now."""
+        if self._channel is None:
+            self._channel = self._opener.open_channel()
+            self._connection.disposable = Disposable(self._channel.close)
+        return self._channel.ask(query)
+
+    def _post(self, action: Callable[[], None]) -> None:
         """Have an action carried out as a turn, from another thread."""
         if self._stopped:
             return
         try:
-            if loop is None:
-                self._scheduler.schedule(self._turn(action))
-            else:  # whose schedulers are not to be called from other threads
-                loop.call_soon_threadsafe(self._act, action)
+            self._scheduler.schedule(self._turn(action))
         except Exception as error:
             if self._stopped:
                 raise
@@ -207,10 +188,3 @@ class Engine:
             return
         for observer in self._observers.values():
             observer.on_completed()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -1,41 +1,40 @@
-"""HTTP: one attempt at one call, over httpx. Errors of httpx end here.
+"""HTTP: one attempt at one call, over httpx; for threads, and its twin on a loop.
 
-A connection belongs to one `Transport`, a transport to one watch, so that breaking off a watch
+A connection belongs to one transport, a transport to one watch, so that breaking off a watch
 breaks off its requests and nobody else's. A call that met a keep-alive connection which the server
 had closed meanwhile is sent once more, at once.
 """
 
+import asyncio
 import socket
 import ssl
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, cast
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from loguru import logger
 
-from rxflow._backends import HttpCall, HttpReply
+from rxflow._backends import HttpCall
+from rxflow._http import (
+    ERRORS,
+    STALE,
+    Answer,
+    Body,
+    Exchange,
+    HttpTransport,
+    connect,
+    failure_of,
+    where,
+)
 from rxflow._polling import Failure, Trouble
 from rxflow._settings import Settings
 from rxflow.errors import ConfigurationError
 
-MAX_BODY = 32 * 1024 * 1024
-"""Bytes of a decompressed answer; of a larger one fewer rows are asked for."""
-
-_REDIRECTS = 3
-_LONGEST = 86_400.0  # seconds; sockets cannot wait for more than some weeks
-_CLOSED = "The connection was closed"
-
-
-HttpTransport = httpx.BaseTransport
-"""What carries requests in place of a network."""
+_CLOSED = Failure(trouble=Trouble.NETWORK, text="The connection was closed")
 
 
 class Transport:
@@ -55,11 +54,13 @@ class Transport:
             transport: Carries the requests in place of a network.
 
         Raises:
-            ConfigurationError: The URL, or the proxy that the environment names, cannot be used.
+            ConfigurationError: The URL, or the proxy that the environment names, cannot be used;
+                or what is in place of a network is for asyncio alone.
         """
+        if not isinstance(transport, httpx.BaseTransport | None):
+            raise ConfigurationError(_unfit(transport, httpx.BaseTransport, "async for"))
         self._settings = settings
-        through = _through(settings.api_url) if transport is None else ""
-        self._where = f"{settings.api_url} (from {settings.origin}){through}"
+        self._where = where(settings, transport)
         self._lock = threading.Lock()
         # Of the connection: a duplicate, which can be shut down while another thread reads from
         # the original, whatever TLS does with that, and whose number nobody else can get.
@@ -68,22 +69,22 @@ class Transport:
         self._until = 0.0
         self._sending = 0
         self._closed = False
-        self._http = _http(settings, tls, transport)
+        self._http = connect(httpx.Client, settings, tls, transport)
 
-    def send(self, call: HttpCall) -> HttpReply | Failure:
+    def send(self, call: HttpCall) -> Answer:
         """Make one attempt; never raises."""
         if not self._begin():
-            return Failure(trouble=Trouble.NETWORK, text=_CLOSED)
+            return _CLOSED
         self._until = time.monotonic() + self._settings.deadline
         try:
-            reply = self._attempt(call)
+            answer = self._attempt(call)
         finally:
             closed = self._end()
         if closed:  # what was broken off may look like an answer that ended
-            reply = Failure(trouble=Trouble.NETWORK, text=_CLOSED)
-        if isinstance(reply, Failure):
+            answer = _CLOSED
+        if isinstance(answer, Failure):
             self._let_go()
-        return reply
+        return answer
 
     def close(self) -> None:
         """Break off what is under way, from any thread, and close the connection.
@@ -158,200 +159,128 @@ class Transport:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def _attempt(self, call: HttpCall) -> HttpReply | Failure:
+    def _attempt(self, call: HttpCall) -> Answer:
         try:
-            return self._exchange(call)
-        except zlib.error:
-            return Failure(trouble=Trouble.GARBLED, text="The answer cannot be decompressed")
-        # A host name that cannot be encoded is a UnicodeError, and the deadline an OSError.
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
-            return self._failure(error)
+            exchange = Exchange(self._http, self._settings, call, self._trace)
+            while True:
+                answer = self._request(exchange.request)
+                if not exchange.leads_on(answer):
+                    return answer
+        except ERRORS as error:
+            overdue = None if self._left() else self._settings.deadline
+            return failure_of(error, self._where, overdue=overdue)
 
-    def _exchange(self, call: HttpCall) -> HttpReply | Failure:
-        url = httpx.URL(self._settings.api_url + call.path)
-        if call.params:
-            url = url.copy_with(params=call.params)
-        reply = self._request(call, url)
-        for _ in range(_REDIRECTS):
-            to = _same_place(url, reply) if isinstance(reply, HttpReply) else None
-            if to is None:
-                break
-            reply = self._request(call, url := to)
-        return reply
-
-    def _request(self, call: HttpCall, url: httpx.URL) -> HttpReply | Failure:
-        request = self._http.build_request(
-            call.method,
-            url,
-            content=call.body,
-            headers=dict(call.headers),
-            extensions={"trace": self._trace},
-        )
+    def _request(self, request: httpx.Request) -> Answer:
         response = self._open(request)
         try:
-            body = _body(response)
+            body = Body(response)
+            for chunk in cast("Iterable[bytes]", response.stream):
+                if not body.add(chunk):
+                    break
         finally:
             response.close()
-        logger.debug("{} {} -> {}", call.method, call.path, response.status_code)
-        if isinstance(body, Failure):
-            return body
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return HttpReply(status=response.status_code, headers=headers, body=body)
+        return _said(request, response, body)
 
     def _open(self, request: httpx.Request) -> httpx.Response:
         """Send a request, twice if the server had closed the connection that was kept for it."""
         connects = self._connects
         try:
             return self._http.send(request, stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        except STALE:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
         return self._http.send(request, stream=True)  # all calls only read
 
-    def _failure(self, error: Exception) -> Failure:
-        what = "No answer" if self._left() else f"No whole answer in {self._settings.deadline:g} s"
-        trouble, text = Trouble.NETWORK, f"{what} from {self._where}: {type(error).__name__}"
-        for cause in _causes(error):
-            match cause:
-                case ssl.SSLCertVerificationError():
-                    trouble = Trouble.CERTIFICATE
-                    text = (
-                        f"The certificate of {self._where} cannot be verified "
-                        f"({cause.verify_message}); set PREFECT_API_SSL_CERT_FILE"
-                    )
-                case ConnectionRefusedError():
-                    trouble = Trouble.REFUSED
-                    text = f"Nothing listens at {self._where}; is the server running?"
-                case socket.gaierror() | UnicodeError():
-                    text = f"The host name of {self._where} cannot be resolved"
-                case _:
-                    pass
-        return Failure(trouble=trouble, text=text)
 
+class AsyncTransport:
+    """Carries calls to one server, one at a time, on one event loop.
 
-# -- how to connect -----------------------------------------------------------------------------
-
-
-def tls_of(settings: Settings) -> ssl.SSLContext | None:
-    """How to verify the server; None where its URL speaks plain HTTP.
-
-    Without a file it is verified by the certificates that httpx brings along, as Prefect's client
-    does it, and by the system's.
-
-    Raises:
-        ConfigurationError: The file of certificates cannot be read.
+    Whoever cancels a call breaks it off. The deadline holds for connecting too.
     """
-    if not settings.api_url.startswith("https:"):
-        return None
-    try:
-        if settings.ssl_cert_file is not None:
-            context = ssl.create_default_context(cafile=settings.ssl_cert_file)
-        else:
-            context = httpx.create_ssl_context()
-            context.load_default_certs()
-    except OSError as error:  # an SSLError is one
-        text = f"{settings.ssl_cert_file} is not a file of certificates in PEM form"
-        raise ConfigurationError(text) from error
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+
+    def __init__(
+        self,
+        settings: Settings,
+        tls: ssl.SSLContext | None,
+        transport: HttpTransport | None = None,
+    ) -> None:
+        """Make a transport that is not connected yet.
+
+        Args:
+            settings: Where the server is and how to be let in.
+            tls: How to verify the server; None for plain HTTP.
+            transport: Carries the requests in place of a network.
+
+        Raises:
+            ConfigurationError: As for `Transport`, the other way round.
+        """
+        if not isinstance(transport, httpx.AsyncBaseTransport | None):
+            raise ConfigurationError(_unfit(transport, httpx.AsyncBaseTransport, "for"))
+        self._settings = settings
+        self._where = where(settings, transport)
+        self._connects = 0
+        self._closed = False
+        self._http = connect(httpx.AsyncClient, settings, tls, transport)
+
+    async def send(self, call: HttpCall) -> Answer:
+        """Make one attempt; raises nothing but `asyncio.CancelledError`."""
+        answer = await self._attempt(call)
+        return _CLOSED if self._closed else answer
+
+    async def aclose(self) -> None:
+        """Close the connection; a call that is under way fails."""
+        self._closed = True
+        await self._http.aclose()
+
+    async def _trace(self, event: str, _: dict[str, Any]) -> None:
+        if event.endswith(".connect_tcp.complete"):
+            self._connects += 1
+
+    async def _attempt(self, call: HttpCall) -> Answer:
+        if self._closed:
+            return _CLOSED
+        limit = asyncio.timeout(self._settings.deadline)
+        try:
+            async with limit:
+                exchange = Exchange(self._http, self._settings, call, self._trace)
+                while True:
+                    answer = await self._request(exchange.request)
+                    if not exchange.leads_on(answer):
+                        return answer
+        except ERRORS as error:
+            overdue = self._settings.deadline if limit.expired() else None
+            return failure_of(error, self._where, overdue=overdue)
+
+    async def _request(self, request: httpx.Request) -> Answer:
+        response = await self._open(request)
+        try:
+            body = Body(response)
+            async for chunk in cast("AsyncIterable[bytes]", response.stream):
+                if not body.add(chunk):
+                    break
+        finally:
+            await response.aclose()
+        return _said(request, response, body)
+
+    async def _open(self, request: httpx.Request) -> httpx.Response:
+        connects = self._connects
+        try:
+            return await self._http.send(request, stream=True)
+        except STALE:
+            reused = connects > 0 and self._connects == connects
+            if self._closed or not reused:
+                raise
+        return await self._http.send(request, stream=True)  # all calls only read
 
 
-def _http(
-    settings: Settings, tls: ssl.SSLContext | None, transport: HttpTransport | None
-) -> httpx.Client:
-    try:
-        httpx.URL(settings.api_url)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"{settings.origin} is not a valid URL: {error}") from error
-    try:
-        return httpx.Client(
-            headers=_headers(settings),
-            timeout=httpx.Timeout(
-                min(settings.read_timeout, _LONGEST),
-                connect=min(settings.connect_timeout, _LONGEST),
-            ),
-            verify=tls if tls is not None else False,  # nothing to verify without TLS
-            trust_env=not _is_loopback(settings.api_url),  # a proxy does not lead back here
-            transport=transport,
-            limits=httpx.Limits(max_keepalive_connections=1),
-        )
-    except (httpx.InvalidURL, ValueError, ImportError):
-        # Whose text could hold a piece of the proxy's password.
-        raise ConfigurationError(
-            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used; it must be "
-            "a URL such as http://proxy.example:3128 (for a SOCKS proxy install socksio)"
-        ) from None
+def _said(request: httpx.Request, response: httpx.Response, body: Body) -> Answer:
+    logger.debug("{} {} -> {}", request.method, request.url.path, response.status_code)
+    return body.end()
 
 
-def _headers(settings: Settings) -> dict[str, str]:
-    headers = {name.lower(): value.reveal() for name, value in settings.headers}
-    headers["user-agent"] = "rxflow"
-    headers["accept-encoding"] = "gzip"  # what _body() can undo
-    if (authorization := settings.authorization()) is not None:
-        headers["authorization"] = authorization
-    return headers
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _through(url: str) -> str:
-    """Name the proxy that the environment puts in between, if any, without its password."""
-    parts, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or _is_loopback(url) or proxy_bypass(parts.hostname or ""):
-        return ""
-    return f", through the proxy {proxy.rpartition('@')[2].rpartition('//')[2]}"
-
-
-# -- answers and errors -------------------------------------------------------------------------
-
-_TOO_LARGE = f"One row makes an answer of more than {MAX_BODY // 1024 // 1024} MiB"
-
-
-def _body(response: httpx.Response) -> bytes | Failure:
-    """Read an answer to its end, but no more of it, decompressed, than it may be long.
-
-    By hand: httpx would decompress each chunk whole, and a chunk may be a bomb.
-    """
-    coding = response.headers.get("content-encoding", "identity").lower()
-    if coding not in {"identity", "gzip"}:
-        return Failure(trouble=Trouble.GARBLED, text="The answer is compressed, and not by gzip")
-    gunzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding == "gzip" else None
-    body = bytearray()
-    for chunk in cast("Iterable[bytes]", response.stream):
-        if gunzip is None:
-            body += chunk
-        elif not gunzip.eof:  # it would keep what comes after
-            body += gunzip.decompress(chunk, MAX_BODY + 1 - len(body))
-        if len(body) > MAX_BODY:
-            return Failure(trouble=Trouble.PAGE_LIMIT, text=_TOO_LARGE)
-    if gunzip is not None and body and not gunzip.eof:
-        return Failure(trouble=Trouble.GARBLED, text="The answer was cut short")
-    return bytes(body)
-
-
-def _same_place(url: httpx.URL, reply: HttpReply) -> httpx.URL | None:
-    """Where a redirect leads that may be followed: to the same server, by the same method."""
-    if reply.status not in {307, 308} or "location" not in reply.headers:
-        return None
-    try:
-        to = url.join(reply.headers["location"])
-    except (httpx.InvalidURL, ValueError):
-        return None
-    same = (to.scheme, to.host, to.port) == (url.scheme, url.host, url.port)
-    return to if same and not to.userinfo else None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _unfit(transport: object, wanted: type, loop: str) -> str:
+    return (
+        f"{type(transport).__name__} cannot carry what a `{loop}` loop asks; "
+        f"pass a transport that is an httpx.{wanted.__name__} too"
+    )

@@ -1,19 +1,22 @@
-"""A client: where the server is, how it is spoken to, and blocking reads from it."""
+"""A client: where the server is, how it is spoken to, and reads from it, blocking and async."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from random import Random
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
+from weakref import WeakKeyDictionary
 
+from rxflow._asking import Answered, Learnt, PageLimit, Pause, ask
 from rxflow._backends import Backend
 from rxflow._backends.prefect3 import Prefect3
-from rxflow._channel import Channel, Pass
-from rxflow._polling import PAGE_LIMIT, Failure, Page, Patience, Poll, Query, Trouble
-from rxflow._schedulers import pause, real_now
+from rxflow._channel import AsyncChannel, Channel, Pass
+from rxflow._http import HttpTransport, tls_of
+from rxflow._polling import Failure, Poll, Query
+from rxflow._schedulers import apause, pause, real_now
 from rxflow._settings import Settings, load_settings
-from rxflow._transport import HttpTransport, Transport, tls_of
-from rxflow.errors import BadResponse, RxflowError, Unreachable
+from rxflow._transport import AsyncTransport, Transport
+from rxflow.errors import Unreachable
 
 __all__ = ["Client"]
 
@@ -24,8 +27,9 @@ class Client:
     """Speaks to one Prefect server.
 
     Without arguments it finds the server as Prefect itself does, from the environment and the
-    active profile, without importing Prefect. It may be used by many threads, and closes what it
-    opened; watches go on after it is closed, since each has a connection of its own.
+    active profile, without importing Prefect. It may be used by many threads and event loops, and
+    closes what it opened: ``with`` closes what blocking reads opened, ``async with`` what reads on
+    this event loop did. Watches go on after it is closed, since each has a connection of its own.
 
     Example:
         >>> import rxflow
@@ -55,7 +59,8 @@ class Client:
             headers: Further headers for every request.
             profile: The Prefect profile to use in place of the active one.
             settings: Everything at once, in place of all of the above.
-            transport: An httpx transport to use in place of the network, for tests.
+            transport: An httpx transport to use in place of the network, for tests; blocking,
+                async, or both, as those of `rxflow.testing` are.
 
         Raises:
             ConfigurationError: No URL was found, or a setting cannot be read.
@@ -74,7 +79,11 @@ class Client:
         self._turn = threading.Lock()  # held while one thread asks
         self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
-        self._limit = PAGE_LIMIT
+        # A connection of asyncio belongs to one loop.
+        self._async_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncChannel] = (
+            WeakKeyDictionary()
+        )
+        self._limit = PageLimit()
 
     @property
     def api_url(self) -> str:
@@ -99,7 +108,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection that blocking reads use, and end a read that is under way.
+        """Close the connection that blocking reads use; a read under way fails.
 
         The next read opens another.
         """
@@ -108,10 +117,39 @@ class Client:
         if channel is not None:
             channel.close()
 
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close what it opened on this event loop."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection that reads on this event loop use; a read under way fails.
+
+        The next read opens another.
+        """
+        with self._lock:
+            channel = self._async_channels.pop(asyncio.get_running_loop(), None)
+        if channel is not None:
+            await channel.aclose()
+
     def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
         return Channel(
             self._backend, Transport(self._settings, self._tls, self._transport), self._pass
+        )
+
+    def open_async_channel(self) -> AsyncChannel:
+        """The same for the running event loop; whoever opens it closes it there."""
+        return AsyncChannel(
+            self._backend, AsyncTransport(self._settings, self._tls, self._transport), self._pass
         )
 
     def read(self, poll: Callable[[int], Poll[T]]) -> T:
@@ -128,36 +166,47 @@ class Client:
             ServerError: The server answers, but not well, for 30 s.
             Unreachable: The server does not answer for 30 s, or the client was closed meanwhile.
         """
-        channel, limit = self._open(), self._limit
-        while True:
-            asking = poll(limit)
-            try:
-                query = next(asking)
-                while True:
-                    answer = self._ask(channel, query)
-                    if isinstance(answer, Failure):
-                        limit = self._lower(limit, answer)
-                        break
-                    query = asking.send(answer)
-            except StopIteration as end:
-                found: T = end.value
-                return found
+        channel = self._open()
+        steps = ask(poll, self._limit)
+        step = next(steps)
+        while not isinstance(step, Learnt):
+            step = steps.send(self._do(step, channel))
+        learnt: T = step.value
+        return learnt
 
-    def _ask(self, channel: Channel, query: Query) -> Page[Any] | Failure:
-        """Ask until there is an answer; of failures only `Trouble.PAGE_LIMIT` is returned."""
-        patience = Patience(Random())  # noqa: S311 - jitter, not a secret
-        while True:
-            with self._turn:
-                patience.asked(real_now())
-                answer = channel.ask(query)
-            if isinstance(answer, Page) or answer.trouble is Trouble.PAGE_LIMIT:
-                return answer
-            if channel is not self._channel:
-                raise Unreachable("The client was closed before an answer came")
-            wait = patience.failed(answer, real_now())
-            if isinstance(wait, RxflowError):
-                raise wait
-            pause(wait)
+    async def aread(self, poll: Callable[[int], Poll[T]]) -> T:
+        """Carry out a poll on the running event loop; otherwise as `read`.
+
+        Cancelling the task breaks off a request that is under way.
+        """
+        channel = self._aopen()
+        steps = ask(poll, self._limit)
+        step = next(steps)
+        while not isinstance(step, Learnt):
+            step = steps.send(await self._ado(step, channel))
+        learnt: T = step.value
+        return learnt
+
+    def _do(self, step: Query | Pause, channel: Channel) -> Answered | None:
+        if isinstance(step, Pause):
+            pause(step.seconds)
+            return None
+        with self._turn:
+            asked = real_now()
+            answer = channel.ask(step)
+        if isinstance(answer, Failure) and channel is not self._channel:
+            raise Unreachable(_CLOSED)
+        return Answered(answer, asked, real_now())
+
+    async def _ado(self, step: Query | Pause, channel: AsyncChannel) -> Answered | None:
+        if isinstance(step, Pause):
+            await apause(step.seconds)
+            return None
+        asked = real_now()
+        answer = await channel.ask(step)
+        if isinstance(answer, Failure) and channel not in self._async_channels.values():
+            raise Unreachable(_CLOSED)
+        return Answered(answer, asked, real_now())
 
     def _open(self) -> Channel:
         with self._lock:
@@ -165,10 +214,12 @@ class Client:
                 self._channel = self.open_channel()
             return self._channel
 
-    def _lower(self, limit: int, failure: Failure) -> int:
-        lower = failure.limit or limit // 2
-        if not 0 < lower < limit:
-            raise BadResponse(failure.text)
-        if failure.limit is not None:  # which holds for whatever is asked for
-            self._limit = lower
-        return lower
+    def _aopen(self) -> AsyncChannel:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._async_channels:
+                self._async_channels[loop] = self.open_async_channel()
+            return self._async_channels[loop]
+
+
+_CLOSED = "The client was closed before an answer came"

@@ -1,18 +1,21 @@
-"""A stream: an observable that can also be iterated, and stays so through `pipe`.
+"""A stream: an observable that is an iterable too, blocking or async, and stays so through `pipe`.
 
 A plain `reactivex.Observable` has ``__getitem__`` and no ``__iter__``, so Python would loop over it
-for ever; what ``reactivex.merge`` and its like return is plain, and `iterate` is there for it.
+for ever; what ``reactivex.merge`` and its like return is plain, and `iterate` and `aiterate` are
+there for it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
 from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
+from reactivex import operators as ops
 from reactivex.pipe import pipe
 
-from rxflow._schedulers import pump
+from rxflow._pump import apump, pump
 
-__all__ = ["Stream", "iterate"]
+__all__ = ["Stream", "aiterate", "iterate"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -25,7 +28,7 @@ F = TypeVar("F")
 G = TypeVar("G")
 
 
-def iterate(observable: Observable[T]) -> Iterator[T]:
+def iterate(observable: Observable[T]) -> Generator[T]:
     """Iterate any observable, blocking, in the caller's own thread.
 
     The observable is subscribed to when the first item is asked for. Sources that honour the
@@ -40,7 +43,7 @@ def iterate(observable: Observable[T]) -> Iterator[T]:
         Its items, in order.
 
     Raises:
-        Overflow: A source emitted from a thread of its own, 10,000 items ahead of the reader.
+        Overflow: A source that does not wait to be asked was 10,000 items ahead of the reader.
         Exception: Whatever the observable ends with.
 
     Example:
@@ -51,17 +54,75 @@ def iterate(observable: Observable[T]) -> Iterator[T]:
     return pump(observable)
 
 
+def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
+    """Iterate any observable on the running event loop.
+
+    As `iterate` does, but waiting leaves the loop free, and watches ask in a task on this loop: no
+    thread is started. Cancelling the task that iterates breaks off a request that is under way.
+    Python finalises an async generator that was left half-way only when it gets round to it;
+    `contextlib.aclosing` does it at once.
+
+    Args:
+        observable: Any observable, hot or cold.
+
+    Yields:
+        Its items, in order.
+
+    Raises:
+        Overflow: A source that does not wait to be asked was 10,000 items ahead of the reader.
+        Exception: Whatever the observable ends with.
+
+    Example:
+        >>> import asyncio, reactivex
+        >>> async def main():
+        ...     return [item async for item in aiterate(reactivex.of(1, 2, 3))]
+        >>> asyncio.run(main())
+        [1, 2, 3]
+    """
+    return apump(observable)
+
+
 class Stream(Observable[T_co]):
-    """An observable that is also a blocking iterable: each loop is a subscription of its own."""
+    """An observable that is an iterable too, in a ``for`` loop and in an ``async for`` loop.
+
+    Each loop is a subscription of its own. ``await stream`` and ``stream.run()`` give the last
+    item.
+    """
 
     @staticmethod
     def of(observable: Observable[T]) -> "Stream[T]":
         """Make a stream of an observable: the same subscription, with no hop in between."""
         return _Piped(observable)
 
-    def __iter__(self) -> Iterator[T_co]:
+    def __iter__(self) -> Generator[T_co]:
         """Subscribe, and yield the items as `iterate` does."""
         return iterate(self)
+
+    def __aiter__(self) -> AsyncGenerator[T_co]:
+        """Subscribe, and yield the items as `aiterate` does."""
+        return aiterate(self)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Wait, on the running event loop, for the last item.
+
+        Raises:
+            SequenceContainsNoElementsError: It completed without an item.
+            Exception: Whatever it ended with.
+        """
+        return _alast(self).__await__()
+
+    def run(self, scheduler: abc.SchedulerBase | None = None) -> T_co:
+        """Wait for the last item, in this thread, and give it.
+
+        Args:
+            scheduler: Where to subscribe; without one everything happens in this thread.
+
+        Raises:
+            SequenceContainsNoElementsError: It completed without an item.
+            Exception: Whatever it ended with.
+        """
+        with closing(iterate(_last(self, scheduler))) as items:
+            return next(items)
 
     def __add__(self, other: Observable[T_co]) -> "Stream[T_co]":
         """This stream, and when it has completed, the other."""
@@ -135,6 +196,24 @@ class Stream(Observable[T_co]):
         """
         result: Any = pipe(self, *operators)
         return Stream.of(result) if _is_plain(result) else result
+
+
+async def _alast(observable: Observable[T]) -> T:
+    async with aclosing(aiterate(_last(observable, None))) as items:
+        return await anext(items)
+
+
+def _last(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Observable[T]:
+    last = observable.pipe(ops.last())
+    if scheduler is None:
+        return last
+
+    def subscribe(
+        observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return last.subscribe(observer, scheduler=scheduler)
+
+    return Observable(subscribe)
 
 
 def _is_plain(result: object) -> bool:

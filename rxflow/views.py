@@ -1,7 +1,7 @@
 """Views: `FlowRunView`, the API that Prefect 1 had, thin over a snapshot and a client."""
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -106,12 +106,18 @@ class FlowRunView:
             ServerError: The server answers, but not well, for 30 s.
             Unreachable: The server does not answer for 30 s.
         """
-        run_id = canonical_id(flow_run_id)
+        poll = _reading(canonical_id(flow_run_id), tasks=load_static_tasks)
         with _lent(client) as used:
-            snapshot = used.read(
-                lambda limit: _read_snapshot(run_id, limit, tasks=load_static_tasks)
-            )
-        return cls.from_snapshot(snapshot, client=client)
+            return cls.from_snapshot(used.read(poll), client=client)
+
+    @classmethod
+    async def afrom_flow_run_id(
+        cls, flow_run_id: str, load_static_tasks: bool = False, *, client: Client | None = None
+    ) -> Self:
+        """Ask as `from_flow_run_id` does, on the running event loop."""
+        poll = _reading(canonical_id(flow_run_id), tasks=load_static_tasks)
+        async with _alent(client) as used:
+            return cls.from_snapshot(await used.aread(poll), client=client)
 
     def get_latest(self, load_static_tasks: bool = False) -> Self:
         """Ask the server for the run as it is now; this view is left as it is.
@@ -123,6 +129,12 @@ class FlowRunView:
             RxflowError: As for `from_flow_run_id`.
         """
         return self.from_flow_run_id(self.flow_run_id, load_static_tasks, client=self._client)
+
+    async def aget_latest(self, load_static_tasks: bool = False) -> Self:
+        """Ask as `get_latest` does, on the running event loop."""
+        return await self.afrom_flow_run_id(
+            self.flow_run_id, load_static_tasks, client=self._client
+        )
 
     def get_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
@@ -140,18 +152,17 @@ class FlowRunView:
             ValueError: A time has no offset from UTC.
             RxflowError: As for `from_flow_run_id`.
         """
-        for time in (start_time, end_time):
-            if time is not None and time.tzinfo is None:
-                raise ValueError(f"{time!r} has no time zone; pass an aware datetime")
-        run_id = self.flow_run_id
+        lines = _Lines(self.flow_run_id, start_time, end_time)
         with _lent(self._client) as client:
-            rows = client.read(lambda limit: read_all(run_id, start_time, limit))
-        return [
-            row
-            for row in rows
-            if (start_time is None or row.timestamp > start_time)
-            and (end_time is None or row.timestamp <= end_time)
-        ]
+            return lines.within(client.read(lines.poll))
+
+    async def aget_logs(
+        self, start_time: datetime | None = None, end_time: datetime | None = None
+    ) -> list[FlowRunLog]:
+        """Ask as `get_logs` does, on the running event loop."""
+        lines = _Lines(self.flow_run_id, start_time, end_time)
+        async with _alent(self._client) as client:
+            return lines.within(await client.aread(lines.poll))
 
     # -- what it shows --------------------------------------------------------------------------
 
@@ -240,6 +251,42 @@ def _lent(client: Client | None) -> Generator[Client]:
         return
     with Client() as own:
         yield own
+
+
+@asynccontextmanager
+async def _alent(client: Client | None) -> AsyncGenerator[Client]:
+    if client is not None:
+        yield client
+        return
+    async with Client() as own:
+        yield own
+
+
+class _Lines:
+    """The log lines of a time."""
+
+    def __init__(self, flow_run_id: str, start: datetime | None, end: datetime | None) -> None:
+        for time in (start, end):
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"{time!r} has no time zone; pass an aware datetime")
+        self._flow_run_id = flow_run_id
+        self._start = start
+        self._end = end
+
+    def poll(self, limit: int) -> Poll[Sequence[FlowRunLog]]:
+        return read_all(self._flow_run_id, self._start, limit)
+
+    def within(self, rows: Iterable[FlowRunLog]) -> list[FlowRunLog]:
+        start, end = self._start, self._end
+        return [
+            row
+            for row in rows
+            if (start is None or row.timestamp > start) and (end is None or row.timestamp <= end)
+        ]
+
+
+def _reading(flow_run_id: str, *, tasks: bool) -> Callable[[int], Poll[Snapshot]]:
+    return lambda limit: _read_snapshot(flow_run_id, limit, tasks=tasks)
 
 
 def _read_snapshot(flow_run_id: str, limit: int, *, tasks: bool) -> Poll[Snapshot]:

@@ -1,5 +1,6 @@
 """Watching: the sources, their merge, and what is derived from it."""
 
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -32,7 +33,7 @@ from rxflow.events import (
 from rxflow.stream import Stream
 from rxflow.views import FlowRunView
 
-__all__ = ["FlowRunStream", "wait_for_flow_run", "watch_flow_run"]
+__all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_flow_run"]
 
 _MAX_DURATION = timedelta(hours=12)
 """How long a run is watched that does not end, as in Prefect 1."""
@@ -184,17 +185,60 @@ def wait_for_flow_run(
         RunNotFound: The server has no such run, or it was deleted meanwhile.
         RxflowError: As for `watch_flow_run`.
     """
+    for event in _until_over(flow_run_id, timeout, client):
+        view = _over(event, client)
+        if view is not None:
+            return view
+    raise _deleted(flow_run_id)
+
+
+async def await_for_flow_run(
+    flow_run_id: str,
+    timeout: timedelta | float | None = None,  # noqa: ASYNC109 - as in its blocking twin
+    *,
+    client: Client | None = None,
+) -> FlowRunView:
+    """Wait as `wait_for_flow_run` does, on the running event loop.
+
+    Args:
+        flow_run_id: The run's id, a UUID.
+        timeout: For how long to wait, in seconds if a number; None is for ever.
+        client: The server to ask; found from the environment and the active profile if None.
+
+    Raises:
+        ValueError: ``timeout`` is negative or not a number.
+        WatchTimedOut: The run was not over by then.
+        RunNotFound: The server has no such run, or it was deleted meanwhile.
+        RxflowError: As for `watch_flow_run`.
+    """
+    stream = _until_over(flow_run_id, timeout, client)
+    async with aclosing(aiter(stream)) as events:
+        async for event in events:
+            view = _over(event, client)
+            if view is not None:
+                return view
+    raise _deleted(flow_run_id)
+
+
+def _until_over(
+    flow_run_id: str, timeout: timedelta | float | None, client: Client | None
+) -> FlowRunStream:
     limit = None if timeout is None else _seconds("timeout", timeout)
-    stream = watch_flow_run(
+    return watch_flow_run(
         flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=client
     )
-    for event in stream:
-        match event:
-            case Closed(view=Snapshot() as view) if view.run.is_terminal:
-                return FlowRunView.from_snapshot(view, client=client)
-            case _:
-                pass
-    raise RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
+
+
+def _over(event: FlowRunEvent, client: Client | None) -> FlowRunView | None:
+    match event:
+        case Closed(view=Snapshot() as view) if view.run.is_terminal:
+            return FlowRunView.from_snapshot(view, client=client)
+        case _:
+            return None
+
+
+def _deleted(flow_run_id: str) -> RunNotFound:
+    return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
 def _merged(spec: WatchSpec, client: Client) -> abc.Subscription[Any]:
@@ -205,7 +249,7 @@ def _merged(spec: WatchSpec, client: Client) -> abc.Subscription[Any]:
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
         session = Session(spec, Random())  # noqa: S311 - jitter, not a secret
-        engine = Engine(session, client.open_channel(), scheduler, spec.sources)
+        engine = Engine(session, client, scheduler, spec.sources)
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
         subscription = _flat(pages).subscribe(observer, scheduler=scheduler)
         return CompositeDisposable(subscription, Disposable(engine.dispose))

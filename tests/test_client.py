@@ -12,6 +12,7 @@ import httpx
 import pytest
 import trustme
 
+from rxflow._http import MAX_BODY
 from rxflow._polling import (
     Failure,
     FlowQuery,
@@ -25,7 +26,6 @@ from rxflow._polling import (
     WorkersQuery,
 )
 from rxflow._settings import Settings
-from rxflow._transport import MAX_BODY
 from rxflow.client import Client
 from rxflow.errors import (
     AuthError,

@@ -17,8 +17,10 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from virtual import PATIENCE, Recording, World, identities
 
+import rxflow
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound
-from rxflow._engine import Channel, Engine, EventPage
+from rxflow._carriers import AsyncChannel, Channel
+from rxflow._engine import Engine, EventPage
 from rxflow._polling import Failure, Now, Page, Query, Trouble
 from rxflow._reader import WatchSpec
 from rxflow._schedulers import FETCH_WORKERS, PollScheduler, default_scheduler, workers
@@ -65,6 +67,54 @@ class Held:
         self._channel.close()
 
 
+class HeldOnLoop:
+    """A channel of an event loop that never answers.
+
+    Attributes:
+        asked: Set when a question has come.
+        broken_off: How many questions were cancelled.
+        closed: How often it was closed.
+        gone: Set when it is closed.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.broken_off = 0
+        self.closed = 0
+
+    async def ask(self, query: Query) -> Page[Any] | Failure:
+        """Hold the answer back."""
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.broken_off += 1
+        raise AssertionError(query)
+
+    async def aclose(self) -> None:
+        """Count."""
+        self.closed += 1
+        self.gone.set()
+
+
+class Gives:
+    """Opens the channel that it was given, if it is for those who ask."""
+
+    def __init__(self, channel: Channel | AsyncChannel) -> None:
+        self._channel: Any = channel
+
+    def open_channel(self) -> Channel:
+        """Open it for threads."""
+        assert hasattr(self._channel, "close")
+        return self._channel  # type: ignore[no-any-return]
+
+    def open_async_channel(self) -> AsyncChannel:
+        """Open it for an event loop."""
+        assert hasattr(self._channel, "aclose")
+        return self._channel  # type: ignore[no-any-return]
+
+
 class Broken:
     """A channel with a defect: it raises."""
 
@@ -99,7 +149,9 @@ def session_of(run_id: str, sources: Iterable[Source] = SOURCES, **spec: Any) ->
 
 
 def told_by(
-    session: Session | Callable[[], Session], channel: Channel, sources: Iterable[Source] = SOURCES
+    session: Session | Callable[[], Session],
+    channel: Channel | AsyncChannel,
+    sources: Iterable[Source] = SOURCES,
 ) -> Observable[FlowRunEvent]:
     """The events of an engine that is made when somebody subscribes: its sources, merged."""
 
@@ -108,7 +160,7 @@ def told_by(
     ) -> abc.DisposableBase:
         assert scheduler is not None
         made = session if isinstance(session, Session) else session()
-        engine = Engine(made, channel, scheduler, frozenset(sources))
+        engine = Engine(made, Gives(channel), scheduler, frozenset(sources))
         pages = rx.merge(*(engine.source(source) for source in sources))
         return CompositeDisposable(
             _flat(pages).subscribe(observer, scheduler=scheduler), Disposable(engine.dispose)
@@ -130,7 +182,7 @@ def test_nothing_is_asked_before_all_sources_are_subscribed_to(world: World) -> 
     """An engine stands still until the last of its sources has its observer."""
     run_id = world.live_a_run()
     channel = world.client.open_channel()
-    engine = Engine(session_of(run_id), channel, world.scheduler, SOURCES)
+    engine = Engine(session_of(run_id), Gives(channel), world.scheduler, SOURCES)
     for source in (Source.STATES, Source.LOGS):
         engine.source(source).subscribe(scheduler=world.scheduler)
     world.run(until=100)
@@ -146,7 +198,7 @@ def test_each_source_gets_its_own_pages(world: World) -> None:
     run_id = world.live_a_run(lines=4)
     sources = frozenset(Source)
     session = session_of(run_id, sources)
-    engine = Engine(session, world.client.open_channel(), world.scheduler, sources)
+    engine = Engine(session, world.client, world.scheduler, sources)
     told: dict[Source, Recording[EventPage]] = {source: Recording() for source in sources}
     for source, recording in told.items():
         recording.of(engine.source(source), world.scheduler)
@@ -165,7 +217,7 @@ def test_each_source_gets_its_own_pages(world: World) -> None:
 def test_an_error_is_told_once(world: World) -> None:
     """Of the observers of an engine's sources one is told the error, and no other anything."""
     session = session_of(GONE)
-    engine = Engine(session, world.client.open_channel(), world.scheduler, SOURCES)
+    engine = Engine(session, world.client, world.scheduler, SOURCES)
     told: list[Recording[EventPage]] = [Recording() for _ in SOURCES]
     for recording, source in zip(told, SOURCES, strict=True):
         recording.of(engine.source(source), world.scheduler)
@@ -367,23 +419,58 @@ def test_the_end_of_an_outage_is_noticed(world: World) -> None:
 
 
 def test_a_loop_that_was_closed_ends_its_watch(
-    world: World, reported: list[BaseException | None], logged: list[str]
+    world: World, reported: list[BaseException | None]
 ) -> None:
-    """An answer for an event loop that was closed meanwhile ends the watch without an uproar."""
+    """A loop that is closed breaks off what was asked on it, and the connection, without uproar."""
     run_id = world.live_a_run()
-    channel = Held(world.client.open_channel())
+    channel = HeldOnLoop()
 
     async def leave() -> None:
         watched = told_by(session_of(run_id), channel)
         watched.subscribe(scheduler=AsyncIOScheduler(asyncio.get_running_loop()))
-        assert await asyncio.to_thread(channel.asked.wait, PATIENCE)
+        await asyncio.wait_for(channel.asked.wait(), PATIENCE)
 
     asyncio.run(leave())
-    channel.let_go.set()
-    assert channel.thread is not None
-    channel.thread.join(PATIENCE)
-    assert (channel.questions, channel.closed, reported) == (1, 1, [])
-    assert [line for line in logged if "The scheduler of a watch was closed" in line]
+    assert (channel.broken_off, channel.closed, reported) == (1, 1, [])
+
+
+def test_disposing_breaks_off_a_request_on_a_loop(world: World) -> None:
+    """A dispose breaks off what a watch asks on an event loop, from whichever thread it comes."""
+    run_id = world.live_a_run()
+
+    async def leave(*, aside: bool) -> HeldOnLoop:
+        channel = HeldOnLoop()
+        scheduler = AsyncIOScheduler(asyncio.get_running_loop())
+        subscription = told_by(session_of(run_id), channel).subscribe(scheduler=scheduler)
+        await asyncio.wait_for(channel.asked.wait(), PATIENCE)
+        if aside:
+            await asyncio.to_thread(subscription.dispose)
+        else:
+            subscription.dispose()
+        await asyncio.wait_for(channel.gone.wait(), PATIENCE)
+        return channel
+
+    for aside in (False, True):
+        channel = asyncio.run(leave(aside=aside))
+        assert (channel.broken_off, channel.closed) == (1, 1)
+
+
+def test_a_defect_of_a_channel_on_a_loop_is_an_error(world: World) -> None:
+    """What a channel raises on an event loop is told as the stream's error."""
+
+    class Defective(HeldOnLoop):
+        async def ask(self, query: Query) -> Page[Any] | Failure:
+            """Raise."""
+            raise ZeroDivisionError(type(query).__name__)
+
+    channel = Defective()
+
+    async def watch() -> None:
+        await rxflow.Stream.of(told_by(session_of(world.live_a_run()), channel))
+
+    with pytest.raises(ZeroDivisionError, match="VersionQuery"):
+        asyncio.run(watch())
+    assert channel.closed == 1
 
 
 def test_a_scheduler_that_was_disposed_of_ends_its_watch(
@@ -575,7 +662,10 @@ def test_many_may_dispose_at_once(world: World) -> None:
     """Of many threads that dispose of an engine at the same time one closes the channel."""
     run_id = world.server.add_run()
     channel = world.client.open_channel()
-    engine = Engine(session_of(run_id), channel, world.scheduler, SOURCES)
+    engine = Engine(session_of(run_id), Gives(channel), world.scheduler, SOURCES)
+    for source in SOURCES:
+        engine.source(source).subscribe(scheduler=world.scheduler)
+    world.run(until=1)
     start = threading.Barrier(8)
 
     def dispose() -> None:
@@ -619,7 +709,7 @@ def test_a_page_that_ends_the_interest_is_the_last(world: World) -> None:
 
     session = Twice(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
     channel = world.client.open_channel()
-    engine = Engine(session, channel, world.scheduler, SOURCES)
+    engine = Engine(session, Gives(channel), world.scheduler, SOURCES)
     pages: list[Source] = []
 
     def observe(source: Source) -> abc.DisposableBase:
@@ -668,7 +758,6 @@ def test_a_turn_to_come_is_given_up() -> None:
     assert waits.wait(PATIENCE)
     subscription.dispose()
     assert scheduler.join(PATIENCE)
-    assert closed(world) == [1]
 
 
 def test_an_alarm_to_come_is_given_up(world: World) -> None:
@@ -684,13 +773,13 @@ def test_an_alarm_to_come_is_given_up(world: World) -> None:
 
 
 def test_a_subscription_disposed_of_before_its_turn_asks_nothing(world: World) -> None:
-    """A watch that is left before time went on has asked nothing, and has closed its channel."""
+    """A watch that is left before time went on has asked nothing, and has opened no channel."""
     run_id = world.server.add_run()
-    watched = told_by(session_of(run_id), world.client.open_channel())
-    watched.subscribe(scheduler=world.scheduler).dispose()
+    stream = rxflow.watch_flow_run(run_id, client=world.client)
+    stream.subscribe(scheduler=world.scheduler).dispose()
     world.run(until=100)
     assert world.server.requests == []
-    assert closed(world) == [1]
+    assert world.channels == []
 
 
 def test_what_a_session_says_last_is_told_before_the_end(world: World) -> None:

@@ -30,10 +30,9 @@ from reactivex.testing import TestScheduler
 from virtual import PATIENCE
 
 from rxflow import Overflow, iterate
+from rxflow._pump import FOREIGN_ITEMS, Pump
 from rxflow._schedulers import (
-    FOREIGN_ITEMS,
     PollScheduler,
-    Pump,
     Workers,
     clock_of,
     default_scheduler,
@@ -542,7 +541,7 @@ def test_the_pump_runs_on_demand_in_the_thread_that_asks() -> None:
     for number in range(1, 4):
         assert next(items) == number
         assert ran == [threading.get_ident()] * number
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert len(ran) == 3
 
 
@@ -556,7 +555,7 @@ def test_the_pump_follows_its_consumer_to_another_thread() -> None:
     ident = thread.ident
     thread.join(PATIENCE)
     assert ran == [threading.get_ident(), ident]
-    items.close()  # type: ignore[attr-defined]
+    items.close()
 
 
 def test_a_page_may_be_longer_than_the_bound_in_any_thread() -> None:

@@ -242,9 +242,9 @@ def test_close_disposes_once() -> None:
     """Closing an iterator disposes of its subscription, once however often it is closed."""
     source = Source()
     items = iterate(source)
-    with closing(items):  # type: ignore[type-var]
+    with closing(items):
         assert [next(items), next(items)] == [0, 1]
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert (source.emitted, source.disposed) == (2, 1)
     assert list(items) == []
 

@@ -27,9 +27,10 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from rxflow._backends import HttpCall, HttpReply
+from rxflow._http import MAX_BODY, _same_place, tls_of
 from rxflow._polling import Failure, Trouble
 from rxflow._settings import Secret, Settings
-from rxflow._transport import MAX_BODY, Transport, _same_place, tls_of
+from rxflow._transport import Transport
 from rxflow.client import Client
 from rxflow.errors import ConfigurationError
 from tests.wire_server import Script, Talk, WireServer, answer, answering, forever

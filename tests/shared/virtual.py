@@ -25,7 +25,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.testing import TestScheduler
 
-from rxflow._channel import Channel
+from rxflow._channel import AsyncChannel, Channel
 from rxflow._polling import Failure, Page, Query
 from rxflow.client import Client
 from rxflow.events import (
@@ -221,14 +221,42 @@ class CountingChannel(Channel):
         self.gone.set()
 
 
+class CountingAsyncChannel(AsyncChannel):
+    """The same of an event loop."""
+
+    def __init__(self, channel: AsyncChannel) -> None:
+        """Make one that leads where another does."""
+        super().__init__(channel._backend, channel._transport, channel._pass)
+        self.asked: list[Query] = []
+        self.closed = 0
+        self.gone = threading.Event()
+
+    async def ask(self, query: Query) -> Page[Any] | Failure:
+        """Note the question, and ask it."""
+        self.asked.append(query)
+        return await super().ask(query)
+
+    async def aclose(self) -> None:
+        """Count, and close."""
+        self.closed += 1
+        await super().aclose()
+        self.gone.set()
+
+
 class _Client(Client):
     def __init__(self, server: FakePrefect3) -> None:
         super().__init__(api_url="http://fake.invalid/api", transport=server.transport())
-        self.channels: list[CountingChannel] = []
+        self.channels: list[CountingChannel | CountingAsyncChannel] = []
 
     def open_channel(self) -> CountingChannel:
-        self.channels.append(CountingChannel(super().open_channel()))
-        return self.channels[-1]
+        channel = CountingChannel(super().open_channel())
+        self.channels.append(channel)
+        return channel
+
+    def open_async_channel(self) -> CountingAsyncChannel:
+        channel = CountingAsyncChannel(super().open_async_channel())
+        self.channels.append(channel)
+        return channel
 
 
 def identity(event: FlowRunEvent) -> tuple[str, str]:

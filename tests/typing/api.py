@@ -1,6 +1,6 @@
 """What users of the public API see, as the type checkers see it; never run."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import assert_type
 
 from reactivex import operators as ops
@@ -9,7 +9,8 @@ import rxflow
 
 stream = rxflow.watch_flow_run("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(stream, rxflow.FlowRunStream)
-assert_type(iter(stream), Iterator[rxflow.FlowRunEvent])
+assert_type(iter(stream), Generator[rxflow.FlowRunEvent])
+assert_type(aiter(stream), AsyncGenerator[rxflow.FlowRunEvent])
 assert_type(stream.logs, rxflow.Stream[rxflow.FlowRunLog])
 assert_type(stream.states, rxflow.Stream[rxflow.StateChange | rxflow.RunChanged])
 assert_type(stream.views(), rxflow.Stream[rxflow.FlowRunView])
