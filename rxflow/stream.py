@@ -5,12 +5,17 @@ for ever; what ``reactivex.merge`` and its like return is plain, and `iterate` i
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex.pipe import pipe
 
 from rxflow._schedulers import pump
+
+if TYPE_CHECKING:
+    from rxflow._fluent import Fluent
+else:
+    Fluent = Observable
 
 __all__ = ["Stream", "iterate"]
 
@@ -51,7 +56,7 @@ def iterate(observable: Observable[T]) -> Iterator[T]:
     return pump(observable)
 
 
-class Stream(Observable[T_co]):
+class Stream(Fluent[T_co]):
     """An observable that is also a blocking iterable: each loop is a subscription of its own."""
 
     @staticmethod
