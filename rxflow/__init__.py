@@ -8,6 +8,7 @@ compose, a blocking iterator for scripts, and an async iterator for services. Wh
 
 from loguru import logger
 
+from rxflow import operators as operators
 from rxflow._fold import fold
 from rxflow._model import (
     FlowRun,
@@ -16,6 +17,8 @@ from rxflow._model import (
     StateType,
     TaskRun,
 )
+from rxflow._runs import Quiet
+from rxflow._windows import Rate
 from rxflow.client import Client
 from rxflow.errors import (
     AuthError,
@@ -71,6 +74,8 @@ __all__ = [
     "Notice",
     "NoticeCode",
     "Overflow",
+    "Quiet",
+    "Rate",
     "RunChanged",
     "RunNotFound",
     "RunSeen",

@@ -60,7 +60,7 @@ class FlowRunFailed(RxflowError):
 
 
 class Overflow(RxflowError):
-    """Another thread emitted more than a blocking iterator holds; put a bound upstream of it."""
+    """More was emitted than is held until it is read; the message says what to do."""
 
 
 class ServerError(RxflowError):
