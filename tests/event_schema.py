@@ -84,7 +84,9 @@ def _add_derived(part: dict[str, Any], kind: type[FlowRunEvent]) -> None:
     for name in DERIVED:
         if name not in kind.__struct_fields__:
             worked_out = getattr(kind, name)
-            shape = msgspec.json.schema(get_type_hints(worked_out.fget)["return"])
+            shape = msgspec.json.schema(
+                get_type_hints(worked_out.fget, include_extras=True)["return"]
+            )
             part["properties"][name] = shape | {"description": _plain(worked_out.__doc__)}
             part["required"].append(name)
 
@@ -104,8 +106,12 @@ def _settled(part: Any) -> Any:
 
 
 def _plain(text: str) -> str:
-    """A docstring's text as prose: one line, without its quotes."""
-    return re.sub(r"\s+", " ", text.replace("``", "`")).strip()
+    """A docstring's text as prose of JSON: one line, without its quotes and Python's words."""
+    prose = re.sub(r"\s+", " ", text.replace("``", "`")).strip()
+    return re.sub(r"\b(None|True|False)\b", lambda word: _IN_JSON[word[0]], prose)
+
+
+_IN_JSON = {"None": "null", "True": "true", "False": "false"}
 
 
 if __name__ == "__main__":
