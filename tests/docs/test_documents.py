@@ -1,7 +1,8 @@
 """Every Python block of README.md and docs/*.md runs, in order, against a real server.
 
 The blocks of one document share their names and find `run_id` there, a run that has ended. A block
-may `await` at its top level, as in a notebook. `<!-- skip: next -->` leaves the next block out.
+may `await` at its top level, as in a notebook, and write files into the folder that it runs in.
+`<!-- skip: next -->` leaves the next block out.
 """
 
 import ast
@@ -31,8 +32,11 @@ SYBIL = Sybil([CodeBlockParser("python", _run), SkipParser()])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_runs(path: Path, run_id: str) -> None:
+def test_every_block_runs(
+    path: Path, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each Python block of the document runs without an error, after those above it."""
+    monkeypatch.chdir(tmp_path)
     document = SYBIL.parse(path)
     document.namespace.update(__name__="__main__", run_id=run_id)
     for block in document:

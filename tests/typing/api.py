@@ -21,6 +21,7 @@ from rxflow.operators import (
     tail,
     until_terminal,
 )
+from rxflow import sinks
 
 stream = rxflow.watch_flow_run("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(stream, rxflow.FlowRunStream)
@@ -82,3 +83,10 @@ assert_type(stream.logs.merge(stream.logs), rxflow.Stream[rxflow.FlowRunLog])
 assert_type(stream.logs.default_if_empty(), rxflow.Stream[rxflow.FlowRunLog | None])
 for message in stream.logs.filter(lambda line: line.level >= 40).map(lambda line: line.message):
     assert_type(message, str)
+written = stream.logs.pipe(sinks.to_json_lines("run.jsonl"))
+assert_type(written, rxflow.Stream[rxflow.FlowRunLog])
+assert_type(stream.pipe(sinks.to_loguru()), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.pipe(sinks.to_logging(), ops.take(1)), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunView])
+assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
