@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -25,9 +25,11 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).with_name("shared")))
 
-from hostile import Hostile, Result, Writer
+from hostile import Hostile, Result
 
 from rxflow._polling import Failure, Page, Query
+from rxflow.testing import History, World
+from rxflow.testing._world import draw_history
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "rxflow"
@@ -266,23 +268,33 @@ def watch(worlds: int) -> int:
 class Worse(Hostile):
     """A slow world with rows late, tied and dated ahead, and a watch that begins midway."""
 
-    def _writer(self, number: int) -> Writer:
-        self.kind = "late"
-        return msgspec.structs.replace(
-            super()._writer(number),
-            step=self.random.choice([1e-6, 1.0, 10.0]),
-            skew=self.random.choice([-30, -10, -3, 0, 0, 10, 10.5, 11, 3600]),
-        )
+    def __init__(self, seed: int) -> None:
+        """Draw it."""
+        super().__init__(seed, World(seed, kind="late", history=worse(Random(f"worse {seed}"))))
 
-    def ask(self, query: Query, ask: Callable[[Query], Page[Any] | Failure]) -> Any:
+    def ask(self, query: Query) -> Page[Any] | Failure:
         """Ask, and let much happen meanwhile."""
-        self.world.wait(self.random.uniform(0, 0.2))
-        return super().ask(query, ask)
+        self.wait(self.random.uniform(0, 0.2))
+        return super().ask(query)
 
     def watch(self) -> Result:
         """Watch it from its middle on, or later."""
-        self.world.wait(self.length / 2)
+        self.wait(self.world.played.end / 2)
         return super().watch()
+
+
+def worse(random: Random) -> History:
+    """Draw a history whose writers have clocks of all kinds."""
+    history = draw_history(random, "late")
+    writers = [
+        msgspec.structs.replace(
+            writer,
+            resolution=random.choice([1e-6, 1.0, 10.0]),
+            skew=random.choice([-30, -10, -3, 0, 0, 10, 10.5, 11, 3600]),
+        )
+        for writer in history.writers
+    ]
+    return msgspec.structs.replace(history, writers=tuple(writers))
 
 
 def wrong(result: Result) -> str:
