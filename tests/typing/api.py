@@ -8,6 +8,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxflow
+from rxflow import sinks
 from rxflow.operators import (
     bounded,
     conflate,
@@ -21,7 +22,6 @@ from rxflow.operators import (
     tail,
     until_terminal,
 )
-from rxflow import sinks
 
 stream = rxflow.watch_flow_run("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(stream, rxflow.FlowRunStream)
