@@ -46,19 +46,16 @@ each_method = pytest.mark.parametrize("name", IMPLEMENTED)
 
 def spelled(method: ast.FunctionDef) -> list[tuple[str, inspect._ParameterKind, bool]]:
     """The name of each parameter, how it is passed, and whether it may be left out."""
-    scope: dict[str, Any] = {}
-    bare = ast.unparse(
-        ast.FunctionDef(
-            name="bare",
-            args=method.args,
-            body=[ast.Pass()],
-            decorator_list=[],
-            type_params=[],
-            lineno=1,
-        )
-    )
-    exec("from __future__ import annotations\n" + bare, scope)  # noqa: S102 - a signature of ours
-    return parameters(scope["bare"])
+    given, kinds = method.args, inspect.Parameter
+    required = len(given.args) - len(given.defaults)
+    found: list[tuple[str, inspect._ParameterKind, bool]] = [
+        (one.arg, kinds.POSITIONAL_OR_KEYWORD, number >= required)
+        for number, one in enumerate(given.args)
+    ]
+    if given.vararg is not None:
+        found.append((given.vararg.arg, kinds.VAR_POSITIONAL, False))
+    named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    return [*found, *((one.arg, kinds.KEYWORD_ONLY, value is not None) for one, value in named)]
 
 
 def parameters(function: Any) -> list[tuple[str, inspect._ParameterKind, bool]]:

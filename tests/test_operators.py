@@ -40,7 +40,7 @@ on_next, on_error, on_completed = (
 )
 
 # Where a `TestScheduler` subscribes.
-BEGUN = 200.0
+BEGUN = 200
 
 
 class Marbles(NamedTuple):
@@ -162,7 +162,7 @@ def test_further_diagrams(operator: Operator, came: str, given: str) -> None:
 
 def test_the_end_releases_what_is_held_back() -> None:
     """At completion and before an error, the events that are held come out in order."""
-    lines = {second: line(second) for second in range(10)}
+    lines: dict[str | float, Any] = {second: line(second) for second in range(10)}
     assert records(in_order(9), "-3-1-2-|", lines) == expected("-------(1,2,3,|)", lines)
     assert records(in_order(9), "-3-1-2-#", lines) == expected("-------(1,2,3,#)", lines)
 
@@ -178,10 +178,15 @@ def test_a_bound_that_is_exceeded_ends_with_what_it_holds() -> None:
     """What is held is told before the `Overflow`, and the source is let go of at once."""
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(*(on_next(210, item) for item in "abc"))
-    told = scheduler.start(lambda: source.pipe(bounded(2)))
-    assert [record.value.kind for record in told.messages] == ["N", "N", "E"]
-    assert isinstance(told.messages[-1].value.exception, rxflow.Overflow)
+    told: list[Any] = scheduler.start(lambda: source.pipe(bounded(2))).messages
+    assert [record.value.kind for record in told] == ["N", "N", "E"]
+    assert isinstance(told[-1].value.exception, rxflow.Overflow)
     assert source.subscriptions == [ReactiveTest.subscribe(200, 210)]
+
+
+def unhashable(item: object) -> Any:
+    """Something that cannot be a key."""
+    return [item]
 
 
 # -- the rules of Rx ----------------------------------------------------------------------------
@@ -216,7 +221,7 @@ def test_every_operator_is_looked_at() -> None:
 def test_each_subscription_is_one_of_its_own(name: str) -> None:
     """Nothing is subscribed to before somebody subscribes, and each who does gets the same."""
     scheduler = TestScheduler()
-    came = [on_next(10.0 * number, event) for number, event in enumerate(EVENTS, 1)]
+    came = [on_next(10 * number, event) for number, event in enumerate(EVENTS, 1)]
     source = scheduler.create_cold_observable(*came, on_completed(40))
     result = source.pipe(EVERY[name])
     assert source.subscriptions == []
@@ -227,11 +232,8 @@ def test_each_subscription_is_one_of_its_own(name: str) -> None:
         )
     scheduler.advance_to(3000)
     assert first.messages[-1] == on_completed(240)
-    kinds = [record.value.kind for record in first.messages]
-    assert [record.value.kind for record in second.messages] == kinds
-    assert [record.time + 800 for record in first.messages] == [
-        record.time for record in second.messages
-    ]
+    told = [(record.time, str(record.value)[:6]) for record in first.messages]
+    assert [(record.time - 800, str(record.value)[:6]) for record in second.messages] == told
 
 
 @each_operator
@@ -251,12 +253,12 @@ def test_who_leaves_is_told_nothing_more(name: str) -> None:
     """After a subscription is disposed of nothing is told, and the source is let go of."""
     scheduler = TestScheduler()
     source = scheduler.create_hot_observable(
-        *(on_next(210 + number, event) for number, event in enumerate(EVENTS * 3))
+        *(on_next(210 + 2 * number, event) for number, event in enumerate(EVENTS * 3))
     )
-    told = scheduler.start(lambda: source.pipe(EVERY[name]), disposed=212.5)
+    told = scheduler.start(lambda: source.pipe(EVERY[name]), disposed=213)
     scheduler.advance_to(5000)
-    assert all(record.time < 212.5 for record in told.messages)
-    assert source.subscriptions == [ReactiveTest.subscribe(200, 212.5)]
+    assert all(record.time < 213 for record in told.messages)
+    assert source.subscriptions == [ReactiveTest.subscribe(200, 213)]
 
 
 @each_operator
@@ -306,7 +308,7 @@ def test_an_error_of_the_observer_is_told_it_once(name: str) -> None:
     "operator",
     [
         conflate(lambda item: item.missing),
-        conflate(lambda item: [item]),
+        conflate(unhashable),
         level_at_least(20),
         matching("x"),
         in_order(1),

@@ -4,8 +4,10 @@ The sources here emit from a thread of their own, which is what the operators th
 """
 
 import asyncio
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,8 +27,8 @@ from specimens import entered, line
 from virtual import PATIENCE, Recording
 
 import rxflow
-from rxflow import FlowRunLog
-from rxflow._schedulers import FOREIGN_ITEMS
+from rxflow import FlowRunLog, Rate
+from rxflow._schedulers import FOREIGN_ITEMS, default_scheduler
 from rxflow.operators import (
     bounded,
     conflate,
@@ -98,6 +100,12 @@ class Alone(Recording[Any]):
 
 LINES = [line(number / 1e3, str(number), level=20 + number % 20) for number in range(300)]
 
+
+def count_of(measured: Rate) -> int:
+    """How many events a window had."""
+    return measured.count
+
+
 # Each with what it makes of the lines, however fast they come.
 PASSING: dict[str, tuple[Callable[[Observable[Any]], Observable[Any]], list[Any]]] = {
     "only": (only(FlowRunLog), LINES),
@@ -109,14 +117,7 @@ PASSING: dict[str, tuple[Callable[[Observable[Any]], Observable[Any]], list[Any]
     "bounded": (bounded(300), LINES),
     "in_order": (in_order(1), LINES),
     "conflate": (rx.compose(conflate(), ops.last()), LINES[-1:]),
-    "rate": (
-        rx.compose(
-            rate(0.02),
-            ops.map(lambda measured: measured.count),
-            ops.sum(),
-        ),
-        [len(LINES)],
-    ),
+    "rate": (rx.compose(rate(0.02), ops.map(count_of), ops.sum()), [len(LINES)]),
 }
 each_operator = pytest.mark.parametrize("name", PASSING)
 
@@ -329,6 +330,23 @@ def test_who_leaves_lets_go_of_the_source(operator: Callable[[Any], Any]) -> Non
     assert begun.is_set()
     subscription.dispose()
     assert gone.is_set()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [conflate(), bounded(9), in_order(600), rate(600)],
+    ids=["conflate", "bounded", "in_order", "rate"],
+)
+def test_nothing_holds_an_observer_that_left(operator: Callable[[Any], Any]) -> None:
+    """Who has disposed of a subscription is held by nobody any more, not even by a timer."""
+    told: Recording[Any] = Recording()
+    told.of(rx.concat(rx.of(line()), rx.never()).pipe(operator))
+    told.dispose()
+    assert default_scheduler.join(PATIENCE)
+    held = weakref.ref(told)
+    del told
+    gc.collect()
+    assert held() is None
 
 
 def test_an_observer_that_fails_in_a_turn_is_told(reported: list[BaseException | None]) -> None:
