@@ -72,19 +72,22 @@ class LedgerState(msgspec.Struct, frozen=True):
     newest: datetime | None
     clock: datetime | None
     walked: datetime
+    fill: int
+    most_buckets: int
 
 
 class Ledger:
     """What was told of the log rows of some runs."""
 
     def __init__(
-        self, flow_run_ids: Iterable[str], *, fill: int = 200, most_buckets: int = 4096
+        self, flow_run_ids: Iterable[str], *, fill: int = 190, most_buckets: int = 4096
     ) -> None:
         """Start with nothing told.
 
         Args:
             flow_run_ids: The runs.
-            fill: Rows of a bucket before the next is begun: a page, so that one is read at once.
+            fill: Rows of a bucket before the next is begun: a page with some room, so that one is
+                read at once.
             most_buckets: Buckets of a run before neighbours are joined.
         """
         self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
@@ -239,6 +242,55 @@ class Ledger:
         buckets = self._buckets[flow_run_id]
         return bisect_right(buckets, time, lo=1, key=lambda bucket: bucket.start or time) - 1
 
+    # -- joining and leaving --------------------------------------------------------------------
+
+    def join(self, other: "Ledger") -> None:
+        """Take over what was told of other runs.
+
+        Args:
+            other: Their ledger, which is not to be used any more.
+        """
+        floor = _latest(self.floor, other.floor)
+        if floor is not None:
+            self.rise(floor)
+            other.rise(floor)
+        state = other.save()
+        self._buckets |= state.buckets
+        self._known |= state.known
+        self._folded += other.total - other.above
+        self._above += other.above
+        self._newest = _latest(self._newest, state.newest)
+        self.clock = _latest(self.clock, state.clock)
+        self._walked = max(self._walked, state.walked)
+
+    def leave(self, flow_run_id: str) -> "Ledger":
+        """Give away what was told of a run.
+
+        Returns:
+            A ledger of that run alone.
+        """
+        mine = {i: row for i, row in self._known.items() if row.flow_run_id == flow_run_id}
+        for row_id in mine:
+            del self._known[row_id]
+        buckets = {flow_run_id: self._buckets.pop(flow_run_id)}
+        left = Ledger.load(msgspec.structs.replace(self.save(), known=mine, buckets=buckets))
+        self._folded -= left.total - left.above
+        self._above -= left.above
+        return left
+
+    def rise(self, floor: datetime) -> None:
+        """Move the floor up, and fold what is below it then; what is known stays known."""
+        old = self.floor
+        if old is not None and floor <= old:
+            return
+        folded: dict[str, list[str]] = {}
+        for row_id, row in self._known.items():
+            if row.timestamp < floor and (old is None or row.timestamp >= old):
+                folded.setdefault(row.flow_run_id, []).append(row_id)
+        for run, ids in folded.items():
+            self._fold_up(run, old, ids)
+        self.floor = floor
+
     # -- saving ---------------------------------------------------------------------------------
 
     def save(self) -> LedgerState:
@@ -250,12 +302,14 @@ class Ledger:
             newest=self._newest,
             clock=self.clock,
             walked=self._walked,
+            fill=self._fill,
+            most_buckets=self._most_buckets,
         )
 
     @classmethod
     def load(cls, state: LedgerState) -> "Ledger":
         """A ledger that goes on where the saved one was."""
-        ledger = cls(state.buckets)
+        ledger = cls(state.buckets, fill=state.fill, most_buckets=state.most_buckets)
         ledger._known = dict(state.known)
         ledger._buckets = _copied(state.buckets)
         ledger.floor, ledger._newest, ledger.clock = state.floor, state.newest, state.clock
@@ -292,6 +346,10 @@ class Ledger:
         self._above -= len(ids)
         if len(buckets) > self._most_buckets:
             self._buckets[flow_run_id] = _joined(buckets)
+
+
+def _latest(a: datetime | None, b: datetime | None) -> datetime | None:
+    return max((time for time in (a, b) if time is not None), default=None)
 
 
 def _copied(buckets: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:

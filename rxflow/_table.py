@@ -48,10 +48,12 @@ class Found:
         self.server_time: datetime | None = None
         self._ledger = ledger
 
-    def take(self, rows: Iterable[Row]) -> None:
-        """Keep those that were not told."""
+    def take(self, rows: Iterable[Row]) -> int:
+        """Keep those that were not told, and say how many they are."""
         is_new = self._ledger.is_new
-        self.rows.update((row.id, row) for row in rows if is_new(row))
+        new = {row.id: row for row in rows if is_new(row)}
+        self.rows.update(new)
+        return len(new)
 
     def within(self, span: Span) -> int:
         """How many of them lie in a part of the table."""
