@@ -205,9 +205,13 @@ def test_a_loop_may_begin_after_the_subscription() -> None:
 
 def test_a_blocking_loop_within_an_event_loop() -> None:
     """A blocking loop in a coroutine, as in a notebook, is woken although its event loop is not."""
+    waiting = threading.Event()
 
     async def main() -> list[Any]:
-        return list(rxflow.iterate(Threaded(LINES).pipe(bounded(300))))
+        loop = rxflow.iterate(Threaded(LINES, after=waiting).pipe(bounded(300)))
+        first = next(loop)
+        waiting.set()
+        return [first, *loop]
 
     assert asyncio.run(main()) == LINES
 
@@ -249,6 +253,29 @@ def test_a_bound_that_is_exceeded_ends_a_busy_loop() -> None:
     with pytest.raises(rxflow.Overflow, match="take them faster"):
         next(loop)
     assert source.finished.wait(PATIENCE)
+
+
+def test_a_source_that_exceeds_the_bound_is_let_go_of_at_once() -> None:
+    """A source that emitted too much is disposed of while the observer is still busy."""
+    subject: rx.Subject[int] = rx.Subject()
+    busy, ready = threading.Event(), threading.Event()
+    told: Recording[int] = Recording()
+
+    def wait(_: object) -> None:
+        busy.set()
+        assert ready.wait(PATIENCE)
+
+    told.of(subject.pipe(bounded(1), ops.do_action(wait)))
+    subject.on_next(1)
+    assert busy.wait(PATIENCE)
+    subject.on_next(2)
+    assert subject.observers
+    subject.on_next(3)
+    assert not subject.observers
+    ready.set()
+    told.wait()
+    assert told.values == [1, 2]
+    assert isinstance(told.error, rxflow.Overflow)
 
 
 @pytest.mark.parametrize(
