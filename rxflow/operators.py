@@ -19,25 +19,22 @@ import math
 import re
 from collections.abc import Callable, Hashable
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar, get_args, overload
 
 import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as ops
-from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from rxflow._holding import Bounded, Conflated, Dated, Holdback, Overflowing
+from rxflow._listening import Listening
 from rxflow._model import canonical_id
 from rxflow._polling import Now
 from rxflow._predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
 from rxflow._runs import Endings, Quiet, Silence
-from rxflow._stage import Machine, Prompt, Queue, Queued, Timed
+from rxflow._stage import Machine, Queue, Queued, Timed
 from rxflow._windows import Rate, Tally, last
 from rxflow.client import Client
-from rxflow.errors import BadResponse, NotAPrefectApi, RunNotFound, Unreachable
-from rxflow.events import FlowRunEvent, FlowRunLog, RunSeen, TaskRunStateChange
-from rxflow.watch import watch_flow_run
+from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
 
 __all__ = [
     "bounded",
@@ -461,87 +458,11 @@ def quiet_for(
         def subscribe(
             observer: abc.ObserverBase[Quiet], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Listening(observer, scheduler, Silence(limit), asked).start(source)
+            return Listening(observer, scheduler, Silence(limit), asked).start(source)
 
         return Observable(subscribe)
 
     return operator
-
-
-class _Listening(Prompt[FlowRunEvent, Quiet]):
-    """A stage that looks at runs which have fallen silent; a look is the beginning of a watch."""
-
-    def __init__(
-        self,
-        observer: abc.ObserverBase[Quiet],
-        given: abc.SchedulerBase | None,
-        silence: Silence,
-        client: Client,
-    ) -> None:
-        super().__init__(observer, given)
-        self._silence = silence
-        self._client = client
-        self._looks = CompositeDisposable()
-        self._latest: dict[str, abc.DisposableBase] = {}
-
-    def receive(self, item: FlowRunEvent) -> None:
-        self._silence.receive(item, self.clock())
-
-    def due_in(self) -> float | None:
-        return self._silence.due_in(self.clock())
-
-    def wake(self) -> None:
-        for run_id in self._silence.take_due(self.clock()):
-            self._look(run_id)
-
-    def flush(self) -> None:
-        """Nobody waits for looks that are under way."""
-
-    def tear_down(self) -> None:
-        super().tear_down()
-        self._looks.dispose()
-
-    def _look(self, run_id: str) -> None:
-        look = SingleAssignmentDisposable()
-        self._looks.add(look)
-        # One that is still under way was begun before the last event, so it counts no more.
-        self._end_look(run_id, self._latest.get(run_id))
-        self._latest[run_id] = look
-
-        def hear(action: Callable[[], None]) -> None:
-            self.act(partial(self._take, run_id, look, action))
-            self.kick()
-
-        begun = watch_flow_run(run_id, stream_states=False, stream_logs=False, client=self._client)
-        look.disposable = begun.pipe(only(RunSeen), ops.take(1)).subscribe(
-            lambda seen: hear(partial(self._judge, seen)),
-            lambda error: hear(partial(self._fail, run_id, error)),
-            scheduler=self.scheduler,
-        )
-
-    def _take(self, run_id: str, look: abc.DisposableBase, action: Callable[[], None]) -> None:
-        if self._latest.get(run_id) is look:
-            self._end_look(run_id, look)
-            action()
-
-    def _end_look(self, run_id: str, look: abc.DisposableBase | None) -> None:
-        if look is not None:
-            del self._latest[run_id]
-            self._looks.remove(look)
-
-    def _judge(self, seen: RunSeen) -> None:
-        quiet = self._silence.judge(seen.run, self.clock())
-        if quiet is not None:
-            self.observer.on_next(quiet)
-
-    def _fail(self, run_id: str, error: Exception) -> None:
-        match error:
-            case RunNotFound():
-                self._silence.forget(run_id)
-            case Unreachable() | BadResponse() | NotAPrefectApi():
-                self._silence.retry(run_id, self.clock())
-            case _:
-                self.finish(error)
 
 
 # -- arguments ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
 from reactivex.testing.marbles import marbles_testing
 from specimens import OTHER, RUN, TASK, closed, entered, line, notice, task_entered
+from virtual import World
 
 import rxflow
 from rxflow import FlowRunLog, InvalidRunId, NoticeCode, Rate, Stream, operators
@@ -356,6 +358,36 @@ def test_subscribing_may_end_it_all() -> None:
     for name in WAITING:
         told = rx.create(subscribe).pipe(EVERY[name], ops.to_list()).run()
         assert told, name
+
+
+# -- over watches -------------------------------------------------------------------------------
+
+
+def test_a_watch_ends_with_its_run(world: World) -> None:
+    """A watch that ends with its run ends as soon as that is told, and asks for nothing more."""
+    run = world.server.add_run()
+    world.at(30, lambda: world.server.set_state(run, "COMPLETED"))
+    told = world.watch(rxflow.watch_flow_run(run, client=world.client).pipe(until_terminal()))
+    assert told.values[-1].message == "Entered state Completed"
+    assert told.ended is not None
+    assert 30 <= told.ended < 35.5
+    asked = len(world.server.requests)
+    world.run(world.seconds + 600)
+    assert len(world.server.requests) == asked
+
+
+def test_watches_are_put_in_order(world: World) -> None:
+    """The lines of two runs that are polled at different times come out as they were written."""
+    runs = [world.server.add_run(), world.server.add_run()]
+    for number in range(60):
+        world.at(number / 10, partial(world.server.log, runs[number % 2], str(number)))
+    both = rx.merge(*(rxflow.watch_flow_run(run, client=world.client).logs for run in runs))
+    as_polled = world.subscribe(both)
+    told = world.watch(both.pipe(in_order(lateness=12)), until=120)
+    assert [event.message for event in told.values] == [str(number) for number in range(60)]
+    assert not any(event.late for event in told.values)
+    assert [event.message for event in as_polled.values] != [str(number) for number in range(60)]
+    as_polled.dispose()
 
 
 # -- arguments ----------------------------------------------------------------------------------
