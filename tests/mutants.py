@@ -191,8 +191,8 @@ MUTANTS: dict[str, list[Change]] = {
 def main() -> int:
     """Try each mutant and print what became of it."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--worlds", type=int, default=1600, help="how many to try a mutant in")
-    options.add_argument("--seconds", type=float, default=120.0, help="how long at the most")
+    options.add_argument("--worlds", type=int, default=2800, help="how many to try a mutant in")
+    options.add_argument("--seconds", type=float, default=300.0, help="how long at the most")
     options.add_argument("--only", default="", help="mutants with this in their names")
     options.add_argument("--watch", action="store_true", help=argparse.SUPPRESS)
     asked = options.parse_args()
