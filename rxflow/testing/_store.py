@@ -176,7 +176,7 @@ class Store:
         with self._lock:
             deployment = self.deployments[deployment_id]
             labels = deployment["labels"] | {"prefect.deployment.id": deployment_id}
-            fields = {
+            fields: Row = {
                 "deployment_id": deployment_id,
                 "deployment_version": deployment["version"],
                 "work_queue_name": deployment["work_queue_name"],
