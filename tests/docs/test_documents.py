@@ -1,4 +1,4 @@
-"""Every Python block of README.md and docs/*.md runs, in order, against a real server.
+"""Every Python block of README.md and of the pages in docs/ runs, in order, on a real server.
 
 The blocks of one document share their names and find `run_id` there, a run that has ended. A block
 may `await` at its top level, as in a notebook. `<!-- skip: next -->` leaves the next block out.
@@ -7,6 +7,7 @@ may `await` at its top level, as in a notebook. `<!-- skip: next -->` leaves the
 import ast
 import asyncio
 import inspect
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _run(block: Example) -> None:
@@ -31,9 +32,10 @@ SYBIL = Sybil([CodeBlockParser("python", _run), SkipParser()])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_runs(path: Path, run_id: str) -> None:
+def test_every_block_runs(path: Path, run_id: str, tmp_path: Path) -> None:
     """Each Python block of the document runs without an error, after those above it."""
     document = SYBIL.parse(path)
     document.namespace.update(__name__="__main__", run_id=run_id)
-    for block in document:
-        block.evaluate()
+    with chdir(tmp_path):  # blocks may write files
+        for block in document:
+            block.evaluate()
