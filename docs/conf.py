@@ -1,9 +1,11 @@
 """The documentation site: what Sphinx is told, and the rules by which our texts become pages.
 
-`sphinx-build -W --keep-going -n -b html docs OUT` builds it, without a network. `DOCS_INTERSPHINX=1`
-in the environment lets names of Python's own library become links, for which the network is asked.
+`sphinx-build -W --keep-going -n -b html docs OUT` builds it, without a network. With
+`DOCS_INTERSPHINX=1` in the environment the network is asked, and names of Python's own library are
+links too.
 """
 
+import builtins
 import inspect
 import os
 import re
@@ -47,15 +49,13 @@ python_maximum_signature_line_length = 88
 
 nitpick_ignore_regex = [
     # Other people's names: where they lead to is known only where the network is asked.
-    ("any", r"(contextlib|logging|reactivex)(\..*)?|merge"),
     (
-        "py:.*",
-        r"(asyncio|collections|contextlib|datetime|enum|httpx|logging|loguru|os|random|re|reactivex"
-        r"|typing)\..*|Logger|SequenceContainsNoElementsError|optional",
+        r"any|py:.*",
+        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex)(\..*)?",
     ),
-    # Types of arguments that have an underscore in front, which are promised to nobody, and type
-    # variables.
-    ("py:.*", r"rxflow\.(\w+\.)*_.*|(rxflow\.(\w+\.)*)?[A-Z](_co)?"),
+    (r"any|py:.*", r"Logger|SequenceContainsNoElementsError|merge"),
+    # Types that stand in a signature and have an underscore in front, and type variables.
+    (r"py:.*", r"rxflow\.(\w+\.)*(_.*|[A-Z](_co)?)"),
 ]
 
 if os.environ.get("DOCS_INTERSPHINX"):
@@ -69,6 +69,7 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _keep_drawings, priority=400)
     app.connect("autodoc-process-docstring", _shorten_types, priority=600)
     app.connect("autodoc-process-signature", _shorten_signature)
+    app.connect("doctree-read", _leave_builtins)
     app.connect("doctree-resolved", _link_names)
     _leave_to_type_checkers()
 
@@ -132,7 +133,7 @@ def _with_marks(lines: Iterable[str]) -> Iterator[str]:
     text, after_blank = "", False  # the last line that is not blank, and whether a blank one came
     for line in lines:
         if _is_drawn(line) and after_blank and _is_running_text(text):
-            yield from ("::", "")
+            yield from (".. code-block:: text", "")
         yield line
         after_blank = not line.strip()
         text = text if after_blank else line
@@ -152,6 +153,13 @@ _MODULES = (rxflow, rxflow.operators, rxflow.sinks, rxflow.testing)
 _NAMES = {name: f"{module.__name__}.{name}" for module in _MODULES for name in module.__all__}
 
 
+def _leave_builtins(_: Sphinx, doctree: nodes.document) -> None:
+    """Do not take the `type` of an annotation for an attribute of that name, which a state has."""
+    for reference in list(doctree.findall(pending_xref)):
+        if hasattr(builtins, reference.get("reftarget", "")):
+            reference.replace_self(reference.children)
+
+
 def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Make a public name in backticks a link to what the reference says of it.
 
@@ -166,9 +174,14 @@ def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def _target_of(text: str, env: BuildEnvironment) -> tuple[str, str] | None:
-    first, dot, rest = text.removesuffix("()").partition(".")
+    """The page and the place of `name`, `module.name` or `name(arguments)`."""
+    named = re.fullmatch(r"([\w.]+)(\(.*\))?", text)
+    if named is None:
+        return None
+    name = named[1].removeprefix("rxflow.")
+    first, dot, rest = name.partition(".")
     entries = env.domains["py"].data["objects"]
-    for name in (text.removesuffix("()"), f"{_NAMES.get(first, '')}{dot}{rest}"):
-        if name in entries and name.startswith("rxflow."):
-            return entries[name].docname, entries[name].node_id
+    for full in (f"rxflow.{name}", f"{_NAMES.get(first, '')}{dot}{rest}"):
+        if full in entries:
+            return entries[full].docname, entries[full].node_id
     return None

@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names_in(inventory: bytes) -> set[str]:
-    """The Python names that a site has an entry for: the inventory that Sphinx leaves for others."""
+    """The Python names in the inventory of a site, which Sphinx makes for other sites."""
     *_, packed = inventory.split(b"\n", maxsplit=4)
     entries = zlib.decompress(packed).decode().splitlines()
     return {entry.split()[0] for entry in entries if entry.split()[1].startswith("py:")}
