@@ -8,6 +8,7 @@ compose, a blocking iterator for scripts, and an async iterator for services. Wh
 
 from loguru import logger
 
+from rxflow import operators as operators
 from rxflow._fold import fold
 from rxflow._model import (
     FlowRun,
@@ -16,18 +17,22 @@ from rxflow._model import (
     StateType,
     TaskRun,
 )
+from rxflow._runs import Quiet
+from rxflow._windows import Rate
 from rxflow.client import Client
 from rxflow.errors import (
     AuthError,
     BadResponse,
     ConfigurationError,
     FlowRunFailed,
+    InvalidEvent,
     InvalidRunId,
     NotAPrefectApi,
     Overflow,
     RunNotFound,
     RxflowError,
     ServerError,
+    SinkFailed,
     Unreachable,
     UnsupportedServer,
     WatchTimedOut,
@@ -42,6 +47,8 @@ from rxflow.events import (
     RunSeen,
     StateChange,
     TaskRunStateChange,
+    decode_event,
+    encode_event,
 )
 from rxflow.stream import Stream, aiterate, iterate
 from rxflow.views import FlowRunView
@@ -66,16 +73,20 @@ __all__ = [
     "FlowRunLog",
     "FlowRunStream",
     "FlowRunView",
+    "InvalidEvent",
     "InvalidRunId",
     "NotAPrefectApi",
     "Notice",
     "NoticeCode",
     "Overflow",
+    "Quiet",
+    "Rate",
     "RunChanged",
     "RunNotFound",
     "RunSeen",
     "RxflowError",
     "ServerError",
+    "SinkFailed",
     "Snapshot",
     "State",
     "StateChange",
@@ -88,6 +99,8 @@ __all__ = [
     "WatchTimedOut",
     "aiterate",
     "await_for_flow_run",
+    "decode_event",
+    "encode_event",
     "fold",
     "iterate",
     "wait_for_flow_run",

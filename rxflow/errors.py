@@ -5,8 +5,10 @@
     ├── InvalidRunId           you: the id is not a UUID (also a ValueError)
     ├── RunNotFound            you: the server has no such run (also a ValueError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
+    ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a thread of its own emitted faster than it was read
+    ├── SinkFailed             your pipeline: what it writes to takes nothing (also an OSError)
     ├── ServerError            the server: it answered, but not with what was asked for
     │   ├── NotAPrefectApi     ... it is something else than a Prefect API
     │   ├── UnsupportedServer  ... it is a Prefect whose API is not spoken here
@@ -23,12 +25,14 @@ __all__ = [
     "BadResponse",
     "ConfigurationError",
     "FlowRunFailed",
+    "InvalidEvent",
     "InvalidRunId",
     "NotAPrefectApi",
     "Overflow",
     "RunNotFound",
     "RxflowError",
     "ServerError",
+    "SinkFailed",
     "Unreachable",
     "UnsupportedServer",
     "WatchTimedOut",
@@ -55,12 +59,20 @@ class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):
     """``max_duration`` (or ``timeout``) passed before the run reached a terminal state."""
 
 
+class InvalidEvent(RxflowError, ValueError):
+    """A text is not the JSON of an event, or of one of a kind that this version does not know."""
+
+
 class FlowRunFailed(RxflowError):
     """The run ended in another state than Completed. Raised by ``Closed.raise_for_state``."""
 
 
 class Overflow(RxflowError):
-    """Another thread emitted more than a blocking iterator holds; put a bound upstream of it."""
+    """More was emitted than is held until it is read; the message says what to do."""
+
+
+class SinkFailed(RxflowError, OSError):
+    """What a pipeline writes its events to cannot be opened or written; the message names it."""
 
 
 class ServerError(RxflowError):

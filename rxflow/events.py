@@ -1,16 +1,18 @@
 """What a watch tells: frozen structs, a union tagged by ``kind``.
 
 Each event has ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``, whatever its
-kind. Structs only grow, and by fields with defaults. No event is made here; the session makes them.
+kind. Structs only grow, and by fields with defaults. No event is made here, except from the JSON
+that it was written as; the session makes them.
 """
 
 import logging
 from enum import StrEnum
+from typing import get_args
 
 import msgspec
 
 from rxflow._model import FlowRun, Instant, Snapshot, State, StateType, TaskRun
-from rxflow.errors import FlowRunFailed
+from rxflow.errors import FlowRunFailed, InvalidEvent
 
 __all__ = [
     "Closed",
@@ -22,6 +24,8 @@ __all__ = [
     "RunSeen",
     "StateChange",
     "TaskRunStateChange",
+    "decode_event",
+    "encode_event",
 ]
 
 _STATE_LEVELS: dict[str, int] = {
@@ -255,6 +259,80 @@ FlowRunEvent = (
     RunSeen | RunChanged | StateChange | FlowRunLog | TaskRunStateChange | Notice | Closed
 )
 """Any event of a watch. Tell them apart with ``match`` or by ``isinstance``."""
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
+
+# What every event has and some kinds work out instead of keeping it in a field.
+_DERIVED: dict[type, tuple[str, ...]] = {
+    kind: tuple(
+        name for name in ("timestamp", "level", "message") if name not in kind.__struct_fields__
+    )
+    for kind in get_args(FlowRunEvent)
+}
+
+
+def encode_event(event: FlowRunEvent) -> bytes:
+    """Write an event as JSON, in one line.
+
+    The JSON has ``kind``, each field of the event, and ``timestamp``, ``level`` and ``message``
+    whatever the kind. ``docs/events.schema.json`` describes it.
+
+    Args:
+        event: Any event.
+
+    Returns:
+        The JSON in UTF-8, without a newline. Times are in RFC 3339, with microseconds if they
+        have any.
+
+    Raises:
+        TypeError: This is no event, or it holds something in its parameters that JSON lacks.
+        UnicodeEncodeError: A text holds half a surrogate pair; none that a server sent does.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> notice = Notice(
+        ...     flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa",
+        ...     code=NoticeCode.RECOVERED,
+        ...     message="The server answers again",
+        ...     timestamp=datetime(2026, 11, 22, tzinfo=UTC),
+        ... )
+        >>> decode_event(encode_event(notice)) == notice
+        True
+    """
+    derived = _DERIVED.get(type(event))
+    if derived is None:
+        raise TypeError(f"{type(event).__name__} is not an event; only events have a JSON here")
+    written = _ENCODER.encode(event)
+    if not derived:
+        return written
+    more = _ENCODER.encode({name: getattr(event, name) for name in derived})
+    return written[:-1] + b"," + more[1:]
+
+
+def decode_event(data: bytes | str) -> FlowRunEvent:
+    """Read an event that `encode_event` wrote, in this version or another.
+
+    Fields that are not known here are passed over, and those that are missing have their defaults.
+    What an event works out from its fields is not read but worked out again.
+
+    Args:
+        data: The JSON of one event; white space around it does not matter.
+
+    Returns:
+        The event; it equals the one that was written.
+
+    Raises:
+        InvalidEvent: This is not the JSON of an event, or of one that is not known here.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidEvent(
+            f"This cannot be read as an event: {error}. Leave out a line that was cut off; for a "
+            "kind or a code that is not known here, use the version of rxflow that wrote it"
+        ) from error
 
 
 def _called(state: State) -> str:

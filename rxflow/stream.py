@@ -7,13 +7,18 @@ there for it.
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.pipe import pipe
 
 from rxflow._pump import apump, pump
+
+if TYPE_CHECKING:
+    from rxflow._fluent import Fluent
+else:
+    Fluent = Observable
 
 __all__ = ["Stream", "aiterate", "iterate"]
 
@@ -82,7 +87,7 @@ def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
     return apump(observable)
 
 
-class Stream(Observable[T_co]):
+class Stream(Fluent[T_co]):
     """An observable that is an iterable too, in a ``for`` loop and in an ``async for`` loop.
 
     Each loop is a subscription of its own. ``await stream`` and ``stream.run()`` give the last

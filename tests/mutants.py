@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -25,9 +25,11 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).with_name("shared")))
 
-from hostile import Hostile, Result, Writer
+from hostile import Hostile, Result
 
 from rxflow._polling import Failure, Page, Query
+from rxflow.testing import History, World
+from rxflow.testing._world import draw_history
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "rxflow"
@@ -52,8 +54,8 @@ MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
             "_ledger.py",
-            "if floor is None or row.timestamp >= floor:\n                self._remember",
-            "if floor is None or row.timestamp > floor:\n                self._remember",
+            "passed = bisect_left(self._above",
+            "passed = bisect_right(self._above",
         )
     ],
     "missing rows are ignored": [
@@ -87,8 +89,8 @@ MUTANTS: dict[str, list[Change]] = {
     "rows of one timestamp are one": [
         Change(
             "_table.py",
-            "self.rows.update((row.id, row) for row in rows if is_new(row))",
-            "self.rows.update((str(row.timestamp), row) for row in rows if is_new(row))",
+            "self.rows.update({row.id: row for row in",
+            "self.rows.update({str(row.timestamp): row for row in",
         )
     ],
     "nobody looks below the floor": [
@@ -121,8 +123,8 @@ MUTANTS: dict[str, list[Change]] = {
         ),
         Change(
             "_cursor.py",
-            "for row in rows if row.id not in counted)",
-            "for row in rows if row.id not in counted and not self.ledger.knows(row))",
+            "        self.ledger.add(rows)\n",
+            "        self.ledger.add(r for r in rows if not self.ledger.knows(r))\n",
         ),
     ],
     "a bucket's sum stays": [
@@ -131,7 +133,7 @@ MUTANTS: dict[str, list[Change]] = {
         )
     ],
     "what is found below the floor is new": [
-        Change("_ledger.py", "return row.created >= self.clock - WINDOW", "return True")
+        Change("_ledger.py", " and (row.timestamp >= floor or row.created >= horizon)", "")
     ],
     "nothing is doubted": [Change("_cursor.py", "_DOUBTS = 3\n", "_DOUBTS = 0\n")],
     "a page of the list is told to its end": [
@@ -169,14 +171,14 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "old ids are kept": [
         Change(
-            "_ledger.py", "        for row_id in gone:\n            del self._known[row_id]\n", ""
+            "_ledger.py", "                self._known.discard(row_id)\n", "                pass\n"
         )
     ],
     "the floor follows writers that are ahead": [
-        Change("_ledger.py", "        if self._newest < self.clock:\n", "        if True:\n")
+        Change("_ledger.py", "min(self._newest, self.clock) - WINDOW", "self._newest - WINDOW")
     ],
     "a folded row is folded again": [
-        Change("_ledger.py", "if old is None or row.timestamp >= old:", "if True:")
+        Change("_ledger.py", "        del self._above[:passed]\n", "")
     ],
 }
 
@@ -266,23 +268,33 @@ def watch(worlds: int) -> int:
 class Worse(Hostile):
     """A slow world with rows late, tied and dated ahead, and a watch that begins midway."""
 
-    def _writer(self, number: int) -> Writer:
-        self.kind = "late"
-        return msgspec.structs.replace(
-            super()._writer(number),
-            step=self.random.choice([1e-6, 1.0, 10.0]),
-            skew=self.random.choice([-30, -10, -3, 0, 0, 10, 10.5, 11, 3600]),
-        )
+    def __init__(self, seed: int) -> None:
+        """Draw it."""
+        super().__init__(seed, World(seed, kind="late", history=worse(Random(f"worse {seed}"))))
 
-    def ask(self, query: Query, ask: Callable[[Query], Page[Any] | Failure]) -> Any:
+    def ask(self, query: Query) -> Page[Any] | Failure:
         """Ask, and let much happen meanwhile."""
-        self.world.wait(self.random.uniform(0, 0.2))
-        return super().ask(query, ask)
+        self.wait(self.random.uniform(0, 0.2))
+        return super().ask(query)
 
     def watch(self) -> Result:
         """Watch it from its middle on, or later."""
-        self.world.wait(self.length / 2)
+        self.wait(self.world.played.end / 2)
         return super().watch()
+
+
+def worse(random: Random) -> History:
+    """Draw a history whose writers have clocks of all kinds."""
+    history = draw_history(random, "late")
+    writers = [
+        msgspec.structs.replace(
+            writer,
+            resolution=random.choice([1e-6, 1.0, 10.0]),
+            skew=random.choice([-30, -10, -3, 0, 0, 10, 10.5, 11, 3600]),
+        )
+        for writer in history.writers
+    ]
+    return msgspec.structs.replace(history, writers=tuple(writers))
 
 
 def wrong(result: Result) -> str:

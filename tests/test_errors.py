@@ -94,9 +94,11 @@ def test_a_line_says_who_is_to_blame(line: Drawn) -> None:
 
 ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.ConfigurationError: {ValueError},
+    errors.InvalidEvent: {ValueError},
     errors.InvalidRunId: {ValueError},
     errors.RunNotFound: {ValueError},
     errors.WatchTimedOut: {RuntimeError, TimeoutError, OSError},
+    errors.SinkFailed: {OSError},
     errors.Unreachable: {ConnectionError, OSError},
 }
 BUILTIN: set[type[Exception]] = {

@@ -1,4 +1,4 @@
-"""The events: what each kind has, says and weighs, and how it travels as JSON."""
+"""The events: what each kind has, says and weighs."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -6,8 +6,6 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rxflow import (
     Closed,
@@ -30,7 +28,6 @@ from rxflow import (
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
-DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
 
 
 def second(seconds: float) -> datetime:
@@ -168,11 +165,6 @@ SAMPLES = [
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
 
 
-def round_trip(event: FlowRunEvent) -> FlowRunEvent:
-    """Write an event as JSON, and read it as any event."""
-    return DECODER.decode(msgspec.json.encode(event))
-
-
 # -- what all have ------------------------------------------------------------------------------
 
 
@@ -204,67 +196,6 @@ def test_events_are_frozen(sample: Sample) -> None:
     for field in sample.event.__struct_fields__:
         with pytest.raises(AttributeError, match="immutable"):
             setattr(sample.event, field, None)
-
-
-# -- JSON ---------------------------------------------------------------------------------------
-
-
-@each_sample
-def test_the_tag_is_called_kind(sample: Sample) -> None:
-    """In JSON an event's kind stands under `kind`, since `type` is a key of states."""
-    written = msgspec.json.decode(msgspec.json.encode(sample.event))
-    assert written["kind"] == sample.kind
-    assert "type" not in written
-
-
-@each_sample
-def test_an_event_comes_back_from_json_as_it_was(sample: Sample) -> None:
-    """What is written is read as an event of the same kind that equals it."""
-    read = round_trip(sample.event)
-    assert type(read) is type(sample.event)
-    assert read == sample.event
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=9,
-)
-instants = st.datetimes(timezones=st.just(UTC))
-
-
-@given(values=values, texts=st.tuples(st.text(), st.text()), times=st.tuples(instants, instants))
-def test_no_content_is_lost_in_json(
-    values: object, texts: tuple[str, str], times: tuple[datetime, datetime]
-) -> None:
-    """Whatever text, times and parameters an event holds, they come back from JSON."""
-    run = FlowRun(
-        id="run",
-        name=texts[0],
-        created=times[0],
-        updated=times[1],
-        parameters={"value": values},
-        labels={texts[1]: values},
-    )
-    log = FlowRunLog(
-        flow_run_id="run",
-        id="row",
-        timestamp=times[0],
-        created=times[1],
-        level=20,
-        name=texts[0],
-        message=texts[1],
-    )
-    changed = RunChanged(flow_run_id="run", run=run)
-    assert [round_trip(log), round_trip(changed)] == [log, changed]
-
-
-@each_sample
-def test_fields_of_later_versions_are_passed_over(sample: Sample) -> None:
-    """An event with a field that is not known here is read without it."""
-    written = msgspec.json.decode(msgspec.json.encode(sample.event))
-    newer = msgspec.json.encode(written | {"new_in_rxflow_9": 1})
-    assert DECODER.decode(newer) == sample.event
 
 
 # -- levels and messages ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rxflow import FlowRunLog
 from rxflow._ledger import Ledger
 from rxflow._polling import LogsQuery, Malformed, Page, Poll
 from rxflow._table import Found, MissingRows, Row, Span, Table, later
-from rxflow.testing import FakePrefect3
+from rxflow.testing import FakePrefect3, Faults
 
 RUN, OTHER = "0f0e0d0c-0b0a-4908-8706-050403020100", "00010203-0405-4607-8809-0a0b0c0d0e0f"
 EVERYTHING = Span((RUN, OTHER))
@@ -33,7 +33,8 @@ class Asking:
         self, *, seed: int | None = None, level: int = 0, since: datetime | None = None
     ) -> None:
         random = None if seed is None else Random(seed)
-        self.server = FakePrefect3(clock=lambda: second(1000), random=random)
+        faults = Faults(ties=random is not None)
+        self.server = FakePrefect3(clock=lambda: second(1000), random=random, faults=faults)
         self.table = Table(level=level, since=since)
         self.ledger = Ledger((RUN, OTHER))
         self.found = Found(self.ledger)

@@ -14,7 +14,21 @@ it. Nothing is started and no network is used:
 ...     [event.message for event in stream.logs]
 ['hello']
 
-What happens while a watch goes on can be written from any thread, or between two events of it.
+What happens while a watch goes on can be written from any thread, or between two events of it. Or
+it is written down in advance, and happens in its time, `VirtualTime` if that is to pass at once:
+
+>>> from rxflow import StateType
+>>> from rxflow.testing import VirtualTime
+>>> time = VirtualTime()
+>>> slow = FakePrefect3(clock=time)
+>>> slow_run = slow.add_run()
+>>> slow.script(
+...     slow_run,
+...     [(0, StateType.RUNNING), (1800, "half of it"), (3600, StateType.COMPLETED)],
+... )
+>>> stream = rxflow.watch_flow_run(slow_run, client=slow.client())
+>>> [str(event.timestamp.time()) for event in time.collect(stream.logs)]
+['00:30:00']
 
 A pipeline that finds its server by itself, from ``PREFECT_API_URL`` or a profile, or that runs in
 another process, is tested against the same fake over HTTP, on a free port of this machine:
@@ -38,15 +52,33 @@ In pytest that is a fixture::
         prefect.set_state(run_id, "FAILED", message="out of disk")
         assert my_pipeline(run_id) == "Failed: out of disk"
 
-Trouble is made with `FakePrefect3.intercept`: it sees each request first, and may answer in the
-server's place (``httpx.Response(503)``) or break off (``raise httpx.ReadError("gone")``). Where
-time matters, subscribe with a `reactivex.testing.TestScheduler` and give the fake its clock; then
-an hour passes at once.
+Trouble comes in four ways. `Faults` are probabilities: of errors, of broken connections, of answers
+that are slow or out of date. `FakePrefect3.hold` has requests wait until a test goes on, so that it
+can see what a cancel does to them. `FakePrefect3.intercept` sees each request, and may answer in
+the server's place (``httpx.Response(503)``) or break off (``raise httpx.ReadError("gone")``). And a
+`World` is a whole course of events that is drawn from a seed: writers whose clocks are off and who
+upload in batches, commits that take their time, rows that are deleted; the same seed repeats it.
 
 The fake answers only what rxflow asks. That it does so as the real server does is tested, question
 by question, against Prefect 3.8.8 on SQLite.
 """
 
+from rxflow.testing._faults import Faults
+from rxflow.testing._history import History, Played
+from rxflow.testing._hold import Hold
 from rxflow.testing._prefect3 import FakePrefect3
+from rxflow.testing._virtual import VirtualTime
+from rxflow.testing._world import World
+from rxflow.testing._writer import Landing, Writer
 
-__all__ = ["FakePrefect3"]
+__all__ = [
+    "FakePrefect3",
+    "Faults",
+    "History",
+    "Hold",
+    "Landing",
+    "Played",
+    "VirtualTime",
+    "World",
+    "Writer",
+]

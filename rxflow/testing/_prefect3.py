@@ -1,124 +1,92 @@
-"""A Prefect 3 server in memory: the rows, filters, sorts, limits and error answers of 3.8.8.
+"""A Prefect 3 server in memory: how it is reached, and what comes between a request and its answer.
 
-What it holds are rows as the real server sends them. It knows only what a watch asks for; anything
-else is answered with 404, as a wrong path is. Of a question that it does not take it says less than
-the real server does: ``exception_detail`` has one message, in other words.
+What it holds is in `_store.py`, what it answers in `_answers.py`.
 """
 
-import threading
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
-from email.utils import format_datetime
+from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Annotated, Any, Literal
 
 import httpx
-import msgspec
 
+from rxflow._model import StateType
 from rxflow._schedulers import real_now
 from rxflow.client import Client
-from rxflow.testing import _rows, _serving
-from rxflow.testing._rows import Row
+from rxflow.testing import _exchange, _serving
+from rxflow.testing._answers import Answers, path_of
+from rxflow.testing._exchange import Steps
+from rxflow.testing._faults import Fate, Faults, draw
+from rxflow.testing._hold import Hold
+from rxflow.testing._store import Store
+from rxflow.testing._transport import FakeTransport
+from rxflow.testing._virtual import VirtualTime
 
-_TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-_MICROSECOND = timedelta(microseconds=1)
-
-_NOT_FOUND = (404, {"detail": "Not Found"})
-
-
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """A part of a filter; the server refuses keys that it does not know."""
-
-
-class _Ids(_Strict):
-    any_: list[uuid.UUID] | None = None
+_NO_FAULTS = Faults()
 
 
-class _Level(_Strict):
-    ge_: int | None = None
-    le_: int | None = None
-
-
-class _Time(_Strict):
-    after_: datetime | None = None
-    before_: datetime | None = None
-
-
-class _LogFilter(_Strict):
-    flow_run_id: _Ids | None = None
-    level: _Level | None = None
-    timestamp: _Time | None = None
-
-
-class _TaskRunFilter(_Strict):
-    flow_run_id: _Ids | None = None
-
-
-class _Limited(msgspec.Struct):
-    limit: int | None = None
-
-
-class _LogsBody(msgspec.Struct):
-    logs: _LogFilter | None = None
-    sort: Literal["TIMESTAMP_ASC", "TIMESTAMP_DESC"] = "TIMESTAMP_ASC"
-    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class _TaskRunsBody(msgspec.Struct):
-    task_runs: _TaskRunFilter | None = None
-    sort: Literal["ID_DESC"] = "ID_DESC"
-    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-_limited = msgspec.json.Decoder(_Limited).decode
-_logs_body = msgspec.json.Decoder(_LogsBody).decode
-_task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
-
-
-class FakePrefect3:
+class FakePrefect3(Store):
     """The server. Many threads may ask it and write to it by its methods.
+
+    Its tables are ``runs``, ``states``, ``flows``, ``logs``, ``task_runs``, ``deployments``,
+    ``pools`` and ``workers``, with rows as the real server sends them.
 
     Attributes:
         clock: The server's time.
+        faults: What goes wrong; it may be changed at any time.
         requests: The method and path of each request that came, in order.
-        intercept: Called with each request first: it may return a response in place of the
-            server's, or raise an httpx error in place of any.
+        intercept: Called with each request when it has come: it may return a response in place of
+            the server's, or raise an httpx error in place of any.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3
+        >>> server = FakePrefect3()
+        >>> run_id = server.add_run(name="nightly", state="RUNNING")
+        >>> _ = server.log(run_id, "hello")
+        >>> _ = server.set_state(run_id, "COMPLETED")
+        >>> stream = rxflow.watch_flow_run(run_id, drain=0, client=server.client())
+        >>> for event in stream:
+        ...     print(event.message)
+        Watching flow run 'nightly'
+        Entered state Running
+        hello
+        Entered state Completed
+        Flow run ended in state Completed; 1 log line, verified
     """
 
     def __init__(
         self,
         *,
         clock: Callable[[], datetime] | None = None,
+        wait: Callable[[float], object] | None = None,
         page_limit: int = 200,
         version: str = "3.8.8",
         random: Random | None = None,
+        faults: Faults = _NO_FAULTS,
     ) -> None:
         """Make a server without rows.
 
         Args:
             clock: The server's time, aware; the real one if None.
+            wait: Lets seconds of that time pass, when a request takes some; None: a `VirtualTime`
+                passes, and of any other clock they are really waited for.
             page_limit: The most rows that it gives at once.
             version: What it says its version is.
-            random: Rows with one timestamp come in another order each time; None: as inserted.
+            random: Draws ids and faults, the same ones for the same seed; None: ids that nobody
+                knows, and always the same faults.
+            faults: What goes wrong.
         """
-        self.clock = clock or (lambda: real_now().utc)
-        self._limit = page_limit
-        self._version = version
-        self._random = random
-        self._written: datetime | None = None
-        self._lock = threading.RLock()
-        self.runs: dict[str, Row] = {}
-        self.states: dict[str, list[Row]] = {}
-        self.flows: dict[str, Row] = {}
-        self.logs: list[Row] = []
-        self.task_runs: dict[str, Row] = {}
-        self.deployments: dict[str, Row] = {}
-        self.pools: dict[str, Row] = {}
-        self.workers: dict[str, list[Row]] = {}
+        super().__init__(clock or (lambda: real_now().utc), random)
+        self.faults = faults
         self.requests: list[tuple[str, str]] = []
         self.intercept: Callable[[httpx.Request], httpx.Response | None] | None = None
+        # Dice of their own, so that ids are the same with faults and without.
+        self._dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
+        self._wait = wait or (clock.wait if isinstance(clock, VirtualTime) else None)
+        self._answers = Answers(self, page_limit=page_limit, version=version)
+        self._holds: list[Hold] = []
 
     # -- how to reach it ------------------------------------------------------------------------
 
@@ -126,9 +94,22 @@ class FakePrefect3:
         """A client that asks this server, without a network."""
         return Client(api_url="http://fake.invalid/api", transport=self.transport())
 
-    def transport(self) -> httpx.MockTransport:
-        """An httpx transport that ends in this server."""
-        return httpx.MockTransport(self.handle)
+    def transport(self) -> FakeTransport:
+        """An httpx transport that ends in this server, for blocking clients and for async ones.
+
+        Example:
+            >>> import asyncio
+            >>> import httpx
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> async def version():
+            ...     api = "http://fake.invalid/api"
+            ...     async with httpx.AsyncClient(transport=server.transport()) as http:
+            ...         return (await http.get(f"{api}/admin/version")).json()
+            >>> asyncio.run(version())
+            '3.8.8'
+        """
+        return FakeTransport(self._steps, self._wait)
 
     def serve(self) -> AbstractContextManager[str]:
         """Serve it over real HTTP, on a free port of this machine, while a ``with`` block lasts.
@@ -145,291 +126,119 @@ class FakePrefect3:
             ...     rxflow.FlowRunView.from_flow_run_id(server.add_run(), client=client).name
             'fake-run'
         """
-        return _serving.serve(self.handle)
+        return _serving.serve(self._steps, self._wait)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
-        path = request.url.path.removeprefix("/api")
-        self.requests.append((request.method, path))
-        answer = self.intercept(request) if self.intercept is not None else None
-        if answer is not None:
-            return answer
-        with self._lock:
-            try:
-                status, found = self._route(request, path)
-            except msgspec.ValidationError as error:
-                status, found = 422, _refusal(str(error), request.content)
-            body = msgspec.json.encode(found)
-        return httpx.Response(
-            status,
-            content=body,
-            headers={
-                "content-type": "application/json",
-                "date": format_datetime(self.clock(), usegmt=True),
-            },
-        )
+        """Answer one request, as `transport` does.
+
+        Raises:
+            httpx.TransportError: It went wrong, as `faults` or `intercept` would have it.
+        """
+        return self.transport().handle_request(request)
 
     # -- what happens on it ---------------------------------------------------------------------
 
-    def add_run(
-        self, *, name: str = "fake-run", state: str | None = "SCHEDULED", **row: Any
-    ) -> str:
-        """Add a flow run.
+    def hold(self, which: Callable[[httpx.Request], bool] | None = None) -> Hold:
+        """Have requests wait from now on.
 
         Args:
-            name: Its name.
-            state: The type of its first state; None for a run without one.
-            row: Fields of its row that are to be different from a new row's.
+            which: The requests that must wait; all if None.
 
         Returns:
-            Its id.
+            The gate that they wait at; in a ``with`` block, until its end.
+
+        Example:
+            >>> import asyncio
+            >>> import httpx
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> async def cancel():
+            ...     async with httpx.AsyncClient(transport=server.transport()) as http:
+            ...         with server.hold() as hold:
+            ...             task = asyncio.create_task(http.get("http://fake.invalid/api/flows"))
+            ...             await hold.auntil_reached()
+            ...             task.cancel()
+            ...             await hold.auntil_left()
+            ...             return hold.left
+            >>> asyncio.run(cancel())
+            1
         """
         with self._lock:
-            now = self._write()
-            flow = _rows.flow(now, name="fake-flow")
-            self.flows[flow["id"]] = flow
-            run = _rows.flow_run(now, name=name, flow_id=flow["id"]) | row
-            run_id = str(run["id"])
-            self.runs[run_id] = run
-            self.states[run_id] = []
-            if state is not None:
-                self.set_state(run_id, state)
-        return run_id
+            self._holds = [hold for hold in self._holds if not hold.is_open]
+            self._holds.append(Hold(which))
+            return self._holds[-1]
 
-    def set_state(
-        self,
-        run_id: str,
-        type: str,  # noqa: A002 - the server's own word
-        name: str | None = None,
-        *,
-        message: str | None = None,
-        timestamp: datetime | None = None,
-    ) -> str:
-        """Put a run in a state, whatever state it is in.
+    def script(
+        self, run_id: str, steps: Iterable[tuple[float, StateType | str | Callable[[], object]]]
+    ) -> None:
+        """Write a run's life in advance.
 
         Args:
             run_id: The run.
-            type: The state's type.
-            name: The state's name; the type's own if None.
-            message: What is said about it.
-            timestamp: When it is set; the server's time if None.
+            steps: What happens, each with the seconds from now at which it does: a `StateType` is
+                a state that the run is put in, a text is a line that it logs, and anything else is
+                called.
 
-        Returns:
-            The state's id.
+        Example:
+            >>> import rxflow
+            >>> from rxflow import StateType
+            >>> from rxflow.testing import FakePrefect3, VirtualTime
+            >>> time = VirtualTime()
+            >>> server = FakePrefect3(clock=time)
+            >>> run_id = server.add_run()
+            >>> server.script(
+            ...     run_id,
+            ...     [
+            ...         (0.0, StateType.RUNNING),
+            ...         (1.0, "120 orders read"),
+            ...         (1.5, lambda: server.log(run_id, "the disk is full", level=40)),
+            ...         (2.0, StateType.FAILED),
+            ...     ],
+            ... )
+            >>> stream = rxflow.watch_flow_run(run_id, client=server.client())
+            >>> [line.message for line in time.collect(stream.logs)]
+            ['120 orders read', 'the disk is full']
         """
+        for seconds, step in steps:
+            match step:
+                case StateType():
+                    self.at(seconds, partial(self.set_state, run_id, step))
+                case str():
+                    self.at(seconds, partial(self.log, run_id, step))
+                case _:
+                    self.at(seconds, step)
+
+    # -- what a request leads to ----------------------------------------------------------------
+
+    def _steps(self, request: httpx.Request) -> Steps:
         with self._lock:
-            now = self._write()
-            run = self.runs[run_id]
-            scheduled = None
-            if type == "SCHEDULED":
-                scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
-            details = {"flow_run_id": run_id, "scheduled_time": scheduled}
-            state = _rows.state(now, type=type, name=name, **details)
-            state["id"] = _rows.uuid7(now, self._random)
-            state |= {"timestamp": timestamp or now, "message": message}
-            state["id"] = _rows.uuid7(now, self._random)
-            self.states[run_id].append(state)
-            run["next_scheduled_start_time"] = scheduled
-            _enter(run, state, now)
-        return str(state["id"])
+            self._agenda.catch_up()
+            faults = self.faults
+            fate = draw(faults, self._dice)
+        if fate.accident == "refused":
+            _exchange.refuse(request)
+        if faults.latency:
+            yield faults.latency / 2
+        self.requests.append((request.method, path_of(request)))
+        for hold in self._holds:
+            if hold.stops(request):
+                with hold.counted():
+                    yield hold
+        self.catch_up()
+        intercepted = self.intercept(request) if self.intercept is not None else None
+        if intercepted is not None:
+            return intercepted
+        if fate.accident == "error":
+            response = _exchange.error(fate, faults, self.now())
+        else:
+            response = self._read(request, faults, fate)
+        if back := faults.latency / 2 + fate.delay:
+            yield back
+        return _exchange.deliver(response, request, fate)
 
-    def change_run(self, run_id: str, **fields: Any) -> None:
-        """Change fields of a run's row."""
+    def _read(self, request: httpx.Request, faults: Faults, fate: Fate) -> httpx.Response:
         with self._lock:
-            self.runs[run_id] |= {**fields, "updated": self._write()}
-
-    def log(
-        self,
-        run_id: str,
-        message: str = "a line",
-        *,
-        level: int = 20,
-        timestamp: datetime | None = None,
-        created: datetime | None = None,
-        name: str = "prefect.flow_runs",
-        task_run_id: str | None = None,
-    ) -> str:
-        """Store a log line.
-
-        Args:
-            run_id: The run that wrote it.
-            message: The line.
-            level: As in `logging`.
-            timestamp: When it was written, by the writer's clock; the server's time if None.
-            created: When the server stored it, if its commit took until now; now if None.
-            name: The logger's name.
-            task_run_id: The task run that wrote it.
-
-        Returns:
-            The row's id.
-        """
-        with self._lock:
-            now = created or self._write()
-            row = {
-                "id": _rows.uuid7(now, self._random),
-                "created": now,
-                "updated": now,
-                "name": name,
-                "level": level,
-                "message": message,
-                "timestamp": timestamp or now,
-                "flow_run_id": run_id,
-                "task_run_id": task_run_id,
-            }
-            self.logs.append(row)
-        return str(row["id"])
-
-    def set_task_state(self, run_id: str, task_run_id: str | None, type: str) -> str:  # noqa: A002
-        """Put a task run in a state; a new one if its id is None.
-
-        Returns:
-            The task run's id.
-        """
-        with self._lock:
-            now = self._write()
-            task_run_id = task_run_id or _rows.uuid7(now)
-            run = self.runs[run_id]
-            new = _rows.task_run(now, task_run_id=task_run_id, run=run)
-            row = self.task_runs.setdefault(task_run_id, new)
-            details = {"flow_run_id": run_id, "task_run_id": task_run_id}
-            _enter(row, _rows.state(now, type=type, name=None, **details), now)
-        return task_run_id
-
-    def delete_run(self, run_id: str) -> None:
-        """Delete a run with its states; its logs go later, as on the real server."""
-        with self._lock:
-            del self.runs[run_id], self.states[run_id]
-
-    def _write(self) -> datetime:
-        """The time of a write: later than that of the one before, as in one transaction each."""
-        now = self.clock()
-        if self._written is not None and now <= self._written:
-            now = self._written + _MICROSECOND
-        self._written = now
-        return now
-
-    # -- what it answers ------------------------------------------------------------------------
-
-    def _route(self, request: httpx.Request, path: str) -> tuple[int, Any]:
-        content = request.content or b"{}"
-        match [request.method, *path.strip("/").split("/")]:
-            case ["GET", "admin", "version"]:
-                return 200, self._version
-            case ["GET", "flow_runs", run_id]:
-                return self._one(self.runs, run_id, "Flow run not found")
-            case ["GET", "flow_run_states"]:
-                asked = msgspec.convert(request.url.params.get("flow_run_id"), uuid.UUID)
-                states = self.states.get(str(asked), [])
-                return 200, sorted(states, key=lambda state: state["timestamp"])
-            case ["POST", "logs", "filter"]:
-                return self._page(self._logs, content)
-            case ["POST", "task_runs", "filter"]:
-                return self._page(self._task_runs, content)
-            case ["GET", "flows", flow_id]:
-                return self._one(self.flows, flow_id, "Flow not found")
-            case ["GET", "deployments", deployment_id]:
-                return self._one(self.deployments, deployment_id, "Deployment not found")
-            case ["GET", "work_pools", name]:
-                return (200, self.pools[name]) if name in self.pools else _no_pool(name)
-            case ["POST", "work_pools", name, "workers", "filter"]:
-                known = name in self.pools
-                return (200, self.workers.get(name, [])) if known else _no_pool(name)
-            case _:
-                return _NOT_FOUND
-
-    def _one(self, rows: Mapping[str, Row], row_id: str, missing: str) -> tuple[int, Any]:
-        try:
-            row = rows.get(str(uuid.UUID(row_id)))
-        except ValueError:  # then no route fits
-            return _NOT_FOUND
-        return (404, {"detail": missing}) if row is None else (200, self._estimated(row))
-
-    def _page(self, read: Callable[[bytes], list[Row]], content: bytes) -> tuple[int, Any]:
-        limit = _limited(content).limit
-        limit = self._limit if limit is None else limit
-        if not 0 <= limit <= self._limit:
-            bound = f"less than or equal to {self._limit}" if limit > 0 else _NOT_NEGATIVE
-            return 422, {"detail": f"Invalid limit: must be {bound}."}
-        return 200, read(content)[:limit]
-
-    def _logs(self, content: bytes) -> list[Row]:
-        asked = _logs_body(content)
-        where = asked.logs or _LogFilter()
-        runs = _wanted(where.flow_run_id)
-        level, time = where.level or _Level(), where.timestamp or _Time()
-        rows = [
-            row
-            for row in self.logs
-            if (runs is None or row["flow_run_id"] in runs)
-            and (level.ge_ is None or (row["level"] or 0) >= level.ge_)
-            and (level.le_ is None or (row["level"] or 0) <= level.le_)
-            and (time.after_ is None or row["timestamp"] >= time.after_)
-            and (time.before_ is None or row["timestamp"] <= time.before_)
-        ]
-        if self._random is not None:
-            self._random.shuffle(rows)
-        rows.sort(key=lambda row: row["timestamp"])
-        if asked.sort == "TIMESTAMP_DESC":
-            rows.reverse()
-        return rows[asked.offset :]
-
-    def _task_runs(self, content: bytes) -> list[Row]:
-        asked = _task_runs_body(content)
-        runs = _wanted((asked.task_runs or _TaskRunFilter()).flow_run_id)
-        rows = [
-            row for row in self.task_runs.values() if runs is None or row["flow_run_id"] in runs
-        ]
-        rows.sort(key=lambda row: row["id"], reverse=True)
-        return [self._estimated(row) for row in rows[asked.offset :]]
-
-    def _estimated(self, row: Row) -> Row:
-        """A run as it is sent: with times that are worked out anew for each answer."""
-        if "total_run_time" not in row:
-            return row
-        now = self.clock()
-        run_time = row["total_run_time"]
-        if row["state_type"] == "RUNNING":
-            run_time += _seconds(row["state"]["timestamp"], now)
-        waited = _seconds(row["expected_start_time"], row["start_time"] or now)
-        return row | {"estimated_run_time": run_time, "estimated_start_time_delta": waited}
-
-
-_NOT_NEGATIVE = "greater than or equal to 0"
-
-
-def _enter(row: Row, state: Row, now: datetime) -> None:
-    """Put a row of a flow run or a task run in a state."""
-    before = row["state"]
-    if before is not None and before["type"] == "RUNNING":
-        row["total_run_time"] += _seconds(before["timestamp"], state["timestamp"])
-    if state["type"] == "RUNNING":
-        row["run_count"] += 1
-        row["start_time"] = row["start_time"] or state["timestamp"]
-    row |= {
-        "end_time": state["timestamp"] if state["type"] in _TERMINAL else None,
-        "state": state,
-        "state_id": state["id"],
-        "state_type": state["type"],
-        "state_name": state["name"],
-        "updated": now,
-    }
-
-
-def _seconds(since: datetime, until: datetime) -> float:
-    return max(0.0, (until - since).total_seconds())
-
-
-def _wanted(ids: _Ids | None) -> set[str] | None:
-    return None if ids is None or ids.any_ is None else {str(wanted) for wanted in ids.any_}
-
-
-def _no_pool(name: str) -> tuple[int, Any]:
-    return 404, {"detail": f'Work pool "{name}" not found.'}
-
-
-def _refusal(why: str, content: bytes) -> Row:
-    return {
-        "exception_message": "Invalid request received.",
-        "exception_detail": [{"msg": why}],
-        "request_body": msgspec.Raw(content) if content else None,
-    }
+            self._agenda.catch_up()
+            shuffle = self._dice.shuffle if faults.ties else None
+            status, body = self._answers.to(request, age=fate.age, shuffle=shuffle)
+            return _exchange.answer(status, body, self.now())

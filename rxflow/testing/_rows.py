@@ -1,6 +1,6 @@
 """Rows as Prefect 3.8.8 sends them: every key, with what a new row has in it.
 
-Only data is made here; what happens to it is in `_prefect3.py`.
+Only data is made here; what happens to it is in `_store.py`.
 """
 
 import uuid
@@ -11,9 +11,8 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def flow(now: datetime, *, name: str) -> Row:
+def flow(now: datetime, *, flow_id: str, name: str) -> Row:
     """A flow."""
-    flow_id = str(uuid.uuid4())
     return {
         "id": flow_id,
         "created": now,
@@ -24,10 +23,10 @@ def flow(now: datetime, *, name: str) -> Row:
     }
 
 
-def flow_run(now: datetime, *, name: str, flow_id: str) -> Row:
+def flow_run(now: datetime, *, run_id: str, name: str, flow_id: str) -> Row:
     """A flow run without a state; the server adds its estimates when it answers."""
     return {
-        "id": str(uuid.uuid4()),
+        "id": run_id,
         "created": now,
         "updated": now,
         "name": name,
@@ -64,7 +63,7 @@ def flow_run(now: datetime, *, name: str, flow_id: str) -> Row:
     }
 
 
-def task_run(now: datetime, *, task_run_id: str, run: Row) -> Row:
+def task_run(now: datetime, *, task_run_id: str, dynamic_key: str, run: Row) -> Row:
     """A task run without a state; the same holds for its estimates."""
     return {
         "id": task_run_id,
@@ -73,7 +72,7 @@ def task_run(now: datetime, *, task_run_id: str, run: Row) -> Row:
         "name": f"task-{task_run_id[-3:]}",
         "flow_run_id": run["id"],
         "task_key": "task-0489fc40",
-        "dynamic_key": str(uuid.uuid4()),
+        "dynamic_key": dynamic_key,
         "cache_key": None,
         "cache_expiration": None,
         "task_version": None,
@@ -95,10 +94,17 @@ def task_run(now: datetime, *, task_run_id: str, run: Row) -> Row:
     }
 
 
-def state(now: datetime, *, type: str, name: str | None, **details: Any) -> Row:  # noqa: A002
+def state(
+    now: datetime,
+    *,
+    state_id: str,
+    type: str,  # noqa: A002 - the server's own word
+    name: str | None,
+    **details: Any,
+) -> Row:
     """A state; `details` are those of its ``state_details`` that are not null."""
     return {
-        "id": uuid7(now),
+        "id": state_id,
         "type": type,
         "name": name or type.capitalize(),
         "timestamp": now,
@@ -108,16 +114,29 @@ def state(now: datetime, *, type: str, name: str | None, **details: Any) -> Row:
     }
 
 
-def uuid7(now: datetime, random: Random | None = None) -> str:
+def log(now: datetime, *, row_id: str, **columns: Any) -> Row:
+    """A log line."""
+    return {"id": row_id, "created": now, "updated": now, **columns}
+
+
+def uuid4(random: Random) -> str:
+    """A UUID by which nothing can be told.
+
+    Args:
+        random: Draws it, the same one for the same seed.
+    """
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
+def uuid7(now: datetime, random: Random) -> str:
     """A UUID whose first bits are the time in ms, so that ids go by time, to the ms.
 
     Args:
         now: The time.
-        random: Draws the other bits, the same ones for the same seed; None: nobody knows which.
+        random: Draws the other bits, the same ones for the same seed.
     """
     ms = int(now.timestamp() * 1000) & ((1 << 48) - 1)
-    tail = random.getrandbits(80) if random else uuid.uuid4().int & ((1 << 80) - 1)
-    value = (ms << 80) | tail
+    value = (ms << 80) | random.getrandbits(80)
     value = (value & ~(0xF << 76)) | (7 << 76)
     return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
 

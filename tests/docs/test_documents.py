@@ -1,13 +1,13 @@
 """Every Python block of README.md and of the pages in docs/ runs, in order, on a real server.
 
 The blocks of one document share their names and find `run_id` there, a run that has ended. A block
-may `await` at its top level, as in a notebook. `<!-- skip: next -->` leaves the next block out.
+may `await` at its top level, as in a notebook, and write files into the folder that it runs in.
+`<!-- skip: next -->` leaves the next block out.
 """
 
 import ast
 import asyncio
 import inspect
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,12 @@ SYBIL = Sybil([CodeBlockParser("python", _run), SkipParser()])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_runs(path: Path, run_id: str, tmp_path: Path) -> None:
+def test_every_block_runs(
+    path: Path, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each Python block of the document runs without an error, after those above it."""
+    monkeypatch.chdir(tmp_path)
     document = SYBIL.parse(path)
     document.namespace.update(__name__="__main__", run_id=run_id)
-    with chdir(tmp_path):  # blocks may write files
-        for block in document:
-            block.evaluate()
+    for block in document:
+        block.evaluate()

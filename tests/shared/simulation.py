@@ -5,8 +5,6 @@ on, what is due happens, and the answer goes back. Requests take time too, so th
 any two of them.
 """
 
-import heapq
-import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -22,7 +20,7 @@ from rxflow._session import Done, Fetch, Session, Wait
 from rxflow._telling import Batch
 from rxflow.errors import RxflowError
 from rxflow.events import Closed, FlowRunEvent
-from rxflow.testing import FakePrefect3
+from rxflow.testing import FakePrefect3, Faults, VirtualTime
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATENCY = 0.01
@@ -33,29 +31,33 @@ class World:
     """A fake server and the time on it, in seconds since `START`."""
 
     def __init__(self, **options: Any) -> None:
-        """Make a world at second 0; `options` are those of `FakePrefect3`."""
-        self.now = 0.0
-        self.server = FakePrefect3(clock=self.clock, **options)
+        """Make a world at second 0.
+
+        Args:
+            options: Those of `FakePrefect3`; with ``random``, it draws the order of ties too.
+        """
+        self.time = VirtualTime(START)
+        faults = Faults(ties="random" in options)
+        self.server = FakePrefect3(clock=self.time, faults=faults, **options)
         self.fault: Callable[[Query], Failure | None] = lambda _: None
-        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
-        self._ties = itertools.count()
+
+    @property
+    def now(self) -> float:
+        """The time; while something happens, the time at which it was to happen."""
+        return (self.server.now() - self.time.beginning).total_seconds()
 
     def clock(self) -> datetime:
         """The server's time."""
-        return START + timedelta(seconds=self.now)
+        return self.server.now()
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
         """Have something happen at a time."""
-        heapq.heappush(self._agenda, (seconds, next(self._ties), action))
+        self.server.at(self.time.beginning + timedelta(seconds=seconds), action)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and happen what is due."""
-        end = self.now + seconds
-        while self._agenda and self._agenda[0][0] <= end:
-            due, _, action = heapq.heappop(self._agenda)
-            self.now = max(self.now, due)
-            action()
-        self.now = end
+        self.time.wait(seconds)
+        self.server.catch_up()
 
     def ask(self, query: Query) -> Page[Any] | Failure:
         """Have the server answer a question, after half the latency and before the other half."""
@@ -123,7 +125,7 @@ class Watched:
 
 
 def exchange(server: FakePrefect3, query: Query) -> Page[Any] | Failure:
-    """Ask a fake server, by its real codec."""
+    """Ask a fake server, by its real codec; what breaks off is a failure."""
     call: HttpCall = Prefect3().encode(query)
     request = httpx.Request(
         call.method,
@@ -131,7 +133,12 @@ def exchange(server: FakePrefect3, query: Query) -> Page[Any] | Failure:
         params=call.params or None,
         content=call.body,
     )
-    response = server.handle(request)
+    try:
+        response = server.handle(request)
+    except httpx.ConnectError:
+        return Failure(trouble=Trouble.REFUSED, text="Nothing listens there")
+    except httpx.TransportError as error:
+        return Failure(trouble=Trouble.NETWORK, text=type(error).__name__)
     reply = HttpReply(
         status=response.status_code, headers=dict(response.headers), body=response.content
     )

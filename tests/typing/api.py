@@ -3,9 +3,25 @@
 from collections.abc import AsyncGenerator, Generator
 from typing import assert_type
 
+import reactivex
+from reactivex import Observable
 from reactivex import operators as ops
 
 import rxflow
+from rxflow import sinks
+from rxflow.operators import (
+    bounded,
+    conflate,
+    for_task,
+    in_order,
+    level_at_least,
+    matching,
+    only,
+    quiet_for,
+    rate,
+    tail,
+    until_terminal,
+)
 
 stream = rxflow.watch_flow_run("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(stream, rxflow.FlowRunStream)
@@ -26,3 +42,51 @@ taken = stream.logs.pipe(ops.take(2))
 assert_type(taken, rxflow.Stream[rxflow.FlowRunLog])
 
 assert_type(rxflow.wait_for_flow_run("9e6caafc", timeout=60), rxflow.FlowRunView)
+
+# An operator's result has its type in `pipe`, whatever follows it.
+assert_type(stream.pipe(only(rxflow.FlowRunLog)), rxflow.Stream[rxflow.FlowRunLog])
+assert_type(
+    stream.pipe(only(rxflow.StateChange, rxflow.Closed)),
+    rxflow.Stream[rxflow.StateChange | rxflow.Closed],
+)
+assert_type(
+    stream.pipe(only(rxflow.FlowRunLog), matching("x"), level_at_least("ERROR"), tail(20)),
+    rxflow.Stream[tuple[rxflow.FlowRunLog, ...]],
+)
+assert_type(
+    stream.pipe(for_task("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")),
+    rxflow.Stream[rxflow.FlowRunLog | rxflow.TaskRunStateChange],
+)
+assert_type(
+    stream.pipe(until_terminal(), in_order(lateness=2), bounded(500, "drop_oldest")),
+    rxflow.Stream[rxflow.FlowRunEvent],
+)
+assert_type(
+    stream.views().pipe(conflate(lambda view: view.flow_run_id)),
+    rxflow.Stream[rxflow.FlowRunView],
+)
+assert_type(stream.pipe(quiet_for(600)), rxflow.Stream[rxflow.Quiet])
+assert_type(stream.pipe(quiet_for(600), level_at_least(30)), rxflow.Stream[rxflow.Quiet])
+assert_type(stream.logs.pipe(rate(60)), rxflow.Stream[rxflow.Rate])
+assert_type(reactivex.of(1, "one").pipe(rxflow.operators.only(int)), Observable[int])
+
+# A fluent call gives a stream too, which can be iterated.
+assert_type(stream.map(lambda event: event.message), rxflow.Stream[str])
+assert_type(stream.logs.filter(lambda line: line.level >= 40), rxflow.Stream[rxflow.FlowRunLog])
+assert_type(stream.scan(lambda number, _: number + 1, 0), rxflow.Stream[int])
+assert_type(
+    stream.logs.take(3).pairwise(), rxflow.Stream[tuple[rxflow.FlowRunLog, rxflow.FlowRunLog]]
+)
+assert_type(stream.logs.buffer_with_time(1.0), rxflow.Stream[list[rxflow.FlowRunLog]])
+assert_type(stream.count(), rxflow.Stream[int])
+assert_type(stream.logs.merge(stream.logs), rxflow.Stream[rxflow.FlowRunLog])
+assert_type(stream.logs.default_if_empty(), rxflow.Stream[rxflow.FlowRunLog | None])
+for message in stream.logs.filter(lambda line: line.level >= 40).map(lambda line: line.message):
+    assert_type(message, str)
+written = stream.logs.pipe(sinks.to_json_lines("run.jsonl"))
+assert_type(written, rxflow.Stream[rxflow.FlowRunLog])
+assert_type(stream.pipe(sinks.to_loguru()), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.pipe(sinks.to_logging(), ops.take(1)), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunView])
+assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)

@@ -1,0 +1,119 @@
+"""Which events to let through: the predicates behind the operators that choose.
+
+What makes a predicate checks its arguments, so that a mistake shows where it was made and not when
+the first event comes.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+from rxflow.errors import InvalidRunId
+from rxflow.events import FlowRunLog, TaskRunStateChange
+
+
+class Leveled(Protocol):
+    """Whatever has a level, as in `logging`."""
+
+    @property
+    def level(self) -> int:
+        """The level."""
+        ...
+
+
+class Worded(Protocol):
+    """Whatever has a message."""
+
+    @property
+    def message(self) -> str:
+        """The message."""
+        ...
+
+
+def is_one_of(kinds: tuple[object, ...]) -> Callable[[object], bool]:
+    """Make the predicate of events of some kinds.
+
+    Raises:
+        TypeError: There are no kinds, or one of them is not a class.
+    """
+    if not kinds:
+        raise TypeError("only() needs a kind of event, such as only(FlowRunLog)")
+    classes = tuple(kind for kind in kinds if isinstance(kind, type))
+    if classes != kinds:
+        wrong = next(kind for kind in kinds if not isinstance(kind, type))
+        raise TypeError(
+            f"only() takes the classes of events, one by one, not {wrong!r}; "
+            "write only(StateChange, FlowRunLog)"
+        )
+    return lambda event: isinstance(event, classes)
+
+
+def is_at_least(level: int | str) -> Callable[[Leveled], bool]:
+    """Make the predicate of events of a level and above.
+
+    Raises:
+        TypeError: The level is neither a number nor a name.
+        ValueError: No level has this name.
+    """
+    lowest = _number(level)
+    return lambda event: event.level >= lowest
+
+
+def _number(level: object) -> int:
+    if isinstance(level, int) and not isinstance(level, bool):
+        return level
+    if not isinstance(level, str):
+        raise TypeError(f"A level is a number such as 40, or a name such as 'ERROR', not {level!r}")
+    names = logging.getLevelNamesMapping()
+    if level.upper() not in names:
+        raise ValueError(f"No level is named {level!r}; there are {', '.join(names)}")
+    return names[level.upper()]
+
+
+def is_of_task(task_run_id: str) -> Callable[[object], bool]:
+    """Make the predicate of the log lines and the states of one task run.
+
+    Raises:
+        InvalidRunId: The id is not a UUID.
+    """
+    wanted = _canonical(task_run_id)
+
+    def predicate(event: object) -> bool:
+        match event:
+            case FlowRunLog():
+                return event.task_run_id == wanted
+            case TaskRunStateChange():
+                return event.task_run.id == wanted
+            case _:
+                return False
+
+    return predicate
+
+
+def _canonical(task_run_id: str) -> str:
+    try:
+        return str(UUID(task_run_id))
+    except (ValueError, AttributeError, TypeError):
+        shown = repr(task_run_id)[:80]
+        raise InvalidRunId(
+            f"{shown} is not a task run id; an id is a UUID, as `FlowRunLog.task_run_id` has it"
+        ) from None
+
+
+def says(pattern: str | re.Pattern[str]) -> Callable[[Worded], bool]:
+    """Make the predicate of events in whose message a pattern is found.
+
+    Raises:
+        TypeError: The pattern is not text.
+        re.error: It is not a regular expression.
+    """
+    compiled = re.compile(pattern)
+    _check_text(compiled.pattern)
+    return lambda event: compiled.search(event.message) is not None
+
+
+def _check_text(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise TypeError(f"Messages are text, so the pattern must be text too, not {pattern!r}")

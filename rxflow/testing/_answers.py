@@ -1,0 +1,122 @@
+"""Questions and answers: which path asks for which rows, and what is said where there are none.
+
+Paths, statuses and error bodies are those of 3.8.8. It knows only what a watch asks for; anything
+else is answered with 404, as a wrong path is. Of a question that it does not take it says less than
+the real server does: ``exception_detail`` has one message, in other words.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+
+from rxflow.testing._filters import LimitRefused, limit_of, log_rows, task_run_rows
+from rxflow.testing._rows import Row
+from rxflow.testing._states import estimated
+from rxflow.testing._store import Store
+
+Answer = tuple[int, Any]
+
+_NOT_FOUND = (404, {"detail": "Not Found"})
+
+
+class Answers:
+    """Answers questions about a store, without a word on what may go wrong."""
+
+    def __init__(self, store: Store, *, page_limit: int, version: str) -> None:
+        """Make answers; the arguments are those of `FakePrefect3`."""
+        self._store = store
+        self._limit = page_limit
+        self._version = version
+
+    def to(
+        self,
+        request: httpx.Request,
+        *,
+        age: timedelta = timedelta(0),
+        shuffle: Callable[[list[Row]], object] | None = None,
+    ) -> tuple[int, bytes]:
+        """Answer a request.
+
+        Args:
+            request: The request, read.
+            age: By how much the log rows are out of date.
+            shuffle: How log rows of one timestamp get another order; None: they have none.
+
+        Returns:
+            The status and the body.
+        """
+        then = self._store.now() - age if age else None
+        try:
+            status, found = self._route(request, then, shuffle)
+        except LimitRefused as refused:
+            status, found = 422, {"detail": str(refused)}
+        except msgspec.ValidationError as error:
+            status, found = 422, _refusal(str(error), request.content)
+        return status, msgspec.json.encode(found)
+
+    def _route(
+        self,
+        request: httpx.Request,
+        then: datetime | None,
+        shuffle: Callable[[list[Row]], object] | None,
+    ) -> Answer:
+        store, content = self._store, request.content or b"{}"
+        match [request.method, *path_of(request).strip("/").split("/")]:
+            case ["GET", "admin", "version"]:
+                return 200, self._version
+            case ["GET", "flow_runs", run_id]:
+                return self._one(store.runs, run_id, "Flow run not found")
+            case ["GET", "flow_run_states"]:
+                asked = msgspec.convert(request.url.params.get("flow_run_id"), uuid.UUID)
+                states = store.states.get(str(asked), [])
+                return 200, sorted(states, key=lambda state: state["timestamp"])
+            case ["POST", "logs", "filter"]:
+                limit = limit_of(content, self._limit)
+                return 200, log_rows(content, store.logs_of(then), shuffle)[:limit]
+            case ["POST", "task_runs", "filter"]:
+                limit = limit_of(content, self._limit)
+                rows = task_run_rows(content, store.task_runs.values())[:limit]
+                return 200, [self._estimated(row) for row in rows]
+            case ["GET", "flows", flow_id]:
+                return self._one(store.flows, flow_id, "Flow not found")
+            case ["GET", "deployments", deployment_id]:
+                return self._one(store.deployments, deployment_id, "Deployment not found")
+            case ["GET", "work_pools", name]:
+                return (200, store.pools[name]) if name in store.pools else _no_pool(name)
+            case ["POST", "work_pools", name, "workers", "filter"]:
+                known = name in store.pools
+                return (200, store.workers.get(name, [])) if known else _no_pool(name)
+            case _:
+                return _NOT_FOUND
+
+    def _one(self, rows: Mapping[str, Row], row_id: str, missing: str) -> Answer:
+        try:
+            row = rows.get(str(uuid.UUID(row_id)))
+        except ValueError:  # then no route fits
+            return _NOT_FOUND
+        return (404, {"detail": missing}) if row is None else (200, self._estimated(row))
+
+    def _estimated(self, row: Row) -> Row:
+        """A run as it is sent: with times that are worked out anew for each answer."""
+        return estimated(row, self._store.now()) if "total_run_time" in row else row
+
+
+def path_of(request: httpx.Request) -> str:
+    """The path below the API's URL."""
+    return request.url.path.removeprefix("/api")
+
+
+def _no_pool(name: str) -> Answer:
+    return 404, {"detail": f'Work pool "{name}" not found.'}
+
+
+def _refusal(why: str, content: bytes) -> Row:
+    return {
+        "exception_message": "Invalid request received.",
+        "exception_detail": [{"msg": why}],
+        "request_body": msgspec.Raw(content) if content else None,
+    }

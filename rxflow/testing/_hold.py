@@ -1,0 +1,164 @@
+"""A gate at which requests wait, so that a test can do something while they are under way.
+
+A request waits in whatever way its caller waits: a thread is blocked, a task is suspended, and over
+HTTP the connection is silent. None of them is polled for here; who waits says so.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+_PATIENCE = 30.0  # seconds of real time, so that a test which waits in vain ends
+
+
+class Hold:
+    """A gate that requests come to and wait at, until it is opened or their client gives up.
+
+    `FakePrefect3.hold` makes one. In a ``with`` block it is opened at the end of the block.
+
+    Attributes:
+        came: How many requests have come to it.
+        left: How many of them were broken off: cancelled, timed out, or their connection closed.
+    """
+
+    def __init__(self, which: Callable[[httpx.Request], bool] | None = None) -> None:
+        """Make a closed gate.
+
+        Args:
+            which: The requests that must wait; all if None.
+        """
+        self._which = which
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
+        self.came = 0
+        self.left = 0
+        self._open = False
+
+    def __enter__(self) -> Self:
+        """Return the gate."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Open it."""
+        self.release()
+
+    # -- for a test -----------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests pass."""
+        return self._open
+
+    def release(self) -> None:
+        """Open it, for those who wait and for all who come."""
+        self._open = True
+        self._tell()
+
+    def until_reached(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:
+        """Block until requests have come to it.
+
+        Args:
+            requests: How many, since it was made.
+            timeout: Seconds of real time to wait at the most.
+
+        Raises:
+            TimeoutError: They did not come.
+        """
+        self._until(lambda: self.came >= requests, timeout)
+
+    async def auntil_reached(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:  # noqa: ASYNC109 - its blocking twin has one
+        """Wait until requests have come to it; `until_reached` for a task."""
+        await self._auntil(lambda: self.came >= requests, timeout)
+
+    def until_left(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:
+        """Block until requests that waited were broken off by their clients.
+
+        Args:
+            requests: How many, since it was made.
+            timeout: Seconds of real time to wait at the most.
+
+        Raises:
+            TimeoutError: They were not.
+        """
+        self._until(lambda: self.left >= requests, timeout)
+
+    async def auntil_left(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:  # noqa: ASYNC109 - its blocking twin has one
+        """Wait until requests were broken off; `until_left` for a task."""
+        await self._auntil(lambda: self.left >= requests, timeout)
+
+    # -- for a server ---------------------------------------------------------------------------
+
+    def stops(self, request: httpx.Request) -> bool:
+        """Whether a request must wait."""
+        return not self._open and (self._which is None or self._which(request))
+
+    @contextmanager
+    def counted(self) -> Generator[None]:
+        """Count a request that waits in the block; to leave it by an error is to break it off."""
+        self._count(came=1)
+        try:
+            yield
+        except BaseException:
+            self._count(left=1)
+            raise
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block until it is open; False if that took too long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open, timeout)
+
+    async def await_open(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - as above
+        """Wait until it is open; False if that took too long."""
+        try:
+            await self._auntil(lambda: self._open, timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- telling each other ---------------------------------------------------------------------
+
+    def _count(self, *, came: int = 0, left: int = 0) -> None:
+        with self._changed:
+            self.came += came
+            self.left += left
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def _until(self, ready: Callable[[], bool], timeout: float) -> None:
+        with self._changed:
+            if not self._changed.wait_for(ready, timeout):
+                raise TimeoutError(f"{self.came} requests came, {self.left} were broken off")
+
+    async def _auntil(self, ready: Callable[[], bool], timeout: float | None) -> None:  # noqa: ASYNC109
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def listener() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._changed:
+            self._listeners.append(listener)
+        try:
+            async with asyncio.timeout(timeout):
+                while not ready():
+                    await changed.wait()
+                    changed.clear()
+        finally:
+            with self._changed:
+                self._listeners.remove(listener)

@@ -1,0 +1,289 @@
+"""What a server holds, and how it comes to hold it: the tables, and the writes to them.
+
+The rows are dicts as the server sends them, which a test may change as it likes. What is to happen
+later is on the agenda; it is caught up with before each write and each answer.
+"""
+
+import threading
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from rxflow._model import StateType
+from rxflow.testing import _rows
+from rxflow.testing._agenda import Agenda
+from rxflow.testing._rows import Row
+from rxflow.testing._states import enter
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Store:
+    """The tables of a server; many threads may write to them by its methods."""
+
+    def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
+        """Make empty tables.
+
+        Args:
+            clock: The server's time, aware.
+            random: Draws the ids; None: nobody knows which.
+        """
+        self.clock = clock
+        self.runs: dict[str, Row] = {}
+        self.states: dict[str, list[Row]] = {}
+        self.flows: dict[str, Row] = {}
+        self.logs: list[Row] = []
+        self.task_runs: dict[str, Row] = {}
+        self.deployments: dict[str, Row] = {}
+        self.pools: dict[str, Row] = {}
+        self.workers: dict[str, list[Row]] = {}
+        self._lock = threading.RLock()
+        self._ids = random or Random()  # noqa: S311 - ids, not secrets
+        self._agenda = Agenda(clock)
+        self._written: datetime | None = None
+        self._landed: dict[str, datetime] = {}
+
+    # -- what happens by and by -----------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The server's time; while a scheduled action happens, the time it was scheduled for."""
+        return self._agenda.now()
+
+    def at(self, when: float | datetime, action: Callable[[], object]) -> None:
+        """Have something happen on the server at a time.
+
+        It happens when that time has come and the server is next asked or written to, and finds
+        the server's clock at that very time.
+
+        Args:
+            when: Seconds from now, or the time itself.
+            action: What to do; most likely a call of one of these methods.
+
+        Example:
+            >>> from rxflow.testing import FakePrefect3, VirtualTime
+            >>> time = VirtualTime()
+            >>> server = FakePrefect3(clock=time)
+            >>> run_id = server.add_run()
+            >>> server.at(5, lambda: server.set_state(run_id, "CRASHED"))
+            >>> time.wait(60)
+            >>> server.catch_up()
+            >>> str(server.runs[run_id]["end_time"])
+            '2026-01-01 00:00:05+00:00'
+        """
+        with self._lock:
+            if not isinstance(when, datetime):
+                when = self.now() + timedelta(seconds=when)
+            self._agenda.at(when, action)
+
+    def catch_up(self) -> None:
+        """Have everything happen that is due by now; needed before you look at a table yourself."""
+        with self._lock:
+            self._agenda.catch_up()
+
+    # -- what happens now -----------------------------------------------------------------------
+
+    def add_run(
+        self, *, name: str = "fake-run", state: str | None = "SCHEDULED", **row: Any
+    ) -> str:
+        """Add a flow run.
+
+        Args:
+            name: Its name.
+            state: The type of its first state; None for a run without one.
+            row: Fields of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            now = self._write()
+            flow = _rows.flow(now, flow_id=_rows.uuid4(self._ids), name="fake-flow")
+            self.flows[flow["id"]] = flow
+            run_id = _rows.uuid4(self._ids)
+            run = _rows.flow_run(now, run_id=run_id, name=name, flow_id=flow["id"]) | row
+            run_id = str(run["id"])
+            self.runs[run_id] = run
+            self.states[run_id] = []
+            if state is not None:
+                self.set_state(run_id, state)
+        return run_id
+
+    def set_state(
+        self,
+        run_id: str,
+        type: str,  # noqa: A002 - the server's own word
+        name: str | None = None,
+        *,
+        message: str | None = None,
+        timestamp: datetime | None = None,
+    ) -> str:
+        """Put a run in a state, whatever state it is in.
+
+        Args:
+            run_id: The run.
+            type: The state's type.
+            name: The state's name; the type's own if None.
+            message: What is said about it.
+            timestamp: When it is set; the server's time if None.
+
+        Returns:
+            The state's id.
+        """
+        with self._lock:
+            now = self._write()
+            run = self.runs[run_id]
+            scheduled = None
+            if type == StateType.SCHEDULED:
+                scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
+            state = self._state(now, type, name=name, flow_run_id=run_id, scheduled_time=scheduled)
+            state |= {"timestamp": timestamp or now, "message": message}
+            self.states[run_id].append(state)
+            run["next_scheduled_start_time"] = scheduled
+            enter(run, state, now)
+        return str(state["id"])
+
+    def change_run(self, run_id: str, **fields: Any) -> None:
+        """Change fields of a run's row."""
+        with self._lock:
+            self.runs[run_id] |= {**fields, "updated": self._write()}
+
+    def log(
+        self,
+        run_id: str,
+        message: str = "a line",
+        *,
+        level: int = 20,
+        timestamp: datetime | None = None,
+        created: datetime | None = None,
+        name: str = "prefect.flow_runs",
+        task_run_id: str | None = None,
+    ) -> str:
+        """Store a log line.
+
+        Args:
+            run_id: The run that wrote it.
+            message: The line.
+            level: As in `logging`.
+            timestamp: When it was written, by the writer's clock; the server's time if None.
+            created: When the server stored it, if its commit took until now; now if None.
+            name: The logger's name.
+            task_run_id: The task run that wrote it.
+
+        Returns:
+            The row's id.
+        """
+        with self._lock:
+            self.catch_up()
+            now = created or self._write()
+            row = _rows.log(
+                now,
+                row_id=_rows.uuid7(now, self._ids),
+                name=name,
+                level=level,
+                message=message,
+                timestamp=timestamp or now,
+                flow_run_id=run_id,
+                task_run_id=task_run_id,
+            )
+            self.logs.append(row)
+            self._landed[row["id"]] = self.now()
+        return str(row["id"])
+
+    def add_task_run(self, run_id: str, *, state: str = "PENDING", **row: Any) -> str:
+        """Add a task run.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            state: The type of its first state.
+            row: Fields of its row that are to be different from a new row's, such as ``name`` and
+                ``task_key``.
+
+        Returns:
+            Its id.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(state="RUNNING")
+            >>> task_run_id = server.add_task_run(run_id, name="load-0", state="RUNNING")
+            >>> _ = server.log(run_id, "17 rows", task_run_id=task_run_id)
+            >>> _ = server.set_task_state(run_id, task_run_id, "COMPLETED")
+            >>> _ = server.set_state(run_id, "COMPLETED")
+            >>> client = server.client()
+            >>> stream = rxflow.watch_flow_run(run_id, stream_tasks=True, drain=0, client=client)
+            >>> [(event.task_run.name, event.state.name) for event in stream.tasks]
+            [('load-0', 'Completed')]
+        """
+        with self._lock:
+            task_run_id = self.set_task_state(run_id, None, state)
+            self.task_runs[task_run_id] |= row
+        return task_run_id
+
+    def set_task_state(self, run_id: str, task_run_id: str | None, type: str) -> str:  # noqa: A002
+        """Put a task run in a state; a new one if its id is None.
+
+        Returns:
+            The task run's id.
+        """
+        with self._lock:
+            now = self._write()
+            task_run_id = task_run_id or _rows.uuid7(now, self._ids)
+            if task_run_id not in self.task_runs:
+                self.task_runs[task_run_id] = _rows.task_run(
+                    now,
+                    task_run_id=task_run_id,
+                    dynamic_key=_rows.uuid4(self._ids),
+                    run=self.runs[run_id],
+                )
+            state = self._state(now, type, flow_run_id=run_id, task_run_id=task_run_id)
+            enter(self.task_runs[task_run_id], state, now)
+        return task_run_id
+
+    # -- what goes ------------------------------------------------------------------------------
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run with its states; its logs go later, as on the real server."""
+        with self._lock:
+            self.catch_up()
+            del self.runs[run_id], self.states[run_id]
+
+    def delete_logs(self, row_ids: Collection[str]) -> None:
+        """Delete log rows.
+
+        Args:
+            row_ids: Their ids.
+        """
+        with self._lock:
+            self.catch_up()
+            gone = set(row_ids)
+            self.logs = [row for row in self.logs if row["id"] not in gone]
+
+    def restore_logs(self, then: datetime) -> None:
+        """Lose the log rows that were stored after a time, as when a backup is restored."""
+        with self._lock:
+            self.catch_up()
+            self.logs = self.logs_of(then)
+
+    # -- what there is --------------------------------------------------------------------------
+
+    def logs_of(self, then: datetime | None) -> list[Row]:
+        """The log rows; with a time, those of them that could be read then already."""
+        if then is None:
+            return self.logs
+        landed = self._landed  # without the rows that a test put into the table by itself
+        return [row for row in self.logs if landed.get(row["id"], then) <= then]
+
+    def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
+        state_id = _rows.uuid7(now, self._ids)
+        return _rows.state(now, state_id=state_id, type=str(type), name=name, **details)
+
+    def _write(self) -> datetime:
+        """The time of a write: later than that of the one before, as in one transaction each."""
+        self.catch_up()
+        now = self.now()
+        if self._written is not None and now <= self._written:
+            now = self._written + _MICROSECOND
+        self._written = now
+        return now

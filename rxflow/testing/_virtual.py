@@ -1,0 +1,107 @@
+"""Virtual time: a scheduler for the watch and a clock for the server, which pass at once.
+
+Nobody waits and no thread runs: an hour of a watch takes as long as its requests take to be
+answered.
+"""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from reactivex import Observable
+from reactivex.scheduler import VirtualTimeScheduler
+from reactivex.typing import AbsoluteTime
+
+T = TypeVar("T")
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+_SECOND = timedelta(seconds=1)
+_MICROSECONDS = 1_000_000
+
+
+class VirtualTime(VirtualTimeScheduler):
+    """Time that passes only when it is told to, and then at once.
+
+    It is the clock of a `FakePrefect3` and the scheduler of whatever watches it:
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3, VirtualTime
+        >>> time = VirtualTime()
+        >>> server = FakePrefect3(clock=time)
+        >>> run_id = server.add_run(state="RUNNING")
+        >>> server.at(3600, lambda: server.set_state(run_id, "COMPLETED"))
+        >>> with server.client() as client:
+        ...     events = time.collect(rxflow.watch_flow_run(run_id, client=client))
+        >>> type(events[-1]).__name__, 3600 < time.seconds < 3700
+        ('Closed', True)
+    """
+
+    def __init__(self, beginning: datetime = BEGINNING) -> None:
+        """Have time stand still at its beginning.
+
+        Args:
+            beginning: When that is, aware.
+        """
+        super().__init__(beginning.timestamp())
+        self.beginning = beginning
+        self._reached = beginning
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that have passed since the beginning."""
+        return (self.now - self.beginning).total_seconds()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass while an action of the scheduler runs, which it keeps waiting.
+
+        Args:
+            seconds: How long; a part of a microsecond is a whole one, so that who waits for a
+                moment gets there.
+        """
+        self.sleep(timedelta(microseconds=math.ceil(seconds * _MICROSECONDS)))
+        self._reached = self.now
+
+    def advance_to(self, time: AbsoluteTime) -> None:
+        """Let time pass up to a moment, and run what is scheduled until then."""
+        try:
+            super().advance_to(time)
+        finally:
+            self.stop()  # it would not go on after an action that raised
+        if self.now < self._reached:  # the last action waited for longer
+            self.sleep(self._reached - self.now)
+
+    def collect(self, stream: Observable[T], *, seconds: float = 86_400.0) -> list[T]:
+        """Subscribe to a stream, and let time pass until it ends.
+
+        Args:
+            stream: Any observable, such as a watch.
+            seconds: How long to listen at the most; time stops there, or within a second of the
+                stream's end.
+
+        Returns:
+            What it emitted.
+
+        Raises:
+            Exception: What the stream ended with.
+        """
+        values: list[T] = []
+        errors: list[Exception] = []
+        ended: list[bool] = []
+        until = self.now + timedelta(seconds=seconds)
+        listening = stream.subscribe(
+            values.append, errors.append, lambda: ended.append(True), scheduler=self
+        )
+        try:
+            while not (ended or errors) and self.now < until:
+                self.advance_to(min(until, self.now + _SECOND))
+        finally:
+            listening.dispose()
+        if errors:
+            raise errors[0]
+        return values

@@ -1,0 +1,159 @@
+"""Hostile worlds: a seed is a world is one course of events in it.
+
+What is likely in them was chosen so that a watch meets each kind of trouble in a few minutes of
+virtual time.
+"""
+
+from random import Random
+from typing import Literal, get_args
+
+from rxflow._model import StateType
+from rxflow.testing._faults import Faults
+from rxflow.testing._history import History
+from rxflow.testing._prefect3 import FakePrefect3
+from rxflow.testing._virtual import VirtualTime
+from rxflow.testing._writer import Writer
+
+Kind = Literal["calm", "ties", "skewed", "late", "busy", "faulty", "stale", "deleted", "restored"]
+
+_KINDS: tuple[Kind, ...] = ("calm", *get_args(Kind))
+_ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)
+_HEALED = 40.0  # seconds after the run's last state
+
+_CALM = Faults(latency=0.01, ties=True)
+_FAULTS: dict[Kind, Faults] = {
+    "faulty": Faults(
+        latency=0.01,
+        ties=True,
+        refused=0.05,
+        errors=0.05,
+        lost=0.05,
+        cut=0.03,
+        garbled=0.02,
+        slow=0.03,
+        delay=1.0,
+    ),
+    "stale": Faults(latency=0.01, ties=True, stale=0.1, staleness=2.0),
+}
+
+
+class World:
+    """A server in virtual time, a run on it, and what befalls both.
+
+    Commits land between any two requests, and rows of one timestamp come in another order each
+    time. Beside that each world is of one kind:
+
+    - ``calm``: nothing else;
+    - ``ties``: the writers' clocks tick once in 1 or 10 seconds;
+    - ``skewed``: the writers' clocks are off, by up to an hour;
+    - ``late``: some lines arrive up to a minute late, some commits take 15 s;
+    - ``busy``: there are four times as many lines;
+    - ``faulty``: one request in five goes wrong, before the server has read or after;
+    - ``stale``: one answer in ten comes from a replica that lags behind;
+    - ``deleted``: some rows are deleted while the run goes on;
+    - ``restored``: the table of log rows goes back to what it was some seconds ago.
+
+    What goes wrong with requests ends 40 s after the run does, so that a watch can be expected to
+    find everything.
+
+    Attributes:
+        kind: Its kind.
+        history: What befalls the run.
+        time: The time, a clock and a scheduler.
+        server: The server.
+        played: What of the history has come to pass.
+        run_id: The run.
+        healed: The seconds from the beginning after which nothing goes wrong with requests.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import World
+        >>> world = World(7, kind="skewed")
+        >>> stream = rxflow.watch_flow_run(world.run_id, client=world.server.client())
+        >>> told = [line.id for line in world.time.collect(stream.logs)]
+        >>> sorted(told) == sorted(row["id"] for row in world.played.landed)
+        True
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        kind: Kind | None = None,
+        history: History | None = None,
+        faults: Faults | None = None,
+        page_limit: int | None = None,
+    ) -> None:
+        """Draw a world; what is given is not drawn.
+
+        Args:
+            seed: Decides on everything that is left to chance.
+            kind: Its kind.
+            history: What befalls the run.
+            faults: What goes wrong with requests, until 40 s after the run's last state.
+            page_limit: The most rows that the server gives at once.
+        """
+        random = Random(seed)  # noqa: S311 - worlds, not secrets
+        drawn = random.choice(_KINDS)
+        self.kind = drawn if kind is None else kind
+        limit = random.choice((3, 7, 7, 20, 200))
+        self.history = draw_history(random, self.kind) if history is None else history
+        self.time = VirtualTime()
+        self.server = FakePrefect3(
+            clock=self.time,
+            page_limit=limit if page_limit is None else page_limit,
+            random=Random(random.getrandbits(64)),  # noqa: S311
+            faults=_FAULTS.get(self.kind, _CALM) if faults is None else faults,
+        )
+        self.played = self.history.play(self.server, random)
+        self.run_id = self.played.run_id
+        self.healed = self.played.end + _HEALED
+        self.server.at(self.healed, self.heal)
+
+    def heal(self) -> None:
+        """Have nothing go wrong any more; latency and ties stay as they are."""
+        faults = self.server.faults
+        self.server.faults = Faults(latency=faults.latency, ties=faults.ties)
+
+
+def draw_history(random: Random, kind: Kind) -> History:
+    """Draw what befalls a run in a world of some kind."""
+    length = random.uniform(3, 90)
+    writers = range(random.choice((1, 1, 2, 4)))
+    vanish = random.uniform(2, length)
+    return History(
+        states=tuple(_states(random, length)),
+        writers=tuple(draw_writer(random, kind, str(number), length) for number in writers),
+        deletions=((vanish, random.choice((1, 3, 20))),) if kind == "deleted" else (),
+        restores=((vanish, random.uniform(1, 20)),) if kind == "restored" else (),
+    )
+
+
+def draw_writer(random: Random, kind: Kind, name: str, length: float) -> Writer:
+    """Draw a writer of a run that takes some seconds."""
+    count = random.choice((0, 5, 40, 150)) * (4 if kind == "busy" else 1)
+    lines = [random.uniform(1, length) for _ in range(count)]
+    lines += [length + random.uniform(0, 0.5) for _ in range(random.choice((0, 1, 3)))]
+    odd = 0.02 if kind == "late" else 0.0
+    return Writer(
+        name=name,
+        lines=tuple(sorted(lines)),
+        skew=random.choice((-3600, -30, -3, 3, 30, 1800)) if kind == "skewed" else 0.0,
+        resolution=random.choice((1.0, 10.0) if kind == "ties" else (1e-6, 0.015)),
+        batch=random.choice((0.0, 0.5, 2.0)),
+        lag=0.3,
+        late=odd,
+        commit=0.05,
+        stalled=0.02 + odd,
+        stalled_by=(2.0, 15.0) if odd else (2.0,),  # 15 s: longer than the watch's window
+    )
+
+
+def _states(random: Random, length: float) -> list[tuple[float, StateType]]:
+    begin = random.uniform(0, 2)
+    states = [(begin, StateType.RUNNING)]
+    if random.random() < 0.3:
+        states.append((begin + 0.1, StateType.RUNNING))
+    if random.random() < 0.2:
+        states += [(length / 2, StateType.FAILED), (length / 2 + 1, StateType.RUNNING)]
+    return [*states, (length, random.choice(_ENDS))]
