@@ -7,11 +7,12 @@ new at the end; let the last, short page end at rank C. If the rows in hand that
 number C - N, then told and new together are the table as it was at that instant, whatever the
 clocks, ties and lateness. That is one request while nothing happens.
 
-Where the numbers differ, rows came in further below. They are looked for newest first, so that no
-row is found before one that its writer stored earlier: in the window above the floor row by row,
-below it by bisection over counts, down to a bucket that is read again. Fewer rows than were told
-means that rows vanished, or that a replica lags behind; only when it is seen three times in a row
-is it believed, and the whole table read again.
+Where more is new than a page holds, pages are read from the newest row down, and the same is asked
+of what lies below them; where the numbers differ, rows came in further below, and the way goes on
+down, in the window above the floor row by row, below it by bisection over counts. So no row is
+found before one that its writer stored earlier, and all rows are told that were there when the poll
+began. Fewer rows than were told means that rows vanished, or that a replica lags behind; only when
+it is seen three times in a row is it believed, and the whole table read again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,12 @@ from operator import attrgetter
 
 import msgspec
 
+from rxflow._audit import Audit
+from rxflow._buckets import Buckets
+from rxflow._lately import Lately
 from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState
 from rxflow._polling import Malformed, Poll
-from rxflow._search import Search
+from rxflow._search import Part, Search, TooFar
 from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
 from rxflow.events import FlowRunLog
 
@@ -30,9 +34,8 @@ _PAGES_IN_A_ROW = 16  # a poll with more to read than this goes on page by page,
 _AFTER_A_LIST = 8
 _SLACK = timedelta(seconds=5)  # for commits under way, and a Date that counts whole seconds
 _DOUBTS = 3
+_LOOKED_OVER = 2_000  # rows of a run that is read once more at its end: ten pages
 _READS = 40  # polls for a proof of a table that is written to meanwhile
-_STEP_MOST = 400
-_STEP_HALF_LIFE = 30.0  # seconds of the server's time
 _ORDER = attrgetter("timestamp", "created", "id")
 
 
@@ -45,12 +48,15 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
         malformed: The same of rows that cannot be read.
         position: Where the next page begins while there is more to read, else None.
         begun: The server's time when the list began to be read, whose next page that is.
-        proven: Whether the rows told, these included, are all that the server has.
+        proven: Whether the rows told, these included, are all that the server had when the poll
+            began, or at a later instant.
         provable: Whether the server takes the questions that a proof needs.
         rewound: Whether rows that were told are gone.
         vanished: Ids of rows above the floor that are gone.
         replaced: Buckets with rows that are gone.
-        doubted: Whether fewer rows were counted than were told.
+        doubted: Whether fewer rows were counted than were told, or earlier answers take back.
+        lacking: Whether some that were told were not there when all was read once more; None if
+            it was not.
         server_time: The server's time at the last page.
     """
 
@@ -64,6 +70,7 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     vanished: tuple[str, ...] = ()
     replaced: tuple[Replaced, ...] = ()
     doubted: bool = False
+    lacking: bool | None = None
     server_time: datetime | None = None
 
 
@@ -76,7 +83,13 @@ class CursorState(msgspec.Struct, frozen=True):
     position: datetime | None
     begun: datetime | None
     listed: bool
-    step: float
+    just_listed: bool
+    near: Lately
+    ahead: Lately
+    doubts: int
+    lacking: int
+    offsets: bool
+    server_time: datetime | None
 
 
 class LogCursor:
@@ -100,12 +113,15 @@ class LogCursor:
         self.ledger = ledger or Ledger(flow_run_ids)
         self._table = Table(level=level, since=since)
         self._search = Search(self._table, self.ledger)
+        self._buckets = Buckets(self._table, self.ledger)
+        self._audit = Audit(self._table, self.ledger)
         self._position: datetime | None = None
         self._begun: datetime | None = None
         self._listed = False
-        self._step = 0.0
+        self._near = self._ahead = Lately()
         self._doubts = 0
-        self._pages_in_a_row = _PAGES_IN_A_ROW
+        self._lacking = 0
+        self._just_listed = False
         self._server_time: datetime | None = None
 
     @property
@@ -129,30 +145,34 @@ class LogCursor:
             limit: The most rows the server gives at once.
             deep: Whether to count from the first row on, which costs a server the more the longer
                 the history; if not, only rows above the floor are counted, and nothing is proven.
-            last: Whether this is to be the last poll; without offsets it reads everything again.
+            last: Whether this is to be the last poll: it counts in one question, and a short
+                history is read once more, as is any without offsets.
         """
         found = Found(self.ledger)
         if not self._listed:
             return (yield from self._list(found, limit))
         if self._doubts >= _DOUBTS or (last and not self._table.offsets):
-            return (yield from self._audit(found, limit))
+            return (yield from self._read_everything(found, limit))
         if not self._table.offsets:
             window = Span(self.ledger.runs, self.ledger.floor)
             found.take((yield from self._table.scan(found, window, limit)).values())
             return self._read(found)
         try:
-            return (yield from self._probe(found, limit, deep=deep))
+            if last:
+                return (yield from self._look_over(found, limit))
+            return (yield from self._complete(found, limit, deep=deep))
         except MissingRows:
             return LogRead(doubted=True, server_time=found.server_time)
 
     def commit(self, read: LogRead) -> None:
         """Take what a poll found for told."""
         self._doubts = self._doubts + 1 if read.doubted else 0
-        if read.doubted:
+        if read.lacking is not None:
+            self._lacking = self._lacking + 1 if read.lacking else 0
+        if read.doubted or read.lacking:
             return
         # What a list left to the poll after it is what was stored in some seconds.
-        just_listed = read.begun is not None and read.position is None
-        self._pages_in_a_row = _PAGES_IN_A_ROW * (_AFTER_A_LIST if just_listed else 1)
+        self._just_listed = read.begun is not None and read.position is None
         self._listed = read.position is None
         self._position, self._begun = read.position, read.begun
         self._follow(read)
@@ -166,6 +186,34 @@ class LogCursor:
         self.ledger.add(rows)
         self.ledger.advance()
 
+    def join(self, other: "LogCursor") -> None:
+        """Read the runs of another cursor too, from now on in one table with one's own.
+
+        Args:
+            other: A cursor that has caught up and takes the same rows; not to be used any more.
+
+        Raises:
+            ValueError: One of the two has not caught up.
+        """
+        state = other.save()
+        if not (self._listed and state.listed):
+            raise ValueError("A cursor that has not caught up reads alone")
+        self.ledger.join(other.ledger)
+        self._near, self._ahead = self._near.joined(state.near), self._ahead.joined(state.ahead)
+        self._server_time = later(self._server_time, state.server_time)
+        self._just_listed |= state.just_listed
+        self._doubts = self._lacking = 0
+
+    def leave(self, flow_run_id: str) -> "LogCursor":
+        """Read a run no longer: one that is over, or is gone, whose rows will be gone too.
+
+        Returns:
+            A cursor of that run alone.
+        """
+        state = msgspec.structs.replace(self.save(), ledger=self.ledger.leave(flow_run_id).save())
+        self._doubts = self._lacking = 0
+        return LogCursor.load(msgspec.structs.replace(state, doubts=0, lacking=0))
+
     def save(self) -> CursorState:
         """All of the cursor."""
         return CursorState(
@@ -175,7 +223,13 @@ class LogCursor:
             position=self._position,
             begun=self._begun,
             listed=self._listed,
-            step=self._step,
+            just_listed=self._just_listed,
+            near=self._near,
+            ahead=self._ahead,
+            doubts=self._doubts,
+            lacking=self._lacking,
+            offsets=self._table.offsets,
+            server_time=self._server_time,
         )
 
     @classmethod
@@ -183,63 +237,45 @@ class LogCursor:
         """Make a cursor that goes on where the saved one was."""
         cursor = cls(level=state.level, since=state.since, ledger=Ledger.load(state.ledger))
         cursor._position, cursor._begun = state.position, state.begun
-        cursor._listed = state.listed
-        cursor._step = state.step
+        cursor._listed, cursor._just_listed = state.listed, state.just_listed
+        cursor._near, cursor._ahead = state.near, state.ahead
+        cursor._doubts, cursor._lacking = state.doubts, state.lacking
+        cursor._table.offsets = state.offsets
+        cursor._server_time = state.server_time
         return cursor
 
     # -- the fast path --------------------------------------------------------------------------
 
-    def _probe(self, found: Found, limit: int, *, deep: bool) -> Poll[LogRead]:
-        proven = deep
-        for span, told in self._parts(deep=deep):
-            counted, low = yield from self._read_on(found, span, told, limit)
-            if counted is None:
-                return (yield from self._fall_behind(found, limit))
-            proven &= yield from self._search.complete(
-                found, span, told, counted, low=low, limit=limit
-            )
-        return self._read(found, proven=proven)
+    def _complete(
+        self, found: Found, limit: int, *, deep: bool = True, expecting: bool = True
+    ) -> Poll[LogRead]:
+        pages = _PAGES_IN_A_ROW * (_AFTER_A_LIST if self._just_listed else 1)
+        try:
+            for part in self._parts(deep=deep, expecting=expecting):
+                yield from self._search.complete(found, part, limit, most_pages=pages)
+        except TooFar:
+            return (yield from self._fall_behind(found, limit))
+        return self._read(found, proven=deep)
 
-    def _parts(self, *, deep: bool) -> Iterator[tuple[Span, int]]:
-        """The parts that are counted by themselves, with the rows told of each.
+    def _parts(self, *, deep: bool, expecting: bool) -> Iterator[Part]:
+        """The parts that are counted by themselves.
 
         Rows dated far ahead of the server's clock stay at the end of the table, in the way of all
         others; while there are some, they are a part of their own.
         """
-        ledger = self.ledger
+        ledger, near, ahead = self.ledger, self._near, self._ahead
         after = self._table.since if deep else ledger.floor
         told = ledger.total if deep else ledger.above
         split = self._split()
-        ahead = ledger.later_than(split) if split is not None else 0
-        if split is None or not ahead:
-            yield Span(ledger.runs, after), told
+        beyond = ledger.later_than(split) if split is not None else 0
+        part = Part(Span(ledger.runs, after), told - beyond, near.new * expecting, int(near.step))
+        if split is None or not beyond:
+            yield part
             return
         # The later part first: what its writers stored earlier is there when the other is read.
-        yield Span(ledger.runs, split + MICROSECOND), ahead
-        yield Span(ledger.runs, after, split), told - ahead
-
-    def _read_on(
-        self, found: Found, span: Span, told: int, limit: int
-    ) -> Poll[tuple[int | None, datetime | None]]:
-        """Read from shortly before the known end to the end.
-
-        Returns:
-            How many rows there are, None if the end is too far away for one poll; and the time of
-            the first row that was read.
-        """
-        rank = start = max(0, told - 1 - int(self._step))
-        low: datetime | None = None
-        while True:
-            rows = yield from self._table.ask(found, span, limit, offset=rank)
-            found.take(rows)
-            low = rows[0].timestamp if low is None and rows else low
-            rank += len(rows)
-            if len(rows) < limit:
-                return rank, low
-            # Rows that came in below push known ones up, and then the end is no news.
-            too_far = rank - start >= self._pages_in_a_row * limit
-            if too_far and 2 * found.within(span) > rank - start:
-                return None, low
+        span = Span(ledger.runs, split + MICROSECOND)
+        yield Part(span, beyond, ahead.new * expecting, int(ahead.step))
+        yield part._replace(span=part.span._replace(before=split))
 
     # -- the long ways: page by page ------------------------------------------------------------
 
@@ -249,7 +285,7 @@ class LogCursor:
         lowest = min(row.timestamp for row in found.rows.values())
         floor = self.ledger.floor or lowest
         if self.ledger.floor is not None:
-            yield from self._search.buckets(found, floor - MICROSECOND, limit)
+            yield from self._buckets.complete(found, floor, limit)
         found.rows = {i: row for i, row in found.rows.items() if row.timestamp < floor}
         return self._read(found, position=floor, begun=begun)
 
@@ -279,26 +315,28 @@ class LogCursor:
         found.take(rows)
         return self._read(found, position=position, begun=begun)
 
-    def _audit(self, found: Found, limit: int) -> Poll[LogRead]:
-        """Read everything, and take the table for what it is now."""
-        floor = self.ledger.floor
-        if floor is not None:
-            for run in self.ledger.runs:
-                yield from self._audit_buckets(found, run, floor - MICROSECOND, limit)
-        window = yield from self._table.scan(found, Span(self.ledger.runs, floor), limit)
-        found.take(window.values())
-        vanished = tuple(row_id for row_id in self.ledger.window() if row_id not in window)
-        return self._read(found, vanished=vanished)
+    def _look_over(self, found: Found, limit: int) -> Poll[LogRead]:
+        """Count, and if nothing is new, see whether what is counted is what was told.
 
-    def _audit_buckets(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
-        for index, edges in enumerate(self._search.edges(run, top)):
-            rows = yield from self._search.read_bucket(found, run, edges, limit)
-            missing = self.ledger.missing_of(run, index, rows)
-            if missing is None:  # what may have been told of it is told again, and flagged
-                found.replaced.append(Replaced(run, index, tuple(rows)))
-                missing = [row for row in rows if not self.ledger.knows(row)]
-                found.replayed.update(row.id for row in missing if not self.ledger.is_new(row))
-            found.rows.update((row.id, row) for row in missing)
+        Rows that vanish while as many others come in are beyond a count.
+        """
+        total = self.ledger.total
+        if total + 1 >= limit:  # else a page is all there is, and counts
+            read = yield from self._complete(found, limit, expecting=False)
+            if not read.proven or found.rows or total > _LOOKED_OVER:
+                return read
+        rows = yield from self._table.scan(found, Span(self.ledger.runs), limit)
+        if self._audit.lacks(found, rows):
+            if self._lacking + 1 >= _DOUBTS:
+                return (yield from self._read_everything(found, limit))
+            return LogRead(lacking=True, server_time=found.server_time)
+        one_page = len(rows) < limit
+        return self._read(found, proven=one_page or not found.rows, lacking=False)
+
+    def _read_everything(self, found: Found, limit: int) -> Poll[LogRead]:
+        """Read everything, and take the table for what it is now."""
+        vanished = yield from self._audit.everything(found, limit)
+        return self._read(found, vanished=vanished, lacking=False)
 
     # -- what was found -------------------------------------------------------------------------
 
@@ -310,6 +348,7 @@ class LogCursor:
         begun: datetime | None = None,
         proven: bool = False,
         vanished: tuple[str, ...] = (),
+        lacking: bool | None = None,
     ) -> LogRead:
         rows = sorted(found.rows.values(), key=_ORDER)
         lines = [row for row in rows if isinstance(row, FlowRunLog)]
@@ -328,6 +367,7 @@ class LogCursor:
             rewound=bool(vanished or found.replaced),
             vanished=vanished,
             replaced=tuple(found.replaced),
+            lacking=lacking,
             server_time=found.server_time,
         )
 
@@ -340,18 +380,26 @@ class LogCursor:
         return None if clock is None else clock + WINDOW
 
     def _follow(self, read: LogRead) -> None:
-        """Have the next poll begin as far before the known end as new rows lately lay."""
+        """Expect of the next poll as many new rows as of this one, and as far before the end."""
         before, now = self._server_time, read.server_time
-        if now is not None and before is not None and now > before:
-            self._step *= 0.5 ** ((now - before).total_seconds() / _STEP_HALF_LIFE)
         self._server_time = now or before
+        seconds = (now - before).total_seconds() if now is not None and before is not None else 0
         split, floor = self._split(), self.ledger.floor
-        if split is None or floor is None or read.position is not None or not read.rows:
-            return
-        times = [row.timestamp for row in read.rows if floor <= row.timestamp <= split]
-        if times:
-            depth = self.ledger.later_than(min(times)) - self.ledger.later_than(split)
-            self._step = min(_STEP_MOST, max(self._step, depth * 1.125))
+        near: list[datetime] = []
+        ahead: list[datetime] = []
+        if split is not None and floor is not None and read.position is None:
+            rows: tuple[Row, ...] = (*read.rows, *read.malformed)
+            near = [row.timestamp for row in rows if floor <= row.timestamp <= split]
+            ahead = [row.timestamp for row in rows if row.timestamp > split]
+        self._near = self._near.followed_by(len(near), self._depth(near, split), seconds)
+        self._ahead = self._ahead.followed_by(len(ahead), self._depth(ahead, None), seconds)
+
+    def _depth(self, times: list[datetime], end: datetime | None) -> int:
+        """How many rows were told that lie between the first of some rows and an end."""
+        if not times:
+            return 0
+        beyond = self.ledger.later_than(end) if end is not None else 0
+        return self.ledger.later_than(min(times)) - beyond
 
 
 def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple[FlowRunLog, ...]]:
@@ -366,7 +414,7 @@ def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple
     rows: dict[str, FlowRunLog] = {}
     read = LogRead()
     for _ in range(_READS):
-        read = yield from cursor.poll(limit, last=read.position is None)
+        read = yield from cursor.poll(limit, last=not read.provable)
         cursor.commit(read)
         rows.update((row.id, row) for row in read.rows)
         if read.proven or not read.provable:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from itertools import combinations, islice
 from operator import attrgetter, itemgetter
 from typing import Protocol, TypeVar
@@ -77,19 +77,22 @@ class LedgerState(msgspec.Struct, frozen=True):
     floor: datetime | None
     newest: datetime | None
     clock: datetime | None
+    fill: int
+    most_buckets: int
 
 
 class Ledger:
     """What was told of the log rows of some runs."""
 
     def __init__(
-        self, flow_run_ids: Iterable[str], *, fill: int = 200, most_buckets: int = 4096
+        self, flow_run_ids: Iterable[str], *, fill: int = 190, most_buckets: int = 4096
     ) -> None:
         """Start with nothing told.
 
         Args:
             flow_run_ids: The runs.
-            fill: Rows of a bucket before the next is begun: a page, so that one is read at once.
+            fill: Rows of a bucket before the next is begun: a page with some room, so that one is
+                read at once.
             most_buckets: Buckets of a run before neighbours are joined.
         """
         self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
@@ -194,22 +197,10 @@ class Ledger:
         """Move the floor up to where it belongs, and fold what is below it into buckets."""
         if self._newest is None or self.clock is None:
             return
-        horizon = self.clock - WINDOW
         # A writer whose clock is ahead must not drag the floor away from the others.
         floor = min(self._newest, self.clock) - WINDOW
-        old = self.floor
-        self.floor = floor = floor if old is None else max(floor, old)
-        passed = bisect_left(self._above, floor, key=_timestamp)
-        folded: defaultdict[str, list[str]] = defaultdict(list)
-        for _, created, run, row_id in self._above[:passed]:
-            folded[run].append(row_id)
-            if created < horizon:
-                self._known.discard(row_id)
-            else:
-                heappush(self._young, (created, row_id))
-        del self._above[:passed]
-        for run, ids in folded.items():
-            self._fold_up(run, old, ids)
+        horizon = self.clock - WINDOW
+        self.rise(floor if self.floor is None else max(floor, self.floor), horizon)
         while self._young and self._young[0][0] < horizon:
             self._known.discard(heappop(self._young)[1])
 
@@ -245,6 +236,57 @@ class Ledger:
         buckets = self._buckets[flow_run_id]
         return bisect_right(buckets, time, lo=1, key=lambda bucket: bucket.start or time) - 1
 
+    # -- joining and leaving --------------------------------------------------------------------
+
+    def join(self, other: "Ledger") -> None:
+        """Take over what was told of other runs.
+
+        Args:
+            other: Their ledger, which is not to be used any more.
+        """
+        floor = _latest(self.floor, other.floor)
+        if floor is not None:
+            self.rise(floor)
+            other.rise(floor)
+        state = other.save()
+        self._buckets |= state.buckets
+        self._above = sorted(self._above + state.above)
+        self._young = [*merge(sorted(self._young), sorted(state.young))]
+        self._known = {*self.window(), *(row_id for _, row_id in self._young)}
+        self._folded += other.total - other.above
+        self._newest = _latest(self._newest, state.newest)
+        self.clock = _latest(self.clock, state.clock)
+
+    def leave(self, flow_run_id: str) -> "Ledger":
+        """Give away what was told of a run.
+
+        Returns:
+            A ledger of that run alone.
+        """
+        mine = [row for row in self._above if row[2] == flow_run_id]
+        buckets = {flow_run_id: self._buckets.pop(flow_run_id)}
+        # Whose the rows are that are only young is not known; both keep them until they are old.
+        left = Ledger.load(msgspec.structs.replace(self.save(), above=mine, buckets=buckets))
+        self._above = [row for row in self._above if row[2] != flow_run_id]
+        self._known.difference_update(left.window())
+        self._folded -= left.total - left.above
+        return left
+
+    def rise(self, floor: datetime, horizon: datetime | None = None) -> None:
+        """Move the floor up and fold what it passes; what is older than the horizon is let go."""
+        old, self.floor = self.floor, floor
+        passed = bisect_left(self._above, floor, key=_timestamp)
+        folded: defaultdict[str, list[str]] = defaultdict(list)
+        for _, created, run, row_id in self._above[:passed]:
+            folded[run].append(row_id)
+            if horizon is not None and created < horizon:
+                self._known.discard(row_id)
+            else:
+                heappush(self._young, (created, row_id))
+        del self._above[:passed]
+        for run, ids in folded.items():
+            self._fold_up(run, old, ids)
+
     # -- saving ---------------------------------------------------------------------------------
 
     def save(self) -> LedgerState:
@@ -256,12 +298,14 @@ class Ledger:
             floor=self.floor,
             newest=self._newest,
             clock=self.clock,
+            fill=self._fill,
+            most_buckets=self._most_buckets,
         )
 
     @classmethod
     def load(cls, state: LedgerState) -> "Ledger":
         """A ledger that goes on where the saved one was."""
-        ledger = cls(state.buckets)
+        ledger = cls(state.buckets, fill=state.fill, most_buckets=state.most_buckets)
         ledger._above, ledger._young = list(state.above), list(state.young)
         ledger._known = {*ledger.window(), *(row_id for _, row_id in state.young)}
         ledger._buckets = _copied(state.buckets)
@@ -302,6 +346,10 @@ class Ledger:
         self._folded += len(ids)
         if len(buckets) > self._most_buckets:
             self._buckets[flow_run_id] = _joined(buckets)
+
+
+def _latest(a: datetime | None, b: datetime | None) -> datetime | None:
+    return max((time for time in (a, b) if time is not None), default=None)
 
 
 def _copied(buckets: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:

@@ -1,14 +1,87 @@
-"""Looking for log rows that are missing: above the floor row by row, below it by counts.
+"""Reading what is new of a table, and looking for what a count says is missing.
 
-Newest first, so that no row is found before one that its writer stored earlier: when a row has been
-read, what came before it is visible and lies in what is read after it.
+All of it goes down, from the newest row to the oldest, so that no row is found before one that its
+writer stored earlier: when a row has been read, what came before it is visible and lies in what is
+read after it. Pages are read down for as long as more is expected than a page holds; then a page by
+offset reads the rest and counts all that lies below. What lands meanwhile above the place that was
+reached is left to the next poll: what is proven is that all rows are told that were there when the
+poll began.
 """
 
 from datetime import datetime
+from typing import NamedTuple
 
+from rxflow._buckets import Buckets
 from rxflow._ledger import MICROSECOND, Ledger
 from rxflow._polling import Poll
 from rxflow._table import Found, MissingRows, Row, Span, Table, later
+
+
+class TooFar(Exception):
+    """There is more to read than one poll should."""
+
+
+class Part(NamedTuple):
+    """Rows that are counted by themselves, and what to expect of them.
+
+    Attributes:
+        span: Where they are.
+        told: How many of them were told.
+        new: How many were not, as far as can be guessed.
+        step: How many known rows before the end are to be read again.
+    """
+
+    span: Span
+    told: int
+    new: int = 0
+    step: int = 0
+
+
+class _Place(NamedTuple):
+    """How far down a search has come.
+
+    Attributes:
+        span: What is left of the part: up to here, this instant included.
+        new: How many rows of it were not told, as far as can be guessed.
+        step: How many known rows are to be read with them.
+        edge: Ids of rows of this instant that were read.
+    """
+
+    span: Span
+    new: int
+    step: int
+    edge: frozenset[str] = frozenset()
+
+    def fits(self, limit: int) -> bool:
+        """Whether a page is expected to hold what is left, and room, so that it counts."""
+        return self.new + self.step + 1 < limit
+
+    def check(self, rows: list[Row], far: datetime | None) -> None:
+        """See that a page that goes on from here, to some time, has what was read before.
+
+        Raises:
+            MissingRows: It does not, so it is of an earlier state of the table.
+        """
+        if far != self.span.before and not self.edge.issubset(row.id for row in rows):
+            raise MissingRows
+
+
+class _Probe(NamedTuple):
+    """What a page by offset, or some in a row, said.
+
+    Attributes:
+        missing: How many rows there are that are neither told nor found.
+        counted: How many rows there are.
+        rows: The first page.
+        whole: Whether that was all, and so one state of the table.
+        first: Whether it began at the first row.
+    """
+
+    missing: int
+    counted: int
+    rows: list[Row]
+    whole: bool
+    first: bool
 
 
 class Search:
@@ -23,127 +96,182 @@ class Search:
         """
         self._table = table
         self._ledger = ledger
+        self._buckets = Buckets(table, ledger)
 
-    def complete(
-        self,
-        found: Found,
-        span: Span,
-        told: int,
-        counted: int,
-        *,
-        low: datetime | None,
-        limit: int,
-    ) -> Poll[bool]:
-        """Look for what is missing of a part, if anything is.
+    # -- a part, from its end down --------------------------------------------------------------
+
+    def complete(self, found: Found, part: Part, limit: int, *, most_pages: int) -> Poll[None]:
+        """Find all rows of a part that were there when the poll began.
+
+        Args:
+            found: What takes them.
+            part: What to read.
+            limit: The most rows of a page.
+            most_pages: How many pages may be read upwards.
+
+        Raises:
+            MissingRows: Some of those that were told are not there.
+            TooFar: There are more pages to read.
+        """
+        new = part.new if part.new <= most_pages * limit else 0
+        place = _Place(part.span, new, part.step)
+        owed, asked = 0, False
+        while True:
+            if not place.fits(limit):
+                down = yield from self._down(found, place, limit)
+                if down is None:
+                    yield from self._below_the_floor(found, part, limit, certain=False)
+                    break
+                place = down
+            known = len(found.rows)
+            told = self._told(part, place.span)
+            probe = yield from self._probe(found, place, told, limit, most_pages)
+            if probe.missing == 0:
+                break
+            owed = max(owed, len(found.rows) + probe.missing)
+            if not probe.whole:  # rows landed behind it while it was read, so all goes down again
+                place = place._replace(new=probe.counted - told)
+                continue
+            read_all = probe.first or self._is_below_the_floor(probe.rows[0].timestamp)
+            place = _under(place, probe, limit)
+            if not read_all and not asked and len(found.rows) == known:
+                asked = True
+                read_all = yield from self._is_told(found, part, place, limit)
+            if read_all:
+                yield from self._below_the_floor(found, part, limit, certain=True)
+                break
+        # What was counted before is still there, unless a replica answered that lags behind.
+        if len(found.rows) < owed:
+            raise MissingRows
+
+    def _down(self, found: Found, place: _Place, limit: int) -> Poll[_Place | None]:
+        """Read pages down until one more is expected to hold the rest.
 
         Returns:
-            Whether the part is proven: a server that is written to meanwhile may take another poll.
+            Where they ended; None if that was the floor, or the beginning of the part.
         """
-        missing = counted - told - found.within(span)
+        bottom = later(place.span.after, self._ledger.floor)
+        while True:
+            window = place.span._replace(after=bottom)
+            rows = yield from self._table.ask(found, window, limit, descending=True)
+            taken = found.take(rows)
+            last = rows[-1].timestamp if rows else None
+            place.check(rows, last)
+            if last is None or len(rows) < limit:
+                return None
+            edge = frozenset({row.id for row in rows if row.timestamp == last})
+            if rows[0].timestamp == last:
+                ties = yield from self._table.tie(found, window.runs, last, limit)
+                taken, edge = max(1, found.take(ties.values())), frozenset[str]()
+                last -= MICROSECOND
+                if bottom is not None and last < bottom:
+                    return None
+            place = _Place(
+                span=place.span._replace(before=last),
+                new=max(0, place.new - taken + 1),
+                step=max(0, place.step - (limit - taken)),
+                edge=edge,
+            )
+            if taken == 0:  # fewer came than were expected
+                return place._replace(new=0, step=max(0, min(place.step, limit - 3)))
+            if place.new and not place.step and taken < limit - 1:
+                # New rows lie deeper among known ones than was expected, so how deep is open.
+                place = place._replace(step=_filling(place.new, limit))
+            if place.fits(limit):
+                return place
+
+    def _probe(
+        self, found: Found, place: _Place, told: int, limit: int, most_pages: int
+    ) -> Poll[_Probe]:
+        """Read from shortly before the known end to the end, and count."""
+        span = place.span
+        start = rank = max(0, told + found.within(span) - 1 - place.step)
+        pages: list[list[Row]] = []
+        while not pages or len(pages[-1]) == limit:
+            # Rows that came in below push known ones up, and then the end is no news.
+            if len(pages) >= most_pages and 2 * found.within(span) > rank - start:
+                raise TooFar
+            rank -= 1 if pages and limit > 1 else 0
+            rows = yield from self._table.ask(found, span, limit, offset=rank)
+            found.take(rows)
+            if pages and limit > 1:
+                _check_rise(pages[-1], rows)
+            pages.append(rows)
+            rank += len(rows)
+        missing = rank - told - found.within(span)
         if missing < 0:
             raise MissingRows
-        if missing == 0:
-            return True
-        if (yield from self._below(found, span, told, counted, low=low, limit=limit)):
-            return True
-        if (yield from self._window(found, span, told, counted, limit)):
-            return True
-        floor = self._ledger.floor
-        if floor is not None and (span.after is None or span.after < floor):
-            yield from self.buckets(found, floor - MICROSECOND, limit)
+        whole = len(pages) == 1
+        if whole and pages[0]:
+            self._check(place, pages[0])
+        return _Probe(missing, rank, pages[0], whole, start == 0)
+
+    def _check(self, place: _Place, rows: list[Row]) -> None:
+        """See that what was told of the times of a page is in it: other rows may make up for it."""
+        low = rows[0].timestamp
+        place.check(rows, low)
+        if self._is_below_the_floor(low):
+            return
+        there = sum(row.timestamp > low and self._ledger.knows(row) for row in rows)
+        if there < self._ledger.later_than(low) - self._later_than(place.span.before):
+            raise MissingRows
+
+    def _is_told(self, found: Found, part: Part, place: _Place, limit: int) -> Poll[bool]:
+        """Whether nothing is missing from a place down to the floor, as far as that is asked."""
+        span = place.span._replace(after=later(place.span.after, self._ledger.floor))
+        told = self._told(part, place.span)
+        if self._reaches_below_the_floor(part.span):
+            told -= self._ledger.total - self._ledger.above
+        if told < limit:
+            return False  # it is as quickly read
         return (yield from self._table.differs(found, span, told)) == 0
 
-    def _below(
-        self,
-        found: Found,
-        span: Span,
-        told: int,
-        counted: int,
-        *,
-        low: datetime | None,
-        limit: int,
-    ) -> Poll[bool]:
-        """Read on downwards from where the poll began, for as long as there is something new.
+    def _told(self, part: Part, span: Span) -> int:
+        """How many rows were told of a part up to where a search has come."""
+        return part.told - self._later_than(span.before) + self._later_than(part.span.before)
 
-        Where many writers send at different times, new rows reach deeper than the step does. Only
-        a count makes what is found here good; without it all is read anew from the end down.
-        """
-        window = span._replace(after=later(span.after, self._ledger.floor), before=low)
-        known = -1
-        while len(found.rows) > known:
-            known = len(found.rows)
-            rows = yield from self._table.ask(found, window, limit, descending=True)
-            found.take(rows)
-            if told + found.within(span) >= counted:
-                return (yield from self._table.differs(found, span, told)) == 0
-            if len(rows) < limit or rows[0].timestamp == rows[-1].timestamp:
-                return False
-            window = window._replace(before=rows[-1].timestamp)
-        return False
+    def _later_than(self, time: datetime | None) -> int:
+        return 0 if time is None else self._ledger.later_than(time)
 
-    def _window(self, found: Found, span: Span, told: int, counted: int, limit: int) -> Poll[bool]:
-        window = span._replace(after=later(span.after, self._ledger.floor))
-        while True:
-            rows = yield from self._table.ask(found, window, limit, descending=True)
-            found.take(rows)
-            before = rows[-1].timestamp if rows else None
-            if before is not None and len(rows) == limit and rows[0].timestamp == before:
-                ties = yield from self._table.tie(found, span.runs, before, limit)
-                found.take(ties.values())
-                before -= MICROSECOND
-            if told + found.within(span) >= counted:
-                if (yield from self._table.differs(found, span, told)) == 0:
-                    return True
-                counted = told + found.within(span) + 1
-            if len(rows) < limit:
-                return False
-            window = window._replace(before=before)
+    # -- below the floor ------------------------------------------------------------------------
 
-    def buckets(self, found: Found, top: datetime, limit: int) -> Poll[None]:
-        """Find rows below the floor by counting: over the runs, then over a run's buckets."""
-        groups = [self._ledger.runs]
-        while groups:
-            runs = groups.pop()
-            first, *others = runs
-            if not others:
-                yield from self._run(found, first, top, limit)
-                continue
-            span = Span(runs, self._table.since, top)
-            told = sum(bucket.count for run in runs for bucket in self._ledger.buckets_of(run))
-            if (yield from self._table.differs(found, span, told)) != 0:
-                groups += [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
+    def _is_below_the_floor(self, time: datetime) -> bool:
+        return self._ledger.floor is not None and time < self._ledger.floor
 
-    def _run(self, found: Found, run: str, top: datetime, limit: int) -> Poll[None]:
-        edges = self.edges(run, top)
-        counts = [bucket.count for bucket in self._ledger.buckets_of(run)]
-        high = len(edges)
-        while high:
-            span = Span((run,), self._table.since, edges[high - 1][1])
-            if (yield from self._table.differs(found, span, sum(counts[:high]))) == 0:
-                return
-            low = 0  # no bucket from `high` on differs, and one from `low` on does
-            while high - low > 1:
-                middle = (low + high) // 2
-                span = Span((run,), edges[middle][0], edges[high - 1][1])
-                if (yield from self._table.differs(found, span, sum(counts[middle:high]))) == 0:
-                    high = middle
-                else:
-                    low = middle
-            rows = yield from self.read_bucket(found, run, edges[low], limit)
-            missing = self._ledger.missing_of(run, low, rows)
-            if missing is None:
-                raise MissingRows
-            found.rows.update((row.id, row) for row in missing)
-            high = low
+    def _reaches_below_the_floor(self, span: Span) -> bool:
+        floor = self._ledger.floor
+        return floor is not None and (span.after is None or span.after < floor)
 
-    def read_bucket(
-        self, found: Found, run: str, edges: tuple[datetime | None, datetime], limit: int
-    ) -> Poll[list[Row]]:
-        """Read all rows of a bucket anew."""
-        return list((yield from self._table.scan(found, Span((run,), *edges), limit)).values())
+    def _below_the_floor(
+        self, found: Found, part: Part, limit: int, *, certain: bool
+    ) -> Poll[None]:
+        floor = self._ledger.floor
+        if floor is not None and self._reaches_below_the_floor(part.span):
+            yield from self._buckets.complete(found, floor, limit, certain=certain)
 
-    def edges(self, run: str, top: datetime) -> list[tuple[datetime | None, datetime]]:
-        """The first and the last instant of each bucket of a run; the last one's is `top`."""
-        starts = [bucket.start for bucket in self._ledger.buckets_of(run)]
-        ends = [start - MICROSECOND for start in starts[1:] if start is not None]
-        return list(zip(starts, [*ends, top], strict=True))
+
+def _under(place: _Place, probe: _Probe, limit: int) -> _Place:
+    """The place that a page by offset has come down to."""
+    low = probe.rows[0].timestamp if probe.rows else place.span.before
+    # A page of one timestamp leads nowhere: only pages down read ties whole.
+    new = limit if low == place.span.before else probe.missing
+    edge = frozenset(row.id for row in probe.rows if row.timestamp == low)
+    return _Place(place.span._replace(before=low), new, _filling(new, limit), edge)
+
+
+def _filling(new: int, limit: int) -> int:
+    """How many known rows fill a page with the new ones, and leave room for what lands."""
+    return max(0, limit - limit // 10 - 2 - new)
+
+
+def _check_rise(page: list[Row], following: list[Row]) -> None:
+    """See that a page by offset begins no later than the one ended that it shares a row with.
+
+    Rows that come in only push others up. A page that is empty would be no count either: it says
+    no more than that there are not as many rows.
+
+    Raises:
+        MissingRows: It does begin later, so it is of an earlier state of the table.
+    """
+    if not following or following[0].timestamp > page[-1].timestamp:
+        raise MissingRows

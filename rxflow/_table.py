@@ -48,9 +48,11 @@ class Found:
         self.server_time: datetime | None = None
         self._ledger = ledger
 
-    def take(self, rows: Iterable[Row]) -> None:
-        """Keep those that were not told."""
-        self.rows.update({row.id: row for row in self._ledger.untold(rows)})
+    def take(self, rows: Iterable[Row]) -> int:
+        """Keep those that were not told, and say how many they are."""
+        new = self._ledger.untold(rows)
+        self.rows.update({row.id: row for row in new})
+        return len(new)
 
     def within(self, span: Span) -> int:
         """How many of them lie in a part of the table."""

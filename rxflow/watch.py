@@ -1,7 +1,7 @@
 """Watching: the sources, their merge, and what is derived from it."""
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -50,8 +50,9 @@ class _Paged(Stream[T_co]):
         self._pages = pages
 
     def __iter__(self) -> Generator[T_co]:
-        for page in iterate(self._pages):
-            yield from page
+        with closing(iterate(self._pages)) as pages:
+            for page in pages:
+                yield from page
 
     async def __aiter__(self) -> AsyncGenerator[T_co]:
         async with aclosing(aiterate(self._pages)) as pages:

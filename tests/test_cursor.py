@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -17,6 +17,7 @@ from simulation import START, Watched, World, exchange
 
 from rxflow import FlowRunLog
 from rxflow._cursor import CursorState, LogCursor, LogRead
+from rxflow._ledger import Ledger
 from rxflow._polling import Failure, LogsQuery, Page, Poll, Query, Trouble
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
@@ -122,10 +123,13 @@ def write(world: World, run: str, *times: float) -> None:
 # -- the price ----------------------------------------------------------------------------------
 
 
-def live(*, rate: float, runs: int, length: float, staggered: bool) -> tuple[World, Reader]:
+def live(
+    *, rate: float, runs: int, length: float, staggered: bool, ask: Callable[[World], Ask]
+) -> tuple[World, Reader, list[bool]]:
     """Follow some runs that write in turn, each sending every two seconds, with a poll as often.
 
-    Staggered writers send one after the other, and not all at the same instant.
+    Staggered writers send one after the other, and not all at the same instant. Besides the world
+    and the reader, it gives whether each poll that was not a page of a list proved anything.
     """
     world = World()
     ids = [world.server.add_run() for _ in range(runs)]
@@ -134,11 +138,15 @@ def live(*, rate: float, runs: int, length: float, staggered: bool) -> tuple[Wor
         phase = PERIOD * (37 * mine % runs) / runs if staggered else 0.0
         sent = ((written - phase) // PERIOD + 1) * PERIOD + phase
         world.at(sent + 0.1, partial(write, world, ids[mine], written))
-    reader = Reader(at_once(world), *ids)
+    reader = Reader(ask(world), *ids)
+    proven: list[bool] = []
     while world.now < length:
-        reader.poll()
-        world.wait(PERIOD)
-    return world, reader
+        begun = world.now
+        read = reader.poll()
+        if read.position is None:
+            proven.append(read.proven)
+            world.wait(begun + PERIOD - world.now)
+    return world, reader, proven
 
 
 PRICES = {
@@ -147,8 +155,8 @@ PRICES = {
     1.0: (1.0, 1.0),
     10.0: (1.0, 1.0),
     100.0: (2.0, 2.0),
-    # Half of two seconds' rows lie below known ones, which is farther than a probe steps back.
-    1000.0: (11.0, 17.0),
+    # Staggered, 2,000 new rows lie among 1,000 known ones, which are 16 pages however one reads.
+    1000.0: (11.0, 16.0),
 }
 
 
@@ -157,15 +165,27 @@ PRICES = {
 @pytest.mark.parametrize("rate", PRICES, ids="{:g} rows/s".format)
 def test_requests_of_a_poll(rate: float, runs: int, staggered: bool) -> None:
     """A poll takes one request when idle and at ten rows a second, and few more at a thousand."""
-    world, reader = live(
-        rate=rate, runs=runs, length=60 if rate < 1000 else 20, staggered=staggered
-    )
+    length = 60 if rate < 1000 else 20
+    world, reader, _ = live(rate=rate, runs=runs, length=length, staggered=staggered, ask=at_once)
     steady = reader.costs[4:]
     assert sum(steady) / len(steady) <= PRICES[rate][staggered]
     assert max(steady) <= PRICES[rate][staggered] + (rate >= 100)
     reader.catch_up()
     assert sorted(reader.ids) == sorted(stored(world))
     assert reader.moved <= 8 * len(reader.told) + len(reader.costs)
+
+
+@pytest.mark.parametrize("rate", [100.0, 300.0, 1000.0], ids="{:g} rows/s".format)
+def test_a_poll_is_proven_while_rows_land_between_its_requests(rate: float) -> None:
+    """Time that passes during a poll costs a request or two, and proves what was there before."""
+    world, reader, proven = live(rate=rate, runs=200, length=24, staggered=True, ask=over_time)
+    steady = reader.costs[-6:]
+    assert all(proven[-6:])
+    assert sum(steady) / len(steady) <= {100.0: 2, 300.0: 5, 1000.0: 17}[rate]
+    there = stored(world)
+    assert reader.poll().proven
+    assert set(there) <= set(reader.ids)
+    assert len(set(reader.ids)) == len(reader.ids)
 
 
 AHEAD = {3.0: 3, 30.0: 9, 200.0: 9, 3600.0: 3}
@@ -187,6 +207,23 @@ def test_an_ahead_writer_costs_a_request(ahead: float) -> None:
     assert max(reader.costs) <= 2
     assert sorted(reader.ids) == sorted(stored(world))
     assert reader.moved <= AHEAD[ahead] * len(reader.told)
+
+
+@pytest.mark.parametrize("ahead", AHEAD, ids="{:g} s ahead".format)
+def test_two_writers_ahead_cost_no_more_than_one(ahead: float) -> None:
+    """Rows dated ahead that lie between known ones are read at once, like all others."""
+    world = World()
+    run = world.server.add_run()
+    for second in range(1, 300):
+        sent = second + 0.1 + second % 2  # each other row comes after the one that follows it
+        world.at(sent, partial(write, world, run, float(second), second + ahead))
+    reader = Reader(at_once(world), run)
+    while world.now < 300:
+        reader.poll()
+        world.wait(PERIOD)
+    assert max(reader.costs[20:]) <= 2
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
 
 
 class Lines:
@@ -252,12 +289,13 @@ def test_a_late_row_costs_some_requests_once() -> None:
         if number % 20 == 19:
             reader.poll()
     assert max(reader.costs) == 1
-    for late in (1.0, 17.0, 1800.0, 3000.0, 3580.0):
+    most = {1.0: 12, 17.0: 12, 1800.0: 12, 3000.0: 12, 3530.0: 9, 3580.0: 9}
+    for late, requests in most.items():
         lines.write(late)
         read = reader.poll()
         assert read.proven
         assert [row.timestamp for row in read.rows] == [START + seconds(late)]
-        assert reader.costs[-1] <= 16
+        assert reader.costs[-1] <= requests
         reader.poll()
         assert reader.costs[-1] == 1
 
@@ -363,6 +401,94 @@ def test_rows_that_vanish_are_doubted_then_believed(gone: list[int], new: int) -
     assert max(once.values()) == 1
     assert set(stored(world)) <= once.keys()
     assert reader.cursor.ledger.total == len(left)
+
+
+def test_what_counts_alike_is_not_taken_for_what_was_told() -> None:
+    """A row that is gone from where a poll reads is missed, though another made up for it."""
+    world, run, reader = lived()
+    for burst in range(3):  # below known rows, so that later polls step back as far
+        write(world, run, *(world.now - 3 + burst + number / 5 for number in range(5)))
+        reader.catch_up()
+    world.server.logs.remove(max(world.server.logs, key=lambda row: row["timestamp"]))
+    write(world, run, 3.0)
+    reads = [reader.poll() for _ in range(5)]
+    assert [read.doubted for read in reads] == [True, True, True, False, False]
+    assert (reads[3].rewound, reads[4].proven) == (True, True)
+    assert set(stored(world)) <= set(reader.ids)
+
+
+@pytest.mark.parametrize("minutes", [0.2, 3.0, 20.0], ids="{:g} minutes".format)
+def test_the_last_look_sees_what_no_count_can(minutes: float) -> None:
+    """Where a row came for one that vanished, far below the end, the last looks find it out."""
+    world, run, reader = lived(minutes)
+    world.wait(30)
+    world.server.logs.pop(5)
+    write(world, run, 2.25)
+    for _ in range(5):
+        read = reader.poll()
+        assert (read.proven, read.rows) == (True, ())
+    reads = [reader.poll(last=True) for _ in range(4)]
+    assert [read.lacking for read in reads] == [True, True, False, False]
+    assert [read.proven for read in reads] == [False, False, False, True]
+    assert [read.rewound for read in reads] == [False, False, True, False]
+    assert set(stored(world)) <= set(reader.ids)
+    once = Counter(row.id for row in reader.told if not row.replayed)
+    assert max(once.values()) == 1
+
+
+def test_a_last_look_of_a_replica_that_lags_behind_is_not_believed() -> None:
+    """Rows that are not there at one last look and are at the next are not told again."""
+    world, _, reader = lived(0.2)
+    logs, told = world.server.logs, len(reader.told)
+    world.server.logs = logs[:-3]
+    assert [reader.poll(last=True).lacking for _ in range(2)] == [True, True]
+    world.server.logs = logs
+    read = reader.poll(last=True)
+    assert (read.proven, read.lacking, read.rewound) == (True, False, False)
+    assert len(reader.told) == told
+
+
+def test_a_last_look_is_one_request_for_a_page_and_few_for_ten() -> None:
+    """A history of less than a page is counted and compared by reading it; a longer one twice."""
+    for rows, most in {0: 1, 1: 1, 198: 1, 199: 3, 1000: 7, 2000: 12, 2001: 1}.items():
+        world = World()
+        run = world.server.add_run()
+        write(world, run, *(number / 10 for number in range(rows)))
+        world.wait(1000)
+        reader = Reader(at_once(world), run)
+        reader.catch_up()
+        read = reader.poll(last=True)
+        assert (read.proven, read.lacking) == (True, False if rows <= 2000 else None)
+        assert reader.costs[-1] <= most
+
+
+def test_pages_of_different_replicas_are_not_put_together() -> None:
+    """A page that lacks what the page before it had is of an earlier time, and is not believed."""
+    world = World()
+    run = world.server.add_run()
+    reader = Reader(at_once(world), run)
+    for second in range(5):
+        write(world, run, *(second + number / 500 for number in range(500)))
+        world.wait(1)
+        reader.catch_up()
+    before = list(world.server.logs)
+    write(world, run, *(6 + number / 500 for number in range(500)))
+    now, plain = world.server.logs, reader.ask
+    for behind in range(3):  # the request that goes to the replica
+        asked = 0
+
+        def ask(query: LogsQuery, behind: int = behind) -> Page[Any] | Failure:
+            nonlocal asked
+            world.server.logs = before if asked == behind else now
+            asked += 1
+            return plain(query)
+
+        reader.ask = ask
+        read = reader.poll()
+        assert read.doubted or not read.rows
+    reader.ask, world.server.logs = plain, now
+    reader.catch_up()
+    assert reader.ids == stored(world)
 
 
 def test_a_late_row_beside_one_that_vanished_is_told_once() -> None:
@@ -485,18 +611,24 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
 )
 
 
-def play(life: list[Step], *, interrupted: bool) -> tuple[list[tuple[int, bool]], list[int]]:
-    """What a cursor tells, and the rows that are left, of a life; rows go by their numbers."""
+def play(
+    life: list[Step], *, stops: Collection[int]
+) -> tuple[list[tuple[int, bool]], list[int], list[int]]:
+    """What a cursor tells, what its polls cost, and the rows that are left, of a life.
+
+    Rows go by their numbers; the cursor is saved and loaded after the polls whose numbers are
+    among the stops. Its buckets are small and soon joined.
+    """
     world = World(page_limit=7)
     run = world.server.add_run()
-    reader = Reader(at_once(world), run, limit=7)
+    reader = Reader(at_once(world), run, limit=7, ledger=Ledger((run,), fill=3, most_buckets=6))
     numbers: dict[str, int] = {}
-    doubts = 0
+    polls = 0
 
     def store(time: float) -> None:
         numbers[world.server.log(run, timestamp=START + seconds(round(time, 1)))] = len(numbers)
 
-    for step, number in [*life, *[("poll", 1.0)] * 12]:
+    for step, number in [*life, *[("poll", 1.0)] * 12, *[("last", 1.0)] * 4]:
         match step:
             case "wait":
                 world.wait(number)
@@ -511,21 +643,177 @@ def play(life: list[Step], *, interrupted: bool) -> tuple[list[tuple[int, bool]]
                 logs = world.server.logs
                 del logs[int(number * len(logs)) : int(number * len(logs)) + 1]
             case _:
-                read = reader.poll(deep=bool(number))
-                doubts = doubts + 1 if read.doubted else 0
-                if interrupted and not doubts:  # doubts are not saved: they begin anew
+                reader.poll(deep=bool(number), last=step == "last")
+                polls += 1
+                if polls in stops:
                     reader.reload()
     told = [(numbers[row.id], row.replayed) for row in reader.told]
-    return told, [numbers[row] for row in stored(world)]
+    return told, reader.costs, [numbers[row] for row in stored(world)]
 
 
-@given(life=steps)
-@settings(max_examples=50)
-def test_a_cursor_that_is_saved_and_loaded_goes_on_as_if_nothing_were(life: list[Step]) -> None:
-    """Stopped after every poll or never, a cursor tells the same rows in the same order."""
-    told, left = play(life, interrupted=False)
-    assert (told, left) == play(life, interrupted=True)
+@given(life=steps, stops=st.one_of(st.sets(st.integers(1, 40)), st.just(range(1000))))
+@settings(max_examples=100)
+def test_a_cursor_that_is_saved_and_loaded_goes_on_as_if_nothing_were(
+    life: list[Step], stops: Collection[int]
+) -> None:
+    """Stopped anywhere or never, a cursor asks and tells the same, and misses nothing."""
+    told, costs, left = play(life, stops=())
+    assert (told, costs, left) == play(life, stops=stops)
     once = Counter(row for row, replayed in told if not replayed)
     assert max(once.values(), default=0) <= 1
-    if "gone" not in dict(life):  # what takes the place of a row that is gone may pass for it
+    assert set(left) <= {row for row, _ in told}
+    if "gone" not in dict(life):
         assert set(left) == once.keys()
+
+
+# -- runs in one table --------------------------------------------------------------------------
+
+RUNS = 3
+
+group_steps: st.SearchStrategy[list[tuple[str, int, float]]] = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["wait", "write", "write", "many", "late", "poll", "poll", "join", "leave"]
+        ),
+        st.integers(0, RUNS - 1),
+        st.floats(0, 15),
+    ),
+    max_size=40,
+)
+
+
+class Group:
+    """Runs of which some are read in one table, and the others each alone."""
+
+    def __init__(self) -> None:
+        """Begin with each alone."""
+        self.world = World(page_limit=7)
+        self.runs = [self.world.server.add_run() for _ in range(RUNS)]
+        self.readers = {run: Reader(at_once(self.world), run, limit=7) for run in self.runs}
+        self.told: dict[str, list[str]] = {run: [] for run in self.runs}
+
+    def poll(self) -> list[LogRead]:
+        """Poll each table once."""
+        reads = [reader.poll() for reader in self._tables()]
+        for read in reads:
+            for row in read.rows:
+                self.told[row.flow_run_id].append(row.id)
+        return reads
+
+    def join(self, run: str) -> None:
+        """Have a run that has caught up read together with the first that has."""
+        first = self.readers[self.runs[0]]
+        reader = self.readers[run]
+        if reader is first:
+            return
+        for _ in range(100):
+            if all(read.position is None and read.proven for read in self.poll()):
+                break
+        first.cursor.join(reader.cursor)
+        self.readers |= {other: first for other, its in self.readers.items() if its is reader}
+
+    def leave(self, run: str) -> None:
+        """Have a run read alone."""
+        reader = self.readers[run]
+        if len(reader.cursor.ledger.runs) > 1:
+            alone = Reader(at_once(self.world), run, limit=7)
+            alone.cursor = reader.cursor.leave(run)
+            self.readers[run] = alone
+
+    def write(self, run: str, *times: float) -> None:
+        """Store rows of a run."""
+        write(self.world, run, *(round(time, 1) for time in times))
+
+    def check(self) -> None:
+        """See that each run's rows were told once, and are counted."""
+        for _ in range(100):
+            if all(read.proven for read in self.poll()):
+                break
+        for run in self.runs:
+            mine = [row["id"] for row in self.world.server.logs if row["flow_run_id"] == run]
+            assert sorted(self.told[run]) == sorted(mine)
+        tables = self._tables()
+        assert sum(reader.cursor.ledger.total for reader in tables) == len(self.world.server.logs)
+        assert sorted(run for reader in tables for run in reader.cursor.ledger.runs) == sorted(
+            self.runs
+        )
+
+    def _tables(self) -> list[Reader]:
+        return list({id(reader): reader for reader in self.readers.values()}.values())
+
+
+@given(life=group_steps)
+@settings(max_examples=100)
+def test_runs_that_join_and_leave_are_told_as_if_each_were_read_alone(
+    life: list[tuple[str, int, float]],
+) -> None:
+    """However runs come into one table and go, each row is told once, and each run is counted."""
+    group = Group()
+    world = group.world
+    for step, index, number in life:
+        run = group.runs[index]
+        match step:
+            case "wait":
+                world.wait(number)
+            case "write":
+                group.write(run, world.now - number / 10)
+            case "many":
+                group.write(run, *[world.now] * int(number + 1))
+            case "late":
+                group.write(run, world.now - 10 * number)
+            case "join":
+                group.join(run)
+            case "leave":
+                group.leave(run)
+            case _:
+                group.poll()
+    group.check()
+
+
+def test_a_group_polls_in_one_request() -> None:
+    """What joined is one table: a request a poll, whichever of its runs writes."""
+    group = Group()
+    for run in group.runs:
+        group.write(run, *range(30))
+    group.world.wait(60)
+    for run in group.runs:
+        group.join(run)
+    group.world.wait(10)
+    group.write(group.runs[1], 69.0, 69.5)
+    group.write(group.runs[2], 69.2)
+    (read,) = group.poll()
+    assert ([row.flow_run_id for row in read.rows], read.proven) == (
+        [group.runs[1], group.runs[2], group.runs[1]],
+        True,
+    )
+    assert group.readers[group.runs[0]].costs[-1] == 1
+    group.check()
+
+
+def test_a_run_that_vanishes_leaves_its_group_whole() -> None:
+    """Once a run that is gone has left, the count of the others is right again."""
+    group = Group()
+    for run in group.runs:
+        group.write(run, *range(30))
+    group.world.wait(60)
+    for run in group.runs:
+        group.join(run)
+    logs, gone = group.world.server.logs, group.runs[1]
+    group.world.server.logs = [row for row in logs if row["flow_run_id"] != gone]
+    (read,) = group.poll()
+    assert read.doubted
+    group.leave(gone)
+    del group.readers[gone]
+    (read,) = group.poll()
+    assert (read.proven, read.rows, read.rewound) == (True, (), False)
+
+
+def test_a_run_that_is_still_listed_does_not_join() -> None:
+    """Only what has caught up is one table: a run is read to its end by itself."""
+    group = Group()
+    group.write(group.runs[1], *range(30))
+    group.world.wait(60)
+    group.poll()
+    one, other = (group.readers[run].cursor for run in group.runs[:2])
+    with pytest.raises(ValueError, match="caught up"):
+        one.join(other)

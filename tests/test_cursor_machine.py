@@ -147,6 +147,7 @@ class Reading(RuleBasedStateMachine):
     def _poll(
         self, *, deep: bool, landing: int | None = None, most: int = 10_000
     ) -> LogRead | None:
+        there = set(self.line_of)
         poll = self.cursor.poll(LIMIT, deep=deep)
         try:
             query = next(poll)
@@ -160,6 +161,7 @@ class Reading(RuleBasedStateMachine):
             read: LogRead = end.value
             self.cursor.commit(read)
             self.told += read.rows
+            assert not read.proven or there <= {row.id for row in self.told}
             return read
         assert most < 10_000, "a poll without end"
         poll.close()
