@@ -11,7 +11,8 @@ Alert on each error of a run, with the twenty events up to it:
     ):
         alert(error, before)
 
-In the diagrams time goes to the right, ``|`` is completion and ``X`` an error.
+In the diagrams time goes to the right, a character a second. What stands in parentheses comes at
+once, where the first one stands; ``|`` is completion, and ``#`` an error.
 """
 
 import math
@@ -80,9 +81,9 @@ def only(*kinds: type[Any]) -> Callable[[Observable[object]], Observable[Any]]: 
 def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
     """Let events of some kinds through.
 
-        in:    --S--L--L--N--S--|        S: StateChange, L: FlowRunLog, N: Notice
-               only(FlowRunLog)
-        out:   -----L--L--------|
+        in:    --s--l--l--n--s--|
+               only(FlowRunLog)               s: a state change, l: a log line, n: a notice
+        out:   -----l--l--------|
 
     Args:
         kinds: Classes of events, one or more. With up to three, type checkers know what comes out.
@@ -101,9 +102,9 @@ def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
 def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]:
     """Let events of a level and above through.
 
-        in:    --20--40--30--10--50--|
-               level_at_least("WARNING")
-        out:   ------40--30------50--|
+        in:    --i--e--w--d--e--|
+               level_at_least("WARNING")      d: DEBUG, i: INFO, w: WARNING, e: ERROR
+        out:   -----e--w-----e--|
 
     States have levels too: ERROR for Failed and Crashed, WARNING for Cancelled, else INFO. What a
     watch has to say itself is DEBUG, but for a `Notice`.
@@ -132,9 +133,9 @@ def for_task(
 ) -> Callable[[Observable[object]], Observable[FlowRunLog | TaskRunStateChange]]:
     """Let the log lines and the states of one task run through.
 
-        in:    --L1--L2--T1--S--L1--|        L1: a line of task run 1, T1: a state of it
-               for_task(task run 1)
-        out:   --L1------T1-----L1--|
+        in:    --a--b--s--r--a--|
+               for_task(task_run_id)          a: a line of it, s: a state of it,
+        out:   --a-----s-----a--|             b: a line of another, r: a state of the run
 
     Its states are told by ``watch_flow_run(..., stream_tasks=True)``.
 
@@ -157,9 +158,9 @@ def for_task(
 def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observable[W]]:
     r"""Let events through in whose message a pattern is found.
 
-        in:    --"row 7 bad"--"ok"--"row 9 bad"--|
-               matching(r"row \d+")
-        out:   --"row 7 bad"--------"row 9 bad"--|
+        in:    --a--b--c--|
+               matching(r"row \d+")           a: "row 7", b: "no row", c: "bad row 9"
+        out:   --a-----c--|
 
     Args:
         pattern: A regular expression. It is searched for anywhere in the message.
@@ -183,9 +184,9 @@ def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observ
 def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T]]:
     """End with the event that says that the run is over.
 
-        in:    --Running--L--Completed--L--Closed|
-               until_terminal()
-        out:   --Running--L--(Completed|)
+        in:    --r--l--c--l--e|
+               until_terminal()               r: Running, l: a log line, c: Completed
+        out:   --r--l--(c,|)
 
     That is earlier than the watch itself would end: late log lines are not waited for. A merge of
     watches ends when all runs are over that events came of so far. As one run may be over before
@@ -221,9 +222,9 @@ def conflate(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Hold the latest item of each key for a consumer that is busy.
 
-        in:    --a1-b1-a2-a3-b2-a4----|
-               conflate(by letter), and a consumer that is busy for a while with each item
-        out:   --a1--------a3--------b2--------a4|
+        in:    --a--(b,c,a,B,b)--c--|
+               conflate(str.lower)            what comes at once comes to a busy consumer
+        out:   --a--(b,c,a)------c--|
 
     Items are handed over on the scheduler, one in a turn. What comes in between takes the place of
     what is held of the same key, so the last item of each key always comes through, and no more is
@@ -256,14 +257,13 @@ def _one_for_all(_: object) -> Hashable:
 def bounded(n: int, overflow: Overflowing = "error") -> Callable[[Observable[T]], Observable[T]]:
     """Hold up to a number of items for a consumer that is slower than its source for a while.
 
-        in:    --abcdef------|
-               bounded(2, "drop_oldest"), and a consumer that is busy for a while with each item
-        out:   --a----e----f|
+        in:    --a--(b,c,d,e)--f--|
+               bounded(2, "drop_oldest")      what comes at once comes to a busy consumer
+        out:   --a--(d,e)------f--|
 
     Items are handed over on the scheduler, one in a turn, in order. Whoever emits never waits: to
     block them is not offered, since they may hold a lock that the consumer needs, such as the one
-    of `merge`.
-    At completion, and before an error, what is held is handed over.
+    of `merge`. At completion, and before an error, what is held is handed over.
 
     A watch needs no bound, since it asks the server for no more than is read. Where it has one, the
     events of a whole page come at once, of which there may be some hundred.
@@ -313,9 +313,9 @@ def _queued(source: Observable[T], queue: Callable[[], Queue[T]]) -> Observable[
 def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observable[D]]:
     """Put the events of several sources in the order of their timestamps.
 
-        in:    --1--3--2--4--------6--5--|        numbers: timestamps, one a dash
-               in_order(lateness=4)
-        out:   --------1--2---3-4----5-6|
+        in:    -1-3-2----4----9-8|
+               in_order(lateness=4)           numbers: the seconds of the timestamps
+        out:   -----1-(2,3)--4---(8,9,|)
 
     An event is held back until one has come whose timestamp is ``lateness`` above its own, and for
     no longer than ``lateness`` after it came. Equal timestamps go by arrival. At completion, and
@@ -352,9 +352,9 @@ def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observabl
 def tail(n: int) -> Callable[[Observable[T]], Observable[tuple[T, ...]]]:
     """Give each item with the ones before it: the last ``n``, itself included.
 
-        in:    --a--b---c----d----|
-               tail(3)
-        out:   --a--ab--abc--bcd--|
+        in:    --a--b--c--d--|
+               tail(3)                        1: (a,), 2: (a, b), 3: (a, b, c), 4: (b, c, d)
+        out:   --1--2--3--4--|
 
     Args:
         n: How many items there are in what comes out, but for the first ones.
@@ -381,9 +381,9 @@ def tail(n: int) -> Callable[[Observable[T]], Observable[tuple[T, ...]]]:
 def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable[Rate]]:
     """Count events by windows of time.
 
-        in:    --a-b----------c----|
-               rate(5)
-        out:   -----2----0----1----(1|)... each a Rate, at the end of its window
+        in:    -a-b----------c-d|
+               rate(5)                        numbers: the counts
+        out:   -----2----0----1-(1,|)
 
     The first window begins with the subscription, and each where the last one ended; empty ones are
     told too. At completion, and before an error, the last window is told if it is not empty. It
@@ -425,9 +425,9 @@ def quiet_for(
 ) -> Callable[[Observable[FlowRunEvent]], Observable[Quiet]]:
     """Tell of runs that have fallen silent.
 
-        in:    --a--b----------------c---Closed|
-               quiet_for(5)
-        out:   ----------Q---------------------|        Q: Quiet, once a silence
+        in:    --a--b---------c--|
+               quiet_for(5)                   q: Quiet, once a silence
+        out:   ----------q-------|
 
     When no event of a run came for so long, its row is read once more. `Quiet` is told if the run
     is not over, and in the state that was last heard of; if its state is news, the time is counted

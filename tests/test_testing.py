@@ -3,20 +3,19 @@
 That it answers as a real server does is tested against one, in `tests/real/test_differential.py`.
 """
 
-import doctest
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import ModuleType
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
 import rxflow
-from rxflow import testing
 from rxflow.events import Closed, StateChange
-from rxflow.testing import FakePrefect3, _prefect3
+from rxflow.testing import FakePrefect3, VirtualTime
 
 
 def http_of(api_url: str) -> httpx.Client:
@@ -150,8 +149,63 @@ def test_an_interceptor_that_fails_is_reported(
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", [testing, _prefect3], ids=["package", "server"])
-def test_the_examples_of_its_docstrings_run(module: ModuleType) -> None:
-    """Each is run as it stands, and says what it is said to say."""
-    failed, tried = doctest.testmod(module)
-    assert (failed, tried > 0) == (0, True)
+def test_task_runs_live_beside_their_run(server: FakePrefect3) -> None:
+    """They are told in the states that a watch finds them in, by the names that they were given."""
+    run = server.add_run(state="RUNNING")
+    task = server.add_task_run(run, name="load-0", task_key="load-12345678")
+    server.add_task_run(run, name="save-0", state="CRASHED")
+    server.set_task_state(run, task, "COMPLETED")
+    server.set_state(run, "COMPLETED")
+    stream = rxflow.watch_flow_run(run, drain=0, stream_tasks=True, client=server.client())
+    told = {event.task_run.name: event for event in stream.tasks}
+    assert {name: event.state.name for name, event in told.items()} == {
+        "load-0": "Completed",
+        "save-0": "Crashed",
+    }
+    assert told["load-0"].id == server.task_runs[task]["state_id"]
+
+
+def test_a_seed_repeats_ids() -> None:
+    """With a `random` of one seed the same writes make rows of the same ids."""
+
+    def ids(seed: int) -> list[str]:
+        server = FakePrefect3(clock=VirtualTime(), random=Random(seed))
+        run = server.add_run()
+        return [run, server.set_state(run, "RUNNING"), server.log(run), server.add_task_run(run)]
+
+    assert ids(1) == ids(1)
+    assert not set(ids(1)) & set(ids(2))
+
+
+def test_log_rows_are_deleted_and_restored() -> None:
+    """By their ids, and by when they landed."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run = server.add_run()
+    first, second = server.log(run), server.log(run)
+    backup = time()
+    time.wait(1)
+    third = server.log(run)
+    server.delete_logs([second, "no such row"])
+    assert [row["id"] for row in server.logs] == [first, third]
+    server.restore_logs(backup)
+    assert [row["id"] for row in server.logs] == [first]
+
+
+def test_an_async_client_asks_in_process(server: FakePrefect3) -> None:
+    """Its answers are those that a blocking client gets, and an interceptor sees its requests."""
+    run = server.add_run()
+    seen: list[str] = []
+    server.intercept = lambda request: seen.append(request.method)
+    url = f"http://fake.invalid/api/flow_runs/{run}"
+
+    async def ask() -> Any:
+        async with httpx.AsyncClient(transport=server.transport()) as http:
+            return (await http.get(url)).json()
+
+    with httpx.Client(transport=server.transport()) as http:
+        known = http.get(url).json()
+    varying = {"estimated_run_time", "estimated_start_time_delta"}
+    told = asyncio.run(ask())
+    assert {key for key in known if known[key] != told[key]} <= varying
+    assert seen == ["GET", "GET"]

@@ -75,8 +75,7 @@ class Fake:
 
     def add_task_run(self, flow_run_id: str) -> None:
         """Create a task run that is running."""
-        task_run_id = self._server.set_task_state(flow_run_id, None, "RUNNING")
-        self._server.task_runs[task_run_id] |= TASK
+        self._server.add_task_run(flow_run_id, state="RUNNING", **TASK)
 
 
 class Real:

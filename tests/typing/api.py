@@ -68,7 +68,7 @@ assert_type(
 assert_type(stream.pipe(quiet_for(600)), rxflow.Stream[rxflow.Quiet])
 assert_type(stream.pipe(quiet_for(600), level_at_least(30)), rxflow.Stream[rxflow.Quiet])
 assert_type(stream.logs.pipe(rate(60)), rxflow.Stream[rxflow.Rate])
-assert_type(reactivex.of(1, "one").pipe(only(int)), Observable[int])
+assert_type(reactivex.of(1, "one").pipe(rxflow.operators.only(int)), Observable[int])
 
 # A fluent call gives a stream too, which can be iterated.
 assert_type(stream.map(lambda event: event.message), rxflow.Stream[str])
