@@ -14,8 +14,9 @@ means that rows vanished, or that a replica lags behind; only when it is seen th
 is it believed, and the whole table read again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 import msgspec
 
@@ -32,6 +33,7 @@ _DOUBTS = 3
 _READS = 40  # polls for a proof of a table that is written to meanwhile
 _STEP_MOST = 400
 _STEP_HALF_LIFE = 30.0  # seconds of the server's time
+_ORDER = attrgetter("timestamp", "created", "id")
 
 
 class LogRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,9 +159,11 @@ class LogCursor:
         self.ledger.forget(read.vanished)
         for bucket in read.replaced:
             self.ledger.replace(bucket.flow_run_id, bucket.index, bucket.rows)
-        counted = {row.id for bucket in read.replaced for row in bucket.rows}
-        rows: tuple[Row, ...] = (*read.rows, *read.malformed)
-        self.ledger.add(row for row in rows if row.id not in counted)
+        rows: Sequence[Row] = (*read.rows, *read.malformed)
+        if read.replaced:
+            counted = {row.id for bucket in read.replaced for row in bucket.rows}
+            rows = [row for row in rows if row.id not in counted]
+        self.ledger.add(rows)
         self.ledger.advance()
 
     def save(self) -> CursorState:
@@ -269,7 +273,10 @@ class LogCursor:
                 rows, position = list(ties.values()), position + MICROSECOND
             # Rows of the last timestamp may go on in the next page, where they get their order.
             rows = [row for row in rows if row.timestamp < position]
-        found.take(row for row in rows if begun is None or row.created < begun - _SLACK)
+        if begun is not None:
+            settled = begun - _SLACK
+            rows = [row for row in rows if row.created < settled]
+        found.take(rows)
         return self._read(found, position=position, begun=begun)
 
     def _audit(self, found: Found, limit: int) -> Poll[LogRead]:
@@ -304,10 +311,16 @@ class LogCursor:
         proven: bool = False,
         vanished: tuple[str, ...] = (),
     ) -> LogRead:
-        rows = sorted(found.rows.values(), key=lambda row: (row.timestamp, row.created, row.id))
+        rows = sorted(found.rows.values(), key=_ORDER)
+        lines = [row for row in rows if isinstance(row, FlowRunLog)]
+        malformed: tuple[Malformed, ...] = ()
+        if len(lines) < len(rows):
+            malformed = tuple(row for row in rows if isinstance(row, Malformed))
+        if found.replayed:
+            lines = [self._flagged(row, found) for row in lines]
         return LogRead(
-            rows=tuple(self._flagged(row, found) for row in rows if isinstance(row, FlowRunLog)),
-            malformed=tuple(row for row in rows if isinstance(row, Malformed)),
+            rows=tuple(lines),
+            malformed=malformed,
             position=position,
             begun=begun,
             proven=proven,
@@ -358,4 +371,4 @@ def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple
         rows.update((row.id, row) for row in read.rows)
         if read.proven or not read.provable:
             break
-    return tuple(sorted(rows.values(), key=lambda row: (row.timestamp, row.created, row.id)))
+    return tuple(sorted(rows.values(), key=_ORDER))

@@ -1,18 +1,24 @@
 """The ledger: which log rows of some runs were told, in bounded memory.
 
 Rows that may still get company are known by their ids: those not older than the *floor*, which
-follows ten to eleven seconds behind the newest row and the server's clock, and those that were
-stored less than that before the newest one. Of the rest each run has *buckets*: from a time on, how
-many rows were told, and the sum of the hashes of their ids. With a bucket's rows at hand the sum
-tells whether they are those that were told, and if one is not, which.
+follows ten seconds behind the newest row and the server's clock, and those that were stored less
+than that before the newest one. Of the rest each run has *buckets*: from a time on, how many rows
+were told, and the sum of their ids as numbers. With a bucket's rows at hand the sum tells whether
+they are those that were told, and if one is not, which.
+
+Each line of a run comes through here, and most come in order. So pages are taken in as a whole, and
+what is not older than the floor is kept sorted: whatever the floor passes is cut off at one end.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
+from heapq import heappop, heappush
 from itertools import combinations, islice
+from operator import attrgetter, itemgetter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -21,8 +27,8 @@ MICROSECOND = timedelta(microseconds=1)
 WINDOW = timedelta(seconds=10)
 """How far the floor is behind, and how long a commit may take before its row is hard to tell."""
 
-_STEP = timedelta(seconds=1)
-_MODULUS = 1 << 128
+_MODULUS = (1 << 128) - 1  # by which a number leaves the sum of its 16-byte digits, as 9 by nines
+_RANDOM = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's byte with its version
 _MOST_COMBINATIONS = 20_000
 
 
@@ -42,12 +48,11 @@ class LogRow(Protocol):
 R = TypeVar("R", bound=LogRow)
 
 
-class Known(msgspec.Struct, frozen=True, array_like=True):
-    """A row that was told and is known by its id."""
+Told = tuple[datetime, datetime, str, str]
+"""A row that was told: its timestamp, created, flow_run_id and id. So they sort by time."""
 
-    timestamp: datetime
-    created: datetime
-    flow_run_id: str
+_told = attrgetter("timestamp", "created", "flow_run_id", "id")
+_timestamp = itemgetter(0)
 
 
 class Bucket(msgspec.Struct, array_like=True):
@@ -55,7 +60,7 @@ class Bucket(msgspec.Struct, array_like=True):
 
     Attributes:
         start: None for the first bucket of a run, which begins before all time.
-        digest: The sum of the hashes of the rows' ids, as 16 bytes.
+        digest: The sum of the rows' ids as numbers, as 16 bytes.
     """
 
     start: datetime | None
@@ -66,12 +71,12 @@ class Bucket(msgspec.Struct, array_like=True):
 class LedgerState(msgspec.Struct, frozen=True):
     """All of a ledger, to save and load."""
 
-    known: dict[str, Known]
+    above: list[Told]
+    young: list[tuple[datetime, str]]
     buckets: dict[str, list[Bucket]]
     floor: datetime | None
     newest: datetime | None
     clock: datetime | None
-    walked: datetime
 
 
 class Ledger:
@@ -88,12 +93,12 @@ class Ledger:
             most_buckets: Buckets of a run before neighbours are joined.
         """
         self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
-        self._known: dict[str, Known] = {}
+        self._above: list[Told] = []  # not older than the floor, sorted
+        self._young: list[tuple[datetime, str]] = []  # older, but stored lately: a heap
+        self._known: set[str] = set()  # the ids of both
         self._fill = fill
         self._most_buckets = most_buckets
         self._folded = 0
-        self._above = 0
-        self._walked = datetime.min.replace(tzinfo=UTC)
         self._newest: datetime | None = None
         self.floor: datetime | None = None
         self.clock: datetime | None = None
@@ -106,12 +111,12 @@ class Ledger:
     @property
     def total(self) -> int:
         """How many rows were told."""
-        return self._folded + self._above
+        return self._folded + len(self._above)
 
     @property
     def above(self) -> int:
         """How many of them are not older than the floor."""
-        return self._above
+        return len(self._above)
 
     @property
     def held(self) -> int:
@@ -127,16 +132,24 @@ class Ledger:
         """The buckets of a run, by time, without gaps up to the floor."""
         return self._buckets[flow_run_id]
 
-    def is_new(self, row: LogRow) -> bool:
-        """Whether a row was not told; of an old row below the floor this is a guess.
+    def untold(self, rows: Iterable[R]) -> list[R]:
+        """Which rows were not told; of old rows below the floor this is a guess.
 
-        The guess is that it became visible within ten seconds of being stored, and was told then.
+        The guess is that they became visible within ten seconds of being stored, and were told
+        then.
         """
-        if row.id in self._known:
-            return False
-        if self.floor is None or row.timestamp >= self.floor or self.clock is None:
-            return True
-        return row.created >= self.clock - WINDOW
+        known, floor, horizon = self._known, self.floor, self.horizon
+        if floor is None or horizon is None:
+            return [row for row in rows if row.id not in known]
+        return [
+            row
+            for row in rows
+            if row.id not in known and (row.timestamp >= floor or row.created >= horizon)
+        ]
+
+    def is_new(self, row: LogRow) -> bool:
+        """Whether a row was not told; guessed as in `untold`."""
+        return bool(self.untold([row]))
 
     def knows(self, row: LogRow) -> bool:
         """Whether a row is known to have been told."""
@@ -144,68 +157,61 @@ class Ledger:
 
     def later_than(self, time: datetime) -> int:
         """How many rows were told that are dated later; of a time not below the floor."""
-        return sum(row.timestamp > time for row in self._known.values())
+        return len(self._above) - bisect_right(self._above, time, key=_timestamp)
 
     def window(self) -> list[str]:
         """The ids of all rows that were told and are not older than the floor."""
-        floor = self.floor
-        return [
-            row_id for row_id, row in self._known.items() if floor is None or row.timestamp >= floor
-        ]
+        return [row_id for _, _, _, row_id in self._above]
 
     def add(self, rows: Iterable[LogRow]) -> None:
         """Take rows for told."""
-        floor = self.floor
-        for row in rows:
-            if floor is None or row.timestamp >= floor:
-                self._remember(row)
-                self._above += 1
-                continue
-            if self.clock is None or row.created >= self.clock - WINDOW:
-                self._remember(row)
-            self._fold(row.flow_run_id, row.timestamp, [row.id])
+        told = sorted(map(_told, rows))
+        self._remember(told)
+        low = 0 if self.floor is None else bisect_left(told, self.floor, key=_timestamp)
+        for timestamp, created, run, row_id in told[:low]:
+            heappush(self._young, (created, row_id))
+            self._fold(run, timestamp, [row_id])
+        self._put_above(told[low:])
 
     def forget(self, ids: Iterable[str]) -> None:
         """Take back rows above the floor: they are gone from the server."""
-        for row_id in ids:
-            row = self._known.pop(row_id)
-            self._above -= self.floor is None or row.timestamp >= self.floor
+        gone = set(ids)
+        if gone:
+            self._above = [row for row in self._above if row[3] not in gone]
+            self._known -= gone
 
     def replace(self, flow_run_id: str, index: int, rows: Iterable[LogRow]) -> None:
         """Take a bucket's rows for what was told of it, whatever was told before."""
         bucket = self._buckets[flow_run_id][index]
-        ids: list[str] = []
-        for row in rows:
-            self._remember(row)  # a young one would be taken for new when it is read again
-            ids.append(row.id)
-        self._folded += len(ids) - bucket.count
-        bucket.count, bucket.digest = len(ids), _bytes(_digest(ids))
+        told = sorted(map(_told, rows))
+        self._remember(told)  # a young one would be taken for new when it is read again
+        for _, created, _, row_id in told:
+            heappush(self._young, (created, row_id))
+        self._folded += len(told) - bucket.count
+        bucket.count, bucket.digest = len(told), _bytes(_digest([row_id for *_, row_id in told]))
 
     def advance(self) -> None:
         """Move the floor up to where it belongs, and fold what is below it into buckets."""
         if self._newest is None or self.clock is None:
             return
+        horizon = self.clock - WINDOW
         # A writer whose clock is ahead must not drag the floor away from the others.
-        floor = horizon = self.clock - WINDOW
-        if self._newest < self.clock:
-            floor = self._newest - WINDOW
+        floor = min(self._newest, self.clock) - WINDOW
         old = self.floor
-        if old is not None and self.clock - self._walked < _STEP and floor - old < _STEP:
-            return  # all that is known is walked through, so not for each page of a long history
-        self._walked = self.clock
         self.floor = floor = floor if old is None else max(floor, old)
-        folded: dict[str, list[str]] = {}
-        gone: list[str] = []
-        for row_id, row in self._known.items():
-            if row.timestamp < floor:
-                if old is None or row.timestamp >= old:
-                    folded.setdefault(row.flow_run_id, []).append(row_id)
-                if row.created < horizon:
-                    gone.append(row_id)
-        for run in self._buckets:
-            self._fold_up(run, old, folded.get(run, ()))
-        for row_id in gone:
-            del self._known[row_id]
+        passed = bisect_left(self._above, floor, key=_timestamp)
+        folded: defaultdict[str, list[str]] = defaultdict(list)
+        for _, created, run, row_id in self._above[:passed]:
+            folded[run].append(row_id)
+            if created < horizon:
+                self._known.discard(row_id)
+            else:
+                heappush(self._young, (created, row_id))
+        del self._above[:passed]
+        for run, ids in folded.items():
+            self._fold_up(run, old, ids)
+        while self._young and self._young[0][0] < horizon:
+            self._known.discard(heappop(self._young)[1])
 
     def missing_of(self, flow_run_id: str, index: int, rows: Sequence[R]) -> list[R] | None:
         """Which rows of a bucket were not told.
@@ -222,9 +228,9 @@ class Ledger:
         wanted = len(rows) - bucket.count
         if wanted < 0:
             return None
-        lacking = (_digest(row.id for row in rows) - _number(bucket.digest)) % _MODULUS
-        guess = [row for row in rows if self.is_new(row)]
-        if len(guess) == wanted and _digest(row.id for row in guess) == lacking:
+        lacking = (_digest([row.id for row in rows]) - _number(bucket.digest)) % _MODULUS
+        guess = self.untold(rows)
+        if len(guess) == wanted and _digest([row.id for row in guess]) == lacking:
             return guess
         # A commit took longer than the window; what was stored last is most likely what is new.
         unknown = [(row, _digest([row.id])) for row in rows if row.id not in self._known]
@@ -244,36 +250,43 @@ class Ledger:
     def save(self) -> LedgerState:
         """All of it, as it is now."""
         return LedgerState(
-            known=dict(self._known),
+            above=list(self._above),
+            young=list(self._young),
             buckets=_copied(self._buckets),
             floor=self.floor,
             newest=self._newest,
             clock=self.clock,
-            walked=self._walked,
         )
 
     @classmethod
     def load(cls, state: LedgerState) -> "Ledger":
         """A ledger that goes on where the saved one was."""
         ledger = cls(state.buckets)
-        ledger._known = dict(state.known)
+        ledger._above, ledger._young = list(state.above), list(state.young)
+        ledger._known = {*ledger.window(), *(row_id for _, row_id in state.young)}
         ledger._buckets = _copied(state.buckets)
         ledger.floor, ledger._newest, ledger.clock = state.floor, state.newest, state.clock
-        ledger._walked = state.walked
         ledger._folded = sum(b.count for buckets in state.buckets.values() for b in buckets)
-        ledger._above = sum(
-            state.floor is None or row.timestamp >= state.floor for row in state.known.values()
-        )
         return ledger
 
     # -- remembering and folding ------------------------------------------------------------------
 
-    def _remember(self, row: LogRow) -> None:
-        self._known[row.id] = Known(row.timestamp, row.created, row.flow_run_id)
-        if self._newest is None or row.timestamp > self._newest:
-            self._newest = row.timestamp
-        if self.clock is None or row.created > self.clock:
-            self.clock = row.created
+    def _remember(self, told: Sequence[Told]) -> None:
+        """Know sorted rows by their ids, and what time it is from them."""
+        if not told:
+            return
+        self._known.update([row_id for _, _, _, row_id in told])
+        newest, clock = told[-1][0], max([created for _, created, _, _ in told])
+        self._newest = newest if self._newest is None else max(newest, self._newest)
+        self.clock = clock if self.clock is None else max(clock, self.clock)
+
+    def _put_above(self, told: list[Told]) -> None:
+        """Keep sorted rows that are not older than the floor."""
+        if not told:
+            return
+        at = bisect_right(self._above, told[0])
+        later = self._above[at:]
+        self._above[at:] = sorted(later + told) if later else told
 
     def _fold(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
         bucket = self._buckets[flow_run_id][self.bucket_at(flow_run_id, time)]
@@ -283,13 +296,10 @@ class Ledger:
     def _fold_up(self, flow_run_id: str, start: datetime | None, ids: Sequence[str]) -> None:
         """Extend a run's last bucket up to the floor, or begin one at the old floor."""
         buckets = self._buckets[flow_run_id]
-        if not ids:
-            return
         if buckets[-1].count and buckets[-1].count + len(ids) > self._fill:
             buckets.append(Bucket(start))
         _put(buckets[-1], ids)
         self._folded += len(ids)
-        self._above -= len(ids)
         if len(buckets) > self._most_buckets:
             self._buckets[flow_run_id] = _joined(buckets)
 
@@ -312,12 +322,24 @@ def _put(bucket: Bucket, ids: Sequence[str]) -> None:
     bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))
 
 
-def _digest(ids: Iterable[str]) -> int:
-    """The sum of hashes: the same for the same ids in any order."""
-    return (
-        sum(int.from_bytes(blake2b(row_id.encode(), digest_size=16).digest()) for row_id in ids)
-        % _MODULUS
-    )
+def _digest(ids: Sequence[str]) -> int:
+    """The sum of ids as numbers: the same for the same ids in any order.
+
+    A UUID of version 4 or 7 is its own number, which costs a third of hashing it. Its last 62 bits
+    are random (RFC 9562; Prefect draws them from the system), and so are those of the difference
+    of two sets' sums, whatever the other bits. Any other id is hashed.
+    """
+    digits = [row_id.replace("-", "") for row_id in ids]
+    try:
+        numbers = bytes.fromhex("".join(digits))
+    except ValueError:
+        numbers = b""
+    each_is_a_number = len(numbers) == 16 * len(ids) and {*map(len, digits)} <= {32}
+    if each_is_a_number and _RANDOM.issuperset(numbers[6::16]):
+        return int.from_bytes(numbers) % _MODULUS
+    if len(ids) == 1:
+        return int.from_bytes(blake2b(ids[0].encode(), digest_size=16).digest()) % _MODULUS
+    return sum(_digest([row_id]) for row_id in ids) % _MODULUS
 
 
 def _number(digest: bytes) -> int:

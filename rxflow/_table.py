@@ -50,8 +50,7 @@ class Found:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Keep those that were not told."""
-        is_new = self._ledger.is_new
-        self.rows.update((row.id, row) for row in rows if is_new(row))
+        self.rows.update({row.id: row for row in self._ledger.untold(rows)})
 
     def within(self, span: Span) -> int:
         """How many of them lie in a part of the table."""

@@ -1,9 +1,10 @@
 """Watching: the sources, their merge, and what is derived from it."""
 
+from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from reactivex import Observable, abc, merge
@@ -30,7 +31,7 @@ from rxflow.events import (
     StateChange,
     TaskRunStateChange,
 )
-from rxflow.stream import Stream
+from rxflow.stream import Stream, iterate
 from rxflow.views import FlowRunView
 
 __all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_flow_run"]
@@ -38,8 +39,22 @@ __all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_fl
 _MAX_DURATION = timedelta(hours=12)
 """How long a run is watched that does not end, as in Prefect 1."""
 
+T_co = TypeVar("T_co", covariant=True)
 
-class FlowRunStream(Stream[FlowRunEvent]):
+
+class _Paged(Stream[T_co]):
+    """The events of each page, one by one; in a loop without a call into Rx for each of them."""
+
+    def __init__(self, pages: Observable[tuple[T_co, ...]]) -> None:
+        super().__init__(_flat(pages))
+        self._pages = pages
+
+    def __iter__(self) -> Iterator[T_co]:
+        for page in iterate(self._pages):
+            yield from page
+
+
+class FlowRunStream(_Paged[FlowRunEvent]):
     """The events of one flow run; made by `watch_flow_run`.
 
     It is cold: each subscription, and each loop over it, asks the server for itself, from the
@@ -61,22 +76,22 @@ class FlowRunStream(Stream[FlowRunEvent]):
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
         """The run's state changes, and its row whenever it changed otherwise."""
-        return Stream(self._part(Source.STATES))
+        return _Paged(self._part(Source.STATES))
 
     @property
     def logs(self) -> Stream[FlowRunLog]:
         """The run's log lines alone."""
-        return Stream(self._part(Source.LOGS))
+        return _Paged(self._part(Source.LOGS))
 
     @property
     def tasks(self) -> Stream[TaskRunStateChange]:
         """The states that the run's task runs are found in."""
-        return Stream(self._part(Source.TASKS))
+        return _Paged(self._part(Source.TASKS))
 
     @property
     def notices(self) -> Stream[RunSeen | Notice | Closed]:
         """What the watch itself has to say."""
-        return Stream(self._part(Source.NOTICES))
+        return _Paged(self._part(Source.NOTICES))
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the run: the scan of its events, whenever it says something new."""
@@ -91,7 +106,7 @@ class FlowRunStream(Stream[FlowRunEvent]):
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
-    def _part(self, source: Source) -> abc.Subscription[Any]:
+    def _part(self, source: Source) -> Observable[Any]:
         alone = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return _merged(alone, self._client)
 
@@ -241,29 +256,29 @@ def _deleted(flow_run_id: str) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
-def _merged(spec: WatchSpec, client: Client) -> abc.Subscription[Any]:
+def _merged(spec: WatchSpec, client: Client) -> Observable[EventPage]:
     """A watch, once for each subscription: one session, its sources, and their merge."""
 
     def subscribe(
-        observer: abc.ObserverBase[Any], given: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
         session = Session(spec, Random())  # noqa: S311 - jitter, not a secret
         engine = Engine(session, client, scheduler, spec.sources)
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
-        subscription = _flat(pages).subscribe(observer, scheduler=scheduler)
+        subscription = pages.subscribe(observer, scheduler=scheduler)
         return CompositeDisposable(subscription, Disposable(engine.dispose))
 
-    return subscribe
+    return Observable(subscribe)
 
 
-def _flat(pages: Observable[EventPage]) -> Observable[FlowRunEvent]:
+def _flat(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
     """The events of each page, one by one."""
 
     def subscribe(
-        observer: abc.ObserverBase[FlowRunEvent], scheduler: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[T_co], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        def on_next(page: EventPage) -> None:
+        def on_next(page: tuple[T_co, ...]) -> None:
             for event in page:
                 observer.on_next(event)
 
@@ -271,7 +286,7 @@ def _flat(pages: Observable[EventPage]) -> Observable[FlowRunEvent]:
             on_next, observer.on_error, observer.on_completed, scheduler=scheduler
         )
 
-    return Observable(subscribe)
+    return subscribe
 
 
 def _seconds(name: str, value: timedelta | float) -> float:

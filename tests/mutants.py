@@ -54,8 +54,8 @@ MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
             "_ledger.py",
-            "if floor is None or row.timestamp >= floor:\n                self._remember",
-            "if floor is None or row.timestamp > floor:\n                self._remember",
+            "passed = bisect_left(self._above",
+            "passed = bisect_right(self._above",
         )
     ],
     "missing rows are ignored": [
@@ -89,8 +89,8 @@ MUTANTS: dict[str, list[Change]] = {
     "rows of one timestamp are one": [
         Change(
             "_table.py",
-            "self.rows.update((row.id, row) for row in rows if is_new(row))",
-            "self.rows.update((str(row.timestamp), row) for row in rows if is_new(row))",
+            "self.rows.update({row.id: row for row in",
+            "self.rows.update({str(row.timestamp): row for row in",
         )
     ],
     "nobody looks below the floor": [
@@ -123,8 +123,8 @@ MUTANTS: dict[str, list[Change]] = {
         ),
         Change(
             "_cursor.py",
-            "for row in rows if row.id not in counted)",
-            "for row in rows if row.id not in counted and not self.ledger.knows(row))",
+            "        self.ledger.add(rows)\n",
+            "        self.ledger.add(r for r in rows if not self.ledger.knows(r))\n",
         ),
     ],
     "a bucket's sum stays": [
@@ -133,7 +133,7 @@ MUTANTS: dict[str, list[Change]] = {
         )
     ],
     "what is found below the floor is new": [
-        Change("_ledger.py", "return row.created >= self.clock - WINDOW", "return True")
+        Change("_ledger.py", " and (row.timestamp >= floor or row.created >= horizon)", "")
     ],
     "nothing is doubted": [Change("_cursor.py", "_DOUBTS = 3\n", "_DOUBTS = 0\n")],
     "a page of the list is told to its end": [
@@ -171,14 +171,14 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "old ids are kept": [
         Change(
-            "_ledger.py", "        for row_id in gone:\n            del self._known[row_id]\n", ""
+            "_ledger.py", "                self._known.discard(row_id)\n", "                pass\n"
         )
     ],
     "the floor follows writers that are ahead": [
-        Change("_ledger.py", "        if self._newest < self.clock:\n", "        if True:\n")
+        Change("_ledger.py", "min(self._newest, self.clock) - WINDOW", "self._newest - WINDOW")
     ],
     "a folded row is folded again": [
-        Change("_ledger.py", "if old is None or row.timestamp >= old:", "if True:")
+        Change("_ledger.py", "        del self._above[:passed]\n", "")
     ],
 }
 

@@ -163,7 +163,8 @@ def told_by(
         engine = Engine(made, Gives(channel), scheduler, frozenset(sources))
         pages = rx.merge(*(engine.source(source) for source in sources))
         return CompositeDisposable(
-            _flat(pages).subscribe(observer, scheduler=scheduler), Disposable(engine.dispose)
+            Observable(_flat(pages)).subscribe(observer, scheduler=scheduler),
+            Disposable(engine.dispose),
         )
 
     return Observable(subscribe)

@@ -2,18 +2,21 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from itertools import pairwise
 from random import Random
+from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from simulation import START
 
 from rxflow._ledger import WINDOW, Ledger, LedgerState
+from rxflow.testing._rows import uuid7
 
 RUNS = ("run-a", "run-b", "run-c")
 
@@ -38,8 +41,9 @@ def seconds(number: float) -> timedelta:
 
 def line(number: int, at: float, *, run: str = RUNS[0], stored: float | None = None) -> Line:
     """A row dated `at` seconds after the start, and stored then unless told otherwise."""
-    created = at if stored is None else stored
-    return Line(f"row-{number}", run, START + seconds(at), START + seconds(created))
+    created = START + seconds(at if stored is None else stored)
+    row_id = f"row-{number}" if number % 3 == 0 else uuid7(created, Random(number))
+    return Line(row_id, run, START + seconds(at), created)
 
 
 @st.composite
@@ -72,9 +76,16 @@ def ledger_of(batches: Iterable[Batch], *, fill: int = 200, most_buckets: int = 
 
 
 def digest(rows: Iterable[Line]) -> bytes:
-    """The sum of the hashes of rows' ids, reckoned anew."""
-    numbers = (blake2b(row.id.encode(), digest_size=16).digest() for row in rows)
-    return (sum(map(int.from_bytes, numbers)) % 2**128).to_bytes(16)
+    """The sum of rows' ids as numbers, reckoned anew."""
+    return (sum(as_number(row.id) for row in rows) % (2**128 - 1)).to_bytes(16)
+
+
+def as_number(row_id: str) -> int:
+    """A random UUID as it is, or the hash of an id that may be any text."""
+    with suppress(ValueError):
+        if (uuid := UUID(row_id)).version in {4, 7}:
+            return uuid.int
+    return int.from_bytes(blake2b(row_id.encode(), digest_size=16).digest())
 
 
 def in_bucket(ledger: Ledger, run: str, index: int, rows: Iterable[Line]) -> Batch:
@@ -210,6 +221,36 @@ def test_joined_buckets_keep_their_sums() -> None:
     assert 8 <= len(joined.buckets_of(RUNS[0])) <= 16
     assert_counts_all(joined, rows)
     assert joined.total == ledger.total
+
+
+@st.composite
+def row_ids(draw: st.DrawFn) -> list[str]:
+    """Ids as servers give them, random or by time, and some that are much alike."""
+    random = Random(draw(st.integers()))
+    alike = [f"row-{number}" for number in range(4)]
+    counted = [str(UUID(int=number)) for number in range(4)]
+    version_4 = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(4)]
+    version_7 = [uuid7(START, random) for _ in range(4)]
+    return draw(st.permutations([*alike, *counted, *version_4, *version_7]))
+
+
+@given(ids=row_ids(), cut=st.integers(0, 16), split=st.integers(0, 16))
+def test_a_sum_is_the_same_in_any_order(ids: list[str], cut: int, split: int) -> None:
+    """However rows come, at once or in parts, their sum is that of each alone."""
+    told = [Line(row_id, RUNS[0], START, START) for row_id in ids[:cut]]
+    later = line(1, 100)
+    ledger = ledger_of([told[:split], told[split:], [later]])
+    assert ledger.buckets_of(RUNS[0])[0].digest == digest(told)
+
+
+@given(ids=row_ids(), size=st.integers(1, 8), others=st.randoms(use_true_random=False))
+def test_sums_of_different_rows_differ(ids: list[str], size: int, others: Random) -> None:
+    """As many rows, of which one is another, have another sum: also where ids are much alike."""
+    told = [Line(row_id, RUNS[0], START, START) for row_id in ids[:size]]
+    found = [Line(row_id, RUNS[0], START, START) for row_id in others.sample(ids, size)]
+    ledger = ledger_of([told, [line(1, 100)]])
+    assume({row.id for row in found} != {row.id for row in told})
+    assert ledger.missing_of(RUNS[0], 0, found) is None
 
 
 # -- which rows are missing ---------------------------------------------------------------------

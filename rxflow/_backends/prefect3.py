@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, assert_never
 from urllib.parse import quote
@@ -300,6 +301,7 @@ def _server_time(reply: HttpReply) -> datetime | None:
     return _http_date(reply.headers.get("date", ""))
 
 
+@lru_cache(maxsize=16)  # a server says the same for a second
 def _http_date(text: str) -> datetime | None:
     try:
         time = parsedate_to_datetime(text)

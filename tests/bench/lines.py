@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from multiprocessing.connection import Connection
+from random import Random
 from time import process_time
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ import psutil
 
 from rxflow import Client, watch_flow_run
 from rxflow.events import Closed, FlowRunLog
+from rxflow.testing._rows import uuid7
 
 try:
     from prefect.client.schemas.objects import Log as PrefectLog
@@ -131,7 +133,7 @@ def _row(number: int) -> dict[str, Any]:
     time = START + STEP * number
     stored = time + timedelta(seconds=1)
     return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        "id": uuid7(stored, Random(number)),
         "created": stored,
         "updated": stored,
         "name": "prefect.flow_runs",
