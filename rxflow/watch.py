@@ -1,6 +1,6 @@
 """Watching: the sources, their merge, and what is derived from it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
@@ -49,7 +49,7 @@ class _Paged(Stream[T_co]):
         super().__init__(_flat(pages))
         self._pages = pages
 
-    def __iter__(self) -> Iterator[T_co]:
+    def __iter__(self) -> Generator[T_co]:
         for page in iterate(self._pages):
             yield from page
 

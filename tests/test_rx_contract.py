@@ -270,7 +270,7 @@ class Letters(Recording[Any]):
             raise Own(letter)
 
 
-class Own(Exception):  # noqa: N818 - it is nobody's error but the observer's
+class Own(Exception):
     """What an observer of these tests raises."""
 
 
@@ -454,8 +454,8 @@ BREAKING: dict[str, Callable[[Observable[Any]], Awaitable[object]]] = {
     "subscribe": lambda stream: until_cancelled(stream, None),
     "event loop": lambda stream: until_cancelled(stream, NewThreadScheduler()),
     "asyncio": lambda stream: until_cancelled(stream, AsyncIOScheduler(asyncio.get_running_loop())),
-    "async for": lambda stream: collected(stream),
-    "await": lambda stream: awaited(stream),
+    "async for": collected,
+    "await": awaited,
 }
 
 
@@ -986,9 +986,9 @@ class Idle:
         self.polls += isinstance(query, RunQuery)
         known = self._answers.get(query)
         if known is None:
-            known = self._channel.ask(query)
-            assert isinstance(known, Page)
-            self._answers[query] = known
+            answer = self._channel.ask(query)
+            assert isinstance(answer, Page)
+            known = self._answers[query] = answer
         now = self._world.scheduler.now.replace(microsecond=0)
         return Page(rows=known.rows, server_time=now)
 

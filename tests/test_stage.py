@@ -28,7 +28,8 @@ from virtual import PATIENCE, Recording
 
 import rxflow
 from rxflow import FlowRunLog, Rate
-from rxflow._schedulers import FOREIGN_ITEMS, default_scheduler
+from rxflow._pump import FOREIGN_ITEMS
+from rxflow._schedulers import default_scheduler
 from rxflow.operators import (
     bounded,
     conflate,

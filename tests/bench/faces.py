@@ -74,11 +74,11 @@ class Scripted(Session):
         self._pages = iter(BATCH)
         self._page: tuple[FlowRunEvent, ...] | None = next(self._pages)
 
-    def next_command(self, now: Now) -> Command:
+    def next_command(self, now: Now) -> Command:  # noqa: ARG002
         """Ask, or be done."""
         return Done() if self._page is None else Fetch(VersionQuery())
 
-    def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:
+    def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:  # noqa: ARG002
         """Tell the page."""
         page, self._page = self._page, next(self._pages, None)
         return () if page is None else ((Source.LOGS, page),)
@@ -87,7 +87,7 @@ class Scripted(Session):
 class Prompt:
     """A channel, for threads and for loops, that answers at once."""
 
-    def ask(self, query: Query) -> Any:
+    def ask(self, query: Query) -> Any:  # noqa: ARG002
         """Answer."""
         return _ANSWER
 
@@ -104,7 +104,7 @@ class Prompt:
 
 
 class _PromptOnLoop:
-    async def ask(self, query: Query) -> Any:
+    async def ask(self, query: Query) -> Any:  # noqa: ARG002
         return _ANSWER
 
     async def aclose(self) -> None:
@@ -266,7 +266,6 @@ def cpu_of_import(statement: str) -> float:
 def cpu_of(way: Way) -> float:
     """CPU seconds of one pass."""
     reader = Reader()
-    # An operator may give other things than events, and fewer.
     gc.collect()
     began = process_time()
     way(reader.see)
@@ -278,7 +277,9 @@ def least(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, fl
     for measure in measures.values():
         measure()  # so that nothing happens for the first time
     found = [[measure() for measure in measures.values()] for _ in range(rounds)]
-    return {name: min(spent) for name, spent in zip(measures, zip(*found, strict=True), strict=True)}
+    return {
+        name: min(spent) for name, spent in zip(measures, zip(*found, strict=True), strict=True)
+    }
 
 
 def report() -> Iterator[str]:
