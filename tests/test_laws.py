@@ -209,7 +209,7 @@ def count_on(total: Any, item: Any) -> Any:
     return (total + size(item)) % 997
 
 
-def at_level(level: int | str) -> Operator:
+def at_level(level: Any) -> Operator:
     """`level_at_least` of anything."""
     operator: Operator = rxops.level_at_least(level)
     return operator
@@ -244,11 +244,11 @@ on_anything: st.SearchStrategy[Operator] = st.one_of(
     small.map(ops.skip),
     small.map(ops.take_last),
     small.map(lambda by: ops.filter(divides(by))),
-    small.map(lambda by: ops.take_while(lambda item: not divides(by + 5)(item), inclusive=True)),
+    small.map(lambda by: ops.take_while(lambda item: size(item) % (by + 5) > 0, inclusive=True)),
     small.map(lambda by: ops.skip_while(divides(by))),
     small.map(lambda by: ops.distinct_until_changed(lambda item: size(item) % by)),
     small.map(lambda number: listed(ops.buffer_with_count(number))),
-    small.map(lambda number: ops.start_with(number)),
+    small.map(ops.start_with),
     st.just(rxops.bounded(100_000)),
     st.just(rxops.conflate(id)),
     st.sampled_from(
