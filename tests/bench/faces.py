@@ -26,7 +26,7 @@ from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler import VirtualTimeScheduler
 
-from rxflow import FlowRunEvent, FlowRunLog, aiterate, operators
+from rxflow import FlowRunEvent, FlowRunLog, operators
 from rxflow._engine import Engine
 from rxflow._polling import Failure, Now, Page, Query, VersionQuery
 from rxflow._reader import WatchSpec
@@ -179,11 +179,11 @@ def iterate_piped(see: Callable[[Any], None]) -> None:
         see(event)
 
 
-def aiterate_(see: Callable[[Any], None]) -> None:
+def async_for(see: Callable[[Any], None]) -> None:
     """Iterate the watch on an event loop."""
 
     async def read() -> None:
-        async for event in aiterate(told()):
+        async for event in told():
             see(event)
 
     asyncio.run(read())
@@ -196,7 +196,7 @@ FACES: dict[str, Way] = {
     "subscribe": subscribe,
     "for": iterate,
     "for, after pipe": iterate_piped,
-    "async for": aiterate_,
+    "async for": async_for,
 }
 
 
