@@ -279,4 +279,7 @@ def _same_place(url: httpx.URL, reply: HttpReply) -> httpx.URL | None:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
+        if isinstance(error, ExceptionGroup):  # on a loop, where a host has several addresses
+            for one in error.exceptions:
+                yield from _causes(one)
         error = error.__cause__ or error.__context__
