@@ -7,11 +7,14 @@ from random import Random
 from typing import Any
 
 import msgspec
+from faces import gathered
 from hypothesis import given
 from hypothesis import strategies as st
 from simulation import START, Watched, World, refused
+from virtual import HOUR
+from virtual import World as VirtualWorld
 
-from rxflow import FlowRun, FlowRunLog, Snapshot, State, StateChange, fold
+from rxflow import FlowRun, FlowRunLog, Snapshot, State, StateChange, fold, watch_flow_run
 from rxflow._polling import Failure, LogsQuery, Query, RunQuery
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
@@ -173,3 +176,24 @@ def test_late_is_what_comes_below_what_was_told(life: list[tuple[float, Action]]
             key = (event.timestamp, created, event.id)
             assert event.late == (key < top)
             top = max(top, key)
+
+
+@given(life=lives, page_limit=st.integers(2, 9), seed=st.integers())
+def test_every_face_tells_the_same(
+    life: list[tuple[float, Action]], page_limit: int, seed: int
+) -> None:
+    """A subscriber, a loop and an `async for` loop are told the same events, field by field."""
+    world = VirtualWorld(page_limit=page_limit, random=Random(seed))
+    run_id = world.server.add_run()
+    when = 0.0
+    for pause, action in life:
+        when += pause
+        world.at(when, partial(action, world.server, run_id))
+    world.at(when + 1, lambda: world.server.set_state(run_id, "COMPLETED"))
+    world.run(until=when + HOUR)
+    stream = watch_flow_run(run_id, stream_tasks=True, client=world.client)
+    looped, awaited, last = list(stream), gathered(stream), stream.run()
+    subscriber = world.watch(stream)  # last, since time passes meanwhile
+    assert subscriber.completed, subscriber.error
+    assert looped == awaited == subscriber.values
+    assert last == subscriber.values[-1]

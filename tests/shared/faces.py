@@ -12,11 +12,11 @@ from rxflow import aiterate
 T = TypeVar("T")
 
 
-def gathered(observable: Observable[T]) -> list[T]:
-    """What an `async for` loop gets; it must leave no task behind."""
+def gathered(observable: Observable[T], patience: float = PATIENCE) -> list[T]:
+    """What an `async for` loop gets in so many seconds; it must leave no task behind."""
 
     async def loop() -> list[T]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             items = [item async for item in aiterate(observable)]
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return items
