@@ -273,15 +273,16 @@ def test_awaiting_leaves_the_loop_free() -> None:
 
 def test_awaiting_what_does_not_end_may_be_given_up() -> None:
     """A time-out around an `await` of a stream disposes of the subscription."""
-    source = Source()
+    ended: list[str] = []
+    stream = Stream.of(open_ended(1, 2)).pipe(ops.finally_action(partial(ended.append, "once")))
 
     async def wait() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await Stream.of(source)
+                await stream
+        assert ended == ["once"]
 
     asyncio.run(wait())
-    assert (source.subscribed, source.disposed) == (1, 1)
 
 
 # -- how a loop ends ----------------------------------------------------------------------------
