@@ -80,7 +80,7 @@ class Client:
         self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
         # A connection of asyncio belongs to one loop.
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+        self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
         self._limit = PageLimit()
 
     @property
@@ -134,9 +134,9 @@ class Client:
         The next read opens another.
         """
         with self._lock:
-            line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None:
-            await line.channel.aclose()
+            shared = self._shared.pop(asyncio.get_running_loop(), None)
+        if shared is not None:
+            await shared.channel.aclose()
 
     def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
@@ -177,11 +177,11 @@ class Client:
 
         Cancelling the task breaks off a request that is under way.
         """
-        line = self._aopen()
+        shared = self._aopen()
         steps = ask(poll, self._limit)
         step = next(steps)
         while not isinstance(step, Learnt):
-            step = steps.send(await self._ado(step, line))
+            step = steps.send(await self._ado(step, shared))
         learnt: T = step.value
         return learnt
 
@@ -196,14 +196,14 @@ class Client:
             raise Unreachable(_CLOSED)
         return Answered(answer, asked, real_now())
 
-    async def _ado(self, step: Query | Pause, line: "_Line") -> Answered | None:
+    async def _ado(self, step: Query | Pause, shared: "_Shared") -> Answered | None:
         if isinstance(step, Pause):
             await apause(step.seconds)
             return None
-        async with line.turn:
+        async with shared.turn:
             asked = real_now()
-            answer = await line.channel.ask(step)
-        if isinstance(answer, Failure) and not self._is_open(line):
+            answer = await shared.channel.ask(step)
+        if isinstance(answer, Failure) and not self._is_open(shared):
             raise Unreachable(_CLOSED)
         return Answered(answer, asked, real_now())
 
@@ -213,21 +213,21 @@ class Client:
                 self._channel = self.open_channel()
             return self._channel
 
-    def _aopen(self) -> "_Line":
+    def _aopen(self) -> "_Shared":
         loop = asyncio.get_running_loop()
         with self._lock:
-            for ended in [other for other in self._lines if other.is_closed()]:
-                del self._lines[ended]  # which its own connection would keep alive
-            if loop not in self._lines:
-                self._lines[loop] = _Line(self.open_async_channel(), asyncio.Lock())
-            return self._lines[loop]
+            for ended in [other for other in self._shared if other.is_closed()]:
+                del self._shared[ended]  # which its own connection would keep alive
+            if loop not in self._shared:
+                self._shared[loop] = _Shared(self.open_async_channel(), asyncio.Lock())
+            return self._shared[loop]
 
-    def _is_open(self, line: "_Line") -> bool:
+    def _is_open(self, shared: "_Shared") -> bool:
         with self._lock:
-            return self._lines.get(asyncio.get_running_loop()) is line
+            return self._shared.get(asyncio.get_running_loop()) is shared
 
 
-class _Line(NamedTuple):
+class _Shared(NamedTuple):
     """What reads on one event loop share."""
 
     channel: AsyncChannel
