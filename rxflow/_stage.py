@@ -90,9 +90,13 @@ class Stage(ABC, Generic[T, R]):
     def start(self, source: Observable[T]) -> abc.DisposableBase:
         """Subscribe to the source; what is returned ends it all."""
         self._schedule(0.0)
-        self._source.disposable = source.subscribe(
-            self.on_next, self.on_error, self.on_completed, scheduler=self._given
-        )
+        try:
+            self._source.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self._given
+            )
+        except BaseException:  # such as Ctrl-C, where the source emits at once
+            self._teardown.dispose()
+            raise
         return self._teardown
 
     @property
