@@ -5,7 +5,7 @@ them and the fold puts them together. Every datetime is aware; ids are lower-cas
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -235,3 +235,21 @@ def canonical_id(text: str) -> str:
             f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
             "`prefect flow-run ls` show it"
         ) from None
+
+
+def seconds_of(name: str, value: timedelta | float, *, zero: bool = True) -> float:
+    """An argument that is a time, in seconds.
+
+    Args:
+        name: The argument's name.
+        value: What was passed.
+        zero: Whether it may be 0.
+
+    Raises:
+        ValueError: It is negative, endless or not a number.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
+        least = "from 0 on" if zero else "above 0"
+        raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds {least}")
+    return seconds

@@ -256,10 +256,11 @@ class AsyncTransport:
                     answer = await self._request(exchange.request)
                     if not exchange.leads_on(answer):
                         return answer
-            return _CLOSED
         except ERRORS as error:
             overdue = self._settings.deadline if limit.expired() else None
             return failure_of(error, self._where, overdue=overdue)
+        else:
+            return _CLOSED
         finally:
             self._under_way.discard(limit)
 
