@@ -267,6 +267,25 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_limit: int | None = None
     work_pool_name: str | None = None
     work_queue_name: str | None = None
+    version: str | None = None
+    entrypoint: str | None = None
+    path: str | None = None
+    pull_steps: Any = None
+    job_variables: Any = None
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a task run's result was put; without a location it was not kept.
+
+    Attributes:
+        location: A path, or what the storage knows it by.
+        form: What it was written as, such as ``json``.
+        storage: What keeps it if that is not this machine's file system.
+    """
+
+    location: str | None = None
+    form: str | None = None
+    storage: str | None = None
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,8 +318,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "ONLINE"
 
 
-def canonical_id(text: str) -> str:
-    """The canonical form of a flow run's id.
+def canonical_id(text: str, noun: str = "flow run") -> str:
+    """The canonical form of a run's id.
+
+    Args:
+        text: The id.
+        noun: What it is the id of.
 
     Raises:
         InvalidRunId: It is not a UUID.
@@ -310,6 +333,6 @@ def canonical_id(text: str) -> str:
     except (ValueError, AttributeError, TypeError):
         shown = repr(text)[:80]
         raise InvalidRunId(
-            f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
+            f"{shown} is not a {noun} id; an id is a UUID, as the run's page and "
             "`prefect flow-run ls` show it"
         ) from None

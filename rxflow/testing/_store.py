@@ -35,6 +35,7 @@ class Store:
         self.flows: dict[str, Row] = {}
         self.logs: list[Row] = []
         self.task_runs: dict[str, Row] = {}
+        self.task_run_states: dict[str, list[Row]] = {}
         self.deployments: dict[str, Row] = {}
         self.pools: dict[str, Row] = {}
         self.workers: dict[str, list[Row]] = {}
@@ -84,13 +85,19 @@ class Store:
     # -- what happens now -----------------------------------------------------------------------
 
     def add_run(
-        self, *, name: str = "fake-run", state: str | None = "SCHEDULED", **row: Any
+        self,
+        *,
+        name: str = "fake-run",
+        state: str | None = "SCHEDULED",
+        flow: str = "fake-flow",
+        **row: Any,
     ) -> str:
         """Add a flow run.
 
         Args:
             name: Its name.
             state: The type of its first state; None for a run without one.
+            flow: The name of the flow that it is a run of; a flow that there is not yet is made.
             row: Fields of its row that are to be different from a new row's.
 
         Returns:
@@ -98,10 +105,9 @@ class Store:
         """
         with self._lock:
             now = self._write()
-            flow = _rows.flow(now, flow_id=_rows.uuid4(self._ids), name="fake-flow")
-            self.flows[flow["id"]] = flow
+            flow_id = self._flow_named(flow, now)
             run_id = _rows.uuid4(self._ids)
-            run = _rows.flow_run(now, run_id=run_id, name=name, flow_id=flow["id"]) | row
+            run = _rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
             run_id = str(run["id"])
             self.runs[run_id] = run
             self.states[run_id] = []
@@ -221,8 +227,23 @@ class Store:
             self.task_runs[task_run_id] |= row
         return task_run_id
 
-    def set_task_state(self, run_id: str, task_run_id: str | None, type: str) -> str:  # noqa: A002
+    def set_task_state(
+        self,
+        run_id: str,
+        task_run_id: str | None,
+        type: str,  # noqa: A002 - the server's own word
+        name: str | None = None,
+        *,
+        data: Row | None = None,
+    ) -> str:
         """Put a task run in a state; a new one if its id is None.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            task_run_id: The task run.
+            type: The state's type.
+            name: The state's name; the type's own if None.
+            data: Where the result is, as Prefect writes it into a state.
 
         Returns:
             The task run's id.
@@ -237,7 +258,9 @@ class Store:
                     dynamic_key=_rows.uuid4(self._ids),
                     run=self.runs[run_id],
                 )
-            state = self._state(now, type, flow_run_id=run_id, task_run_id=task_run_id)
+            state = self._state(now, type, name=name, flow_run_id=run_id, task_run_id=task_run_id)
+            state["data"] = data
+            self.task_run_states.setdefault(task_run_id, []).append(state)
             enter(self.task_runs[task_run_id], state, now)
         return task_run_id
 
@@ -274,6 +297,14 @@ class Store:
             return self.logs
         landed = self._landed  # without the rows that a test put into the table by itself
         return [row for row in self.logs if landed.get(row["id"], then) <= then]
+
+    def _flow_named(self, name: str, now: datetime) -> str:
+        for flow in self.flows.values():
+            if flow["name"] == name:
+                return str(flow["id"])
+        flow_id = _rows.uuid4(self._ids)
+        self.flows[flow_id] = _rows.flow(now, flow_id=flow_id, name=name)
+        return flow_id
 
     def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
         state_id = _rows.uuid7(now, self._ids)
