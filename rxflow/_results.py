@@ -6,7 +6,7 @@ Nothing is unpickled here, ever: that would run whatever the file says.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rxflow._model import StoredResult
 from rxflow.errors import ResultUnavailable, ResultUnreadable
@@ -72,13 +72,15 @@ def _json(content: bytes) -> Any:
 
 
 def _check_plain(value: Any) -> None:
-    inner: Iterable[Any] = ()
     if isinstance(value, dict):
-        entries: dict[str, Any] = value
+        entries = cast("dict[str, Any]", value)
         if _ENCODED in entries:
             raise _NotPlain(f"it has an object of {entries[_ENCODED]!r}")
-        inner = entries.values()
+        _check_all(entries.values())
     elif isinstance(value, list):
-        inner = value
-    for each in inner:
-        _check_plain(each)
+        _check_all(value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _check_all(values: Iterable[Any]) -> None:
+    for value in values:
+        _check_plain(value)

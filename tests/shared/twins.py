@@ -13,12 +13,17 @@ def blocking(of: Any, method: str, *given: Any, **named: Any) -> Any:
 
 def asynchronous(of: Any, method: str, *given: Any, **named: Any) -> Any:
     """Call the method's twin on an event loop of its own."""
+    client = named.get("client") or getattr(of, "_client", None)
 
     async def call() -> Any:
-        found = getattr(of, f"a{method}")(*given, **named)
-        if isinstance(found, AsyncIterator):
-            return [item async for item in found]
-        return await found
+        try:
+            found = getattr(of, f"a{method}")(*given, **named)
+            if isinstance(found, AsyncIterator):
+                return [item async for item in found]
+            return await found
+        finally:
+            if client is not None:  # what it opened on this loop
+                await client.aclose()
 
     return asyncio.run(call())
 
