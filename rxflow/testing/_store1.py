@@ -134,7 +134,7 @@ class Store1(Timeline):
         """
         with self._lock:
             run = self.runs[run_id]
-            state = _rows1.serialized(type, message, **_context(run, type), **fields)
+            state = _rows1.serialized(type, message, **(_context(run, type) | fields))
             return self._enter(run, state, timestamp)
 
     def change_run(self, run_id: str, **columns: Any) -> None:
@@ -231,7 +231,7 @@ class Store1(Timeline):
         """Put a task run in a state; the arguments are those of `set_state`."""
         with self._lock:
             now, task_run = self._write(), self.task_runs[task_run_id]
-            state = _rows1.serialized(type, message, **_context(task_run, type), **fields)
+            state = _rows1.serialized(type, message, **(_context(task_run, type) | fields))
             _rows1.enter(task_run, state, timestamp or now, now)
 
     def add_agent(
