@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import starmap
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -80,6 +79,9 @@ def restored(name: str) -> FakePrefect1:
         key: value for key, value in flow.items() if key not in {"name", "project", "flow_group"}
     }
     server.add_flow(flow["name"], project=flow["project"]["name"], **columns)
+    project = rows_of("get_flow_run_info")[0]["flow"]["project"]
+    server.projects = {project["id"]: project}
+    server.flows[flow["id"]]["project_id"] = project["id"]
     agent_id = server.add_agent(
         agent["name"], labels=agent["labels"], last_queried=moment(agent["last_queried"])
     )
@@ -106,7 +108,9 @@ def restore_run(server: FakePrefect1, name: str) -> None:
         state=None,
         scheduled_start_time=due,
         idempotency_key=created["idempotency_key"],
-        **{key: run[key] for key in ("id", "name", "flow_id", "labels", "parameters", "run_config")},
+        **{
+            key: run[key] for key in ("id", "name", "flow_id", "labels", "parameters", "run_config")
+        },
     )
     for each in states:
         state = each["serialized_state"]
@@ -118,7 +122,7 @@ def restore_run(server: FakePrefect1, name: str) -> None:
 
 
 def restore_task_runs(server: FakePrefect1) -> None:
-    """Add the recorded run's task runs, each of which has been in three states."""
+    """Add the recorded run's task runs, each of which was pending and running before."""
     (run_id,) = server.runs
     for row in rows_of("task_run_all"):
         task, state = row["task"], row["serialized_state"]
@@ -128,7 +132,8 @@ def restore_task_runs(server: FakePrefect1) -> None:
         made = server.tasks.pop(server.task_runs[task_run]["task_id"])
         server.tasks[task["id"]] = made | {"id": task["id"]}
         server.task_runs[task_run]["task_id"] = task["id"]
-        server.set_task_state(task_run, "Running")
+        if state["type"] != "Mapped":
+            server.set_task_state(task_run, "Running")
         server.set_task_state(task_run, state["type"], state["message"], **fields_of(state))
 
 
@@ -312,7 +317,8 @@ def part(key: str, operand: Any, table: str) -> str:
         case "logs":
             inner = condition(operand, "log")
             return f"exists (select 1 from log where log.task_run = task_run.number and {inner})"
-    return " and ".join(list(starmap(lambda name, value: compared(f"{table}.{key}", name, value), operand.items())) or ["true"])
+    parts = [compared(f"{table}.{key}", name, value) for name, value in operand.items()]
+    return " and ".join(parts or ["true"])
 
 
 def compared(column: str, name: str, operand: Any) -> str:
@@ -411,8 +417,8 @@ TABLE = [None, 1, 2, 3]
         ("{map_index: {_is_null: true}}", [None]),
         ("{_or: [{map_index: {_lte: 1}}, {map_index: {_gte: 3}}]}", [1, 3]),
         ("{_or: {map_index: {_eq: 1}}}", [1]),
-        ("{flow_run: {name: {_eq: \"other\"}}}", []),
-        ("{flow_run: {name: {_ilike: \"FAKE%\"}}}", TABLE),
+        ('{flow_run: {name: {_eq: "other"}}}', []),
+        ('{flow_run: {name: {_ilike: "FAKE%"}}}', TABLE),
         ("{logs: {}}", []),
     ],
 )

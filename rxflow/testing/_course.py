@@ -3,6 +3,7 @@
 It is told in steps, so that a thread, a task and virtual time each wait in their way.
 """
 
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
@@ -56,11 +57,13 @@ class Course:
         self._fake = fake
         self._dice = dice
         self._holds: list[Hold] = []
+        self._lock = threading.Lock()
 
     def hold(self, which: Callable[[httpx.Request], bool] | None) -> Hold:
         """Have requests wait from now on, at the gate that is returned."""
         gate = Hold(which)
-        self._holds = [*(hold for hold in self._holds if not hold.is_open), gate]
+        with self._lock:
+            self._holds = [*(hold for hold in self._holds if not hold.is_open), gate]
         return gate
 
     def steps(self, request: httpx.Request) -> Steps:

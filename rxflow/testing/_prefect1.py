@@ -61,7 +61,9 @@ class FakePrefect1(Store1):
         >>> server = FakePrefect1()
         >>> run_id = server.add_run(name="nightly", state="Running")
         >>> _ = server.log(run_id, "hello")
-        >>> query = "query($id: uuid) { flow_run(where: {id: {_eq: $id}}) { name logs { message } } }"
+        >>> query = (
+        ...     "query($id: uuid) { flow_run(where: {id: {_eq: $id}}) { name logs { message } } }"
+        ... )
         >>> body = {"query": query, "variables": {"id": run_id}}
         >>> with httpx.Client(transport=server.transport()) as http:
         ...     http.post("http://fake.invalid", json=body).json()["data"]
@@ -199,6 +201,7 @@ class FakePrefect1(Store1):
             if shown != f"Bearer {self._api_key}":
                 return 200, msgspec.json.encode(_unauthorized(shown))
         with self._lock:
+            self.catch_up()
             then = self.now() - age if age else None
             status, said = self._gateway.answer(
                 *question,

@@ -46,7 +46,9 @@ class Store1(Timeline):
 
     # -- what happens ---------------------------------------------------------------------------
 
-    def add_flow(self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any) -> str:
+    def add_flow(
+        self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any
+    ) -> str:
         """Add a flow.
 
         Args:
@@ -60,9 +62,7 @@ class Store1(Timeline):
         with self._lock:
             tenant = next(iter(self.tenants))
             known = (row for row in self.projects.values() if row["name"] == project)
-            home = next(known, None) or self._insert(
-                self.projects, name=project, tenant_id=tenant
-            )
+            home = next(known, None) or self._insert(self.projects, name=project, tenant_id=tenant)
             group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
             columns = {"project_id": home["id"], "flow_group_id": group["id"], "tenant_id": tenant}
             now, flow_id = self._write(), uuid4(self._ids)
