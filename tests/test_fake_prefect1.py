@@ -313,10 +313,10 @@ def part(key: str, operand: Any, table: str) -> str:
             return f"not ({condition(operand, table)})"
         case "task":
             inner = condition(operand, "task")
-            return f"exists (select 1 from task where task.id = task_run.task and {inner})"
+            return f"exists (select 1 from task where task.id = task_run.task and {inner})"  # noqa: S608 - of this file
         case "logs":
             inner = condition(operand, "log")
-            return f"exists (select 1 from log where log.task_run = task_run.number and {inner})"
+            return f"exists (select 1 from log where log.task_run = task_run.number and {inner})"  # noqa: S608
     parts = [compared(f"{table}.{key}", name, value) for name, value in operand.items()]
     return " and ".join(parts or ["true"])
 
@@ -361,7 +361,7 @@ def test_rows_are_those_that_sql_finds(
     offset: int,
     limit: int | None,
 ) -> None:
-    """Where, order_by, offset and limit mean what they mean in SQL, nulls and relations included."""
+    """Where, order_by, offset and limit mean what they do in SQL, for nulls and relations too."""
     server = FakePrefect1(clock=VirtualTime())
     run_id = server.add_run()
     ids: list[str] = []
@@ -548,11 +548,11 @@ def test_a_run_goes_through_its_states() -> None:
 def test_a_deleted_run_leaves_nothing() -> None:
     """Neither the run nor its rows are found, and those of another run are."""
     server = FakePrefect1()
-    for _ in range(2):
-        run_id = server.add_run()
+    runs = [server.add_run() for _ in range(2)]
+    for run_id in runs:
         server.log(run_id)
         server.add_task_run(run_id)
-    server.delete_run(run_id)
+    server.delete_run(runs[0])
     found = ask(server, "{ flow_run { id } flow_run_state { id } task_run { id } log { id } }")
     assert {name: len(rows) for name, rows in found.items()} == dict.fromkeys(found, 1)
 
@@ -689,8 +689,8 @@ def test_variables_that_do_not_fit_are_refused() -> None:
         ("{ flow { tasks { flow { tasks { flow { tasks { flow { id } } } } } } } }", False),
         ("{ flow { tasks { ...deep } } } fragment deep on task { flow { tasks { id } } }", False),
         (
-            "{ flow { tasks { flow { tasks { ...deep } } } } }"
-            "fragment deep on task { flow { tasks { flow { tasks { id } } } } }",
+            """{ flow { tasks { flow { ...deep } } } }
+            fragment deep on flow { tasks { flow { tasks { flow { tasks { id } } } } } }""",
             True,
         ),
     ],

@@ -6,7 +6,7 @@ the errors' texts are those of the gateway where one was recorded, of graphql-co
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypedDict, Unpack, cast
@@ -92,7 +92,7 @@ class Gateway:
         errors = graphql.validate(self._schema, document) or list(_too_deep(document))
         if errors:
             return 400, _refused(errors, "GRAPHQL_VALIDATION_FAILED")
-        result = graphql.execute_sync(
+        result = graphql.execute_sync(  # pyright: ignore[reportUnknownMemberType]
             self._schema,
             document,
             context_value=asked,
@@ -130,7 +130,7 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
     if relation is None:
         return source[name]
     found = relation.of(source, asked["tables"])
-    if not _is_list(info):
+    if not relation.many:
         return next(iter(found), None)
     return _list(asked, found, relation.table, info, **arguments)
 
@@ -154,9 +154,8 @@ def _mutation(asked: Asked, name: str, *, input: Mapping[str, Any]) -> Row:  # n
         raise failed(_INTERNAL)
     _fail(asked, at_hasura=False)
     store = asked["store"]
-    for value in _leaves(input):
-        if isinstance(value, Refusal):
-            raise failed(value.message)
+    for refusal in _refusals(input):
+        raise failed(refusal.message)
     match name:
         case "create_project":
             return {"id": store.write_project(input)}
@@ -204,18 +203,18 @@ def _fail(asked: Asked, *, at_hasura: bool) -> None:
     raise error
 
 
-def _is_list(info: GraphQLResolveInfo) -> bool:
-    return graphql.is_list_type(graphql.get_nullable_type(info.return_type))
-
-
-def _leaves(value: Any) -> Iterable[Any]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if not isinstance(value, list):
-        yield value
-    else:
-        for part in value:
-            yield from _leaves(part)
+def _refusals(value: Any) -> Iterator[Refusal]:
+    """The values in an input that could not be read."""
+    match value:
+        case Refusal():
+            yield value
+        case dict():
+            yield from _refusals([*cast("dict[str, Any]", value).values()])
+        case list():
+            for part in cast("Iterable[Any]", value):
+                yield from _refusals(part)
+        case _:
+            pass
 
 
 # -- scalars ------------------------------------------------------------------------------------
@@ -269,7 +268,7 @@ def _answered(result: graphql.ExecutionResult, document: DocumentNode, known: Gr
     """
     if not result.errors:
         return {"data": result.data}
-    data, errors = result.data, {}
+    data, errors = result.data, dict[str, Row]()
     for error in result.errors:
         refusal = error.original_error
         if not isinstance(refusal, Refusal):

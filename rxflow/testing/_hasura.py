@@ -1,14 +1,14 @@
 """Which rows a question wants, as Hasura has it from PostgreSQL: where, order_by, offset, limit.
 
-A comparison with null is neither true nor false, and only what is true is a row. Operands that are
-null are no comparison at all, as up to Hasura 1.3. Nothing here knows GraphQL or what a table means,
-but for `RELATIONS`: which tables belong together.
+A comparison with a null in a row is neither true nor false, and a row is wanted if all is true. An
+operand that is null is no comparison at all, as up to Hasura 1.3. Nothing here knows GraphQL, or
+what a table means but for `RELATIONS`: which tables belong together.
 """
 
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -68,10 +68,15 @@ class Relation(msgspec.Struct, frozen=True):
     here: str = "id"
     there: str = "id"
 
+    @property
+    def many(self) -> bool:
+        """Whether there may be several."""
+        return self.there != "id"
+
     def of(self, row: Row, tables: Tables) -> Iterable[Row]:
         """Find them."""
         value, others = row[self.here], tables[self.table]
-        if self.there == "id":
+        if not self.many:
             return [others[value]] if value in others else []
         return [other for other in others.values() if other[self.there] == value]
 
@@ -155,10 +160,11 @@ def _term(key: str, operand: Any, table: str, tables: Tables) -> _Predicate:
             return _any_of([_all_of(_terms(part, table, tables)) for part in operand])
         case "_not":
             return _not(_all_of(_terms(operand, table, tables)))
-    relation = RELATIONS.get(table, {}).get(key)
-    if relation is not None:
-        return _exists(relation, _all_of(_terms(operand, relation.table, tables)), tables)
-    return _all_of([_comparison(key, *each) for each in operand.items() if each[1] is not None])
+        case _ if relation := RELATIONS.get(table, {}).get(key):
+            return _exists(relation, _all_of(_terms(operand, relation.table, tables)), tables)
+        case _:
+            said = operand.items()
+            return _all_of([_comparison(key, *each) for each in said if each[1] is not None])
 
 
 def _all_of(parts: Sequence[_Predicate]) -> _Predicate:
@@ -190,7 +196,7 @@ def _exists(relation: Relation, part: _Predicate, tables: Tables) -> _Predicate:
 
 
 def _comparison(column: str, name: str, operand: Any) -> _Predicate:
-    for value in operand if isinstance(operand, list) else [operand]:
+    for value in cast("Iterable[Any]", operand if isinstance(operand, list) else [operand]):
         if isinstance(value, Refusal):
             raise value
     if name == "_is_null":

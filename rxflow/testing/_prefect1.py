@@ -33,11 +33,16 @@ class FakePrefect1(Store1):
     """A Prefect 1 server: Prefect Server, or Prefect Cloud if it has a key.
 
     It answers queries about the tables ``tenant``, ``project``, ``flow_group``, ``flow``, ``task``,
-    ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, and four mutations. It needs
-    graphql-core, which comes with the extra ``fake-prefect1`` of the package.
+    ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, and four mutations. It
+    needs graphql-core, which comes with the extra ``fake-prefect1`` of the package.
 
-    Its tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``, ``states``,
-    ``task_runs``, ``logs`` and ``agents``: rows by their ids.
+    Here the tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
+    ``states``, ``task_runs``, ``logs`` and ``agents``: rows by their ids.
+
+    What it says was recorded from a real server, except for what only Prefect Cloud says:
+    ``timed_out`` is as an issue of Prefect's quotes it, and to a request without the key it says
+    what the 1.4.1 client looks for. An answer that was not recorded has the shape and the code of
+    its kind, but maybe other words.
 
     Attributes:
         clock: The server's time.
@@ -45,8 +50,8 @@ class FakePrefect1(Store1):
         row_limit: The most rows that it gives in one list, silently; None, as in Prefect Server:
             as many as there are.
         trouble: Which part is out of order, told with HTTP status 200: ``hasura_down`` or
-            ``graphql_down``, of the two services behind the gateway; ``timed_out``, as Prefect Cloud
-            says of a query that takes too long; None: no part.
+            ``graphql_down``, of the two services behind the gateway; ``timed_out``, as Prefect
+            Cloud says of a query that takes too long; None: no part.
         requests: The query and the variables of each request that came, in order; the path and None
             of one that has no query.
         intercept: Called with each request when it has come: it may return a response in place of
@@ -143,7 +148,7 @@ class FakePrefect1(Store1):
         """Serve it over real HTTP, on a free port of this machine, while a ``with`` block lasts.
 
         Returns:
-            A context manager that gives the API's URL, and leaves neither a thread nor a connection.
+            A context manager that gives the API's URL, and leaves neither thread nor connection.
 
         Example:
             >>> import httpx

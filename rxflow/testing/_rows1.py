@@ -47,7 +47,7 @@ def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A
         message: What is said about it.
         fields: What it says beside that, as it stands in JSON.
     """
-    state = {
+    state: Row = {
         "type": type,
         "context": {},
         "message": message,

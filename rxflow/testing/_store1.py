@@ -211,8 +211,10 @@ class Store1(Timeline):
         with self._lock:
             task_id = self._task(self.runs[run_id]["flow_id"], slug)
             now, new_id = self._write(), uuid4(self._ids)
-            columns = {"flow_run_id": run_id, "task_id": task_id, "map_index": map_index}
-            task_run = _rows1.task_run(now, row_id=new_id, **columns) | row
+            task_run = _rows1.task_run(
+                now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
+            )
+            task_run |= row
             task_run_id = str(task_run["id"])
             self.task_runs[task_run_id] = task_run
             if state is not None:
