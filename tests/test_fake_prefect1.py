@@ -21,7 +21,7 @@ from typing import Any
 import graphql
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxflow.testing import FakePrefect1, Faults, VirtualTime
@@ -293,6 +293,7 @@ ROWS = st.lists(
             "levels": st.lists(st.none() | TEXTS, max_size=2),
         }
     ),
+    min_size=3,
     max_size=8,
 )
 
@@ -347,21 +348,15 @@ def order(keys: list[dict[str, Any]]) -> str:
     return ", ".join([*parts, "number"])
 
 
-@given(
-    rows=ROWS,
-    where=WHERES,
-    keys=st.lists(KEYS, max_size=3),
-    offset=st.integers(0, 4),
-    limit=st.none() | st.integers(0, 4),
-)
-def test_rows_are_those_that_sql_finds(
+def compare_with_sql(
     rows: list[dict[str, Any]],
+    *,
     where: dict[str, Any],
     keys: list[dict[str, Any]],
-    offset: int,
-    limit: int | None,
+    offset: int | None = None,
+    limit: int | None = None,
 ) -> None:
-    """Where, order_by, offset and limit mean what they do in SQL, for nulls and relations too."""
+    """Ask the fake and SQLite the same question about the same rows."""
     server = FakePrefect1(clock=VirtualTime())
     run_id = server.add_run()
     ids: list[str] = []
@@ -375,16 +370,16 @@ def test_rows_are_those_that_sql_finds(
             columns = {name: row[name] for name in ("map_index", "version", "name")}
             ids.append(server.add_task_run(run_id, slug=row["slug"], state=None, **columns))
             database.execute(
-                "insert into task_run values (?, ?, ?, ?, ?)",
-                (number, *columns.values(), number),
+                "insert into task_run values (?, ?, ?, ?, ?)", (number, *columns.values(), number)
             )
             database.execute("insert into task values (?, ?)", (number, row["slug"]))
             for level in row["levels"]:
-                server.log(run_id, level=level, task_run_id=ids[-1])
+                line = server.log(run_id, task_run_id=ids[-1])
+                server.logs[line]["level"] = level
                 database.execute("insert into log values (?, ?)", (number, level))
         sql = (
             f"select number from task_run where {condition(where)} "  # noqa: S608 - of this file
-            f"order by {order(keys)} limit {-1 if limit is None else limit} offset {offset}"
+            f"order by {order(keys)} limit {-1 if limit is None else limit} offset {offset or 0}"
         )
         expected = [ids[number] for (number,) in database.execute(sql)]
     query = """query($where: task_run_bool_exp, $order: [task_run_order_by!], $n: Int, $from: Int) {
@@ -394,7 +389,37 @@ def test_rows_are_those_that_sql_finds(
     assert [row["id"] for row in found] == expected
 
 
+@settings(max_examples=300)
+@given(rows=ROWS, where=WHERES)
+def test_rows_are_those_that_sql_finds(rows: list[dict[str, Any]], where: dict[str, Any]) -> None:
+    """What must be true of a row is what it is in SQL, for nulls and related rows too."""
+    compare_with_sql(rows, where=where, keys=[])
+
+
+@given(
+    rows=ROWS,
+    keys=st.lists(KEYS, min_size=1, max_size=3),
+    offset=st.none() | st.integers(0, 3),
+    limit=st.none() | st.integers(0, 6),
+)
+def test_rows_are_sorted_and_cut_as_by_sql(
+    rows: list[dict[str, Any]], keys: list[dict[str, Any]], offset: int | None, limit: int | None
+) -> None:
+    """Several keys, their directions, nulls, an offset and a limit mean what they do in SQL."""
+    compare_with_sql(rows, where={}, keys=keys, offset=offset, limit=limit)
+
+
 TABLE = [None, 1, 2, 3]
+
+
+def table() -> FakePrefect1:
+    """A server with task runs whose `map_index` is a null and some numbers."""
+    server = FakePrefect1()
+    run_id = server.add_run()
+    for map_index in TABLE:
+        task_run_id = server.add_task_run(run_id, state=None)
+        server.task_runs[task_run_id]["map_index"] = map_index
+    return server
 
 
 @pytest.mark.parametrize(
@@ -410,28 +435,44 @@ TABLE = [None, 1, 2, 3]
         ("{map_index: {_eq: 2}}", [2]),
         ("{map_index: {_neq: 2}}", [1, 3]),
         ("{_not: {map_index: {_eq: 2}}}", [1, 3]),
+        ("{_not: {_or: [{map_index: {_eq: 2}}, {map_index: {_eq: 1}}]}}", [3]),
+        ("{_not: {_and: [{map_index: {_gt: 0}}, {map_index: {_gt: 1}}]}}", [1]),
         ("{map_index: {_gt: 1, _lt: 3}}", [2]),
         ("{map_index: {_in: [1, 3]}}", [1, 3]),
         ("{map_index: {_in: []}}", []),
-        ("{map_index: {_nin: []}}", [1, 2, 3]),
+        ("{map_index: {_nin: []}}", TABLE),
         ("{map_index: {_is_null: true}}", [None]),
         ("{_or: [{map_index: {_lte: 1}}, {map_index: {_gte: 3}}]}", [1, 3]),
         ("{_or: {map_index: {_eq: 1}}}", [1]),
         ('{flow_run: {name: {_eq: "other"}}}', []),
         ('{flow_run: {name: {_ilike: "FAKE%"}}}', TABLE),
+        ('{flow_run: {start_time: {_gt: "2020-01-01"}}}', []),
+        ('{_not: {flow_run: {start_time: {_gt: "2020-01-01"}}}}', TABLE),
+        ("{flow_run: {labels: {_eq: []}}}", TABLE),
         ("{logs: {}}", []),
     ],
 )
 def test_where_in_a_query(where: str, expected: list[int | None]) -> None:
     """What a `where` that is written in a query finds, in a column with a null in it."""
-    server = FakePrefect1()
-    run_id = server.add_run()
-    for map_index in TABLE:
-        server.add_task_run(run_id, state=None, map_index=-1 if map_index is None else map_index)
-        if map_index is None:
-            server.task_runs[list(server.task_runs)[-1]]["map_index"] = None
-    found = ask(server, f"{{ task_run(where: {where}) {{ map_index }} }}")["task_run"]
+    found = ask(table(), f"{{ task_run(where: {where}) {{ map_index }} }}")["task_run"]
     assert [row["map_index"] for row in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [
+        ("asc", [1, 2, 3, None]),
+        ("asc_nulls_last", [1, 2, 3, None]),
+        ("asc_nulls_first", [None, 1, 2, 3]),
+        ("desc", [None, 3, 2, 1]),
+        ("desc_nulls_first", [None, 3, 2, 1]),
+        ("desc_nulls_last", [3, 2, 1, None]),
+    ],
+)
+def test_nulls_in_an_order(direction: str, expected: list[int | None]) -> None:
+    """Nulls are greater than all else, unless it is said where they stand."""
+    found = ask(table(), f"{{ task_run(order_by: {{map_index: {direction}}}) {{ map_index }} }}")
+    assert [row["map_index"] for row in found["task_run"]] == expected
 
 
 @given(count=st.integers(0, 12), page=st.integers(1, 5), row_limit=st.none() | st.integers(1, 4))

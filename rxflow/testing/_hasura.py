@@ -201,6 +201,8 @@ def _comparison(column: str, name: str, operand: Any) -> _Predicate:
             raise value
     if name == "_is_null":
         return lambda row: (row[column] is None) is operand
+    if name in {"_in", "_nin"} and not operand:  # nothing is compared with, not even a null
+        return lambda _: name == "_nin"
     compare = _COMPARISONS[name]
     return lambda row: None if row[column] is None else compare(row[column], operand)
 
