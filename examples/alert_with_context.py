@@ -1,39 +1,60 @@
-"""Alert on each warning and error of a flow run, with the lines before it.
+"""Alert on the errors of a flow run, with the 20 lines before them.
 
     python examples/alert_with_context.py RUN_ID
 
+Errors that come in a burst are one alert: it is sent when none has come for two seconds, and it is
+about the last of them. That a run failed or crashed is an error too.
+
+Expected: ALERT: the mail was not sent
 Expected: 2 orders have no price
-Expected:     before it: 120 orders read
 """
 
-import sys
+import argparse
+import logging
 
 from reactivex import operators as ops
 
 import rxflow
+from rxflow.operators import level_at_least, matching, tail
 
-CONTEXT = 3
-Lines = tuple[rxflow.FlowRunLog, ...]
+CONTEXT = 20  # lines
+BURST = 2.0  # seconds
 
-
-def last_lines(lines: Lines, line: rxflow.FlowRunLog) -> Lines:
-    """Add a line, and forget all but the last few."""
-    return (*lines[-CONTEXT:], line)
+Events = tuple[rxflow.FlowRunEvent, ...]
 
 
-def is_alarming(lines: Lines) -> bool:
-    """Whether the last line is one to alert on."""
-    return lines[-1].level >= 30
+def is_alarming(events: Events) -> bool:
+    """Whether the last event is one to alert on."""
+    return events[-1].level >= logging.ERROR
+
+
+def send(events: Events) -> None:
+    """Send an alert; here is the place for your pager or chat."""
+    *before, error = events
+    print(f"ALERT: {error.message}", flush=True)
+    for event in before:
+        print(f"    {event.timestamp:%H:%M:%S} {event.message}", flush=True)
 
 
 def main(run_id: str) -> None:
-    """Print each line of level WARNING and above, and the lines before it."""
-    context = rxflow.watch_flow_run(run_id).logs.pipe(ops.scan(last_lines, Lines()))
-    for *before, line in context.pipe(ops.filter(is_alarming)):
-        print(line.message)
-        for earlier in before:
-            print(f"    before it: {earlier.message}")
+    """Send an alert for each burst of errors, until the run is over."""
+    alerts = rxflow.watch_flow_run(run_id).pipe(
+        level_at_least("INFO"),
+        matching(r"\S"),  # no empty lines in the context
+        tail(CONTEXT + 1),
+        ops.filter(is_alarming),
+        ops.debounce(BURST),
+    )
+    for events in alerts:
+        send(events)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run_id")
+    try:
+        main(**vars(parser.parse_args()))
+    except rxflow.RxflowError as error:
+        parser.exit(2, f"Cannot watch the run: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130)

@@ -2,9 +2,13 @@
 
     python examples/follow_and_exit.py RUN_ID
 
+The exit status is 0 if the run completed, 1 if it ended otherwise, 2 if it cannot be followed.
+
 Expected: Entered state Completed
 """
 
+import argparse
+import logging
 import sys
 
 import rxflow
@@ -13,12 +17,19 @@ import rxflow
 def main(run_id: str) -> int:
     """Print what happens, and return the exit status."""
     for event in rxflow.watch_flow_run(run_id):
-        if event.level >= 20:
-            print(f"{event.timestamp:%H:%M:%S} {event.message}")
-        if isinstance(event, rxflow.Closed):
-            return 0 if event.state is not None and event.state.is_completed else 1
-    return 1
+        if event.level >= logging.INFO:
+            print(f"{event.timestamp:%H:%M:%S} {event.message}", flush=True)
+        if isinstance(event, rxflow.Closed) and event.state is not None:
+            return 0 if event.state.is_completed else 1
+    return 1  # it was deleted
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run_id")
+    try:
+        sys.exit(main(**vars(parser.parse_args())))
+    except rxflow.RxflowError as error:
+        parser.exit(2, f"Cannot follow the run: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "Interrupted; the run itself goes on.\n")

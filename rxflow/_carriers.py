@@ -119,16 +119,16 @@ class _OnThreads:
 
     def remind(self, seconds: float, ring: Callable[[], None]) -> abc.DisposableBase:
         # Timed by a thread of ours: a scheduler may have a few, each taken up by what it times.
-        return default_scheduler.schedule_relative(seconds, _calling(partial(self._post, ring)))
+        return default_scheduler.schedule_relative(seconds, _turn(self._post, ring))
 
     def close(self) -> None:
         self._closed = True
         self._channel.close()
 
 
-def _calling(action: Callable[[], None]) -> abc.ScheduledAction[Any]:
+def _turn(post: Post, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
     def run(_: abc.SchedulerBase, __: Any = None) -> None:
-        action()
+        post(action)
 
     return run
 
@@ -151,7 +151,7 @@ class _OnLoop:
         self._errands.put_nowait((query, take, fail))
 
     def remind(self, seconds: float, ring: Callable[[], None]) -> abc.DisposableBase:
-        return self._scheduler.schedule_relative(seconds, _calling(partial(self._post, ring)))
+        return self._scheduler.schedule_relative(seconds, _turn(self._post, ring))
 
     def close(self) -> None:
         with suppress(RuntimeError):  # the loop was closed, and has cancelled it

@@ -77,12 +77,21 @@ def _exchange(
     backend: Backend, shown: Pass, query: Query
 ) -> Generator[HttpCall, HttpReply | Failure, Page[Any] | Failure]:
     call = backend.encode(query)
-    reply = yield _with(call, shown)
-    if isinstance(reply, Failure):
-        return reply
-    pass_call = backend.pass_call(reply, shown.client)
-    if pass_call is not None:
+    fetched = False
+    while True:
+        headers = shown.headers
+        reply = yield _with(call, headers)
+        if isinstance(reply, Failure):
+            return reply
+        pass_call = backend.pass_call(reply, shown.client)
+        if pass_call is None:
+            break
+        if shown.headers != headers:
+            continue  # another channel was given one, and one more would make that one void
+        if fetched:
+            break
         given = yield pass_call
+        fetched = True
         if isinstance(given, Failure):
             return given
         shown.headers = backend.pass_headers(given, shown.client)
@@ -90,11 +99,8 @@ def _exchange(
             failure = backend.decode(query, given)
             if isinstance(failure, Failure):
                 return failure
-        reply = yield _with(call, shown)
-        if isinstance(reply, Failure):
-            return reply
     return backend.decode(query, reply)
 
 
-def _with(call: HttpCall, shown: Pass) -> HttpCall:
-    return msgspec.structs.replace(call, headers=(*call.headers, *shown.headers))
+def _with(call: HttpCall, headers: tuple[tuple[str, str], ...]) -> HttpCall:
+    return msgspec.structs.replace(call, headers=(*call.headers, *headers))

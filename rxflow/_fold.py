@@ -28,7 +28,7 @@ def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
         event: An event of the same run.
 
     Returns:
-        What is known now: the same object where the event adds nothing, and None as long as no
+        What is known now; the same object where the event adds nothing, and None as long as no
         `RunSeen` came.
 
     Example:

@@ -8,7 +8,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -279,4 +279,7 @@ def _same_place(url: httpx.URL, reply: HttpReply) -> httpx.URL | None:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
+        if isinstance(error, ExceptionGroup):  # on a loop, where a host has several addresses
+            for one in cast("ExceptionGroup[Exception]", error).exceptions:
+                yield from _causes(one)
         error = error.__cause__ or error.__context__

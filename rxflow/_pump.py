@@ -10,8 +10,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
@@ -116,7 +116,7 @@ class AsyncPump(_Demand):
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def drain(self) -> AsyncIterator[Any]:
+    async def drain(self) -> AsyncGenerator[Any]:
         """Yield items until the end, running what is due whenever there is none."""
         while True:
             end = self._end
@@ -149,8 +149,11 @@ class AsyncPump(_Demand):
             self._run(found)
             await asyncio.sleep(0)  # a turn for other tasks, however much is due here
         elif found:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), found)
+            alarm = self._loop.call_later(found, self._woken.set)
+            try:
+                await self._woken.wait()
+            finally:
+                alarm.cancel()
 
     def _wake(self) -> None:
         if threading.get_ident() == self._owner:
@@ -175,8 +178,9 @@ async def apump(observable: Observable[T]) -> AsyncGenerator[T]:
     pump = AsyncPump()
     subscription = pump.attach(observable)
     try:
-        async for item in pump.drain():
-            yield item
+        async with aclosing(pump.drain()) as items:
+            async for item in items:
+                yield item
     finally:
         subscription.dispose()
         await pump.settle()

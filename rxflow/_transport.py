@@ -58,7 +58,7 @@ class Transport:
                 or what is in place of a network is for asyncio alone.
         """
         if not isinstance(transport, httpx.BaseTransport | None):
-            raise ConfigurationError(_unfit(transport, httpx.BaseTransport, "async for"))
+            raise ConfigurationError(_unfit(transport, httpx.BaseTransport, "for"))
         self._settings = settings
         self._where = where(settings, transport)
         self._lock = threading.Lock()
@@ -216,10 +216,12 @@ class AsyncTransport:
             ConfigurationError: As for `Transport`, the other way round.
         """
         if not isinstance(transport, httpx.AsyncBaseTransport | None):
-            raise ConfigurationError(_unfit(transport, httpx.AsyncBaseTransport, "for"))
+            raise ConfigurationError(_unfit(transport, httpx.AsyncBaseTransport, "async for"))
         self._settings = settings
         self._where = where(settings, transport)
         self._connects = 0
+        self._connected: Any = None
+        self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
         self._http = connect(httpx.AsyncClient, settings, tls, transport)
 
@@ -229,18 +231,26 @@ class AsyncTransport:
         return _CLOSED if self._closed else answer
 
     async def aclose(self) -> None:
-        """Close the connection; a call that is under way fails."""
+        """Break off what is under way, and close the connection."""
         self._closed = True
+        for limit in self._under_way:  # httpx would leave alone what is still connecting
+            if not limit.expired():
+                limit.reschedule(0.0)
         await self._http.aclose()
 
-    async def _trace(self, event: str, _: dict[str, Any]) -> None:
+    async def _trace(self, event: str, info: dict[str, Any]) -> None:
+        """Take part in connecting, which httpx does out of our sight."""
         if event.endswith(".connect_tcp.complete"):
             self._connects += 1
+            self._connected = info["return_value"]
+        elif event.endswith(".start_tls.failed"):
+            await self._connected.aclose()  # httpx would leave it open after a cancellation
 
     async def _attempt(self, call: HttpCall) -> Answer:
         if self._closed:
             return _CLOSED
         limit = asyncio.timeout(self._settings.deadline)
+        self._under_way.add(limit)
         try:
             async with limit:
                 exchange = Exchange(self._http, self._settings, call, self._trace)
@@ -251,6 +261,8 @@ class AsyncTransport:
         except ERRORS as error:
             overdue = self._settings.deadline if limit.expired() else None
             return failure_of(error, self._where, overdue=overdue)
+        finally:
+            self._under_way.discard(limit)
 
     async def _request(self, request: httpx.Request) -> Answer:
         response = await self._open(request)
@@ -281,6 +293,6 @@ def _said(request: httpx.Request, response: httpx.Response, body: Body) -> Answe
 
 def _unfit(transport: object, wanted: type, loop: str) -> str:
     return (
-        f"{type(transport).__name__} cannot carry what a `{loop}` loop asks; "
+        f"{type(transport).__name__} cannot carry what `{loop}` asks; "
         f"pass a transport that is an httpx.{wanted.__name__} too"
     )

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from rxflow._asking import Answered, Learnt, PageLimit, Pause, ask
@@ -80,9 +80,7 @@ class Client:
         self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
         # A connection of asyncio belongs to one loop.
-        self._async_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncChannel] = (
-            WeakKeyDictionary()
-        )
+        self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
         self._limit = PageLimit()
 
     @property
@@ -136,9 +134,9 @@ class Client:
         The next read opens another.
         """
         with self._lock:
-            channel = self._async_channels.pop(asyncio.get_running_loop(), None)
-        if channel is not None:
-            await channel.aclose()
+            shared = self._shared.pop(asyncio.get_running_loop(), None)
+        if shared is not None:
+            await shared.channel.aclose()
 
     def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
@@ -179,11 +177,11 @@ class Client:
 
         Cancelling the task breaks off a request that is under way.
         """
-        channel = self._aopen()
+        shared = self._aopen()
         steps = ask(poll, self._limit)
         step = next(steps)
         while not isinstance(step, Learnt):
-            step = steps.send(await self._ado(step, channel))
+            step = steps.send(await self._ado(step, shared))
         learnt: T = step.value
         return learnt
 
@@ -198,13 +196,14 @@ class Client:
             raise Unreachable(_CLOSED)
         return Answered(answer, asked, real_now())
 
-    async def _ado(self, step: Query | Pause, channel: AsyncChannel) -> Answered | None:
+    async def _ado(self, step: Query | Pause, shared: "_Shared") -> Answered | None:
         if isinstance(step, Pause):
             await apause(step.seconds)
             return None
-        asked = real_now()
-        answer = await channel.ask(step)
-        if isinstance(answer, Failure) and channel not in self._async_channels.values():
+        async with shared.turn:
+            asked = real_now()
+            answer = await shared.channel.ask(step)
+        if isinstance(answer, Failure) and not self._is_open(shared):
             raise Unreachable(_CLOSED)
         return Answered(answer, asked, real_now())
 
@@ -214,12 +213,25 @@ class Client:
                 self._channel = self.open_channel()
             return self._channel
 
-    def _aopen(self) -> AsyncChannel:
+    def _aopen(self) -> "_Shared":
         loop = asyncio.get_running_loop()
         with self._lock:
-            if loop not in self._async_channels:
-                self._async_channels[loop] = self.open_async_channel()
-            return self._async_channels[loop]
+            for ended in [other for other in self._shared if other.is_closed()]:
+                del self._shared[ended]  # which its own connection would keep alive
+            if loop not in self._shared:
+                self._shared[loop] = _Shared(self.open_async_channel(), asyncio.Lock())
+            return self._shared[loop]
+
+    def _is_open(self, shared: "_Shared") -> bool:
+        with self._lock:
+            return self._shared.get(asyncio.get_running_loop()) is shared
+
+
+class _Shared(NamedTuple):
+    """What reads on one event loop share."""
+
+    channel: AsyncChannel
+    turn: asyncio.Lock  # held while one task asks
 
 
 _CLOSED = "The client was closed before an answer came"

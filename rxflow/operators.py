@@ -325,7 +325,8 @@ def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observabl
 
     Args:
         lateness: By how much events may come late, in seconds if a number. With 0 nothing is held
-            back, and ``late`` says what came out of order.
+            back, and ``late`` says what came out of order. Runs that are over come each as a whole,
+            from beginning to end; to put those in order takes the time that they span.
 
     Raises:
         ValueError: ``lateness`` is negative or not a number.

@@ -62,10 +62,10 @@ def iterate(observable: Observable[T]) -> Generator[T]:
 def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
     """Iterate any observable on the running event loop.
 
-    As `iterate` does, but waiting leaves the loop free, and watches ask in a task on this loop: no
-    thread is started. Cancelling the task that iterates breaks off a request that is under way.
-    Python finalises an async generator that was left half-way only when it gets round to it;
-    `contextlib.aclosing` does it at once.
+    As `iterate` does, but waiting leaves the loop free, and watches ask in a task on this loop:
+    rxflow starts no thread. Cancelling the task that iterates breaks off a request that is under
+    way, and ends the iteration. Python finalises an async generator that was left half-way only
+    when it gets round to it; `contextlib.aclosing` does it at once.
 
     Args:
         observable: Any observable, hot or cold.

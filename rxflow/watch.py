@@ -285,9 +285,11 @@ def _flat(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
     def subscribe(
         observer: abc.ObserverBase[T_co], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        tell = observer.on_next
+
         def on_next(page: tuple[T_co, ...]) -> None:
             for event in page:
-                observer.on_next(event)
+                tell(event)
 
         return pages.subscribe(
             on_next, observer.on_error, observer.on_completed, scheduler=scheduler

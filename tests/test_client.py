@@ -1,17 +1,21 @@
 """The client: what it sends, how long it is patient, and that many may use it at once."""
 
+import asyncio
+import gc
 import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
 import trustme
 
+from rxflow._backends import HttpCall
+from rxflow._channel import AsyncChannel, _steps
 from rxflow._http import MAX_BODY
 from rxflow._polling import (
     Failure,
@@ -97,16 +101,75 @@ def server() -> FakePrefect3:
     return FakePrefect3()
 
 
-@pytest.fixture
-def client(server: FakePrefect3) -> Iterator[Client]:
-    """Make a client of that server."""
-    with server.client() as client:
-        yield client
+class Asker(Protocol):
+    """A channel, as the test's thread uses it."""
+
+    def ask(self, query: Query) -> Page[Any] | Failure:
+        """Ask, once."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Reader(Protocol):
+    """A client, as the test's thread uses it."""
+
+    def read(self, poll: Callable[[int], Poll[Any]]) -> Any:
+        """Carry out a poll."""
+        ...
+
+    def open_channel(self) -> Asker:
+        """Open a connection of one's own."""
+        ...
+
+
+class OnLoop:
+    """A client whose reads are awaited, on an event loop that the test need not see."""
+
+    def __init__(self, client: Client, runner: asyncio.Runner) -> None:
+        self._client = client
+        self._runner = runner
+
+    def read(self, poll: Callable[[int], Poll[Any]]) -> Any:
+        """Await a read."""
+        return self._runner.run(self._client.aread(poll))
+
+    def open_channel(self) -> Asker:
+        """Open a channel of that loop."""
+        return ChannelOnLoop(self._client.open_async_channel(), self._runner)
+
+
+class ChannelOnLoop:
+    """A channel of such a loop."""
+
+    def __init__(self, channel: AsyncChannel, runner: asyncio.Runner) -> None:
+        self._channel = channel
+        self._runner = runner
+
+    def ask(self, query: Query) -> Page[Any] | Failure:
+        """Await an answer."""
+        return self._runner.run(self._channel.ask(query))
+
+    def close(self) -> None:
+        """Await the end."""
+        self._runner.run(self._channel.aclose())
+
+
+@pytest.fixture(params=["read", "aread"])
+def client(server: FakePrefect3, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    """Make a client of that server, which reads in one of the two ways."""
+    with server.client() as client, asyncio.Runner() as runner:
+        yield client if request.param == "read" else OnLoop(client, runner)
+        runner.run(client.aclose())
 
 
 def once(reply: httpx.Response) -> Callable[[httpx.Request], httpx.Response | None]:
     """Answer the first request with this, and leave all others to the server."""
-    replies = [reply]
+    # A copy, since whoever reads a response makes it one of his own kind.
+    copy = httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+    replies = [copy]
     return lambda _: replies.pop() if replies else None
 
 
@@ -214,7 +277,7 @@ LOGS = one(LogsQuery(flow_run_ids=(GONE,)))
 
 
 def test_a_token_is_fetched_once_and_shown_from_then_on(
-    server: FakePrefect3, client: Client, guard: Guard
+    server: FakePrefect3, client: Reader, guard: Guard
 ) -> None:
     """A server that asks for a token gets it with every later call, from one client."""
     for _ in range(3):
@@ -226,7 +289,7 @@ def test_a_token_is_fetched_once_and_shown_from_then_on(
     assert len(server.requests) == 2 + 4
 
 
-def test_a_worn_out_token_is_replaced(client: Client, guard: Guard) -> None:
+def test_a_worn_out_token_is_replaced(client: Reader, guard: Guard) -> None:
     """When the server does not take the token any more, another is fetched."""
     client.read(LOGS)
     guard.token = "another"
@@ -236,7 +299,7 @@ def test_a_worn_out_token_is_replaced(client: Client, guard: Guard) -> None:
 
 
 def test_a_token_that_never_fits_is_an_auth_error(
-    server: FakePrefect3, client: Client, guard: Guard
+    server: FakePrefect3, client: Reader, guard: Guard
 ) -> None:
     """A server that takes no token of its own has refused access; it is not asked for ever."""
     guard.refusal = [httpx.Response(200, json={"token": "wrong"})]
@@ -245,14 +308,14 @@ def test_a_token_that_never_fits_is_an_auth_error(
     assert len(server.requests) == 3
 
 
-def test_who_gives_no_token_is_asked_for_the_reason(client: Client, guard: Guard) -> None:
+def test_who_gives_no_token_is_asked_for_the_reason(client: Reader, guard: Guard) -> None:
     """When the token is refused for another reason, that reason is told."""
     guard.refusal = [recorded("auth_csrf_token_noauth")]
     with pytest.raises(AuthError, match="401"):
         client.read(LOGS)
 
 
-def test_a_busy_server_gives_the_token_later(client: Client, guard: Guard) -> None:
+def test_a_busy_server_gives_the_token_later(client: Reader, guard: Guard) -> None:
     """A server too busy to give a token is asked again."""
     guard.refusal = [httpx.Response(503, json={"exception_message": "Service Unavailable"})]
     assert client.read(LOGS) == ()
@@ -262,7 +325,7 @@ def test_a_busy_server_gives_the_token_later(client: Client, guard: Guard) -> No
 @pytest.mark.parametrize("status", [200, 404])
 @pytest.mark.parametrize("query", [LogsQuery(flow_run_ids=(GONE,)), WorkersQuery("pool")])
 def test_a_token_that_cannot_be_read_is_none(
-    client: Client, guard: Guard, status: int, query: Query
+    client: Reader, guard: Guard, status: int, query: Query
 ) -> None:
     """Whatever is given in place of a token, the question was refused; nobody takes it for rows."""
     guard.refusal = [httpx.Response(status, json=[])]
@@ -273,7 +336,7 @@ def test_a_token_that_cannot_be_read_is_none(
 
 @pytest.mark.parametrize("which", [1, 2], ids=["for the token", "with the token"])
 def test_a_network_that_fails_on_the_way_to_a_token(
-    server: FakePrefect3, client: Client, guard: Guard, which: int
+    server: FakePrefect3, client: Reader, guard: Guard, which: int
 ) -> None:
     """A failure at either request that a token costs is the failure of the question."""
 
@@ -290,6 +353,24 @@ def test_a_network_that_fails_on_the_way_to_a_token(
         assert isinstance(channel.ask(LogsQuery(flow_run_ids=(GONE,))), Page)
 
 
+def test_a_token_that_another_channel_was_given_is_taken(
+    server: FakePrefect3, guard: Guard
+) -> None:
+    """Of channels that are refused at the same time the second makes do with the first one's."""
+    client = server.client()
+    query = LogsQuery(flow_run_ids=(GONE,))
+    asked = [_steps(client._backend, client._pass, query) for _ in range(2)]
+    with closing(client.open_channel()) as channel:
+        first_calls = [next(steps) for steps in asked]
+        refused = [channel._transport.send(call) for call in first_calls]  # type: ignore[arg-type]
+        for steps, answer in zip(asked, refused, strict=True):
+            step = steps.send(answer)
+            while not isinstance(step, Page):
+                assert isinstance(step, HttpCall)
+                step = steps.send(channel._transport.send(step))
+    assert guard.gave == 1
+
+
 # -- patience ----------------------------------------------------------------------------------
 
 
@@ -303,7 +384,7 @@ def test_a_network_that_fails_on_the_way_to_a_token(
     ids=["busy", "gateway", "garbled"],
 )
 def test_a_server_that_fails_once_is_asked_again(
-    server: FakePrefect3, client: Client, reply: httpx.Response
+    server: FakePrefect3, client: Reader, reply: httpx.Response
 ) -> None:
     """A server that fails and then answers has answered."""
     run_id = server.add_run(name="patient")
@@ -313,7 +394,7 @@ def test_a_server_that_fails_once_is_asked_again(
     assert len(server.requests) == 2
 
 
-def test_only_what_failed_is_asked_again(server: FakePrefect3, client: Client) -> None:
+def test_only_what_failed_is_asked_again(server: FakePrefect3, client: Reader) -> None:
     """A read that fails on the way goes on where it was; what it has is not read again."""
     run_id = server.add_run()
     for number in range(300):
@@ -342,7 +423,7 @@ def test_only_what_failed_is_asked_again(server: FakePrefect3, client: Client) -
     ],
 )
 def test_what_waiting_does_not_mend_is_raised_at_once(
-    server: FakePrefect3, client: Client, reply: httpx.Response, error: type[RxflowError]
+    server: FakePrefect3, client: Reader, reply: httpx.Response, error: type[RxflowError]
 ) -> None:
     """An answer that would not be another a moment later is raised as its error, at once."""
     server.intercept = once(reply)
@@ -379,7 +460,7 @@ def test_a_lower_page_limit_is_learnt_once() -> None:
 
 
 def test_an_answer_that_is_too_large_is_asked_for_in_halves(
-    server: FakePrefect3, client: Client
+    server: FakePrefect3, client: Reader
 ) -> None:
     """Of rows too large for one page half as many are asked for; the next read starts anew."""
     run_id = server.add_run()
@@ -397,7 +478,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_halves(
         assert limits == [200, 100, 50, 50]
 
 
-def test_a_row_that_is_too_large_is_an_error(server: FakePrefect3, client: Client) -> None:
+def test_a_row_that_is_too_large_is_an_error(server: FakePrefect3, client: Reader) -> None:
     """When even one row is too large, that is the error, whatever was asked for."""
     server.intercept = lambda _: httpx.Response(200, content=bytes(MAX_BODY + 1))
     with pytest.raises(BadResponse, match="32 MiB"):
@@ -518,3 +599,182 @@ def test_closing_ends_a_read_that_waits_for_better_times() -> None:
     with WireServer(script) as wire:
         assert isinstance(ended_by_closing(wire, busy), Unreachable)
         assert (wire.connections, len(wire.requests)) == (1, 1)
+
+
+# -- on event loops -----------------------------------------------------------------------------
+
+
+def flows(talk: Talk) -> None:
+    """Give each flow that is asked for, by its id."""
+    while True:
+        flow = {"id": talk.read().target.rpartition("/")[2], "name": "f"}
+        times = dict.fromkeys(("created", "updated"), "2026-11-22T14:25:52.775546Z")
+        talk.send(answer(flow | times))
+
+
+async def flow_of(client: Client, flow_id: str) -> str:
+    """The id of the flow that comes when one is asked for."""
+    (flow,) = await client.aread(one(FlowQuery(flow_id)))
+    return str(flow.id)
+
+
+async def lets_go(event: threading.Event) -> None:
+    """Wait for something that happens in another thread."""
+    assert await asyncio.to_thread(event.wait, 60)
+
+
+def test_many_tasks_may_read_at_once() -> None:
+    """Each task gets the answer to its own question, over the one connection there is."""
+    asked = [str(number) for number in range(40)]
+
+    async def read(client: Client) -> list[str]:
+        async with client:
+            return list(await asyncio.gather(*(flow_of(client, flow) for flow in asked)))
+
+    with WireServer(flows) as wire:
+        assert asyncio.run(read(Client(api_url=wire.url))) == asked
+        gc.collect()
+        assert wire.connections == 1
+
+
+def test_a_task_that_is_cancelled_holds_up_nobody() -> None:
+    """Cancelling a read, under way or in the queue, ends that one, and the others are answered."""
+
+    def script(talk: Talk) -> None:
+        talk.read()
+        talk.stall()
+
+    async def read(wire: WireServer) -> None:
+        async with Client(api_url=wire.url) as client:
+            tasks = [asyncio.create_task(flow_of(client, str(number))) for number in range(4)]
+            await lets_go(wire.stalling)
+            tasks[2].cancel()
+            tasks[0].cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert outcomes[1::2] == ["1", "3"]
+            assert all(isinstance(outcomes[n], asyncio.CancelledError) for n in (0, 2))
+
+    with WireServer(script, flows) as wire:
+        asyncio.run(read(wire))
+        gc.collect()
+        assert wire.connections == 2
+
+
+def test_one_client_serves_many_loops() -> None:
+    """Loops in several threads, and blocking reads beside them, each have their own connection."""
+    got: list[str] = []
+    begun = threading.Barrier(3)
+    with WireServer(*[flows] * 4) as wire, Client(api_url=wire.url) as client:
+
+        async def read() -> None:
+            begun.wait(60)
+            async with client:
+                got.extend([await flow_of(client, str(number)) for number in range(5)])
+
+        threads = [threading.Thread(target=lambda: asyncio.run(read())) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        (flow,) = client.read(one(FlowQuery("blocking")))
+        for thread in threads:
+            thread.join()
+        assert flow.id == "blocking"
+        assert sorted(got) == sorted("01234" * 3)
+        assert wire.connections == 4
+
+
+# What asyncio says of a connection that was not closed, whenever it comes upon it.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_one_loop_after_the_other_may_use_a_client() -> None:
+    """A client not closed when its loop ended serves the next loop, and lets go of the first."""
+    gone = threading.Event()
+
+    def script(talk: Talk) -> None:
+        with suppress(ConnectionAbortedError):
+            flows(talk)
+        gone.set()
+
+    with WireServer(script, flows) as wire:
+        client = Client(api_url=wire.url)
+        assert asyncio.run(flow_of(client, "first")) == "first"
+        assert not gone.is_set()
+
+        async def second() -> None:
+            async with client:
+                assert await flow_of(client, "second") == "second"
+                gc.collect()
+                await lets_go(gone)
+
+        asyncio.run(second())
+        gc.collect()
+        assert wire.connections == 2
+
+
+def test_an_async_context_closes_the_connection() -> None:
+    """Leaving `async with` closes what reads on this loop opened, and the next read opens anew."""
+    gone = threading.Event()
+
+    def script(talk: Talk) -> None:
+        with suppress(ConnectionAbortedError):
+            flows(talk)
+        gone.set()
+
+    async def read(wire: WireServer) -> None:
+        async with Client(api_url=wire.url) as client:
+            await flow_of(client, "a")
+            assert not gone.is_set()
+        await lets_go(gone)
+        await client.aclose()
+        assert await flow_of(client, "b") == "b"
+        await client.aclose()
+
+    with WireServer(script, flows) as wire:
+        asyncio.run(read(wire))
+        gc.collect()
+        assert wire.connections == 2
+
+
+def test_closing_ends_the_reads_of_a_loop() -> None:
+    """Reads that are under way or in the queue when their client is closed are told so."""
+
+    def script(talk: Talk) -> None:
+        talk.read()
+        talk.stall()
+
+    async def read(wire: WireServer) -> None:
+        client = Client(api_url=wire.url)
+        tasks = [asyncio.create_task(client.aread(LOGS)) for _ in range(3)]
+        await lets_go(wire.stalling)
+        await client.aclose()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(outcome, Unreachable)
+            assert "closed" in str(outcome)
+
+    with WireServer(script) as wire:
+        asyncio.run(read(wire))
+        gc.collect()
+        assert (wire.connections, len(wire.requests)) == (1, 1)
+
+
+def test_waiting_for_better_times_leaves_the_loop_free() -> None:
+    """While a read waits to ask again other tasks run, and a cancellation ends the wait."""
+    server = FakePrefect3()
+
+    async def read() -> None:
+        refused = asyncio.Event()
+
+        def refuse(_: httpx.Request) -> httpx.Response:
+            refused.set()
+            return httpx.Response(503, headers={"retry-after": "29"})
+
+        server.intercept = refuse
+        async with server.client() as client:
+            task = asyncio.create_task(client.aread(LOGS))
+            await refused.wait()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(read())

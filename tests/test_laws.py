@@ -1,17 +1,26 @@
 """The laws of a watch, over random lives of a run."""
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial, reduce
+from itertools import islice
 from random import Random
 from typing import Any
 
 import msgspec
+import reactivex as rx
+import virtual
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import Observable
+from reactivex import operators as ops
 from simulation import START, Watched, World, refused
 
-from rxflow import FlowRun, FlowRunLog, Snapshot, State, StateChange, fold
+import rxflow
+from rxflow import Closed, FlowRun, FlowRunLog, FlowRunStream, Snapshot, State, StateChange, fold
+from rxflow import operators as rxops
 from rxflow._polling import Failure, LogsQuery, Query, RunQuery
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
@@ -173,3 +182,293 @@ def test_late_is_what_comes_below_what_was_told(life: list[tuple[float, Action]]
             key = (event.timestamp, created, event.id)
             assert event.late == (key < top)
             top = max(top, key)
+
+
+# -- the faces: the same scripted replies, through any pipeline ---------------------------------
+#
+# Left out are operators whose result depends on when something came: `rate`, `quiet_for`,
+# `conflate` by a key, `bounded` with fewer places than there are items, and those of reactivex that
+# have a timer. What they give differs from face to face as the pace of its consumer does.
+
+Operator = Callable[[Observable[Any]], Observable[Any]]
+
+
+def size(item: Any) -> int:
+    """A number for whatever stands in a pipeline, the same in each face."""
+    match item:
+        case tuple() | list():
+            return sum(map(size, item)) % 997
+        case int():
+            return item
+        case _:
+            return len(str(item.message)) + int(item.level)
+
+
+def count_on(total: Any, item: Any) -> Any:
+    """A running sum."""
+    return (total + size(item)) % 997
+
+
+def at_level(level: Any) -> Operator:
+    """`level_at_least` of anything."""
+    operator: Operator = rxops.level_at_least(level)
+    return operator
+
+
+def divides(by: int) -> Callable[[Any], bool]:
+    """A predicate on anything."""
+    return lambda item: size(item) % by == 0
+
+
+def listed(items: Any) -> Operator:
+    """A buffer as an item that can be buffered again."""
+    return rx.compose(items, ops.map(tuple))
+
+
+small = st.integers(1, 6)
+on_events: st.SearchStrategy[Operator] = st.one_of(
+    st.sampled_from(
+        [
+            rxops.only(FlowRunLog),
+            rxops.only(StateChange, FlowRunLog),
+            rxops.until_terminal(),
+            rxops.matching("a"),
+            rxops.in_order(3600),
+        ]
+    ),
+    st.sampled_from([0, 20, 30, "ERROR"]).map(at_level),
+)
+on_anything: st.SearchStrategy[Operator] = st.one_of(
+    small.map(rxops.tail),
+    small.map(ops.take),
+    small.map(ops.skip),
+    small.map(ops.take_last),
+    small.map(lambda by: ops.filter(divides(by))),
+    small.map(lambda by: ops.take_while(lambda item: size(item) % (by + 5) > 0, inclusive=True)),
+    small.map(lambda by: ops.skip_while(divides(by))),
+    small.map(lambda by: ops.distinct_until_changed(lambda item: size(item) % by)),
+    small.map(lambda number: listed(ops.buffer_with_count(number))),
+    small.map(ops.start_with),
+    st.just(rxops.bounded(100_000)),
+    st.just(rxops.conflate(id)),
+    st.sampled_from(
+        [ops.map(size), ops.scan(count_on, 0), ops.pairwise(), ops.reduce(count_on, 0)]
+    ),
+)
+pipelines = st.tuples(st.lists(on_events, max_size=2), st.lists(on_anything, max_size=4))
+
+JOINS: dict[str, Callable[[FlowRunStream, FlowRunStream], Observable[Any]]] = {
+    "one": lambda one, _: one,
+    "part": lambda one, _: one.logs,
+    "and then another": rx.concat,
+    "and then a part": lambda one, other: rx.concat(one.notices, other.states),
+    "repeated": lambda one, _: one.pipe(ops.repeat(2)),
+}
+# Which of two watches that run side by side is answered first is up to the server and the face.
+SIDES: dict[str, Callable[[FlowRunStream, FlowRunStream], list[Observable[Any]]]] = {
+    "another": lambda one, other: [one, other],
+    "parts": lambda one, other: [one.states, one.logs, other.logs],
+    "itself": lambda one, _: [one, one],
+}
+
+
+def piped(source: Observable[Any], operators: Iterable[Operator]) -> Observable[Any]:
+    """A source through operators."""
+    return reduce(lambda stream, operator: operator(stream), operators, source)
+
+
+def lived(world: virtual.World, seed: int, lines: int) -> str:
+    """A run whose life is drawn, and has been over for an hour."""
+    dice, server = Random(seed), world.server
+    run_id = server.add_run(state=dice.choice(STATES))
+    begun = world.seconds
+    for number in range(lines):
+        message = dice.choice(["a", "b", "a line"]) * dice.randrange(3) + str(number % 3)
+        level = dice.choice([10, 20, 30, 40])
+        when = begun + dice.choice([number, number / 7])
+        world.at(when, partial(server.log, run_id, message, level=level))
+        if dice.random() < 0.1:
+            world.at(when, partial(server.set_state, run_id, dice.choice(STATES + ENDS)))
+    world.at(begun + lines + 1, partial(server.set_state, run_id, dice.choice(ENDS)))
+    world.run(until=begun + lines + virtual.HOUR)
+    return run_id
+
+
+def alike(item: Any) -> Any:
+    """An item without the time at which a watch ended, which is the watcher's own."""
+    match item:
+        case tuple() | list():
+            return tuple(map(alike, item))
+        case Closed():
+            return msgspec.structs.replace(item, timestamp=START)
+        case _:
+            return item
+
+
+async def gathered(observable: Observable[Any]) -> list[Any]:
+    """What an async loop gets."""
+    return [item async for item in rxflow.aiterate(observable)]
+
+
+def given_by_each_face(world: virtual.World, stream: Observable[Any]) -> list[list[Any]]:
+    """What a subscriber in virtual time, a loop and an async loop get."""
+    told = world.watch(stream)
+    assert told.completed, told.error
+    given = [told.values, list(rxflow.iterate(stream)), asyncio.run(gathered(stream))]
+    assert all(channel.gone.wait(virtual.PATIENCE) for channel in world.channels)
+    return [[alike(item) for item in items] for items in given]
+
+
+def two_watches(
+    seeds: tuple[int, int], lines: int, page_limit: int
+) -> tuple[virtual.World, FlowRunStream, FlowRunStream]:
+    """A world, and watches over two runs in it."""
+    world = virtual.World(page_limit=page_limit)
+    one, other = (
+        rxflow.watch_flow_run(lived(world, seed, lines), client=world.client) for seed in seeds
+    )
+    return world, one, other
+
+
+worlds = st.builds(
+    two_watches,
+    seeds=st.tuples(st.integers(), st.integers()),
+    lines=st.integers(0, 30),
+    page_limit=st.integers(3, 20),
+)
+
+
+@given(made=worlds, join=st.sampled_from(sorted(JOINS)), pipeline=pipelines)
+def test_the_faces_give_equal_lists(
+    made: tuple[virtual.World, FlowRunStream, FlowRunStream],
+    join: str,
+    pipeline: tuple[list[Operator], list[Operator]],
+) -> None:
+    """Subscribed in virtual time, in a loop and in an async loop, a pipeline gives one list."""
+    world, *watches = made
+    events, anything = pipeline
+    stream = piped(JOINS[join](*watches), [*events, *anything])
+    told, blocking, on_loop = given_by_each_face(world, stream)
+    assert told == blocking == on_loop
+
+
+@given(made=worlds, side=st.sampled_from(sorted(SIDES)), pipeline=pipelines)
+def test_the_faces_merge_equal_lists(
+    made: tuple[virtual.World, FlowRunStream, FlowRunStream],
+    side: str,
+    pipeline: tuple[list[Operator], list[Operator]],
+) -> None:
+    """Of pipelines that are merged each gives one list, however the faces interleave them."""
+    world, *watches = made
+    events, anything = pipeline
+    sides = SIDES[side](*watches)
+    merged: Observable[tuple[int, Any]] = rx.merge(
+        *(
+            piped(source, [*events, *anything]).pipe(ops.map(partial(numbered, number)))
+            for number, source in enumerate(sides)
+        )
+    )
+    told, blocking, on_loop = given_by_each_face(world, merged)
+    for number, _ in enumerate(sides):
+        first, second, third = (
+            [item for side, item in given if side == number] for given in (told, blocking, on_loop)
+        )
+        assert first == second == third
+
+
+def numbered(number: int, item: Any) -> tuple[int, Any]:
+    """An item, and which pipeline gave it."""
+    return number, item
+
+
+def rows(events: Iterable[Any]) -> Counter[tuple[str, str]]:
+    """State changes and log lines, as (kind, id)."""
+    kept = [event for event in events if isinstance(event, StateChange | FlowRunLog)]
+    return Counter(virtual.identities(kept))
+
+
+# Without an end before the last: a watch closes at the first that lasts, a part perhaps later.
+going_on: st.SearchStrategy[Action] = st.sampled_from(STATES).map(
+    lambda state: lambda server, run: server.set_state(run, state)
+)
+lives_with_one_end = st.lists(
+    st.tuples(st.floats(0, 20), going_on | changes | lines | lines), max_size=40
+)
+
+
+@given(life=lives_with_one_end, begin=st.floats(0, 300), page_limit=st.integers(2, 9))
+def test_the_parts_merged_are_the_whole(
+    life: list[tuple[float, Action]], begin: float, page_limit: int
+) -> None:
+    """The parts of a watch, merged, tell the rows that the whole tells, whenever they begin."""
+    world, run_id = scheduled(life, page_limit)
+    stream = rxflow.watch_flow_run(run_id, client=world.client)
+    parts = rx.merge(stream.states, stream.logs)
+    whole, merged = world.subscribe(stream, at=begin), world.subscribe(parts, at=begin)
+    late = world.subscribe(stream, at=5000)
+    world.run(until=9000)
+    assert whole.completed
+    assert merged.completed
+    assert rows(merged.values) == rows(whole.values) == rows(late.values)
+
+
+def scheduled(life: list[tuple[float, Action]], page_limit: int) -> tuple[virtual.World, str]:
+    """A world in virtual time in which a run will live such a life, and end."""
+    world = virtual.World(page_limit=page_limit)
+    run_id = world.server.add_run()
+    when = 0.0
+    for pause, action in life:
+        when += pause
+        world.at(when, partial(action, world.server, run_id))
+    world.at(when + 1, partial(world.server.set_state, run_id, "COMPLETED"))
+    return world, run_id
+
+
+@given(
+    seed=st.integers(),
+    stops=st.lists(st.integers(1, 12), max_size=4),
+    page_limit=st.integers(2, 9),
+    lines=st.integers(0, 40),
+)
+def test_to_resume_by_replay_is_never_to_have_stopped(
+    seed: int, stops: list[int], page_limit: int, lines: int
+) -> None:
+    """Who stops anywhere, comes again and skips the ids it has, has all rows, in writers' order."""
+    world = virtual.World(page_limit=page_limit)
+    dice = Random(seed)
+    run_id = world.server.add_run(state="RUNNING")
+    writers: Counter[str] = Counter()
+    stream = rxflow.watch_flow_run(run_id, client=world.client)
+    had: dict[str, StateChange | FlowRunLog] = {}
+
+    def write(number: int) -> None:
+        for _ in range(number):
+            writer = dice.choice("xyz")
+            back = timedelta(seconds={"x": 0, "y": 3, "z": 20}[writer])
+            stamp = world.scheduler.now - back
+            message = f"{writer}:{writers[writer]}"
+            world.server.log(run_id, message, name=writer, timestamp=stamp)
+            writers[writer] += 1
+            world.run(until=world.seconds + dice.choice([0, 1]))
+
+    def read(events: Iterable[Any]) -> None:
+        for event in events:
+            if isinstance(event, StateChange | FlowRunLog):
+                had.setdefault(event.id, event)
+
+    for stop in stops:
+        write(lines // (len(stops) + 1))
+        read(islice(told_so_far(world, stream), stop))
+    write(lines // (len(stops) + 1))
+    world.server.set_state(run_id, "COMPLETED")
+    world.run(until=world.seconds + virtual.HOUR)
+    read(stream)
+    assert rows(had.values()) == rows(world.watch(stream).values)
+    for writer in writers:
+        mine = [event.message for event in had.values() if event.message.startswith(f"{writer}:")]
+        assert mine == [f"{writer}:{number}" for number in range(writers[writer])]
+
+
+def told_so_far(world: virtual.World, stream: FlowRunStream) -> list[Any]:
+    """What a watch that begins now tells within some seconds."""
+    return world.watch(stream, until=world.seconds + 2).values

@@ -1,9 +1,10 @@
 """Streams and `iterate`: any pipeline in a loop, with what a subscriber gets, and nothing left."""
 
+import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from faces import gathered
 from reactivex import ConnectableObservable, GroupedObservable, Observable, abc
 from reactivex import operators as ops
+from reactivex.internal.exceptions import SequenceContainsNoElementsError
 from reactivex.scheduler import NewThreadScheduler
 from virtual import PATIENCE, World
 
@@ -183,11 +186,13 @@ class _Counted(abc.DisposableBase):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_loop_gets_what_a_subscriber_gets(name: str, world: World, started: list[str]) -> None:
-    """A loop over a pipeline gives the list that a subscriber gets in virtual time, threadless."""
+    """Loops over a pipeline give the list that a subscriber gets in virtual time, threadless."""
     make, expected = PIPELINES[name]
     told = world.watch(make(), until=3)
     assert (told.values, told.completed) == (expected, True)
     assert list(iterate(make())) == expected
+    assert gathered(make()) == expected
+    assert gathered(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
     assert list(Stream.of(make())) == expected
     assert list(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
     assert started == []
@@ -203,10 +208,14 @@ def test_an_error_ends_the_loop() -> None:
     """A loop gets the items before an error, and then the error itself."""
     found: list[int] = []
     error = ValueError("the end")
+    failing = Stream.of(rx.concat(rx.of(1, 2), rx.throw(error)))
     with pytest.raises(ValueError, match="the end") as caught:
-        found.extend(Stream.of(rx.concat(rx.of(1, 2), rx.throw(error))))
+        found.extend(failing)
     assert caught.value is error
-    assert found == [1, 2]
+    with pytest.raises(ValueError, match="the end") as caught:
+        gathered(failing.pipe(ops.do_action(found.append)))
+    assert caught.value is error
+    assert found == [1, 2, 1, 2]
 
 
 def test_an_operator_whose_function_raises_ends_the_loop() -> None:
@@ -217,13 +226,74 @@ def test_an_operator_whose_function_raises_ends_the_loop() -> None:
     assert (source.emitted, source.disposed) == (1, 1)
 
 
+async def awaited(stream: Stream[Any]) -> Any:
+    """What awaiting a stream gives."""
+    return await stream
+
+
+LAST: dict[str, Callable[[Stream[Any]], Any]] = {
+    "run": lambda stream: stream.run(),
+    "run on a scheduler": lambda stream: stream.run(NewThreadScheduler()),
+    "await": lambda stream: asyncio.run(awaited(stream)),
+}
+
+
+@pytest.mark.parametrize("way", LAST)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_last_item(way: str, name: str) -> None:
+    """`run` and `await` give a pipeline's last item; where there is none, that is an error."""
+    make, expected = PIPELINES[name]
+    if expected:
+        assert LAST[way](Stream.of(make())) == expected[-1]
+    else:
+        with pytest.raises(SequenceContainsNoElementsError):
+            LAST[way](Stream.of(make()))
+
+
+@pytest.mark.parametrize("way", LAST)
+def test_the_last_item_is_none_where_it_fails(way: str) -> None:
+    """`run` and `await` raise the error that a pipeline ends with, itself."""
+    error = ValueError("the end")
+    with pytest.raises(ValueError, match="the end") as caught:
+        LAST[way](Stream.of(rx.concat(rx.of(1), rx.throw(error))))
+    assert caught.value is error
+
+
+def test_awaiting_leaves_the_loop_free() -> None:
+    """Streams that are awaited at the same time all go on."""
+
+    async def together() -> list[Any]:
+        streams = [Stream.of(rx.timer(T).pipe(ops.map(partial(add, n)))) for n in range(5)]
+        found = await asyncio.gather(*streams)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return found
+
+    assert asyncio.run(together()) == [*range(5)]
+
+
+def test_awaiting_what_does_not_end_may_be_given_up() -> None:
+    """A time-out around an `await` of a stream disposes of the subscription."""
+    ended: list[str] = []
+    stream = Stream.of(open_ended(1, 2)).pipe(ops.finally_action(partial(ended.append, "once")))
+
+    async def wait() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await stream
+        assert ended == ["once"]
+
+    asyncio.run(wait())
+
+
 # -- how a loop ends ----------------------------------------------------------------------------
 
 
 def test_nothing_happens_before_the_first_item_is_asked_for() -> None:
-    """Making a stream or an iterator subscribes to nothing."""
+    """Making a stream or an iterator of either kind subscribes to nothing."""
     source = Source()
-    items = iter(Stream.of(source).pipe(ops.map(str)))
+    stream = Stream.of(source).pipe(ops.map(str))
+    items = iter(stream)
+    assert isinstance(aiter(stream), AsyncGenerator)
     assert source.subscribed == 0
     assert next(items) == "0"
     assert source.subscribed == 1
@@ -268,13 +338,14 @@ def test_completion_disposes_once() -> None:
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(1), ValueError("oops")])
 def test_whatever_an_action_raises_ends_the_loop(raised: BaseException, started: list[str]) -> None:
     """Ctrl-C within an action, like any error there, ends the loop, disposed of and threadless."""
-    source = Source(raises=raised)
-    found: list[int] = []
-    with pytest.raises(type(raised)) as caught:
-        found.extend(Stream.of(source))
-    assert caught.value is raised
-    assert found == [0, 1, 2]
-    assert source.disposed == 1
+    for face in (list, gathered):
+        source = Source(raises=raised)
+        found: list[int] = []
+        with pytest.raises(type(raised)) as caught:
+            face(Stream.of(source).pipe(ops.do_action(found.append)))
+        assert caught.value is raised
+        assert found == [0, 1, 2]
+        assert source.disposed == 1
     assert started == []
 
 
@@ -336,6 +407,21 @@ def test_each_loop_is_a_subscription() -> None:
     assert source.subscribed == source.disposed == 4
 
 
+def test_tasks_may_loop_over_one_stream() -> None:
+    """Several tasks that loop over one stream get all of it, each in itself."""
+    source = Source()
+    stream = Stream.of(source).pipe(ops.take(50))
+
+    async def loop() -> list[int]:
+        return [item async for item in stream]
+
+    async def together() -> list[list[int]]:
+        return list(await asyncio.gather(*(loop() for _ in range(4))))
+
+    assert asyncio.run(together()) == [list(range(50))] * 4
+    assert source.subscribed == source.disposed == 4
+
+
 def test_threads_may_loop_over_one_stream() -> None:
     """Several threads that loop over one stream get all of it, each in itself."""
     stream = Stream.of(Source()).pipe(ops.take(50))
@@ -386,6 +472,7 @@ def test_what_is_made_of_a_stream_is_a_stream(name: str) -> None:
     derived = derive(Stream.of(NUMBERS))
     assert isinstance(derived, Stream)
     assert list(derived) == expected
+    assert gathered(derive(Stream.of(NUMBERS))) == expected  # what was shared is not told again
 
 
 def test_plus_in_place_is_a_stream() -> None:

@@ -14,9 +14,9 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from itertools import repeat
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import pytest
@@ -25,58 +25,55 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from loguru import logger
+from sending import GET, POST, Opened, Sender, failure, in_threads, on_a_loop, patient, reply
+from virtual import HOUR
 
 from rxflow._backends import HttpCall, HttpReply
-from rxflow._http import MAX_BODY, _same_place, tls_of
+from rxflow._http import MAX_BODY, _same_place, failure_of, tls_of
 from rxflow._polling import Failure, Trouble
 from rxflow._settings import Secret, Settings
-from rxflow._transport import Transport
 from rxflow.client import Client
 from rxflow.errors import ConfigurationError
-from tests.wire_server import Script, Talk, WireServer, answer, answering, forever
-
-GET = HttpCall(method="GET", path="/flow_run_states/", params=(("flow_run_id", "a b&c"),))
-POST = HttpCall(
-    method="POST",
-    path="/logs/filter",
-    headers=(("Content-Type", "application/json"),),
-    body=b'{"limit":1}',
+from tests.wire_server import (
+    Script,
+    Talk,
+    WireServer,
+    answer,
+    answering,
+    dripping,
+    forever,
+    kept,
+    leave,
+    slam,
+    stall,
 )
-HOUR = 3600.0
+
 MIB = 1024 * 1024
 
 pytestmark = pytest.mark.timeout(60)
 
 
-def patient(url: str, *, deadline: float = HOUR, ssl_cert_file: str | None = None) -> Settings:
-    """Make settings by which nothing but the deadline gives up before an hour has passed."""
-    return Settings(
-        api_url=url,
-        connect_timeout=HOUR,
-        read_timeout=HOUR,
-        deadline=deadline,
-        ssl_cert_file=ssl_cert_file,
-        origin="the test",
-    )
+class To(Protocol):
+    """Opens a transport to a server, which gives up before an hour only at the deadline."""
+
+    def __call__(
+        self, server: WireServer, *, deadline: float = HOUR
+    ) -> AbstractContextManager[Sender]:
+        """Open it."""
+        ...
 
 
-@contextmanager
-def to(server: WireServer, *, deadline: float = HOUR) -> Iterator[Transport]:
-    """Open a transport to a server."""
-    with closing(Transport(patient(server.url, deadline=deadline), None)) as transport:
-        yield transport
+@pytest.fixture(scope="module", params=[in_threads, on_a_loop], ids=["threads", "loop"])
+def opened(request: pytest.FixtureRequest) -> Opened:
+    """Open one of the two transports."""
+    chosen: Opened = request.param
+    return chosen
 
 
-def reply(outcome: HttpReply | Failure) -> HttpReply:
-    """Take what has to be a reply."""
-    assert isinstance(outcome, HttpReply), outcome
-    return outcome
-
-
-def failure(outcome: HttpReply | Failure) -> Failure:
-    """Take what has to be a failure."""
-    assert isinstance(outcome, Failure), outcome
-    return outcome
+@pytest.fixture(scope="module")
+def to(opened: Opened) -> To:
+    """Open one of the two transports to a server."""
+    return lambda server, deadline=HOUR: opened(patient(server.url, deadline=deadline), None)
 
 
 @contextmanager
@@ -90,7 +87,7 @@ def refused_port() -> Iterator[int]:
 # -- what goes well ----------------------------------------------------------------------------
 
 
-def test_a_call_arrives_and_its_answer_comes_back() -> None:
+def test_a_call_arrives_and_its_answer_comes_back(to: To) -> None:
     """Method, path, query and body arrive as given, and the whole answer comes back."""
     said = answer(b"[1]", "201 Created", Date="Sun, 22 Nov 2026 14:28:38 GMT")
     with WireServer(answering(said, said)) as server, to(server) as transport:
@@ -108,7 +105,7 @@ def test_a_call_arrives_and_its_answer_comes_back() -> None:
         assert post.headers["content-type"] == "application/json"
 
 
-def test_a_connection_is_kept() -> None:
+def test_a_connection_is_kept(to: To) -> None:
     """Calls go over one connection as long as the server keeps it."""
     with WireServer(forever(answer())) as server, to(server) as transport:
         for _ in range(5):
@@ -116,7 +113,7 @@ def test_a_connection_is_kept() -> None:
         assert server.connections == 1
 
 
-def test_gzip_is_understood_and_nothing_else_is_asked_for() -> None:
+def test_gzip_is_understood_and_nothing_else_is_asked_for(to: To) -> None:
     """Only gzip is offered to the server, and undone."""
     said = answer(gzip.compress(b"[1,2]"), content_encoding="gzip")
     with WireServer(answering(said)) as server, to(server) as transport:
@@ -125,7 +122,7 @@ def test_gzip_is_understood_and_nothing_else_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("pause", [1, 100, 10**9], ids=["bytes", "pieces", "whole"])
-def test_an_answer_in_pieces_is_one_answer(pause: int) -> None:
+def test_an_answer_in_pieces_is_one_answer(pause: int, to: To) -> None:
     """However an answer is cut into pieces on the way, it is put together."""
     body = gzip.compress(b'[{"id":"1"}]')
     pieces = [body[at : at + pause] for at in range(0, len(body), pause)]
@@ -138,45 +135,45 @@ def test_an_answer_in_pieces_is_one_answer(pause: int) -> None:
 # -- nobody there ------------------------------------------------------------------------------
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(opened: Opened) -> None:
     """A port on which nobody listens is REFUSED, and the text says where that was and says who."""
     with refused_port() as port:
         url = f"http://127.0.0.1:{port}/api"
-        with closing(Transport(patient(url), None)) as transport:
+        with opened(patient(url), None) as transport:
             found = failure(transport.send(GET))
     assert found.trouble is Trouble.REFUSED
     assert url in found.text
     assert "the test" in found.text
 
 
+def test_a_host_of_several_addresses_may_refuse_at_each() -> None:
+    """On a loop a host's addresses are tried at once; that it is refused is found among them."""
+    refusals = [OSError("no route"), ConnectionRefusedError("at ::1")]
+    error = httpx.ConnectError("All connection attempts failed")
+    error.__cause__ = OSError("All connection attempts failed")
+    error.__cause__.__cause__ = ExceptionGroup("several", refusals)
+    assert failure_of(error, "there", overdue=None).trouble is Trouble.REFUSED
+
+
 @pytest.mark.parametrize("host", ["nobody.invalid", "a..b", "a" * 64 + ".invalid"])
-def test_a_name_that_does_not_resolve(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_does_not_resolve(
+    host: str, monkeypatch: pytest.MonkeyPatch, opened: Opened
+) -> None:
     """A host name that is unknown, or cannot be one, is NETWORK: it may be known later."""
     monkeypatch.setenv("NO_PROXY", "*")
-    with closing(Transport(patient(f"http://{host}/api"), None)) as transport:
+    with opened(patient(f"http://{host}/api"), None) as transport:
         found = failure(transport.send(GET))
     assert found.trouble is Trouble.NETWORK
     assert "cannot be resolved" in found.text
 
 
-def test_a_url_that_is_none() -> None:
+def test_a_url_that_is_none(opened: Opened) -> None:
     """A host name that nobody can look up is a matter of configuration, and is told at once."""
     with pytest.raises(ConfigurationError, match="the test"):
-        Transport(patient("http://\N{SNOWMAN}.example/api"), None)
+        opened(patient("http://\N{SNOWMAN}.example/api"), None).__enter__()
 
 
 # -- connections that break --------------------------------------------------------------------
-
-
-def leave(talk: Talk) -> None:
-    """Read a request and close the connection without a word."""
-    talk.read()
-
-
-def slam(talk: Talk) -> None:
-    """Read a request and reset the connection."""
-    talk.read()
-    talk.reset()
 
 
 HALF = answer(b"[1, 2, 3]")[:-4]
@@ -195,20 +192,9 @@ def slam_half(talk: Talk) -> None:
     talk.reset()
 
 
-def kept(then: Script) -> Script:
-    """Answer one request, and only then do something."""
-
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.send(answer(b"[0]"))
-        then(talk)
-
-    return script
-
-
 @pytest.mark.parametrize("end", [leave, slam])
 @pytest.mark.parametrize("call", [GET, POST], ids=["GET", "POST"])
-def test_a_stale_connection_is_replaced(end: Script, call: HttpCall) -> None:
+def test_a_stale_connection_is_replaced(end: Script, call: HttpCall, to: To) -> None:
     """A call that meets a kept connection which is closed is sent once more, on a new one."""
     with WireServer(kept(end), answering(answer(b"[1]"))) as server, to(server) as transport:
         assert reply(transport.send(GET)).body == b"[0]"
@@ -217,7 +203,7 @@ def test_a_stale_connection_is_replaced(end: Script, call: HttpCall) -> None:
         assert server.requests[1] == server.requests[2]
 
 
-def test_a_call_is_sent_twice_at_the_most() -> None:
+def test_a_call_is_sent_twice_at_the_most(to: To) -> None:
     """A call that meets a stale connection and then a server that leaves has failed."""
     with WireServer(kept(leave), leave) as server, to(server) as transport:
         reply(transport.send(GET))
@@ -226,7 +212,7 @@ def test_a_call_is_sent_twice_at_the_most() -> None:
 
 
 @pytest.mark.parametrize("end", [leave, slam, leave_half, slam_half])
-def test_a_fresh_connection_that_breaks_is_a_failure(end: Script) -> None:
+def test_a_fresh_connection_that_breaks_is_a_failure(end: Script, to: To) -> None:
     """A connection that was made for this very call and breaks is NETWORK, without a replay."""
     with WireServer(end, answering(answer())) as server, to(server) as transport:
         assert failure(transport.send(GET)).trouble is Trouble.NETWORK
@@ -234,7 +220,7 @@ def test_a_fresh_connection_that_breaks_is_a_failure(end: Script) -> None:
 
 
 @pytest.mark.parametrize("end", [leave_half, slam_half])
-def test_an_answer_that_breaks_off_is_not_replayed(end: Script) -> None:
+def test_an_answer_that_breaks_off_is_not_replayed(end: Script, to: To) -> None:
     """Once an answer has begun, a kept connection was not stale, and what breaks it is NETWORK."""
     with WireServer(kept(end), answering(answer())) as server, to(server) as transport:
         reply(transport.send(GET))
@@ -254,13 +240,13 @@ def test_an_answer_that_breaks_off_is_not_replayed(end: Script) -> None:
         b"\x16\x03\x01\x02\x00\x01",
     ],
 )
-def test_what_is_not_http_is_a_failure(text: bytes) -> None:
+def test_what_is_not_http_is_a_failure(text: bytes, to: To) -> None:
     """An answer that is cut short, or is not HTTP at all, is NETWORK."""
     with WireServer(answering(text)) as server, to(server) as transport:
         assert failure(transport.send(GET)).trouble is Trouble.NETWORK
 
 
-def test_without_a_length_the_end_is_the_end() -> None:
+def test_without_a_length_the_end_is_the_end(to: To) -> None:
     """HTTP cannot tell that an answer without a length was cut short: whoever parses it will."""
     text = b"HTTP/1.1 200 OK\r\n\r\n[1, 2"
     with WireServer(answering(text)) as server, to(server) as transport:
@@ -269,7 +255,7 @@ def test_without_a_length_the_end_is_the_end() -> None:
 
 @limits(max_examples=60)
 @given(text=st.binary() | st.binary().map(lambda body: b"HTTP/1.1 200 OK\r\n" + body))
-def test_whatever_comes_is_a_reply_or_a_failure(text: bytes) -> None:
+def test_whatever_comes_is_a_reply_or_a_failure(text: bytes, to: To) -> None:
     """No bytes that a server may send raise an exception."""
     with WireServer(answering(text)) as server, to(server) as transport:
         assert isinstance(transport.send(GET), HttpReply | Failure)
@@ -278,27 +264,15 @@ def test_whatever_comes_is_a_reply_or_a_failure(text: bytes) -> None:
 # -- answers that take too long ----------------------------------------------------------------
 
 
-def test_a_silent_server_is_given_up() -> None:
+def test_a_silent_server_is_given_up(opened: Opened) -> None:
     """A server that sends nothing for `read_timeout` is NETWORK."""
     with WireServer(kept(Talk.stall)) as server:
         settings = Settings(api_url=server.url, read_timeout=0.1)
-        with closing(Transport(settings, None)) as transport:
+        with opened(settings, None) as transport:
             reply(transport.send(GET))
             found = failure(transport.send(GET))
     assert found.trouble is Trouble.NETWORK
     assert "ReadTimeout" in found.text
-
-
-def dripping(start: bytes, text: bytes) -> Script:
-    """Make a script that begins an answer and goes on with it for ever, byte by byte."""
-
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.send(start)
-        for piece in repeat(text):
-            talk.drip(piece)
-
-    return script
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -320,7 +294,7 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("name", DRIPS)
-def test_a_dripping_server_is_given_up(name: str) -> None:
+def test_a_dripping_server_is_given_up(name: str, to: To) -> None:
     """An answer that comes byte by byte, in whichever part, ends at the deadline as NETWORK."""
     scripts = (dripping(*DRIPS[name]), answering(answer(b"[1]")))
     with WireServer(*scripts) as server, to(server, deadline=0.2) as transport:
@@ -329,16 +303,16 @@ def test_a_dripping_server_is_given_up(name: str) -> None:
         assert "in 0.2 s" in found.text
 
 
-def test_time_outs_may_be_as_long_as_one_likes() -> None:
+def test_time_outs_may_be_as_long_as_one_likes(opened: Opened) -> None:
     """Seconds that no socket could wait for are as good as none."""
     with WireServer(answering(answer(b"[1]"))) as server:
         age = 1e12
         settings = Settings(api_url=server.url, connect_timeout=age, read_timeout=age, deadline=age)
-        with closing(Transport(settings, None)) as transport:
+        with opened(settings, None) as transport:
             assert reply(transport.send(GET)).body == b"[1]"
 
 
-def test_the_deadline_holds_for_all_that_a_call_takes() -> None:
+def test_the_deadline_holds_for_all_that_a_call_takes(to: To) -> None:
     """A replay or a redirect has what is left of the time, and a call gets one deadline."""
     redirect = answer(b"", "307 Temporary Redirect", location="/api/elsewhere")
 
@@ -353,11 +327,11 @@ def test_the_deadline_holds_for_all_that_a_call_takes() -> None:
         assert server.connections == 2
 
 
-def test_a_stalled_handshake_is_given_up() -> None:
+def test_a_stalled_handshake_is_given_up(opened: Opened) -> None:
     """The deadline holds for the TLS handshake too."""
     with WireServer(Talk.stall) as server:
         settings = patient(f"https://{server.address}/api", deadline=0.2)
-        with closing(Transport(settings, tls_of(settings))) as transport:
+        with opened(settings, tls_of(settings)) as transport:
             assert "in 0.2 s" in failure(transport.send(GET)).text
 
 
@@ -373,7 +347,7 @@ def bomb(mebibytes: int) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
-def test_an_answer_may_be_so_long(coding: str) -> None:
+def test_an_answer_may_be_so_long(coding: str, to: To) -> None:
     """An answer of just the greatest length is read."""
     body = gzip.compress(bytes(MAX_BODY), 1) if coding == "gzip" else bytes(MAX_BODY)
     said = answer(body, content_encoding=coding)
@@ -381,7 +355,7 @@ def test_an_answer_may_be_so_long(coding: str) -> None:
         assert len(reply(transport.send(GET)).body) == MAX_BODY
 
 
-def test_a_longer_answer_is_a_page_limit() -> None:
+def test_a_longer_answer_is_a_page_limit(to: To) -> None:
     """A byte more is PAGE_LIMIT, so that fewer rows are asked for."""
     with WireServer(answering(answer(bytes(MAX_BODY + 1)))) as server, to(server) as transport:
         assert failure(transport.send(GET)).trouble is Trouble.PAGE_LIMIT
@@ -391,7 +365,7 @@ PACKED = gzip.compress(b"[1, 2, 3]")
 
 
 @pytest.mark.parametrize(("start", "tail"), [(bomb(1024), 0), (PACKED, 100)], ids=["bomb", "tail"])
-def test_no_more_is_held_than_may_be(start: bytes, tail: int) -> None:
+def test_no_more_is_held_than_may_be(start: bytes, tail: int, to: To) -> None:
     """Of what inflates to a GiB, or has a long tail, no more than the greatest length is held."""
     length = len(start) + tail * MIB
     mebibyte = bytes(MIB)
@@ -412,7 +386,7 @@ def test_no_more_is_held_than_may_be(start: bytes, tail: int) -> None:
     assert peak < 2.5 * MAX_BODY
 
 
-def test_a_bomb_is_a_page_limit() -> None:
+def test_a_bomb_is_a_page_limit(to: To) -> None:
     """A small answer that inflates beyond the greatest length is PAGE_LIMIT as well."""
     said = answer(bomb(64), content_encoding="gzip")
     with WireServer(answering(said)) as server, to(server) as transport:
@@ -430,7 +404,7 @@ def test_a_bomb_is_a_page_limit() -> None:
         (PACKED, "gzip, gzip"),
     ],
 )
-def test_what_cannot_be_decompressed_is_garbled(body: bytes, coding: str) -> None:
+def test_what_cannot_be_decompressed_is_garbled(body: bytes, coding: str, to: To) -> None:
     """An answer that is broken gzip, or another coding, is GARBLED."""
     said = answer(body, content_encoding=coding)
     with WireServer(answering(said)) as server, to(server) as transport:
@@ -447,7 +421,7 @@ def test_what_cannot_be_decompressed_is_garbled(body: bytes, coding: str) -> Non
     ],
     ids=["nothing", "more", "capitals", "as it is"],
 )
-def test_harmless_oddities_of_compression(body: bytes, coding: str, read: bytes) -> None:
+def test_harmless_oddities_of_compression(body: bytes, coding: str, read: bytes, to: To) -> None:
     """Nothing at all is not broken gzip, and what follows the compressed answer is passed over."""
     said = answer(body, content_encoding=coding)
     with WireServer(answering(said)) as server, to(server) as transport:
@@ -468,7 +442,7 @@ BAD: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_after_a_failure_comes_a_new_connection(name: str) -> None:
+def test_after_a_failure_comes_a_new_connection(name: str, to: To) -> None:
     """Whatever went wrong with a call, the next one is answered."""
     scripts = (BAD[name], answering(answer(b"[1]")))
     with WireServer(*scripts) as server, to(server, deadline=1.0) as transport:
@@ -477,7 +451,7 @@ def test_after_a_failure_comes_a_new_connection(name: str) -> None:
         assert server.connections == 2
 
 
-def test_a_failure_lets_go_of_the_connection() -> None:
+def test_a_failure_lets_go_of_the_connection(to: To) -> None:
     """The server sees the end of a connection on which a call has failed, at once."""
     gone = threading.Event()
 
@@ -508,13 +482,7 @@ def stall_endless(talk: Talk) -> None:
     talk.stall()
 
 
-def stall(talk: Talk) -> None:
-    """Stall before the answer."""
-    talk.read()
-    talk.stall()
-
-
-def broken_off(transport: Transport, server: WireServer) -> Failure:
+def broken_off(transport: Sender, server: WireServer) -> Failure:
     """Close a transport while another thread waits for an answer, and return what that gets."""
     outcomes: list[HttpReply | Failure] = []
     sender = threading.Thread(target=lambda: outcomes.append(transport.send(GET)))
@@ -527,7 +495,7 @@ def broken_off(transport: Transport, server: WireServer) -> Failure:
 
 @pytest.mark.parametrize("script", [stall, stall_half, stall_endless])
 @pytest.mark.parametrize("before", [0, 1], ids=["fresh", "kept"])
-def test_closing_breaks_off_a_call(script: Script, before: int) -> None:
+def test_closing_breaks_off_a_call(script: Script, before: int, to: To) -> None:
     """Closing ends a call that waits in another thread, wherever in the answer, for good."""
     with WireServer(kept(script) if before else script) as server, to(server) as transport:
         for _ in range(before):
@@ -539,23 +507,25 @@ def test_closing_breaks_off_a_call(script: Script, before: int) -> None:
 
 
 @pytest.mark.parametrize("script", [stall, stall_half])
-def test_closing_breaks_off_a_call_over_tls(script: Script, authority: "Authority") -> None:
+def test_closing_breaks_off_a_call_over_tls(
+    script: Script, authority: "Authority", opened: Opened
+) -> None:
     """Closing ends a call over TLS as well."""
     with WireServer(script, tls=authority.server()) as server:
         settings = patient(server.url, ssl_cert_file=authority.file)
-        with closing(Transport(settings, tls_of(settings))) as transport:
+        with opened(settings, tls_of(settings)) as transport:
             assert broken_off(transport, server).trouble is Trouble.NETWORK
 
 
-def test_closing_breaks_off_a_handshake() -> None:
+def test_closing_breaks_off_a_handshake(opened: Opened) -> None:
     """Closing ends a TLS handshake to which nobody answers."""
     with WireServer(Talk.stall) as server:
         settings = patient(f"https://{server.address}/api")
-        with closing(Transport(settings, tls_of(settings))) as transport:
+        with opened(settings, tls_of(settings)) as transport:
             assert broken_off(transport, server).trouble is Trouble.NETWORK
 
 
-def test_closing_ends_a_trickle() -> None:
+def test_closing_ends_a_trickle(to: To) -> None:
     """Closing ends a call whose answer keeps coming."""
 
     def script(talk: Talk) -> None:
@@ -566,7 +536,7 @@ def test_closing_ends_a_trickle() -> None:
         assert "closed" in broken_off(transport, server).text
 
 
-def test_a_closed_transport_answers_with_a_failure() -> None:
+def test_a_closed_transport_answers_with_a_failure(to: To) -> None:
     """After closing, which may be done twice, a call is a failure and reaches nobody."""
     with WireServer(forever(answer())) as server, to(server) as transport:
         reply(transport.send(GET))
@@ -576,7 +546,7 @@ def test_a_closed_transport_answers_with_a_failure() -> None:
         assert (server.connections, len(server.requests)) == (1, 1)
 
 
-def test_a_transport_that_was_never_used_can_be_closed() -> None:
+def test_a_transport_that_was_never_used_can_be_closed(to: To) -> None:
     """Closing before the first call makes no connection, then or later."""
     with WireServer(forever(answer())) as server, to(server) as transport:
         transport.close()
@@ -584,7 +554,7 @@ def test_a_transport_that_was_never_used_can_be_closed() -> None:
         assert server.connections == 0
 
 
-def test_closing_from_many_threads() -> None:
+def test_closing_from_many_threads(to: To) -> None:
     """Many threads may close a transport at once, while a call is under way."""
     with WireServer(stall) as server, to(server) as transport:
         outcomes: list[HttpReply | Failure] = []
@@ -599,7 +569,7 @@ def test_closing_from_many_threads() -> None:
         assert failure(outcomes[0]).trouble is Trouble.NETWORK
 
 
-def test_closing_lets_go_of_the_connection() -> None:
+def test_closing_lets_go_of_the_connection(to: To) -> None:
     """The server sees the end of the connection when its transport is closed."""
     gone = threading.Event()
 
@@ -624,7 +594,7 @@ def redirect(location: str, status: str = "307 Temporary Redirect") -> bytes:
 
 @pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
 @pytest.mark.parametrize("call", [GET, POST], ids=["GET", "POST"])
-def test_a_redirect_on_the_same_server_is_followed(status: str, call: HttpCall) -> None:
+def test_a_redirect_on_the_same_server_is_followed(status: str, call: HttpCall, to: To) -> None:
     """A redirect within the server is followed with method, body and headers as they were."""
     script = answering(redirect("/api/there?x=1", status), answer(b"[1]"))
     with WireServer(script) as server, to(server) as transport:
@@ -634,7 +604,7 @@ def test_a_redirect_on_the_same_server_is_followed(status: str, call: HttpCall) 
         assert second._replace(target=first.target) == first
 
 
-def test_redirects_are_followed_three_times() -> None:
+def test_redirects_are_followed_three_times(to: To) -> None:
     """The fourth redirect is the answer."""
     with WireServer(forever(redirect("/api/on"))) as server, to(server) as transport:
         assert reply(transport.send(GET)).status == 307
@@ -642,7 +612,7 @@ def test_redirects_are_followed_three_times() -> None:
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other"])
-def test_redirects_that_may_change_the_method_are_not_followed(status: str) -> None:
+def test_redirects_that_may_change_the_method_are_not_followed(status: str, to: To) -> None:
     """A redirect after which a POST would become a GET is the answer."""
     with WireServer(forever(redirect("/api/on", status))) as server, to(server) as transport:
         assert reply(transport.send(POST)).headers["location"] == "/api/on"
@@ -663,7 +633,7 @@ def test_redirects_that_may_change_the_method_are_not_followed(status: str) -> N
         "",
     ],
 )
-def test_no_redirect_leads_to_another_server(location: str) -> None:
+def test_no_redirect_leads_to_another_server(location: str, opened: Opened) -> None:
     """A redirect to anywhere else is the answer; nothing is sent there, a key least of all."""
     with WireServer(forever(answer())) as other:
 
@@ -674,7 +644,7 @@ def test_no_redirect_leads_to_another_server(location: str) -> None:
         with WireServer(script) as server:
             same = server.address
             settings = Settings(api_url=server.url, api_key=Secret("key"))
-            with closing(Transport(settings, None)) as transport:
+            with opened(settings, None) as transport:
                 assert reply(transport.send(GET)).status == 307
             assert len(server.requests) == 1
         assert other.connections == 0
@@ -711,41 +681,41 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-def over_tls(settings: Settings) -> HttpReply | Failure:
+def over_tls(opened: Opened, settings: Settings) -> HttpReply | Failure:
     """Make one call."""
-    with closing(Transport(settings, tls_of(settings))) as transport:
+    with opened(settings, tls_of(settings)) as transport:
         return transport.send(GET)
 
 
-def test_a_certificate_of_a_known_authority(authority: Authority) -> None:
+def test_a_certificate_of_a_known_authority(authority: Authority, opened: Opened) -> None:
     """A server is accepted by a file of certificates."""
     with WireServer(answering(answer(b"[1]")), tls=authority.server()) as server:
         settings = patient(server.url, ssl_cert_file=authority.file)
-        assert reply(over_tls(settings)).body == b"[1]"
+        assert reply(over_tls(opened, settings)).body == b"[1]"
 
 
-def test_a_certificate_of_an_unknown_authority(authority: Authority) -> None:
+def test_a_certificate_of_an_unknown_authority(authority: Authority, opened: Opened) -> None:
     """A server that cannot prove who it is gets no request, and the text says what to set."""
     with WireServer(answering(answer()), tls=authority.server()) as server:
-        found = failure(over_tls(patient(server.url)))
+        found = failure(over_tls(opened, patient(server.url)))
         assert found.trouble is Trouble.CERTIFICATE
         assert "PREFECT_API_SSL_CERT_FILE" in found.text
         assert server.requests == []
 
 
-def test_a_certificate_of_another_server(authority: Authority) -> None:
+def test_a_certificate_of_another_server(authority: Authority, opened: Opened) -> None:
     """A certificate for another name proves nothing, and the text says so."""
     with WireServer(answering(answer()), tls=authority.server("other.example")) as server:
-        found = failure(over_tls(patient(server.url, ssl_cert_file=authority.file)))
+        found = failure(over_tls(opened, patient(server.url, ssl_cert_file=authority.file)))
         assert found.trouble is Trouble.CERTIFICATE
         assert "not valid for '127.0.0.1'" in found.text
         assert server.requests == []
 
 
-def test_verification_can_be_left_out(authority: Authority) -> None:
+def test_verification_can_be_left_out(authority: Authority, opened: Opened) -> None:
     """Whoever says so gets an answer from anybody."""
     with WireServer(answering(answer()), tls=authority.server("other.example")) as server:
-        assert reply(over_tls(Settings(api_url=server.url, verify=False))).status == 200
+        assert reply(over_tls(opened, Settings(api_url=server.url, verify=False))).status == 200
 
 
 def plainly(talk: Talk) -> None:
@@ -754,30 +724,30 @@ def plainly(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("script", [lambda _: None, plainly], ids=["leaves", "plain"])
-def test_a_handshake_that_fails_otherwise_is_tried_again(script: Script) -> None:
+def test_a_handshake_that_fails_otherwise_is_tried_again(script: Script, opened: Opened) -> None:
     """A server that leaves in the handshake, or speaks no TLS, is NETWORK, not CERTIFICATE."""
     with WireServer(script) as server:
-        found = failure(over_tls(patient(f"https://{server.address}/api")))
+        found = failure(over_tls(opened, patient(f"https://{server.address}/api")))
         assert found.trouble is Trouble.NETWORK
 
 
-def test_a_connection_over_tls_is_kept_and_replaced(authority: Authority) -> None:
+def test_a_connection_over_tls_is_kept_and_replaced(authority: Authority, opened: Opened) -> None:
     """Over TLS too a connection is kept, and replaced when the server has closed it."""
     scripts = (kept(leave), answering(answer(b"[1]")))
     with WireServer(*scripts, tls=authority.server()) as server:
         settings = patient(server.url, ssl_cert_file=authority.file)
-        with closing(Transport(settings, tls_of(settings))) as transport:
+        with opened(settings, tls_of(settings)) as transport:
             assert reply(transport.send(GET)).body == b"[0]"
             assert reply(transport.send(GET)).body == b"[1]"
         assert (server.connections, len(server.requests)) == (2, 3)
 
 
-def test_a_server_that_drips_over_tls_is_given_up(authority: Authority) -> None:
+def test_a_server_that_drips_over_tls_is_given_up(authority: Authority, opened: Opened) -> None:
     """The deadline holds over TLS too."""
     script = dripping(*DRIPS["the head"])
     with WireServer(script, tls=authority.server()) as server:
         settings = patient(server.url, deadline=0.3, ssl_cert_file=authority.file)
-        assert "in 0.3 s" in failure(over_tls(settings)).text
+        assert "in 0.3 s" in failure(over_tls(opened, settings)).text
 
 
 def test_plain_http_needs_no_certificates() -> None:
@@ -818,18 +788,20 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_proxies")
-def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, opened: Opened
+) -> None:
     """A server elsewhere is reached through the proxy that the environment names."""
     with WireServer(answering(answer(b"[1]"))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:pw@{proxy.address}")
-        with closing(Transport(patient(ABROAD), None)) as transport:
+        with opened(patient(ABROAD), None) as transport:
             assert reply(transport.send(POST)).body == b"[1]"
         assert proxy.requests[0].target == f"{ABROAD}/logs/filter"
         assert "proxy-authorization" in proxy.requests[0].headers
 
 
 @pytest.mark.usefixtures("_no_proxies")
-def test_no_proxy_leads_back_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_leads_back_here(monkeypatch: pytest.MonkeyPatch, to: To) -> None:
     """A server on this machine is reached directly, whatever proxy is set."""
     with refused_port() as port, WireServer(answering(answer(b"[1]"))) as server:
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
@@ -840,12 +812,12 @@ def test_no_proxy_leads_back_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_no_proxies")
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
 def test_a_proxy_is_named_without_its_password(
-    variable: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, monkeypatch: pytest.MonkeyPatch, opened: Opened
 ) -> None:
     """A failure on the way through a proxy names the proxy, and not its password."""
     with refused_port() as port:
         monkeypatch.setenv(variable, f"http://user:canary@127.0.0.1:{port}")
-        with closing(Transport(patient(ABROAD), None)) as transport:
+        with opened(patient(ABROAD), None) as transport:
             found = failure(transport.send(GET))
     assert found.trouble is Trouble.REFUSED
     assert f"through the proxy 127.0.0.1:{port}" in found.text
@@ -854,18 +826,20 @@ def test_a_proxy_is_named_without_its_password(
 
 @pytest.mark.usefixtures("_no_proxies")
 @pytest.mark.parametrize("proxy", ["http://user:canary/x@host", "ftp://user:canary@host:21"])
-def test_a_proxy_that_cannot_be_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_cannot_be_used(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, opened: Opened
+) -> None:
     """A proxy that makes no sense is a matter of configuration, and its URL is not quoted."""
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(ConfigurationError, match="HTTP_PROXY") as caught:
-        Transport(patient(ABROAD), None)
+        opened(patient(ABROAD), None).__enter__()
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
 @pytest.mark.usefixtures("_no_proxies")
 def test_closing_breaks_off_a_call_through_a_tunnel(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, opened: Opened
 ) -> None:
     """Closing ends a call over TLS through a proxy too."""
 
@@ -881,7 +855,7 @@ def test_closing_breaks_off_a_call_through_a_tunnel(
     with WireServer(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         settings = patient("https://prefect.invalid/api", ssl_cert_file=authority.file)
-        with closing(Transport(settings, tls_of(settings))) as transport:
+        with opened(settings, tls_of(settings)) as transport:
             assert broken_off(transport, proxy).trouble is Trouble.NETWORK
         assert [request.method for request in proxy.requests] == ["CONNECT", "GET"]
 
@@ -920,7 +894,7 @@ SECRETS = (
 
 
 @pytest.mark.parametrize("secret", SECRETS, ids=["auth", "key", "header", "authorization"])
-def test_no_secret_is_told(secret: Settings) -> None:
+def test_no_secret_is_told(secret: Settings, opened: Opened) -> None:
     """No text of ours, no log at any level and no repr holds a secret, though each is sent."""
     scripts = [*BAD.values(), answering(answer(b"{}", "401 Unauthorized")), answering(answer())]
     with everything_logged() as said, WireServer(*scripts) as server:
@@ -931,7 +905,7 @@ def test_no_secret_is_told(secret: Settings) -> None:
             headers=secret.headers,
             deadline=0.5,
         )
-        with closing(Transport(settings, None)) as transport:
+        with opened(settings, None) as transport:
             outcomes = [transport.send(GET) for _ in scripts]
             said.write(f"{outcomes} {transport!r} {settings!r} {Client(settings=settings)!r}")
         sent = str(server.requests)

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import reactivex as rx
+from faces import gathered
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.scheduler import (
@@ -43,6 +44,7 @@ from rxflow import (
     RunSeen,
     Stream,
     WatchTimedOut,
+    await_for_flow_run,
     fold,
     wait_for_flow_run,
     watch_flow_run,
@@ -238,9 +240,16 @@ def on_asyncio(make: Callable[[asyncio.AbstractEventLoop], abc.SchedulerBase]) -
     return lambda stream: asyncio.run(watch(stream))
 
 
+async def looped(stream: FlowRunStream) -> list[FlowRunEvent]:
+    """In a blocking loop where an event loop runs, as in a notebook."""
+    return list(stream)
+
+
 WAYS: dict[str, Callable[[FlowRunStream], list[FlowRunEvent]]] = {
     "for": list,
     "iterate": lambda stream: list(rxflow.iterate(stream)),
+    "for, in an event loop": lambda stream: asyncio.run(looped(stream)),
+    "async for": gathered,
     "subscribe": lambda stream: subscribed(stream, None),
     "immediate": lambda stream: subscribed(stream, ImmediateScheduler()),
     "current thread": lambda stream: subscribed(stream, CurrentThreadScheduler()),
@@ -261,9 +270,12 @@ def test_all_ways_to_run_tell_the_same(way: str, past: FlowRunStream, world: Wor
     assert [channel.closed for channel in world.channels] == [1, 1]
 
 
-def test_a_loop_needs_no_thread(past: FlowRunStream, started: list[str]) -> None:
-    """A blocking loop over a watch runs in the thread of its caller, and starts none."""
-    assert len(list(past)) == 4 + 450 + 1 + 2
+@pytest.mark.parametrize("loop", [list, gathered])
+def test_a_loop_needs_no_thread(
+    loop: Callable[[FlowRunStream], list[FlowRunEvent]], past: FlowRunStream, started: list[str]
+) -> None:
+    """A loop over a watch, of either kind, runs in the thread of its caller, and starts none."""
+    assert len(loop(past)) == 4 + 450 + 1 + 2
     assert started == []
 
 
@@ -369,11 +381,12 @@ def test_many_watches_share_few_threads(world: World, started: list[str]) -> Non
 def test_nothing_is_asked_before_a_face_is_used(past: FlowRunStream, world: World) -> None:
     """Making streams, parts, views and iterators of a watch asks nothing, and opens nothing."""
     parts = [past.states, past.logs, past.tasks, past.notices, past.views()]
-    made = [iter(part) for part in (past, *parts)]
+    made: list[object] = [iter(part) for part in (past, *parts)]
+    made += [aiter(part) for part in (past, *parts)]
     world.run(until=2 * HOUR)
     assert world.server.requests == []
     assert world.channels == []
-    assert len(made) == 6
+    assert len(made) == 12
 
 
 def test_each_subscription_asks_for_itself(world: World) -> None:
@@ -609,7 +622,7 @@ def test_a_program_ends_with_a_watch_under_way() -> None:
 @pytest.mark.parametrize("text", ["", "no-id", "9e6caafc", GONE + "0", None, 5])
 def test_a_malformed_id_is_an_error_at_the_call(text: Any, world: World) -> None:
     """What is not a UUID is refused by the call itself, and nothing is asked."""
-    for call in (watch_flow_run, wait_for_flow_run):
+    for call in (watch_flow_run, wait_for_flow_run, awaiting):
         with pytest.raises(InvalidRunId, match="UUID") as caught:
             call(text, client=world.client)
         assert isinstance(caught.value, ValueError)
@@ -646,13 +659,29 @@ def test_a_time_that_is_none_is_an_error_at_the_call(given: dict[str, Any], worl
 
 # -- waiting ------------------------------------------------------------------------------------
 
+Waiting = Callable[..., FlowRunView]
+
+
+def awaiting(*arguments: Any, **named: Any) -> FlowRunView:
+    """Wait on an event loop."""
+    return asyncio.run(await_for_flow_run(*arguments, **named))
+
+
+@pytest.fixture(params=[wait_for_flow_run, awaiting], ids=["wait", "await"])
+def waiting(request: pytest.FixtureRequest) -> Waiting:
+    """Wait for a run in one of the two ways."""
+    way: Waiting = request.param
+    return way
+
 
 @pytest.mark.parametrize("ends", ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])
-def test_waiting_gives_the_final_view(ends: str, world: World, started: list[str]) -> None:
+def test_waiting_gives_the_final_view(
+    ends: str, world: World, started: list[str], waiting: Waiting
+) -> None:
     """Waiting for a run gives its view at the end, in whichever state it ended."""
     run_id = world.live_a_run(ends=ends)
     world.run(until=HOUR)
-    view = wait_for_flow_run(run_id, client=world.client)
+    view = waiting(run_id, client=world.client)
     assert view.state is not None
     assert view.state.type == ends
     assert len(view.states) == 4
@@ -661,7 +690,7 @@ def test_waiting_gives_the_final_view(ends: str, world: World, started: list[str
     assert world.channels[0].closed == 1
 
 
-def test_waiting_lasts_until_the_run_is_over() -> None:
+def test_waiting_lasts_until_the_run_is_over(waiting: Waiting) -> None:
     """A run that ends while it is waited for is given back once it has ended."""
     server = FakePrefect3()
     run_id = server.add_run(state="RUNNING")
@@ -671,36 +700,36 @@ def test_waiting_lasts_until_the_run_is_over() -> None:
             server.set_state(run_id, "COMPLETED")
 
     server.intercept = intercept
-    view = wait_for_flow_run(run_id, timeout=PATIENCE, client=server.client())
+    view = waiting(run_id, timeout=PATIENCE, client=server.client())
     assert [state.type for state in view.states] == ["RUNNING", "COMPLETED"]
     run, states = f"/flow_runs/{run_id}", "/flow_run_states/"
     assert [path for _, path in server.requests[4:]] == [run, states, run]  # and one further look
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, timedelta(0), 0.01])
-def test_waiting_has_an_end(timeout: float | timedelta, world: World) -> None:
+def test_waiting_has_an_end(timeout: float | timedelta, world: World, waiting: Waiting) -> None:
     """A run that is not over in time is an error, after it was looked at."""
     run_id = world.server.add_run(state="RUNNING")
     with pytest.raises(WatchTimedOut, match="still in state Running") as caught:
-        wait_for_flow_run(run_id, timeout, client=world.client)
+        waiting(run_id, timeout, client=world.client)
     assert isinstance(caught.value, RuntimeError)
     assert [channel.closed for channel in world.channels] == [1]
 
 
-def test_waiting_with_no_time_sees_a_run_that_is_over(world: World) -> None:
+def test_waiting_with_no_time_sees_a_run_that_is_over(world: World, waiting: Waiting) -> None:
     """A timeout of nothing is enough to see that a run is over."""
     run_id = world.live_a_run()
     world.run(until=HOUR)
-    assert wait_for_flow_run(run_id, 0, client=world.client).state is not None
+    assert waiting(run_id, 0, client=world.client).state is not None
 
 
-def test_waiting_for_nothing(world: World) -> None:
+def test_waiting_for_nothing(world: World, waiting: Waiting) -> None:
     """Waiting for a run that the server does not know is an error at once."""
     with pytest.raises(RunNotFound):
-        wait_for_flow_run(GONE, client=world.client)
+        waiting(GONE, client=world.client)
 
 
-def test_waiting_for_a_run_that_is_deleted() -> None:
+def test_waiting_for_a_run_that_is_deleted(waiting: Waiting) -> None:
     """A run that is deleted before it is over is not found any more."""
     server = FakePrefect3()
     run_id = server.add_run(state="RUNNING")
@@ -711,14 +740,14 @@ def test_waiting_for_a_run_that_is_deleted() -> None:
 
     server.intercept = intercept
     with pytest.raises(RunNotFound, match="deleted before it was over"):
-        wait_for_flow_run(run_id, client=server.client())
+        waiting(run_id, client=server.client())
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), timedelta(seconds=-1)])
-def test_a_timeout_that_is_none_is_an_error(timeout: Any, world: World) -> None:
+def test_a_timeout_that_is_none_is_an_error(timeout: Any, world: World, waiting: Waiting) -> None:
     """A negative or indefinite timeout is refused, by its name."""
     with pytest.raises(ValueError, match="timeout"):
-        wait_for_flow_run(GONE, timeout, client=world.client)
+        waiting(GONE, timeout, client=world.client)
 
 
 # -- composing ----------------------------------------------------------------------------------

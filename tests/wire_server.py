@@ -129,6 +129,46 @@ def forever(text: bytes) -> Script:
     return script
 
 
+def leave(talk: Talk) -> None:
+    """Read a request and close the connection without a word."""
+    talk.read()
+
+
+def slam(talk: Talk) -> None:
+    """Read a request and reset the connection."""
+    talk.read()
+    talk.reset()
+
+
+def kept(then: Script) -> Script:
+    """Answer one request, and only then do something."""
+
+    def script(talk: Talk) -> None:
+        talk.read()
+        talk.send(answer(b"[0]"))
+        then(talk)
+
+    return script
+
+
+def dripping(start: bytes, text: bytes) -> Script:
+    """Make a script that begins an answer and goes on with it for ever, byte by byte."""
+
+    def script(talk: Talk) -> None:
+        talk.read()
+        talk.send(start)
+        for piece in repeat(text):
+            talk.drip(piece)
+
+    return script
+
+
+def stall(talk: Talk) -> None:
+    """Stall before the answer."""
+    talk.read()
+    talk.stall()
+
+
 class WireServer:
     """The server.
 

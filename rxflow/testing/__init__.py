@@ -59,8 +59,9 @@ the server's place (``httpx.Response(503)``) or break off (``raise httpx.ReadErr
 `World` is a whole course of events that is drawn from a seed: writers whose clocks are off and who
 upload in batches, commits that take their time, rows that are deleted; the same seed repeats it.
 
-The fake answers only what rxflow asks. That it does so as the real server does is tested, question
-by question, against Prefect 3.8.8 on SQLite.
+The fake answers what rxflow asks, and what the scripts around a watch do: how to find runs, and to
+create one of a deployment. That it does so as the real server does is tested, question by question,
+against Prefect 3.8.8 on SQLite.
 
 For code that still asks Prefect 1 by GraphQL there is `FakePrefect1`, with the same ways to reach
 it, to write to it and to have things go wrong. What the last client of Prefect 1 asks it answers as

@@ -1,8 +1,9 @@
 """Questions and answers: which path asks for which rows, and what is said where there are none.
 
-Paths, statuses and error bodies are those of 3.8.8. It knows only what a watch asks for; anything
-else is answered with 404, as a wrong path is. Of a question that it does not take it says less than
-the real server does: ``exception_detail`` has one message, in other words.
+Paths, statuses and error bodies are those of 3.8.8. It knows what a watch asks for, and what the
+scripts around a watch do: find runs, and create one of a deployment. Anything else is answered with
+404, as a wrong path is. Of a question that it does not take it says less than the real server does:
+``exception_detail`` has one message, in other words.
 """
 
 import uuid
@@ -13,7 +14,14 @@ from typing import Any
 import httpx
 import msgspec
 
-from rxflow.testing._filters import LimitRefused, limit_of, log_rows, task_run_rows
+from rxflow.testing._filters import (
+    LimitRefused,
+    creation_of,
+    flow_run_rows,
+    limit_of,
+    log_rows,
+    task_run_rows,
+)
 from rxflow.testing._rows import Row
 from rxflow.testing._states import estimated
 from rxflow.testing._store import Store
@@ -90,6 +98,21 @@ class Answers:
             case ["POST", "work_pools", name, "workers", "filter"]:
                 known = name in store.pools
                 return (200, store.workers.get(name, [])) if known else _no_pool(name)
+            case asked:
+                return self._route_of_script(asked, request.content)
+
+    def _route_of_script(self, asked: list[str], content: bytes) -> Answer:
+        """Answer what no watch asks."""
+        store = self._store
+        match asked:
+            case ["POST", "flow_runs", "filter"]:
+                limit = limit_of(content, self._limit)
+                rows = flow_run_rows(content, store.runs.values(), store.flows)[:limit]
+                return 200, [self._estimated(row) for row in rows]
+            case ["GET", "deployments", "name", flow, name]:
+                return self._named(flow, name)
+            case ["POST", "deployments", deployment_id, "create_flow_run"]:
+                return self._create(deployment_id, content or b"null")
             case _:
                 return _NOT_FOUND
 
@@ -99,6 +122,26 @@ class Answers:
         except ValueError:  # then no route fits
             return _NOT_FOUND
         return (404, {"detail": missing}) if row is None else (200, self._estimated(row))
+
+    def _named(self, flow: str, name: str) -> Answer:
+        store = self._store
+        for deployment in store.deployments.values():
+            if (store.flows[deployment["flow_id"]]["name"], deployment["name"]) == (flow, name):
+                return 200, deployment
+        return 404, {"detail": "Deployment not found"}
+
+    def _create(self, deployment_id: str, content: bytes) -> Answer:
+        store, asked = self._store, creation_of(content)
+        status, deployment = self._one(store.deployments, deployment_id, "Deployment not found")
+        if status != 200:
+            return status, deployment
+        key = asked.get("idempotency_key")
+        for run in store.runs.values():
+            same_flow = run["flow_id"] == deployment["flow_id"]
+            if key is not None and same_flow and run["idempotency_key"] == key:
+                return 200, self._estimated(run)
+        run_id = store.create_run(deployment["id"], **asked)
+        return 201, self._estimated(store.runs[run_id])
 
     def _estimated(self, row: Row) -> Row:
         """A run as it is sent: with times that are worked out anew for each answer."""

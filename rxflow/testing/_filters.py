@@ -5,12 +5,13 @@ take raises `msgspec.ValidationError`, a limit that it does not take raises `Lim
 """
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rxflow._model import StateType
 from rxflow.testing._rows import Row
 
 
@@ -24,6 +25,14 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Ids(_Strict):
     any_: list[uuid.UUID] | None = None
+
+
+class _Names(_Strict):
+    any_: list[str] | None = None
+
+
+class _Types(_Strict):
+    any_: list[StateType] | None = None
 
 
 class _Level(_Strict):
@@ -46,6 +55,22 @@ class _TaskRunFilter(_Strict):
     flow_run_id: _Ids | None = None
 
 
+class _StateFilter(_Strict):
+    type: _Types | None = None
+    name: _Names | None = None
+
+
+class _FlowRunFilter(_Strict):
+    id: _Ids | None = None
+    deployment_id: _Ids | None = None
+    state: _StateFilter | None = None
+
+
+class _FlowFilter(_Strict):
+    id: _Ids | None = None
+    name: _Names | None = None
+
+
 class _Limited(msgspec.Struct):
     limit: int | None = None
 
@@ -62,9 +87,27 @@ class _TaskRunsBody(msgspec.Struct):
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+class _FlowRunsBody(msgspec.Struct):
+    flow_runs: _FlowRunFilter | None = None
+    flows: _FlowFilter | None = None
+    sort: Literal["ID_DESC", "START_TIME_ASC", "START_TIME_DESC", "END_TIME_DESC"] = "ID_DESC"
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _CreationBody(_Strict):
+    name: str | None = None
+    parameters: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    tags: list[str] | None = None
+    labels: dict[str, Any] | None = None
+    idempotency_key: str | None = None
+
+
 _limited = msgspec.json.Decoder(_Limited).decode
 _logs_body = msgspec.json.Decoder(_LogsBody).decode
 _task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
+_flow_runs_body = msgspec.json.Decoder(_FlowRunsBody).decode
+_creation_body = msgspec.json.Decoder(_CreationBody).decode
 
 
 def limit_of(content: bytes, most: int) -> int:
@@ -123,6 +166,54 @@ def task_run_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
     found = [row for row in rows if runs is None or row["flow_run_id"] in runs]
     found.sort(key=lambda row: row["id"], reverse=True)
     return found[asked.offset :]
+
+
+def flow_run_rows(content: bytes, rows: Iterable[Row], flows: Mapping[str, Row]) -> list[Row]:
+    """The flow runs that a body wants, from its offset on.
+
+    Args:
+        content: The body.
+        rows: The table.
+        flows: The table of flows, by their ids.
+    """
+    asked = _flow_runs_body(content)
+    where, of = asked.flow_runs or _FlowRunFilter(), asked.flows or _FlowFilter()
+    state = where.state or _StateFilter()
+    wanted = {
+        "id": _wanted(where.id),
+        "deployment_id": _wanted(where.deployment_id),
+        "state_type": _any(state.type),
+        "state_name": _any(state.name),
+        "flow_id": _wanted(of.id),
+    }
+    names = _any(of.name)
+    found = [
+        row
+        for row in rows
+        if all(values is None or row[column] in values for column, values in wanted.items())
+        and (names is None or flows[row["flow_id"]]["name"] in names)
+    ]
+    found.sort(key=_RUN_SORTS[asked.sort], reverse=asked.sort.endswith("_DESC"))
+    return found[asked.offset :]
+
+
+_RUN_SORTS: dict[str, Callable[[Row], Any]] = {
+    "ID_DESC": lambda row: row["id"],
+    "START_TIME_ASC": lambda row: row["start_time"] or row["expected_start_time"],
+    "START_TIME_DESC": lambda row: row["start_time"] or row["expected_start_time"],
+    # As SQLite has it: no time is before any time.
+    "END_TIME_DESC": lambda row: (row["end_time"] is not None, row["end_time"]),
+}
+
+
+def creation_of(content: bytes) -> Row:
+    """What a body that creates a run of a deployment says of the run's row."""
+    asked = msgspec.structs.asdict(_creation_body(content))
+    return {column: value for column, value in asked.items() if value is not None}
+
+
+def _any(filter: _Names | _Types | None) -> Collection[str] | None:  # noqa: A002 - it is one
+    return None if filter is None else filter.any_
 
 
 def _wanted(ids: _Ids | None) -> set[str] | None:

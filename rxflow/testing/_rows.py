@@ -63,6 +63,42 @@ def flow_run(now: datetime, *, run_id: str, name: str, flow_id: str) -> Row:
     }
 
 
+def deployment(now: datetime, *, deployment_id: str, name: str, flow_id: str) -> Row:
+    """A deployment that no worker has polled for."""
+    return {
+        "id": deployment_id,
+        "created": now,
+        "updated": now,
+        "name": name,
+        "version": None,
+        "description": None,
+        "flow_id": flow_id,
+        "paused": False,
+        "schedules": [],
+        "concurrency_limit": None,
+        "global_concurrency_limit": None,
+        "concurrency_options": None,
+        "job_variables": {},
+        "parameters": {},
+        "tags": [],
+        "labels": {"prefect.flow.id": flow_id},
+        "work_queue_name": None,
+        "work_queue_id": None,
+        "last_polled": None,
+        "parameter_openapi_schema": {},
+        "path": None,
+        "pull_steps": [],
+        "entrypoint": None,
+        "storage_document_id": None,
+        "infrastructure_document_id": None,
+        "created_by": None,
+        "updated_by": None,
+        "work_pool_name": None,
+        "status": "NOT_READY",
+        "enforce_parameter_schema": True,
+    }
+
+
 def task_run(now: datetime, *, task_run_id: str, dynamic_key: str, run: Row) -> Row:
     """A task run without a state; the same holds for its estimates."""
     return {

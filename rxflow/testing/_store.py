@@ -34,18 +34,25 @@ class Store(Timeline):
         self.deployments: dict[str, Row] = {}
         self.pools: dict[str, Row] = {}
         self.workers: dict[str, list[Row]] = {}
+        self._on_run: dict[str, Callable[[str], object]] = {}
         self._landed: dict[str, datetime] = {}
 
     # -- what happens now -----------------------------------------------------------------------
 
     def add_run(
-        self, *, name: str = "fake-run", state: str | None = "SCHEDULED", **row: Any
+        self,
+        *,
+        name: str = "fake-run",
+        state: str | None = "SCHEDULED",
+        flow: str = "fake-flow",
+        **row: Any,
     ) -> str:
         """Add a flow run.
 
         Args:
             name: Its name.
             state: The type of its first state; None for a run without one.
+            flow: The name of the flow that it is a run of, which is added if there is none.
             row: Fields of its row that are to be different from a new row's.
 
         Returns:
@@ -53,15 +60,91 @@ class Store(Timeline):
         """
         with self._lock:
             now = self._write()
-            flow = _rows.flow(now, flow_id=_rows.uuid4(self._ids), name="fake-flow")
-            self.flows[flow["id"]] = flow
+            flow_id = self._flow(now, flow)
             run_id = _rows.uuid4(self._ids)
-            run = _rows.flow_run(now, run_id=run_id, name=name, flow_id=flow["id"]) | row
+            run = _rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
             run_id = str(run["id"])
             self.runs[run_id] = run
             self.states[run_id] = []
             if state is not None:
                 self.set_state(run_id, state)
+        return run_id
+
+    def add_deployment(
+        self,
+        *,
+        name: str = "fake-deployment",
+        flow: str = "fake-flow",
+        on_run: Callable[[str], object] | None = None,
+        **row: Any,
+    ) -> str:
+        """Add a deployment, of which clients may create runs.
+
+        Args:
+            name: Its name.
+            flow: The name of its flow, which is added if there is none.
+            on_run: Called with the id of each run that is created of it, in place of a worker.
+            row: Fields of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+
+        Example:
+            >>> import httpx
+            >>> from rxflow import StateType
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> deployment_id = server.add_deployment(
+            ...     name="nightly",
+            ...     flow="report",
+            ...     on_run=lambda run_id: server.script(run_id, [(5, StateType.RUNNING)]),
+            ... )
+            >>> api = "http://fake.invalid/api"
+            >>> with httpx.Client(base_url=api, transport=server.transport()) as http:
+            ...     found = http.get("/deployments/name/report/nightly").json()
+            ...     path = f"/deployments/{found['id']}/create_flow_run"
+            ...     run = http.post(path, json={"name": "by hand"}).json()
+            >>> found["id"] == run["deployment_id"] == deployment_id
+            True
+        """
+        with self._lock:
+            now = self._write()
+            flow_id, deployment_id = self._flow(now, flow), _rows.uuid4(self._ids)
+            made = _rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
+            deployment_id = str((made | row)["id"])
+            self.deployments[deployment_id] = made | row
+            if on_run is not None:
+                self._on_run[deployment_id] = on_run
+        return deployment_id
+
+    def create_run(self, deployment_id: str, **row: Any) -> str:
+        """Create a run of a deployment, as a client does that wants it run now.
+
+        Args:
+            deployment_id: The deployment.
+            row: Fields of the run's row that are to be different from what the deployment says;
+                ``parameters``, ``labels`` and ``tags`` are added to its own.
+
+        Returns:
+            The run's id.
+        """
+        with self._lock:
+            deployment = self.deployments[deployment_id]
+            labels = deployment["labels"] | {"prefect.deployment.id": deployment_id}
+            fields: Row = {
+                "deployment_id": deployment_id,
+                "deployment_version": deployment["version"],
+                "work_queue_name": deployment["work_queue_name"],
+                "work_queue_id": deployment["work_queue_id"],
+                "work_pool_name": deployment["work_pool_name"],
+                **row,
+                "parameters": deployment["parameters"] | row.get("parameters", {}),
+                "labels": labels | row.get("labels", {}),
+                "tags": sorted({*deployment["tags"], *row.get("tags", ())}),
+            }
+            run_id = self.add_run(flow=self.flows[deployment["flow_id"]]["name"], **fields)
+            if deployment_id in self._on_run:
+                self._on_run[deployment_id](run_id)
         return run_id
 
     def set_state(
@@ -229,6 +312,15 @@ class Store(Timeline):
             return self.logs
         landed = self._landed  # without the rows that a test put into the table by itself
         return [row for row in self.logs if landed.get(row["id"], then) <= then]
+
+    def _flow(self, now: datetime, name: str) -> str:
+        """The id of the flow of a name; there is one flow a name."""
+        known = (flow_id for flow_id, flow in self.flows.items() if flow["name"] == name)
+        flow_id = next(known, None)
+        if flow_id is None:
+            flow_id = _rows.uuid4(self._ids)
+            self.flows[flow_id] = _rows.flow(now, flow_id=flow_id, name=name)
+        return flow_id
 
     def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
         state_id = _rows.uuid7(now, self._ids)

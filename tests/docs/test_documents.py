@@ -1,4 +1,4 @@
-"""Every Python block of README.md and docs/*.md runs, in order, against a real server.
+"""Every Python block of README.md and of the pages in docs/ runs, in order, on a real server.
 
 The blocks of one document share their names and find `run_id` there, a run that has ended. A block
 may `await` at its top level, as in a notebook, and write files into the folder that it runs in.
@@ -16,7 +16,7 @@ from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _run(block: Example) -> None:

@@ -1,4 +1,4 @@
-"""Every script in examples/ runs as its docstring says, as a process of its own."""
+"""Two scripts in examples/ run as their docstrings say on a real server; all do on a fake one."""
 
 import ast
 import re
@@ -10,7 +10,8 @@ import pytest
 
 from rxflow.cli._server import PrefectServer
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = [FOLDER / name for name in ("alert_with_context.py", "follow_and_exit.py")]
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)

@@ -40,6 +40,14 @@ LINES = [
 
 TASK = {"name": "load", "task_key": "load-0489fc40", "dynamic_key": "0"}
 
+DEPLOYMENT: dict[str, Any] = {
+    "name": "nightly",
+    "flow": "differences",
+    "parameters": {"n": 1, "of": "all"},
+    "tags": ["a", "b"],
+    "version": "v1",
+}
+
 SERVER_TIMES = {
     "created",
     "updated",
@@ -77,6 +85,10 @@ class Fake:
         """Create a task run that is running."""
         self._server.add_task_run(flow_run_id, state="RUNNING", **TASK)
 
+    def add_deployment(self) -> str:
+        """Create a deployment."""
+        return self._server.add_deployment(**DEPLOYMENT)
+
 
 class Real:
     """The real server, in the same way."""
@@ -103,31 +115,39 @@ class Real:
         state = {"flow_run_id": flow_run_id, "state": {"type": "RUNNING"}}
         self._hand.post("/task_runs/", TASK | state)
 
+    def add_deployment(self) -> str:
+        """Create a deployment."""
+        flow = self._hand.post("/flows/", {"name": DEPLOYMENT["flow"]})
+        row = DEPLOYMENT | {"flow_id": flow["id"]}
+        del row["flow"]
+        created: str = self._hand.post("/deployments/", row)["id"]
+        return created
+
 
 class Played:
     """A place on which the script's writes were made.
 
     Attributes:
-        runs: The ids of its two runs.
+        ids: The ids of its two runs, and of its deployment.
         rows: The row of the first run and its states, after each state that it was put in.
     """
 
     def __init__(self, place: Fake | Real) -> None:
         self._http = place.http
-        self.runs = (place.add_run("one"), place.add_run("two"))
-        run = self.runs[0]
+        self.ids = (place.add_run("one"), place.add_run("two"), place.add_deployment())
+        run = self.ids[0]
         self.rows = [self._life(run)]
         for state in ("RUNNING", "RUNNING", "COMPLETED", "RUNNING", "FAILED"):
             place.set_state(run, state)
             self.rows.append(self._life(run))
         for number, second, level, message in LINES:
-            place.log(self.runs[number], message, level, START + timedelta(seconds=second))
+            place.log(self.ids[number], message, level, START + timedelta(seconds=second))
         place.add_task_run(run)
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Ask, with ``{0}`` and ``{1}`` for the runs' ids; the answer, without what may differ."""
+        """Ask, with ``{0}`` and so on for the ids; the answer, without what may differ."""
         answer = self._http.request(
-            method, _with_ids(path, self.runs), json=_with_ids(body, self.runs)
+            method, _with_ids(path, self.ids), json=_with_ids(body, self.ids)
         )
         return answer.status_code, comparable(answer.json())
 
@@ -149,7 +169,8 @@ def comparable(answer: Any) -> Any:
                 kind = str(value.get("type", ""))
                 return {key: plain(inner, key, kind) for key, inner in value.items()}
             case list():
-                return [plain(inner) for inner in value]
+                # The server keeps tags as a set.
+                return [plain(inner) for inner in (sorted(value) if key == "tags" else value)]
             case float() if key in ESTIMATES:
                 return "seconds"
             case str() if key in SERVER_TIMES or (key == "timestamp" and kind):
@@ -162,14 +183,16 @@ def comparable(answer: Any) -> Any:
     return plain(answer)
 
 
-def _with_ids(value: Any, runs: tuple[str, str]) -> Any:
+def _with_ids(value: Any, ids: tuple[str, ...]) -> Any:
     match value:
         case str():
-            return value.replace("{0}", runs[0]).replace("{1}", runs[1])
+            for number, known in enumerate(ids):
+                value = value.replace(f"{{{number}}}", known)
+            return value
         case dict():
-            return {key: _with_ids(inner, runs) for key, inner in value.items()}
+            return {key: _with_ids(inner, ids) for key, inner in value.items()}
         case list():
-            return [_with_ids(inner, runs) for inner in value]
+            return [_with_ids(inner, ids) for inner in value]
         case _:
             return value
 
@@ -181,6 +204,15 @@ def _at(seconds: float) -> str:
 def _logs(where: Mapping[str, Any] | None = None, /, **body: Any) -> tuple[str, str, Any]:
     one_run = {"flow_run_id": {"any_": ["{0}"]}}
     return "POST", "/logs/filter", {"logs": one_run | dict(where or {}), **body}
+
+
+def _runs(where: Mapping[str, Any] | None = None, /, **body: Any) -> tuple[str, str, Any]:
+    these = {"id": {"any_": ["{0}", "{1}"]}}
+    return "POST", "/flow_runs/filter", {"flow_runs": these | dict(where or {}), **body}
+
+
+def _create(**body: Any) -> tuple[str, str, Any]:
+    return "POST", "/deployments/{2}/create_flow_run", body
 
 
 def _time(**bounds: float) -> dict[str, Any]:
@@ -203,6 +235,41 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     "flow-unknown": ("GET", f"/flows/{NOBODY}", None),
     "deployment-unknown": ("GET", f"/deployments/{NOBODY}", None),
     "deployment-malformed": ("GET", "/deployments/not-a-uuid", None),
+    "deployment": ("GET", "/deployments/{2}", None),
+    "deployment-by-name": ("GET", "/deployments/name/differences/nightly", None),
+    "deployment-by-unknown-name": ("GET", "/deployments/name/differences/none", None),
+    "deployment-by-unknown-flow": ("GET", "/deployments/name/none/nightly", None),
+    "deployment-by-half-a-name": ("GET", "/deployments/name/differences", None),
+    "create": _create(name="by hand"),
+    "create-with-more": _create(
+        name="by hand",
+        parameters={"n": 2, "more": [None]},
+        tags=["b", "c"],
+        context={"by": "hand"},
+        labels={"by": "hand"},
+        idempotency_key="with more",
+    ),
+    "create-with-unknown-key": _create(name="by hand", bogus=1),
+    "create-without-a-body": ("POST", "/deployments/{2}/create_flow_run", None),
+    "create-of-unknown": ("POST", f"/deployments/{NOBODY}/create_flow_run", {}),
+    "create-of-malformed": ("POST", "/deployments/not-a-uuid/create_flow_run", {}),
+    "runs-by-ended": _runs(sort="END_TIME_DESC"),
+    "runs-by-start": _runs(sort="START_TIME_ASC"),
+    "runs-by-start-descending": _runs(sort="START_TIME_DESC"),
+    "runs-sorted-oddly": _runs(sort="ODDLY"),
+    "runs-limited": _runs(sort="END_TIME_DESC", limit=1),
+    "runs-offset": _runs(sort="END_TIME_DESC", offset=1),
+    "runs-offset-negative": _runs(offset=-1),
+    "runs-limit-201": _runs(limit=201),
+    "runs-of-a-type": _runs({"state": {"type": {"any_": ["FAILED", "RUNNING"]}}}),
+    "runs-of-no-type": _runs({"state": {"type": {"any_": []}}}),
+    "runs-of-unknown-type": _runs({"state": {"type": {"any_": ["BOGUS"]}}}),
+    "runs-of-a-state": _runs({"state": {"name": {"any_": ["Scheduled"]}}}),
+    "runs-of-unknown": _runs({"id": {"any_": [NOBODY]}}),
+    "runs-of-no-deployment": _runs({"deployment_id": {"any_": ["{2}"]}}),
+    "runs-of-unknown-flow": _runs(flows={"name": {"any_": ["none"]}}),
+    "runs-of-another-flow": _runs(flows={"name": {"any_": ["differences"]}}),
+    "runs-by-unknown-key": _runs({"bogus": 1}),
     "pool-unknown": ("GET", "/work_pools/no%20such", None),
     "workers-of-unknown-pool": ("POST", "/work_pools/no%20such/workers/filter", {}),
     "no-such-path": ("GET", "/no/such/path", None),
@@ -290,6 +357,15 @@ def test_paging_by_offset_gives_the_same_pages(
     for offset in range(0, len(LINES) + limit, limit):
         question = _logs(sort=sort, limit=limit, offset=offset)
         assert fake.ask(*question) == real.ask(*question)
+
+
+def test_a_run_of_one_key_is_created_once(fake: Played, real: Played) -> None:
+    """Who asks again with the same idempotency key is given the run that there is, and a 200."""
+    question = _create(name="once", idempotency_key="once")
+    for played in (fake, real):
+        (created, run), (status, again) = played.ask(*question), played.ask(*question)
+        assert (created, status) == (201, 200)
+        assert run == again
 
 
 def test_both_tell_their_time(hand: Hand) -> None:

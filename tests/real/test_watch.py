@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from faces import gathered
 from reactivex import operators as ops
 from virtual import Recording, identity
 
@@ -143,18 +144,20 @@ def test_watchers_early_midway_and_late_are_told_the_same(
     stream = rxflow.watch_flow_run(run, max_duration=LONG, client=client)
     early: Recording[rxflow.FlowRunEvent] = Recording()
     midway: Recording[rxflow.FlowRunEvent] = Recording()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
+        on_a_loop = pool.submit(gathered, stream, LONG)
         early.of(stream)
         until(lambda: len(messages(early.values)) >= 50, limit=60)
         midway.of(stream)
         two_writers.wait()
         blocking = iterated.result(LONG)
+        awaited = on_a_loop.result(LONG)
     early.wait()
     midway.wait()
     there = stored(truth, run)
     assert len(there) > 200
-    for events in (blocking, early.values, midway.values, list(stream)):
+    for events in (blocking, awaited, early.values, midway.values, list(stream)):
         assert rows(events) == there
         assert closed(events).verified
         assert closed(events).log_count == len(truth.log_ids(run))
@@ -453,8 +456,9 @@ def test_a_server_killed_in_between_loses_nothing(
         hand.post_logs(run, [f"before {number}" for number in range(20)])
         stream = rxflow.watch_flow_run(run, max_duration=LONG, client=client)
         subscribed: Recording[rxflow.FlowRunEvent] = Recording()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
+            on_a_loop = pool.submit(gathered, stream, LONG)
             subscribed.of(stream)
             until(lambda: messages(subscribed.values), limit=60)
             hand.post_logs(run, [f"last words {number}" for number in range(20)])
@@ -463,8 +467,9 @@ def test_a_server_killed_in_between_loses_nothing(
             hand.post_logs(run, [f"after {number}" for number in range(20)])
             hand.set_state(run, "COMPLETED")
             blocking = iterated.result(LONG)
+            awaited = on_a_loop.result(LONG)
         until(lambda: subscribed.ended is not None, limit=LONG)
-        for events in (blocking, subscribed.values):
+        for events in (blocking, awaited, subscribed.values):
             assert rows(events) == stored(truth, run)
             assert len(messages(events)) == 60
             assert closed(events).verified

@@ -1,0 +1,329 @@
+"""What the way from a page to its reader costs: faces and operators, beside a plain loop.
+
+``python tests/bench/faces.py`` (or ``tox -e bench``) has a watch tell pages that were decoded
+before: a scripted session, and all that is real from the engine on. What reading, decoding and
+proving costs is in `lines.py`. The importing of rxflow is measured in fresh interpreters. Only
+figures of one run are compared; each is the least CPU time of several rounds, in which all that is
+compared takes turns. `README.md` beside this file keeps what came out.
+"""
+
+import asyncio
+import gc
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from importlib.util import find_spec
+from random import Random
+from time import process_time
+from typing import Any
+
+from reactivex import Observable, abc, merge
+from reactivex import operators as ops
+from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.scheduler import VirtualTimeScheduler
+
+from rxflow import FlowRunEvent, FlowRunLog, operators
+from rxflow._engine import Engine
+from rxflow._polling import Failure, Now, Page, Query, VersionQuery
+from rxflow._reader import WatchSpec
+from rxflow._schedulers import scheduler_for
+from rxflow._session import Command, Done, Fetch, Session
+from rxflow._telling import Batch, Source
+from rxflow.testing import FakePrefect3
+from rxflow.watch import _Paged
+
+PAGES, PAGE = 250, 200
+EVENTS = PAGES * PAGE
+ROUNDS = 9
+IMPORTS = 7
+GOAL_PATH = 2.0
+GOAL_IMPORT = 1 / 6
+
+RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+TASK_RUN_ID = "6ecd8c99-4036-403d-bf84-cf8400f67836"
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SOURCES = frozenset(Source)
+
+
+def _event(number: int) -> FlowRunLog:
+    time = START + timedelta(milliseconds=10) * number
+    return FlowRunLog(
+        flow_run_id=RUN_ID,
+        id=str(number),
+        timestamp=time,
+        created=time,
+        level=20,
+        name="prefect.flow_runs",
+        message=f"Loaded partition {number} of {EVENTS} into the warehouse, 1284 rows",
+        task_run_id=TASK_RUN_ID,
+    )
+
+
+BATCH = [tuple(_event(page * PAGE + row) for row in range(PAGE)) for page in range(PAGES)]
+
+
+class Scripted(Session):
+    """A session that asks once for each page, and tells it."""
+
+    def __init__(self) -> None:
+        super().__init__(WatchSpec(flow_run_id=RUN_ID, sources=SOURCES), Random(0))
+        self._pages = iter(BATCH)
+        self._page: tuple[FlowRunEvent, ...] | None = next(self._pages)
+
+    def next_command(self, now: Now) -> Command:  # noqa: ARG002
+        """Ask, or be done."""
+        return Done() if self._page is None else Fetch(VersionQuery())
+
+    def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:  # noqa: ARG002
+        """Tell the page."""
+        page, self._page = self._page, next(self._pages, None)
+        return () if page is None else ((Source.LOGS, page),)
+
+
+class Prompt:
+    """A channel, for threads and for loops, that answers at once."""
+
+    def ask(self, query: Query) -> Any:  # noqa: ARG002
+        """Answer."""
+        return _ANSWER
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def open_channel(self) -> Any:
+        """Be asked for this one."""
+        return self
+
+    def open_async_channel(self) -> Any:
+        """Be asked for its twin."""
+        return _PromptOnLoop()
+
+
+class _PromptOnLoop:
+    async def ask(self, query: Query) -> Any:  # noqa: ARG002
+        return _ANSWER
+
+    async def aclose(self) -> None:
+        pass
+
+
+_ANSWER: Page[Any] = Page(rows=())
+
+
+def told() -> _Paged[FlowRunEvent]:
+    """The events of a watch, as `watch_flow_run` makes them of an engine's sources."""
+
+    def subscribe(
+        observer: abc.ObserverBase[Any], given: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        scheduler = scheduler_for(given)
+        engine = Engine(Scripted(), Prompt(), scheduler, SOURCES)
+        pages = merge(*(engine.source(source) for source in sorted(SOURCES)))
+        subscription = pages.subscribe(observer, scheduler=scheduler)
+        return CompositeDisposable(subscription, Disposable(engine.dispose))
+
+    return _Paged(Observable(subscribe))
+
+
+# -- faces --------------------------------------------------------------------------------------
+
+
+class Reader:
+    """The callables that each way calls for each event."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def keep(self, event: FlowRunEvent) -> bool:
+        """Whether it counts; it always does."""
+        return event.level >= 20
+
+    def see(self, event: FlowRunEvent) -> None:
+        """Count it."""
+        if self.keep(event):
+            self.seen += 1
+
+
+def subscribe_to(observable: Observable[Any], see: Callable[[Any], None]) -> None:
+    """Subscribe, in virtual time."""
+    scheduler = VirtualTimeScheduler()
+    observable.subscribe(see, scheduler=scheduler)
+    scheduler.start()
+
+
+def plain_loop(see: Callable[[Any], None]) -> None:
+    """Call it in nested loops."""
+    for page in BATCH:
+        for event in page:
+            see(event)
+
+
+def subscribe(see: Callable[[Any], None]) -> None:
+    """Subscribe to the watch."""
+    subscribe_to(told(), see)
+
+
+def iterate(see: Callable[[Any], None]) -> None:
+    """Iterate the watch."""
+    for event in told():
+        see(event)
+
+
+def iterate_piped(see: Callable[[Any], None]) -> None:
+    """Iterate what was piped from the watch, which does not know of pages any more."""
+    for event in told().pipe(ops.skip(0)):
+        see(event)
+
+
+def async_for(see: Callable[[Any], None]) -> None:
+    """Iterate the watch on an event loop."""
+
+    async def read() -> None:
+        async for event in told():
+            see(event)
+
+    asyncio.run(read())
+
+
+Way = Callable[[Callable[[Any], None]], None]
+
+FACES: dict[str, Way] = {
+    "a plain loop": plain_loop,
+    "subscribe": subscribe,
+    "for": iterate,
+    "for, after pipe": iterate_piped,
+    "async for": async_for,
+}
+
+
+# -- operators ----------------------------------------------------------------------------------
+
+
+def emitting(see: Callable[[Any], None], *operator: Any) -> None:
+    """Subscribe to a source that emits all events at once, through an operator."""
+
+    def subscribe(observer: abc.ObserverBase[Any], _: Any = None) -> abc.DisposableBase:
+        for page in BATCH:
+            for event in page:
+                observer.on_next(event)
+        observer.on_completed()
+        return Disposable()
+
+    subscribe_to(Observable(subscribe).pipe(*operator), see)
+
+
+def through(operator: Any) -> Way:
+    """A way through an operator."""
+    return lambda see: emitting(see, operator)
+
+
+def anything(item: Any) -> bool:
+    """Let everything through."""
+    return item is not None
+
+
+NOTHING = "no operator"
+OPERATORS: dict[str, Way] = {
+    NOTHING: emitting,
+    "reactivex: filter": through(ops.filter(anything)),
+    "reactivex: scan": through(ops.scan(lambda _, item: item, 0)),
+    "only": through(operators.only(FlowRunLog)),
+    "level_at_least": through(operators.level_at_least(20)),
+    "for_task": through(operators.for_task(TASK_RUN_ID)),
+    "matching": through(operators.matching(r"partition \d+")),
+    "until_terminal": through(operators.until_terminal()),
+    "tail": through(operators.tail(20)),
+    "in_order": through(operators.in_order(1)),
+    "rate": through(operators.rate(60)),
+    "quiet_for": through(operators.quiet_for(600, FakePrefect3().client())),
+    "conflate, one key": through(operators.conflate()),
+    "bounded, all held": through(operators.bounded(EVENTS)),
+}
+
+
+# -- imports ------------------------------------------------------------------------------------
+
+PACKAGES = "import httpx, loguru, msgspec, reactivex, reactivex.operators"
+PREFECT = "import prefect.events.subscribers"
+STATEMENTS = ["pass", PACKAGES, "import rxflow"]
+
+
+def cpu_of_import(statement: str) -> float:
+    """CPU seconds of a fresh interpreter that imports."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", statement], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+# -- measuring ----------------------------------------------------------------------------------
+
+
+def cpu_of(way: Way) -> float:
+    """CPU seconds of one pass."""
+    reader = Reader()
+    gc.collect()
+    began = process_time()
+    way(reader.see)
+    return process_time() - began
+
+
+def least(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The least of each; they take turns, so that what slows one slows all."""
+    for measure in measures.values():
+        measure()  # so that nothing happens for the first time
+    found = [[measure() for measure in measures.values()] for _ in range(rounds)]
+    return {
+        name: min(spent) for name, spent in zip(measures, zip(*found, strict=True), strict=True)
+    }
+
+
+def report() -> Iterator[str]:
+    """Measure, and tell line by line what comes out."""
+    names = ("rxflow-prefect", "httpx", "loguru", "msgspec", "reactivex")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    yield f"Python {platform.python_version()}, {versions}"
+    yield f"\n{EVENTS:,} events in pages of {PAGE} that are decoded already: best of {ROUNDS}"
+    spent = least({name: _measure(way) for name, way in FACES.items()}, ROUNDS)
+    loop = spent["a plain loop"]
+    for name, seconds in spent.items():
+        yield f"  {name:20}{seconds / EVENTS * 1e6:7.3f} us an event{seconds / loop:7.2f} x"
+    yield f"  goal of subscribe beside a plain loop: at most {GOAL_PATH:g} x"
+    yield f"\nan operator more, of a source that emits at once: best of {ROUNDS}"
+    spent = least({name: _measure(way) for name, way in OPERATORS.items()}, ROUNDS)
+    for name, seconds in spent.items():
+        more = (seconds - spent[NOTHING]) / EVENTS * 1e6
+        yield f"  {name:20}{more:+7.3f} us an event"
+    yield f"\nCPU of a fresh interpreter: best of {IMPORTS}"
+    statements = STATEMENTS + ([PREFECT] if find_spec("prefect") else [])
+    spent = least({text: _measure_import(text) for text in statements}, IMPORTS)
+    for name, seconds in spent.items():
+        part = f"{seconds / spent[PREFECT]:7.3f}" if PREFECT in spent else ""
+        yield f"  {name:64}{seconds * 1e3:7.0f} ms{part}"
+    yield f"  goal of rxflow beside prefect: at most {GOAL_IMPORT:.3f}"
+
+
+def _measure(way: Way) -> Callable[[], float]:
+    if way in OPERATORS.values():
+        return lambda: _cpu_of_anything(way)
+    return lambda: cpu_of(way)
+
+
+def _cpu_of_anything(way: Way) -> float:
+    gc.collect()
+    began = process_time()
+    way(anything)  # type: ignore[arg-type]
+    return process_time() - began
+
+
+def _measure_import(statement: str) -> Callable[[], float]:
+    return lambda: cpu_of_import(statement)
+
+
+if __name__ == "__main__":
+    for line in report():
+        print(line, flush=True)

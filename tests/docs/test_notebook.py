@@ -1,0 +1,100 @@
+"""The notebook in examples/ runs from its first cell to its last, against a fake server over HTTP.
+
+It is tested here, and not beside the other examples, since a kernel brings along 30 packages.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from rxflow.testing import FakePrefect3, VirtualTime
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment without a word of Prefect's, and without what its user taught Jupyter."""
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "RXFLOW_"))}
+    return inherited | {"PREFECT_HOME": str(tmp_path)}
+
+
+class Story:
+    """A run that goes on once the notebook has looked at it for a while.
+
+    Args:
+        time: The server's time, which stands still but for what the story lets pass.
+    """
+
+    def __init__(self, time: VirtualTime) -> None:
+        self.server = FakePrefect3(clock=time)
+        self._time = time
+        self.run_id = self.server.add_run(state="PENDING")
+        time.wait(3)
+        self.server.set_state(self.run_id, "RUNNING")
+        self.server.log(self.run_id, "120 orders read")
+        self.server.intercept = self._go_on
+        self._looks = 0
+
+    def _go_on(self, request: httpx.Request) -> None:
+        self._looks += request.url.path.endswith(f"/flow_runs/{self.run_id}")
+        if self._looks == 5 and not self.server.runs[self.run_id]["end_time"]:
+            self._time.wait(90)
+            self.server.log(self.run_id, "the mail was sent")
+            self.server.set_state(self.run_id, "COMPLETED")
+            self._time.wait(60)
+
+
+def notebook_of(run_id: str) -> Any:
+    """Read the notebook, with a run's id in place of the one that stands there."""
+    notebook: Any = nbformat.read(NOTEBOOK, as_version=4)
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    cell.source = f"run_id = {run_id!r}"
+    return notebook
+
+
+def said(cell: Any) -> list[str]:
+    """List the lines that a cell printed, and those of its value."""
+    texts = [out.get("text") or out["data"]["text/markdown"] for out in cell.outputs]
+    return "".join(texts).splitlines()
+
+
+def test_the_notebook_tells_a_run(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its loops tell the run as it goes on, and its table how long each state lasted."""
+    story = Story(VirtualTime())
+    notebook = notebook_of(story.run_id)
+    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
+    with story.server.serve() as api_url:
+        asyncio.run(client.async_execute(env=environment | {"PREFECT_API_URL": api_url}))
+    _, first, whole, table = (cell for cell in notebook.cells if cell.cell_type == "code")
+    assert [line[9:] for line in said(first)] == [
+        "Watching flow run 'fake-run'",
+        "Entered state Pending",
+        "Entered state Running",
+        "120 orders read",
+    ]
+    told = [line[9:] for line in said(whole)]
+    assert told[-1] == "Flow run ended in state Completed; 2 log lines, verified"
+    assert "the mail was sent" in told
+    assert said(table) == [
+        "| state | began | lasted |",
+        "| --- | --- | ---: |",
+        "| Pending | 00:00:00 | 3.0 s |",
+        "| Running | 00:00:03 | 90.0 s |",
+        "| Completed | 00:01:33 | |",
+    ]
+
+
+def test_the_notebook_is_kept_without_output() -> None:
+    """What stands in the repository was not run, so nobody's run shows in it."""
+    cells = [cell for cell in notebook_of("any").cells if cell.cell_type == "code"]
+    assert [cell.outputs for cell in cells] == [[]] * len(cells)
+    assert {cell.execution_count for cell in cells} == {None}

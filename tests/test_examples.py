@@ -1,0 +1,559 @@
+"""The scripts in examples/, each as a process of its own that watches a fake server over HTTP.
+
+A test is a story: it waits until the script has printed what happened so far, and then has the next
+thing happen on the server. Two of the scripts meet a real server too, in `tests/docs`.
+"""
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+import rxflow
+from rxflow.testing import FakePrefect3, VirtualTime
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+UNKNOWN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Script:
+    """An example that runs.
+
+    Args:
+        process: Its process, whose errors come with its output.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.output = ""
+
+    def until(self, text: str) -> str:
+        """Read until a line has come that has a text in it, and return the line."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if text in line:
+                return line.rstrip("\n")
+        pytest.fail(f"it ended without {text!r}:\n{self.output}")
+
+    def end(self) -> int:
+        """Read to the end, and return the exit status."""
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read()
+        status = self.process.wait()
+        assert "Traceback" not in self.output
+        return status
+
+
+class Stage:
+    """A fake server at which examples may be started.
+
+    Its time stands still but for what a test lets pass, so that nothing is waited for.
+    """
+
+    def __init__(self, home: Path, processes: ExitStack) -> None:
+        self.time = VirtualTime()
+        self.server = FakePrefect3(clock=self.time)
+        self.home = home
+        self._processes = processes
+        self._api_url = processes.enter_context(self.server.serve())
+
+    def start(self, name: str, *arguments: object, api_url: str | None = None) -> Script:
+        """Start an example.
+
+        Args:
+            name: The file.
+            arguments: What stands behind it.
+            api_url: Where it looks for the server; "" is nowhere.
+        """
+        # Unbuffered, output would come in time whether or not a script sees to that.
+        foreign = ("PREFECT_", "RXFLOW_", "PYTHONUNBUFFERED")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        url = self._api_url if api_url is None else api_url
+        found = {"PREFECT_API_URL": url} if url else {}
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
+            env=inherited | {"PREFECT_HOME": str(self.home)} | found,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        self._processes.enter_context(_ended(process))
+        return Script(process)
+
+    def close(self, run_id: str, state: str = "COMPLETED") -> None:
+        """Put a run in a last state, and let so much time pass that no line is waited for."""
+        self.server.set_state(run_id, state)
+        self.time.wait(60)
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
+    with process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A stage, with no process left at its end."""
+    # A pytest that was started in the background ignores SIGINT, and its children would too.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ExitStack() as processes:
+        yield Stage(tmp_path, processes)
+    signal.signal(signal.SIGINT, usual)
+
+
+def promised(name: str) -> list[str]:
+    """What an example's docstring says that it prints."""
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text("utf-8"))) or ""
+    return re.findall(r"(?m)^Expected: (.+)$", docstring)
+
+
+def broken(name: str, script: Script) -> list[str]:
+    """Which promises of an example were not kept."""
+    return [line for line in promised(name) if line not in script.output]
+
+
+# -- what holds for all of them -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_example_says_what_it_is_for(path: Path) -> None:
+    """It has a docstring that shows its command and what to expect, and a test in this file."""
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    assert f"\n    python examples/{path.name}" in docstring
+    assert promised(path.name)
+    assert f'"{path.name}"' in Path(__file__).read_text("utf-8")
+
+
+OF_A_RUN: dict[str, list[str]] = {
+    "follow_and_exit.py": ["{run}"],
+    "alert_with_context.py": ["{run}"],
+    "merge_with_a_file_and_a_timer.py": ["{run}", "{file}"],
+}
+WITHOUT_A_RUN: dict[str, list[str]] = {
+    "follow_deployment.py": ["report/nightly"],
+    "failed_three_times.py": ["report"],
+    "find_zombies.py": [],
+    "serve_events.py": ["--port=0"],
+}
+
+
+def arguments(name: str, stage: Stage, run_id: str) -> list[str]:
+    """Fill in an example's arguments."""
+    file = stage.home / "some.log"
+    file.touch()
+    return [text.format(run=run_id, file=file) for text in (OF_A_RUN | WITHOUT_A_RUN)[name]]
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_an_unknown_run_is_a_sentence(name: str, stage: Stage) -> None:
+    """Where the server has no such run, the script says so, and its exit status is 2."""
+    script = stage.start(name, *arguments(name, stage, UNKNOWN))
+    assert script.end() == 2
+    assert UNKNOWN in script.output
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_a_malformed_id_is_a_sentence(name: str, stage: Stage) -> None:
+    """So it is where the id is none."""
+    script = stage.start(name, *arguments(name, stage, "amber-fox"))
+    assert script.end() == 2
+    assert "amber-fox" in script.output
+    assert stage.server.requests == []
+
+
+@pytest.mark.parametrize("name", OF_A_RUN | WITHOUT_A_RUN)
+def test_no_server_is_a_sentence(name: str, stage: Stage) -> None:
+    """Where no server is configured, the script says how to do that, and its exit status is 2."""
+    script = stage.start(name, *arguments(name, stage, UNKNOWN), api_url="")
+    assert script.end() == 2
+    assert "PREFECT_API_URL" in script.output
+
+
+@pytest.mark.parametrize("name", [*OF_A_RUN, "follow_deployment.py", "find_zombies.py"])
+def test_ctrl_c_ends_it(name: str, stage: Stage) -> None:
+    """An interrupt in the middle of a live run ends the script without a traceback."""
+    run_id = stage.server.add_run(state="RUNNING")
+    stage.server.add_deployment(flow="report", name="nightly")
+    hold = stage.server.hold(lambda request: request.url.path.endswith("/logs/filter"))
+    script = stage.start(name, *arguments(name, stage, run_id))
+    hold.until_reached()
+    script.process.send_signal(signal.SIGINT)
+    assert script.end() == 130
+    hold.until_left()
+
+
+# -- each by itself -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "status"), [("COMPLETED", 0), ("FAILED", 1), ("CANCELLED", 1)])
+def test_follow_and_exit(state: str, status: int, stage: Stage) -> None:
+    """It prints a live run as it goes, and exits by its outcome."""
+    run_id = stage.server.add_run()
+    script = stage.start("follow_and_exit.py", run_id)
+    script.until("Entered state Scheduled")
+    stage.server.set_state(run_id, "RUNNING")
+    script.until("Entered state Running")
+    stage.server.log(run_id, "not for everybody", level=10)
+    stage.server.log(run_id, "120 orders read")
+    script.until("120 orders read")
+    stage.close(run_id, state)
+    assert script.end() == status
+    assert f"Entered state {state.capitalize()}" in script.output
+    assert "not for everybody" not in script.output
+    assert state != "COMPLETED" or broken("follow_and_exit.py", script) == []
+
+
+def test_follow_a_run_that_is_deleted(stage: Stage) -> None:
+    """A run that is deleted meanwhile did not complete."""
+    run_id = stage.server.add_run(state="RUNNING")
+    script = stage.start("follow_and_exit.py", run_id)
+    script.until("Entered state Running")
+    stage.server.delete_run(run_id)
+    assert script.end() == 1
+
+
+@pytest.mark.parametrize(("state", "status"), [("COMPLETED", 0), ("CRASHED", 1)])
+def test_follow_deployment(state: str, status: int, stage: Stage) -> None:
+    """It starts one run, prints it as it goes, and exits by its outcome."""
+    started: list[str] = []
+    stage.server.add_deployment(flow="my report", name="nightly", on_run=started.append)
+    script = stage.start("follow_deployment.py", "my report/nightly")
+    line = script.until("Started flow run")
+    (run_id,) = started
+    assert run_id in line
+    script.until("Entered state Scheduled")
+    stage.server.set_state(run_id, "RUNNING")
+    script.until("Entered state Running")
+    stage.close(run_id, state)
+    assert script.end() == status
+    assert started == [run_id]
+    assert state != "COMPLETED" or broken("follow_deployment.py", script) == []
+
+
+@pytest.mark.parametrize("name", ["report/none", "none/nightly", "nightly"])
+def test_follow_a_deployment_that_there_is_not(name: str, stage: Stage) -> None:
+    """A name that no deployment has is a sentence, and the exit status is 2."""
+    stage.server.add_deployment(flow="report", name="nightly")
+    script = stage.start("follow_deployment.py", name)
+    assert script.end() == 2
+    assert f"no deployment {name!r}" in script.output
+    assert stage.server.runs == {}
+
+
+def test_alert_with_context(stage: Stage) -> None:
+    """A burst of errors is one alert, with the 20 lines before the last of them."""
+    run_id = stage.server.add_run(state="RUNNING")
+    for number in range(30):
+        stage.server.log(run_id, f"order {number}")
+    stage.server.log(run_id, "2 orders have no price", level=30)
+    stage.server.log(run_id, "the first try failed", level=40)
+    stage.server.log(run_id, "not for everybody", level=10)
+    stage.server.log(run_id, " ")
+    stage.server.log(run_id, "the mail was not sent", level=40)
+    script = stage.start("alert_with_context.py", run_id)
+    script.until("ALERT: the mail was not sent")
+    script.until("the first try failed")
+    stage.close(run_id, "FAILED")
+    script.until("ALERT: Entered state Failed")
+    assert script.end() == 0
+    first, second = script.output.split("ALERT: ")[1:]
+    assert [line[13:] for line in first.splitlines()[1:]] == [
+        *(f"order {number}" for number in range(12, 30)),
+        "2 orders have no price",
+        "the first try failed",
+    ]
+    assert second.splitlines()[-1].endswith("the mail was not sent")
+    assert broken("alert_with_context.py", script) == []
+
+
+def test_merge_with_a_file_and_a_timer(stage: Stage) -> None:
+    """Each of the three is told as it happens, half a line of the file only when it is whole."""
+    run_id = stage.server.add_run(state="RUNNING")
+    path = stage.home / "loader.log"
+    path.write_text("from yesterday\n")
+    name = "merge_with_a_file_and_a_timer.py"
+    script = stage.start(name, run_id, path, "--every", 0.6)
+    script.until("run:  Entered state Running")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("120 rows loa")
+        file.flush()
+        # One of these may be from before. Between two of them the script looks at the file.
+        for _ in range(3):
+            script.until("still running")
+        file.write("ded\nand ☃\n")
+        file.flush()
+        script.until("file: 120 rows loaded")
+        script.until("file: and ☃")
+        stage.server.log(run_id, "that will do")
+        script.until("run:  that will do")
+    stage.close(run_id)
+    assert script.end() == 0
+    assert "from yesterday" not in script.output
+    assert broken(name, script) == []
+
+
+def test_merge_starts_no_thread(stage: Stage) -> None:
+    """All three are looked after in the one thread of the loop."""
+    run_id = stage.server.add_run(state="RUNNING")
+    name = "merge_with_a_file_and_a_timer.py"
+    script = stage.start(name, *arguments(name, stage, run_id), "--every=0.1")
+    script.until("still running")
+    assert psutil.Process(script.process.pid).num_threads() == 1
+    stage.close(run_id)
+    assert script.end() == 0
+
+
+def test_merge_with_a_file_that_there_is_not(stage: Stage) -> None:
+    """A file that cannot be read is a sentence, and the exit status is 2."""
+    script = stage.start("merge_with_a_file_and_a_timer.py", UNKNOWN, stage.home / "none.log")
+    assert script.end() == 2
+    assert "none.log" in script.output
+
+
+def _fails_at(stage: Stage, *minutes: float, flow: str = "report", state: str = "FAILED") -> None:
+    """Have a run of a flow fail at each of some minutes from now."""
+    for minute in minutes:
+        run_id = stage.server.add_run(flow=flow)
+        stage.server.at(minute * 60 - 30, partial(stage.server.set_state, run_id, "RUNNING"))
+        stage.server.at(minute * 60, partial(stage.server.set_state, run_id, state))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [
+        ((10, 40, 69), ["3 failures within 1:00:00: 2026-01-01, 00:10, 00:40, 01:09"]),
+        ((10, 40, 71), []),
+        ((10, 20), []),
+        ((), []),
+        (
+            (300, 10, 310, 20, 320, 30, 330),
+            [
+                "3 failures within 1:00:00: 2026-01-01, 00:10, 00:20, 00:30",
+                "3 failures within 1:00:00: 2026-01-01, 05:00, 05:10, 05:20",
+                "4 failures within 1:00:00: 2026-01-01, 05:00, 05:10, 05:20, 05:30",
+            ],
+        ),
+    ],
+    ids=["within", "apart", "two", "none", "twice"],
+)
+def test_failed_three_times(minutes: tuple[int, ...], expected: list[str], stage: Stage) -> None:
+    """Failures count by when they were, whichever run's history comes first."""
+    _fails_at(stage, *minutes)
+    _fails_at(stage, 15, 25, 305, flow="another")
+    _fails_at(stage, 15, 25, 305, state="COMPLETED")
+    stage.time.wait(86_400)
+    script = stage.start("failed_three_times.py", "report")
+    assert script.end() == (1 if expected else 0)
+    assert script.output.splitlines() == expected
+    assert not expected or broken("failed_three_times.py", script) == []
+
+
+def test_find_zombies(stage: Stage) -> None:
+    """A run without a sign of life is told; those that live, and those that are over, are not."""
+    zombie = stage.server.add_run(name="zombie", state="RUNNING")
+    stage.server.log(zombie, "the last that was heard of it")
+    alive = stage.server.add_run(name="alive", state="RUNNING")
+    ended = stage.server.add_run(name="ended", state="RUNNING")
+    stage.server.set_state(ended, "COMPLETED")
+    stage.server.add_run(name="not yet")
+
+    def live(request: httpx.Request) -> None:
+        if request.url.path.endswith(f"/flow_runs/{alive}"):
+            stage.server.log(alive)
+
+    stage.server.intercept = live
+    script = stage.start("find_zombies.py", "--silence", 3)
+    script.until("Listening to 2 running flow runs")
+    assert script.end() == 1
+    told = [line for line in script.output.splitlines() if "No event" in line]
+    assert len(told) == 1
+    assert "'zombie'" in told[0]
+    assert zombie in told[0]
+    assert broken("find_zombies.py", script) == []
+
+
+def test_no_zombies(stage: Stage) -> None:
+    """Where nothing runs there is nothing to wait for, and the exit status is 0."""
+    stage.server.add_run(name="not yet")
+    script = stage.start("find_zombies.py", "--silence", 3600)
+    assert script.end() == 0
+    assert "Listening to 0 running flow runs" in script.output
+
+
+# -- the service --------------------------------------------------------------------------------
+
+
+class Browser:
+    """What a browser does with the service, without showing it."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    @contextmanager
+    def events(self, run_id: str) -> Iterator[Iterator[Any]]:
+        """Ask for a run's events; at the end of the block, go."""
+        with self._http.stream("GET", f"/runs/{run_id}/events") as response:
+            assert response.status_code == httpx.codes.OK
+            assert response.headers["content-type"].startswith("text/event-stream")
+            yield (
+                rxflow.decode_event(line.removeprefix("data: "))
+                for line in response.iter_lines()
+                if line
+            )
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask for a page."""
+        return self._http.get(path)
+
+
+@pytest.fixture
+def service(stage: Stage) -> Script:
+    """The service, once it is up."""
+    script = stage.start("serve_events.py", "--port=0")
+    script.until("Uvicorn running on")
+    return script
+
+
+@pytest.fixture
+def browser(service: Script) -> Iterator[Browser]:
+    """A browser at the service's address."""
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", service.output)
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+        yield Browser(http)
+
+
+def stop(service: Script) -> None:
+    """Stop the service as Ctrl-C does."""
+    service.process.send_signal(signal.SIGINT)
+    assert service.end() == 130
+
+
+def until_message(events: Iterator[Any], message: str) -> list[Any]:
+    """Read events up to one with a message."""
+    told: list[Any] = []
+    for event in events:
+        told.append(event)
+        if event.message == message:
+            return told
+    pytest.fail(f"it ended without {message!r}: {told}")
+
+
+def test_serve_events(stage: Stage, service: Script, browser: Browser) -> None:
+    """A browser is told a run live, from its first event to its last."""
+    run_id = stage.server.add_run(state="RUNNING")
+    with browser.events(run_id) as events:
+        told = until_message(events, "Entered state Running")
+        stage.server.log(run_id, "one\ntwo \N{SNOWMAN}")
+        told += until_message(events, "one\ntwo \N{SNOWMAN}")
+        stage.close(run_id)
+        told += events
+    assert isinstance(told[0], rxflow.RunSeen)
+    assert isinstance(told[-1], rxflow.Closed)
+    assert told[-1].verified
+    stop(service)
+    assert broken("serve_events.py", service) == []
+
+
+def test_a_browser_that_comes_back_is_told_the_same(
+    stage: Stage, service: Script, browser: Browser
+) -> None:
+    """Events have the ids that they had, by which the page knows what it has shown."""
+    run_id = stage.server.add_run(state="RUNNING")
+    stage.server.log(run_id, "one")
+    with browser.events(run_id) as events:
+        before = until_message(events, "one")
+    stage.server.log(run_id, "two")
+    stage.close(run_id)
+    with browser.events(run_id) as events:
+        after = list(events)
+    assert _ids(before) < _ids(after)
+    stop(service)
+
+
+def _ids(events: list[Any]) -> set[str]:
+    return {
+        event.id for event in events if isinstance(event, rxflow.StateChange | rxflow.FlowRunLog)
+    }
+
+
+def test_a_browser_that_goes_ends_its_watch(
+    stage: Stage, service: Script, browser: Browser
+) -> None:
+    """The request under way is broken off, and no other comes, while other watches go on."""
+    left, kept = (stage.server.add_run(state="RUNNING") for _ in range(2))
+    with browser.events(kept) as others:
+        until_message(others, "Entered state Running")
+        with browser.events(left) as events:
+            until_message(events, "Entered state Running")
+            hold = stage.server.hold(asks_of(left))
+            hold.until_reached()
+        hold.until_left()
+        hold.release()
+        before = _requests_of(stage, left)
+        stage.server.log(kept, "still here")
+        until_message(others, "still here")
+        stage.close(kept)
+        assert isinstance(list(others)[-1], rxflow.Closed)
+    assert _requests_of(stage, left) == before
+    stop(service)
+
+
+def asks_of(run_id: str) -> Callable[[httpx.Request], bool]:
+    """Whether a request is for a run's row."""
+    return lambda request: request.url.path.endswith(f"/flow_runs/{run_id}")
+
+
+def _requests_of(stage: Stage, run_id: str) -> int:
+    return sum(run_id in path for _, path in stage.server.requests)
+
+
+def test_ctrl_c_stops_the_service_while_a_browser_looks(
+    stage: Stage, service: Script, browser: Browser
+) -> None:
+    """A live stream is ended in its order, and does not keep the service up."""
+    run_id = stage.server.add_run(state="RUNNING")
+    with browser.events(run_id) as events:
+        until_message(events, "Entered state Running")
+        service.process.send_signal(signal.SIGINT)
+        assert not any(isinstance(event, rxflow.Closed) for event in events)
+    assert service.end() == 130
+    assert "ERROR" not in service.output
+
+
+@pytest.mark.parametrize("run_id", [UNKNOWN, "amber-fox"])
+def test_the_service_knows_no_such_run(run_id: str, service: Script, browser: Browser) -> None:
+    """Status 404 keeps a browser from asking again; the sentence is there for who looks."""
+    answer = browser.get(f"/runs/{run_id}/events")
+    assert answer.status_code == httpx.codes.NOT_FOUND
+    assert run_id in answer.text
+    stop(service)
+
+
+def test_the_page_asks_for_the_events(service: Script, browser: Browser) -> None:
+    """It is HTML with an EventSource, and needs nothing from elsewhere."""
+    page = browser.get(f"/runs/{UNKNOWN}")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "new EventSource" in page.text
+    assert "http" not in page.text
+    stop(service)
