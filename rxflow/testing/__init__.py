@@ -1,4 +1,4 @@
-"""Fakes for testing pipelines: a Prefect 3 server in memory, or over real HTTP.
+"""Fakes for testing pipelines: Prefect servers in memory, or over real HTTP.
 
 Make a `FakePrefect3`, write a run's life with its methods, and hand your code a client that asks
 it. Nothing is started and no network is used:
@@ -62,17 +62,23 @@ upload in batches, commits that take their time, rows that are deleted; the same
 The fake answers what rxflow asks, and what the scripts around a watch do: how to find runs, and to
 create one of a deployment. That it does so as the real server does is tested, question by question,
 against Prefect 3.8.8 on SQLite.
+
+For code that still asks Prefect 1 by GraphQL there is `FakePrefect1`, with the same ways to reach
+it, to write to it and to have things go wrong. What the last client of Prefect 1 asks it answers as
+a real Prefect Server was recorded to. (rxflow itself does not speak to Prefect 1.)
 """
 
 from rxflow.testing._faults import Faults
 from rxflow.testing._history import History, Played
 from rxflow.testing._hold import Hold
+from rxflow.testing._prefect1 import FakePrefect1
 from rxflow.testing._prefect3 import FakePrefect3
 from rxflow.testing._virtual import VirtualTime
 from rxflow.testing._world import World
 from rxflow.testing._writer import Landing, Writer
 
 __all__ = [
+    "FakePrefect1",
     "FakePrefect3",
     "Faults",
     "History",

@@ -14,6 +14,9 @@ _DURATIONS = ("retry_after", "staleness", "delay", "latency")
 
 Accident = Literal["refused", "error", "lost", "cut", "garbled"]
 
+Trouble = Literal["hasura_down", "graphql_down", "timed_out"]
+"""What a Prefect 1 server tells of with HTTP status 200: which part of it is out of order."""
+
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong, and how often: probabilities for each request, and durations.

@@ -1,11 +1,11 @@
-"""A Prefect 3 server in memory: how it is reached, and what comes between a request and its answer.
+"""A Prefect 3 server in memory: how it is reached, and how a request is read.
 
 What it holds is in `_store.py`, what it answers in `_answers.py`.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
@@ -14,10 +14,10 @@ import httpx
 from rxflow._model import StateType
 from rxflow._schedulers import real_now
 from rxflow.client import Client
-from rxflow.testing import _exchange, _serving
+from rxflow.testing import _serving
 from rxflow.testing._answers import Answers, path_of
-from rxflow.testing._exchange import Steps
-from rxflow.testing._faults import Fate, Faults, draw
+from rxflow.testing._course import Course, Shuffle
+from rxflow.testing._faults import Faults
 from rxflow.testing._hold import Hold
 from rxflow.testing._store import Store
 from rxflow.testing._transport import FakeTransport
@@ -83,10 +83,10 @@ class FakePrefect3(Store):
         self.requests: list[tuple[str, str]] = []
         self.intercept: Callable[[httpx.Request], httpx.Response | None] | None = None
         # Dice of their own, so that ids are the same with faults and without.
-        self._dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
+        dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
         self._wait = wait or (clock.wait if isinstance(clock, VirtualTime) else None)
         self._answers = Answers(self, page_limit=page_limit, version=version)
-        self._holds: list[Hold] = []
+        self._course = Course(self, dice)
 
     # -- how to reach it ------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class FakePrefect3(Store):
             >>> asyncio.run(version())
             '3.8.8'
         """
-        return FakeTransport(self._steps, self._wait)
+        return FakeTransport(self._course.steps, self._wait)
 
     def serve(self) -> AbstractContextManager[str]:
         """Serve it over real HTTP, on a free port of this machine, while a ``with`` block lasts.
@@ -126,7 +126,7 @@ class FakePrefect3(Store):
             ...     rxflow.FlowRunView.from_flow_run_id(server.add_run(), client=client).name
             'fake-run'
         """
-        return _serving.serve(self._steps, self._wait)
+        return _serving.serve(self._course.steps, self._wait)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer one request, as `transport` does.
@@ -163,10 +163,7 @@ class FakePrefect3(Store):
             >>> asyncio.run(cancel())
             1
         """
-        with self._lock:
-            self._holds = [hold for hold in self._holds if not hold.is_open]
-            self._holds.append(Hold(which))
-            return self._holds[-1]
+        return self._course.hold(which)
 
     def script(
         self, run_id: str, steps: Iterable[tuple[float, StateType | str | Callable[[], object]]]
@@ -210,35 +207,23 @@ class FakePrefect3(Store):
 
     # -- what a request leads to ----------------------------------------------------------------
 
-    def _steps(self, request: httpx.Request) -> Steps:
-        with self._lock:
-            self._agenda.catch_up()
-            faults = self.faults
-            fate = draw(faults, self._dice)
-        if fate.accident == "refused":
-            _exchange.refuse(request)
-        if faults.latency:
-            yield faults.latency / 2
+    def note(self, request: httpx.Request) -> None:
+        """Put a request that came on record."""
         self.requests.append((request.method, path_of(request)))
-        for hold in self._holds:
-            if hold.stops(request):
-                with hold.counted():
-                    yield hold
-        self.catch_up()
-        intercepted = self.intercept(request) if self.intercept is not None else None
-        if intercepted is not None:
-            return intercepted
-        if fate.accident == "error":
-            response = _exchange.error(fate, faults, self.now())
-        else:
-            response = self._read(request, faults, fate)
-        if back := faults.latency / 2 + fate.delay:
-            yield back
-        return _exchange.deliver(response, request, fate)
 
-    def _read(self, request: httpx.Request, faults: Faults, fate: Fate) -> httpx.Response:
+    def read(
+        self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
+    ) -> tuple[int, bytes]:
+        """Answer a request, without a word on `faults`.
+
+        Args:
+            request: The request, read.
+            age: By how much the log rows are out of date.
+            shuffle: How log rows of one timestamp get another order; None: they have none.
+
+        Returns:
+            The status and the body.
+        """
         with self._lock:
-            self._agenda.catch_up()
-            shuffle = self._dice.shuffle if faults.ties else None
-            status, body = self._answers.to(request, age=fate.age, shuffle=shuffle)
-            return _exchange.answer(status, body, self.now())
+            self.catch_up()
+            return self._answers.to(request, age=age, shuffle=shuffle)

@@ -26,7 +26,9 @@ _BEAT = 0.01  # seconds between two looks whether a client that waits is still t
 
 
 @contextmanager
-def serve(handler: Handler, wait: Callable[[float], object] | None) -> Generator[str]:
+def serve(
+    handler: Handler, wait: Callable[[float], object] | None, *, path: str = "/api"
+) -> Generator[str]:
     """Answer HTTP requests while the block lasts.
 
     Args:
@@ -34,15 +36,16 @@ def serve(handler: Handler, wait: Callable[[float], object] | None) -> Generator
             breaks off the connection without an answer.
         wait: Lets seconds pass, at once; None: they are really waited for, and a client that goes
             meanwhile breaks the request off.
+        path: Where on the server the API is.
 
     Yields:
-        The URL of the API, which ends in ``/api``.
+        The URL of the API, which ends in that path.
     """
     server = _Server(handler, wait)
     thread = threading.Thread(target=server.serve_forever, args=(_LOOK_UP,), name="rxflow-fake")
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{server.server_port}/api"
+        yield f"http://{LOOPBACK}:{server.server_port}{path}"
     finally:
         server.shutdown()
         server.break_off()

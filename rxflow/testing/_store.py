@@ -1,25 +1,21 @@
 """What a server holds, and how it comes to hold it: the tables, and the writes to them.
 
-The rows are dicts as the server sends them, which a test may change as it likes. What is to happen
-later is on the agenda; it is caught up with before each write and each answer.
+The rows are dicts as the server sends them, which a test may change as it likes.
 """
 
-import threading
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from random import Random
 from typing import Any
 
 from rxflow._model import StateType
 from rxflow.testing import _rows
-from rxflow.testing._agenda import Agenda
 from rxflow.testing._rows import Row
 from rxflow.testing._states import enter
+from rxflow.testing._timeline import Timeline
 
-_MICROSECOND = timedelta(microseconds=1)
 
-
-class Store:
+class Store(Timeline):
     """The tables of a server; many threads may write to them by its methods."""
 
     def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
@@ -29,7 +25,7 @@ class Store:
             clock: The server's time, aware.
             random: Draws the ids; None: nobody knows which.
         """
-        self.clock = clock
+        super().__init__(clock, random)
         self.runs: dict[str, Row] = {}
         self.states: dict[str, list[Row]] = {}
         self.flows: dict[str, Row] = {}
@@ -39,49 +35,8 @@ class Store:
         self.deployments: dict[str, Row] = {}
         self.pools: dict[str, Row] = {}
         self.workers: dict[str, list[Row]] = {}
-        self._lock = threading.RLock()
-        self._ids = random or Random()  # noqa: S311 - ids, not secrets
-        self._agenda = Agenda(clock)
         self._on_run: dict[str, Callable[[str], object]] = {}
-        self._written: datetime | None = None
         self._landed: dict[str, datetime] = {}
-
-    # -- what happens by and by -----------------------------------------------------------------
-
-    def now(self) -> datetime:
-        """The server's time; while a scheduled action happens, the time it was scheduled for."""
-        return self._agenda.now()
-
-    def at(self, when: float | datetime, action: Callable[[], object]) -> None:
-        """Have something happen on the server at a time.
-
-        It happens when that time has come and the server is next asked or written to, and finds
-        the server's clock at that very time.
-
-        Args:
-            when: Seconds from now, or the time itself.
-            action: What to do; most likely a call of one of these methods.
-
-        Example:
-            >>> from rxflow.testing import FakePrefect3, VirtualTime
-            >>> time = VirtualTime()
-            >>> server = FakePrefect3(clock=time)
-            >>> run_id = server.add_run()
-            >>> server.at(5, lambda: server.set_state(run_id, "CRASHED"))
-            >>> time.wait(60)
-            >>> server.catch_up()
-            >>> str(server.runs[run_id]["end_time"])
-            '2026-01-01 00:00:05+00:00'
-        """
-        with self._lock:
-            if not isinstance(when, datetime):
-                when = self.now() + timedelta(seconds=when)
-            self._agenda.at(when, action)
-
-    def catch_up(self) -> None:
-        """Have everything happen that is due by now; needed before you look at a table yourself."""
-        with self._lock:
-            self._agenda.catch_up()
 
     # -- what happens now -----------------------------------------------------------------------
 
@@ -388,12 +343,3 @@ class Store:
     def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
         state_id = _rows.uuid7(now, self._ids)
         return _rows.state(now, state_id=state_id, type=str(type), name=name, **details)
-
-    def _write(self) -> datetime:
-        """The time of a write: later than that of the one before, as in one transaction each."""
-        self.catch_up()
-        now = self.now()
-        if self._written is not None and now <= self._written:
-            now = self._written + _MICROSECOND
-        self._written = now
-        return now

@@ -1,0 +1,99 @@
+"""The course of a request to a fake server: faults, gates and interceptors, whatever is answered.
+
+It is told in steps, so that a thread, a task and virtual time each wait in their way.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Protocol
+
+import httpx
+
+from rxflow.testing import _exchange
+from rxflow.testing._exchange import Steps
+from rxflow.testing._faults import Fate, Faults, draw
+from rxflow.testing._hold import Hold
+
+Shuffle = Callable[[list[Any]], object]
+
+
+class Fake(Protocol):
+    """A server that requests are under way to."""
+
+    faults: Faults
+    intercept: Callable[[httpx.Request], httpx.Response | None] | None
+
+    def now(self) -> datetime:
+        """Tell its time."""
+        ...
+
+    def catch_up(self) -> None:
+        """Have everything happen that is due."""
+        ...
+
+    def note(self, request: httpx.Request) -> None:
+        """Put a request that came on record."""
+        ...
+
+    def read(
+        self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
+    ) -> tuple[int, bytes]:
+        """Answer a request: the status and the body."""
+        ...
+
+
+class Course:
+    """What comes between each request and its answer."""
+
+    def __init__(self, fake: Fake, dice: Random) -> None:
+        """Make the way to a server.
+
+        Args:
+            fake: The server.
+            dice: Decide on what goes wrong.
+        """
+        self._fake = fake
+        self._dice = dice
+        self._holds: list[Hold] = []
+        self._lock = threading.Lock()
+
+    def hold(self, which: Callable[[httpx.Request], bool] | None) -> Hold:
+        """Have requests wait from now on, at the gate that is returned."""
+        gate = Hold(which)
+        with self._lock:
+            self._holds = [*(hold for hold in self._holds if not hold.is_open), gate]
+        return gate
+
+    def steps(self, request: httpx.Request) -> Steps:
+        """Lead a request to its answer."""
+        fake = self._fake
+        fake.catch_up()
+        faults = fake.faults
+        fate = draw(faults, self._dice)
+        if fate.accident == "refused":
+            _exchange.refuse(request)
+        if faults.latency:
+            yield faults.latency / 2
+        fake.note(request)
+        for hold in self._holds:
+            if hold.stops(request):
+                with hold.counted():
+                    yield hold
+        fake.catch_up()
+        intercepted = fake.intercept(request) if fake.intercept is not None else None
+        if intercepted is not None:
+            return intercepted
+        if fate.accident == "error":
+            response = _exchange.error(fate, faults, fake.now())
+        else:
+            response = self._read(request, faults, fate)
+        if back := faults.latency / 2 + fate.delay:
+            yield back
+        return _exchange.deliver(response, request, fate)
+
+    def _read(self, request: httpx.Request, faults: Faults, fate: Fate) -> httpx.Response:
+        shuffle = self._dice.shuffle if faults.ties else None
+        status, body = self._fake.read(request, age=fate.age, shuffle=shuffle)
+        return _exchange.answer(status, body, self._fake.now())
