@@ -71,12 +71,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_successful(self) -> Verdict:
-        """Whether it is an end as hoped for: Completed, or Prefect 1's Success."""
+        """Whether it is an end as hoped for; of Prefect 1 that is Success."""
         return verdict(self.type, self.name, "is_successful")
 
     @property
     def is_failed(self) -> Verdict:
-        """Whether it is an end by failure: Failed, Crashed, TimedOut and the like."""
+        """Whether it is an end by failure, such as Failed, Crashed or TimedOut."""
         return verdict(self.type, self.name, "is_failed")
 
     @property

@@ -294,7 +294,7 @@ class Store1(Timeline):
         """Create the run that a client wants, or find it if its idempotency key is known.
 
         Raises:
-            Refusal: There is no such flow.
+            Exception: There is no such flow.
         """
         with self._lock:
             flow_id, key = given["flow_id"], given.get("idempotency_key")
@@ -316,7 +316,7 @@ class Store1(Timeline):
             The run's id.
 
         Raises:
-            Refusal: There is no such run.
+            Exception: There is no such run.
         """
         with self._lock:
             run_id, state = given["flow_run_id"], given["state"]
