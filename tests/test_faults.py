@@ -166,16 +166,18 @@ def test_an_answer_in_the_servers_place_is_whole() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_probability_is_one(name: str, value: float) -> None:
     """It lies between 0 and 1."""
+    options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"{name} is a probability"):
-        msgspec.structs.replace(Faults(), **{name: value})
+        Faults(**options)
 
 
 @pytest.mark.parametrize("name", ["retry_after", "staleness", "delay", "latency"])
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
 def test_a_duration_is_not_negative(name: str, value: float) -> None:
     """It is a number of seconds."""
+    options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"{name} is in seconds"):
-        msgspec.structs.replace(Faults(), **{name: value})
+        Faults(**options)
 
 
 def test_errors_need_a_status() -> None:
