@@ -338,6 +338,7 @@ def test_a_day(capsys: pytest.CaptureFixture[str]) -> None:
 # -- ties ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [199, 200, 201, 450, 10_000])
 @pytest.mark.parametrize("when", ["before", "while", "late"])
 def test_ties(count: int, when: str) -> None:

@@ -375,6 +375,7 @@ def test_faults_do_not_touch_what_is_stored(faults: Faults, seed: int) -> None:
     assert story(faults, seed=seed)[1] == story(Faults(), seed=seed)[1]
 
 
+@pytest.mark.long
 def test_a_watch_outlasts_faults_over_http() -> None:
     """Over real HTTP too, each line is told once, though two requests on end went wrong."""
     server = FakePrefect3()

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 import reactivex as rx
 import virtual
 from hypothesis import given
@@ -25,6 +26,8 @@ from rxflow._polling import Failure, LogsQuery, Query, RunQuery
 from rxflow._reader import WatchSpec
 from rxflow._telling import Source
 from rxflow.testing import FakePrefect3
+
+pytestmark = pytest.mark.long
 
 STATES = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING", "NEW_IN_PREFECT_4"]
 ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]

@@ -445,6 +445,7 @@ def test_the_time_limit_spares_a_run_that_is_over() -> None:
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
 
 
+@pytest.mark.long
 def test_no_time_limit() -> None:
     """None is for ever."""
     world = World()

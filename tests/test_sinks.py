@@ -1037,6 +1037,7 @@ def test_sinks_in_a_row_each_get_a_whole_run(
     assert {record.flow_run_id for record in listener.records} == {run_id}
 
 
+@pytest.mark.long
 def test_a_file_folds_to_the_view(path: Path, world: World) -> None:
     """The events of a file fold to the view that its last event has."""
     stream = watch_flow_run(world.live_a_run(), client=world.client)

@@ -253,6 +253,7 @@ def test_without_a_length_the_end_is_the_end(to: To) -> None:
         assert reply(transport.send(GET)).body == b"[1, 2"
 
 
+@pytest.mark.long
 @limits(max_examples=60)
 @given(text=st.binary() | st.binary().map(lambda body: b"HTTP/1.1 200 OK\r\n" + body))
 def test_whatever_comes_is_a_reply_or_a_failure(text: bytes, to: To) -> None:

@@ -729,6 +729,7 @@ def test_waiting_for_nothing(world: World, waiting: Waiting) -> None:
         waiting(GONE, client=world.client)
 
 
+@pytest.mark.long
 def test_waiting_for_a_run_that_is_deleted(waiting: Waiting) -> None:
     """A run that is deleted before it is over is not found any more."""
     server = FakePrefect3()
