@@ -15,7 +15,7 @@ from reactivex import abc
 
 from rxflow._polling import Failure, Page, Query
 from rxflow._pump import AsyncPump
-from rxflow._schedulers import default_scheduler, workers
+from rxflow._schedulers import default_scheduler, running_loop, workers
 
 Answer = Page[Any] | Failure
 Take = Callable[[Answer], None]
@@ -85,17 +85,9 @@ def open_carrier(opener: Opener, scheduler: abc.SchedulerBase, post: Post) -> Ca
             carrier lives there.
         post: Takes actions back to the engine.
     """
-    if _on_a_loop():
+    if running_loop() is not None:
         return _OnLoop(opener.open_async_channel(), scheduler, post)
     return _OnThreads(opener.open_channel(), post)
-
-
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class _OnThreads:

@@ -24,10 +24,10 @@ import msgspec
 from rxflow._audit import Audit
 from rxflow._buckets import Buckets
 from rxflow._lately import Lately
-from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState
+from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState, later
 from rxflow._polling import Malformed, Poll
 from rxflow._search import Part, Search, TooFar
-from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table, later
+from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table
 from rxflow.events import FlowRunLog
 
 _PAGES_IN_A_ROW = 16  # a poll with more to read than this goes on page by page, telling each

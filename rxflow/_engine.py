@@ -5,10 +5,8 @@ to, and stops when it is disposed of. It runs one action at a time, and after ea
 something it schedules the next, so that whoever has seen enough stops the asking by leaving.
 """
 
-import math
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from loguru import logger
@@ -17,7 +15,7 @@ from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentD
 
 from rxflow._carriers import Carrier, Channel, Opener, open_carrier
 from rxflow._polling import Failure, Page, Query
-from rxflow._schedulers import clock_of, fetches_inline
+from rxflow._schedulers import clock_of, fetches_inline, schedule_next
 from rxflow._session import Done, Fetch, Session, Wait
 from rxflow._telling import Batch, Source
 from rxflow.events import FlowRunEvent
@@ -89,12 +87,7 @@ class Engine:
     def _go_on(self, seconds: float = 0.0) -> None:
         if self._stopped:
             return
-        # Assigned before it is scheduled, since its turn may come at once and schedule the next.
-        following = SingleAssignmentDisposable()
-        self._next.disposable = following
-        # Schedulers count in datetimes: a time cut off there would come again and again in vain.
-        pause = timedelta(microseconds=math.ceil(seconds * 1e6))
-        following.disposable = self._scheduler.schedule_relative(pause, self._turn(self._step))
+        schedule_next(self._scheduler, seconds, self._turn(self._step), place=self._next)
 
     def _turn(self, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
         def run(_: abc.SchedulerBase, __: Any = None) -> None:

@@ -244,7 +244,7 @@ class Ledger:
         Args:
             other: Their ledger, which is not to be used any more.
         """
-        floor = _latest(self.floor, other.floor)
+        floor = later(self.floor, other.floor)
         if floor is not None:
             self.rise(floor)
             other.rise(floor)
@@ -254,8 +254,8 @@ class Ledger:
         self._young = [*merge(sorted(self._young), sorted(state.young))]
         self._known = {*self.window(), *(row_id for _, row_id in self._young)}
         self._folded += other.total - other.above
-        self._newest = _latest(self._newest, state.newest)
-        self.clock = _latest(self.clock, state.clock)
+        self._newest = later(self._newest, state.newest)
+        self.clock = later(self.clock, state.clock)
 
     def leave(self, flow_run_id: str) -> "Ledger":
         """Give away what was told of a run.
@@ -348,7 +348,8 @@ class Ledger:
             self._buckets[flow_run_id] = _joined(buckets)
 
 
-def _latest(a: datetime | None, b: datetime | None) -> datetime | None:
+def later(a: datetime | None, b: datetime | None) -> datetime | None:
+    """The later of two times, of which None is before all others."""
     return max((time for time in (a, b) if time is not None), default=None)
 
 

@@ -5,13 +5,14 @@ them and the fold puts them together. Every datetime is aware; ids are lower-cas
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
+from rxflow._verdicts import Verdict, verdict
 from rxflow.errors import InvalidRunId
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -65,6 +66,83 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     def is_completed(self) -> bool:
         """Whether this is how a run ends that did what it was for."""
         return self.type == StateType.COMPLETED
+
+    # What Prefect 1's states answered: `state.is_failed()`, or without the call.
+
+    @property
+    def is_successful(self) -> Verdict:
+        """Whether it is an end as hoped for: Completed, or Prefect 1's Success."""
+        return verdict(self.type, self.name, "is_successful")
+
+    @property
+    def is_failed(self) -> Verdict:
+        """Whether it is an end by failure: Failed, Crashed, TimedOut and the like."""
+        return verdict(self.type, self.name, "is_failed")
+
+    @property
+    def is_finished(self) -> Verdict:
+        """Whether it is an end, of whatever kind."""
+        return verdict(self.type, self.name, "is_finished")
+
+    @property
+    def is_running(self) -> Verdict:
+        """Whether the run is running; Cancelling and Prefect 3's Retrying are."""
+        return verdict(self.type, self.name, "is_running")
+
+    @property
+    def is_pending(self) -> Verdict:
+        """Whether the run has yet to begin, or to go on."""
+        return verdict(self.type, self.name, "is_pending")
+
+    @property
+    def is_scheduled(self) -> Verdict:
+        """Whether the run waits for its time; of Prefect 1, Queued too."""
+        return verdict(self.type, self.name, "is_scheduled")
+
+    @property
+    def is_retrying(self) -> Verdict:
+        """Whether this is another attempt, or the wait for it."""
+        return verdict(self.type, self.name, "is_retrying")
+
+    @property
+    def is_paused(self) -> Verdict:
+        """Whether someone must resume the run."""
+        return verdict(self.type, self.name, "is_paused")
+
+    @property
+    def is_submitted(self) -> Verdict:
+        """Whether the run was handed to what is to start it."""
+        return verdict(self.type, self.name, "is_submitted")
+
+    @property
+    def is_queued(self) -> Verdict:
+        """Whether the run waits for a free slot."""
+        return verdict(self.type, self.name, "is_queued")
+
+    @property
+    def is_cached(self) -> Verdict:
+        """Whether an earlier result stands in for the run."""
+        return verdict(self.type, self.name, "is_cached")
+
+    @property
+    def is_skipped(self) -> Verdict:
+        """Whether the run was left out, which counts as success."""
+        return verdict(self.type, self.name, "is_skipped")
+
+    @property
+    def is_mapped(self) -> Verdict:
+        """Whether this is Prefect 1's parent of mapped task runs."""
+        return verdict(self.type, self.name, "is_mapped")
+
+    @property
+    def is_looped(self) -> Verdict:
+        """Whether this is the end of one turn of Prefect 1's loops."""
+        return verdict(self.type, self.name, "is_looped")
+
+    @property
+    def is_meta_state(self) -> Verdict:
+        """Whether this is one of Prefect 1's states about states."""
+        return verdict(self.type, self.name, "is_meta_state")
 
 
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +267,25 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_limit: int | None = None
     work_pool_name: str | None = None
     work_queue_name: str | None = None
+    version: str | None = None
+    entrypoint: str | None = None
+    path: str | None = None
+    pull_steps: Any = None
+    job_variables: Any = None
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a task run's result was put; without a location it was not kept.
+
+    Attributes:
+        location: A path, or what the storage knows it by.
+        form: What it was written as, such as ``json``.
+        storage: What keeps it if that is not this machine's file system.
+    """
+
+    location: str | None = None
+    form: str | None = None
+    storage: str | None = None
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,8 +318,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "ONLINE"
 
 
-def canonical_id(text: str) -> str:
-    """The canonical form of a flow run's id.
+def canonical_id(text: str, noun: str = "flow run") -> str:
+    """The canonical form of a run's id.
+
+    Args:
+        text: The id.
+        noun: What it is the id of.
 
     Raises:
         InvalidRunId: It is not a UUID.
@@ -232,6 +333,24 @@ def canonical_id(text: str) -> str:
     except (ValueError, AttributeError, TypeError):
         shown = repr(text)[:80]
         raise InvalidRunId(
-            f"{shown} is not a flow run id; an id is a UUID, as the run's page and "
+            f"{shown} is not a {noun} id; an id is a UUID, as the run's page and "
             "`prefect flow-run ls` show it"
         ) from None
+
+
+def seconds_of(name: str, value: timedelta | float, *, zero: bool = True) -> float:
+    """An argument that is a time, in seconds.
+
+    Args:
+        name: The argument's name.
+        value: What was passed.
+        zero: Whether it may be 0.
+
+    Raises:
+        ValueError: It is negative, endless or not a number.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
+        least = "from 0 on" if zero else "above 0"
+        raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds {least}")
+    return seconds

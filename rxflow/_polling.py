@@ -14,7 +14,16 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from rxflow._model import Deployment, Flow, FlowRun, State, TaskRun, Worker, WorkPool
+from rxflow._model import (
+    Deployment,
+    Flow,
+    FlowRun,
+    State,
+    StoredResult,
+    TaskRun,
+    Worker,
+    WorkPool,
+)
 from rxflow.errors import (
     AuthError,
     BadResponse,
@@ -87,11 +96,40 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Task runs of a flow run, in an order that does not change while they run."""
+    """Task runs of a flow run, in an order that does not change while they run.
+
+    Attributes:
+        task_run_ids: Only these; none are all.
+    """
 
     flow_run_id: str
+    task_run_ids: tuple[str, ...] = ()
     offset: int = 0
     limit: int = PAGE_LIMIT
+
+
+class TaskRunQuery(msgspec.Struct, frozen=True):
+    """A task run: one `TaskRun`, or no row."""
+
+    task_run_id: str
+
+
+class TaskRunStatesQuery(msgspec.Struct, frozen=True):
+    """All states that a task run was ever in, by time."""
+
+    task_run_id: str
+
+
+class ResultQuery(msgspec.Struct, frozen=True):
+    """Where a task run's result is: one `StoredResult`, or no row for no such task run."""
+
+    task_run_id: str
+
+
+class FlowsQuery(msgspec.Struct, frozen=True):
+    """The flows of a name."""
+
+    name: str
 
 
 class FlowQuery(msgspec.Struct, frozen=True):
@@ -124,13 +162,28 @@ Query = (
     | StatesQuery
     | LogsQuery
     | TaskRunsQuery
+    | TaskRunQuery
+    | TaskRunStatesQuery
+    | ResultQuery
+    | FlowsQuery
     | FlowQuery
     | DeploymentQuery
     | WorkPoolQuery
     | WorkersQuery
 )
 
-Row = str | FlowRun | State | FlowRunLog | TaskRun | Flow | Deployment | WorkPool | Worker
+Row = (
+    str
+    | FlowRun
+    | State
+    | FlowRunLog
+    | TaskRun
+    | StoredResult
+    | Flow
+    | Deployment
+    | WorkPool
+    | Worker
+)
 
 
 class Malformed(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from rxflow._cursor import LogCursor, LogRead
-from rxflow._lateness import late_by, reason_to_wait
+from rxflow._late_runs import late_by, reason_to_wait
 from rxflow._lifecycle import DRAIN
 from rxflow._model import FlowRun, State
 from rxflow._polling import (

@@ -1,16 +1,19 @@
 """When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
 
 import asyncio
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from loguru import logger
 from reactivex import abc
+from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import (
     ImmediateScheduler,
     TrampolineScheduler,
@@ -108,6 +111,37 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
 def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
     """Whether a watch on this scheduler waits for answers in the scheduler's own thread."""
     return isinstance(scheduler, Pump | VirtualTimeScheduler)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that is running in this thread, if there is one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def schedule_next(
+    scheduler: abc.SchedulerBase,
+    seconds: float,
+    action: abc.ScheduledAction[Any],
+    *,
+    place: SerialDisposable,
+) -> None:
+    """Schedule an action that may schedule the one after it.
+
+    Args:
+        scheduler: Where.
+        seconds: When, from now.
+        action: What.
+        place: Holds what was scheduled last, and cancels what it held before.
+    """
+    # In its place before it is scheduled, since it may run at once and schedule the next.
+    following = SingleAssignmentDisposable()
+    place.disposable = following
+    # Schedulers count in datetimes: a time cut off there would come again and again in vain.
+    pause = timedelta(microseconds=math.ceil(seconds * 1e6))
+    following.disposable = scheduler.schedule_relative(pause, action)
 
 
 def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:

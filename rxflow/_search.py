@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rxflow._buckets import Buckets
-from rxflow._ledger import MICROSECOND, Ledger
+from rxflow._ledger import MICROSECOND, Ledger, later
 from rxflow._polling import Poll
-from rxflow._table import Found, MissingRows, Row, Span, Table, later
+from rxflow._table import Found, MissingRows, Row, Span, Table
 
 
 class TooFar(Exception):

@@ -6,11 +6,9 @@ is told one thing at a time.
 """
 
 import asyncio
-import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -19,7 +17,13 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from rxflow._polling import Now
-from rxflow._schedulers import clock_of, fetches_inline, scheduler_for
+from rxflow._schedulers import (
+    clock_of,
+    fetches_inline,
+    running_loop,
+    schedule_next,
+    scheduler_for,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,9 +94,13 @@ class Stage(ABC, Generic[T, R]):
     def start(self, source: Observable[T]) -> abc.DisposableBase:
         """Subscribe to the source; what is returned ends it all."""
         self._schedule(0.0)
-        self._source.disposable = source.subscribe(
-            self.on_next, self.on_error, self.on_completed, scheduler=self._given
-        )
+        try:
+            self._source.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self._given
+            )
+        except BaseException:  # such as Ctrl-C, where the source emits at once
+            self._teardown.dispose()
+            raise
         return self._teardown
 
     @property
@@ -145,7 +153,7 @@ class Stage(ABC, Generic[T, R]):
                 return
             self._scheduled = True
         try:
-            if self._loop is None or self._loop is _running_loop():
+            if self._loop is None or self._loop is running_loop():
                 self._schedule(due)
             else:  # whose schedulers are not to be called from other threads
                 self._loop.call_soon_threadsafe(self._schedule, due)
@@ -154,16 +162,11 @@ class Stage(ABC, Generic[T, R]):
             self._teardown.dispose()
 
     def _schedule(self, seconds: float) -> None:
-        # Assigned before it is scheduled, since its turn may come at once and schedule the next.
-        following = SingleAssignmentDisposable()
-        self._next.disposable = following
-        # Schedulers count in datetimes: a time cut off there would come again and again in vain.
-        pause = timedelta(microseconds=math.ceil(seconds * 1e6))
-        following.disposable = self.scheduler.schedule_relative(pause, self._turn)
+        schedule_next(self.scheduler, seconds, self._turn, place=self._next)
 
     def _turn(self, _: abc.SchedulerBase, __: Any = None) -> None:
         # A pump may well be drained by a loop's thread, and has to be woken all the same.
-        self._loop = None if fetches_inline(self.scheduler) else _running_loop()
+        self._loop = None if fetches_inline(self.scheduler) else running_loop()
         self.act(self.wake)
         with self._lock:
             self._scheduled = False
@@ -325,10 +328,3 @@ class Queued(Stage[T, T]):
             self.observer.on_next(item[0])
         elif ended is not None:
             self.finish(ended[0])
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

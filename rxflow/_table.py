@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rxflow._ledger import MICROSECOND, Ledger
+from rxflow._ledger import MICROSECOND, Ledger, later
 from rxflow._polling import LogsQuery, Malformed, Page, Poll
 from rxflow.events import FlowRunLog
 
@@ -156,8 +156,3 @@ class Table:
             return list(page.rows)
         rows: list[Row] = [*page.rows, *page.malformed]
         return sorted(rows, key=lambda row: row.timestamp, reverse=descending)
-
-
-def later(a: datetime | None, b: datetime | None) -> datetime | None:
-    """The later of two times, of which None is before all others."""
-    return max((time for time in (a, b) if time is not None), default=None)

@@ -247,20 +247,20 @@ class AsyncTransport:
             await self._connected.aclose()  # httpx would leave it open after a cancellation
 
     async def _attempt(self, call: HttpCall) -> Answer:
-        if self._closed:
-            return _CLOSED
         limit = asyncio.timeout(self._settings.deadline)
         self._under_way.add(limit)
         try:
             async with limit:
                 exchange = Exchange(self._http, self._settings, call, self._trace)
-                while True:
+                while not self._closed:  # it may be while a redirect is read
                     answer = await self._request(exchange.request)
                     if not exchange.leads_on(answer):
                         return answer
         except ERRORS as error:
             overdue = self._settings.deadline if limit.expired() else None
             return failure_of(error, self._where, overdue=overdue)
+        else:
+            return _CLOSED
         finally:
             self._under_way.discard(limit)
 

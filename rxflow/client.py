@@ -138,6 +138,10 @@ class Client:
         if shared is not None:
             await shared.channel.aclose()
 
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """What a task goes by on this server, beside its key: on Prefect 3 the key without hash."""
+        return self._backend.task_names(task_key)
+
     def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
         return Channel(

@@ -4,6 +4,10 @@
     ├── ConfigurationError     you: a setting is missing or cannot be read (also a ValueError)
     ├── InvalidRunId           you: the id is not a UUID (also a ValueError)
     ├── RunNotFound            you: the server has no such run (also a ValueError)
+    ├── TaskRunNotFound        you: the flow run has no such task run (also a ValueError)
+    ├── FlowNotFound           you: the server has no such flow (also a ValueError)
+    ├── ResultUnavailable      you: there is no result, or not yet, or not here (also a ValueError)
+    ├── ResultUnreadable       you: the result is there and in another form (also a TypeError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
@@ -24,15 +28,19 @@ __all__ = [
     "AuthError",
     "BadResponse",
     "ConfigurationError",
+    "FlowNotFound",
     "FlowRunFailed",
     "InvalidEvent",
     "InvalidRunId",
     "NotAPrefectApi",
     "Overflow",
+    "ResultUnavailable",
+    "ResultUnreadable",
     "RunNotFound",
     "RxflowError",
     "ServerError",
     "SinkFailed",
+    "TaskRunNotFound",
     "Unreachable",
     "UnsupportedServer",
     "WatchTimedOut",
@@ -53,6 +61,22 @@ class InvalidRunId(RxflowError, ValueError):
 
 class RunNotFound(RxflowError, ValueError):
     """The server knows no run of this id."""
+
+
+class TaskRunNotFound(RxflowError, ValueError):
+    """A flow run has no task run that fits, or more than one; the message lists what it has."""
+
+
+class FlowNotFound(RxflowError, ValueError):
+    """The server knows no flow of this id or name."""
+
+
+class ResultUnavailable(RxflowError, ValueError):
+    """A task run has no result that can be got at from here; the message says why."""
+
+
+class ResultUnreadable(RxflowError, TypeError):
+    """A result was stored in a form that is not read here; the message says where, and by what."""
 
 
 class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):

@@ -1,13 +1,16 @@
 """What a watch tells: frozen structs, a union tagged by ``kind``.
 
 Each event has ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``, whatever its
-kind. Structs only grow, and by fields with defaults. No event is made here, except from the JSON
-that it was written as; the session makes them.
+kind. It unpacks into the time, the level and the message, and goes before another by its time, as
+Prefect 1's log lines did. Structs only grow, and by fields with defaults. No event is made here,
+except from the JSON that it was written as; the session makes them.
 """
 
 import logging
+from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
-from typing import get_args
+from typing import Any, Protocol, get_args
 
 import msgspec
 
@@ -54,9 +57,49 @@ class NoticeCode(StrEnum):
     """A row that cannot be read; the notice keeps its id."""
 
 
+class _Told(Protocol):
+    """What each kind has, be it as a field or worked out."""
+
+    @property
+    def timestamp(self) -> datetime: ...
+
+    @property
+    def level(self) -> int: ...
+
+    @property
+    def message(self) -> str: ...
+
+
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     flow_run_id: str
     late: bool = False
+
+    def __iter__(self: _Told) -> Iterator[Any]:
+        """Unpack: ``timestamp, level, message = event``."""
+        return iter((self.timestamp, self.level, self.message))
+
+    # By the time alone: events of one time stay in the order in which they were told, whatever
+    # they say. So neither of two may go before the other, and yet they are not equal.
+
+    def __lt__(self: _Told, other: object) -> bool:
+        if not isinstance(other, FlowRunEvent):
+            return NotImplemented
+        return self.timestamp < other.timestamp
+
+    def __le__(self: _Told, other: object) -> bool:
+        if not isinstance(other, FlowRunEvent):
+            return NotImplemented
+        return self.timestamp <= other.timestamp
+
+    def __gt__(self: _Told, other: object) -> bool:
+        if not isinstance(other, FlowRunEvent):
+            return NotImplemented
+        return self.timestamp > other.timestamp
+
+    def __ge__(self: _Told, other: object) -> bool:
+        if not isinstance(other, FlowRunEvent):
+            return NotImplemented
+        return self.timestamp >= other.timestamp
 
 
 class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):

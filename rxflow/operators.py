@@ -15,7 +15,6 @@ In the diagrams time goes to the right, a character a second. What stands in par
 once, where the first one stands; ``|`` is completion, and ``#`` an error.
 """
 
-import math
 import re
 from collections.abc import Callable, Hashable
 from datetime import timedelta
@@ -27,7 +26,7 @@ from reactivex import operators as ops
 
 from rxflow._holding import Bounded, Conflated, Dated, Holdback, Overflowing
 from rxflow._listening import Listening
-from rxflow._model import canonical_id
+from rxflow._model import canonical_id, seconds_of
 from rxflow._polling import Now
 from rxflow._predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
 from rxflow._runs import Endings, Quiet, Silence
@@ -339,7 +338,7 @@ def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observabl
         >>> for event in rxflow.iterate(watches.pipe(in_order(lateness=5))):  # doctest: +SKIP
         ...     print(event.timestamp, event.message)
     """
-    seconds = _seconds("lateness", lateness, zero=True)
+    seconds = seconds_of("lateness", lateness)
 
     def operator(source: Observable[D]) -> Observable[D]:
         return _timed(source, lambda _: Holdback(seconds))
@@ -398,7 +397,7 @@ def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable
         >>> for measured in rxflow.watch_flow_run(run_id).logs.pipe(rate(60)):  # doctest: +SKIP
         ...     print(measured.since, measured.count, measured.per_second)
     """
-    seconds = _seconds("window", window)
+    seconds = seconds_of("window", window, zero=False)
 
     def operator(source: Observable[object]) -> Observable[Rate]:
         return _timed(source, lambda now: Tally(seconds, now))
@@ -452,7 +451,7 @@ def quiet_for(
         >>> for quiet in rxflow.watch_flow_run(run_id).pipe(quiet_for(600)):  # doctest: +SKIP
         ...     print(quiet.message)
     """
-    limit = _seconds("seconds", seconds)
+    limit = seconds_of("seconds", seconds, zero=False)
     asked = client or Client()
 
     def operator(source: Observable[FlowRunEvent]) -> Observable[Quiet]:
@@ -467,14 +466,6 @@ def quiet_for(
 
 
 # -- arguments ----------------------------------------------------------------------------------
-
-
-def _seconds(name: str, value: timedelta | float, *, zero: bool = False) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not (0 <= seconds < math.inf) or (seconds == 0 and not zero):
-        least = "from 0 on" if zero else "above 0"
-        raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds {least}")
-    return seconds
 
 
 def _count(name: str, value: object) -> int:

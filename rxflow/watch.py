@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxflow._engine import Engine, EventPage
 from rxflow._fold import fold
 from rxflow._lifecycle import DRAIN
-from rxflow._model import Snapshot, canonical_id
+from rxflow._model import Snapshot, canonical_id, seconds_of
 from rxflow._reader import WatchSpec
 from rxflow._schedulers import scheduler_for
 from rxflow._session import Session
@@ -182,8 +182,8 @@ def watch_flow_run(
         sources=frozenset(source for source, wanted in asked.items() if wanted),
         level=level,
         since=since,
-        drain=_seconds("drain", drain),
-        max_duration=None if max_duration is None else _seconds("max_duration", max_duration),
+        drain=seconds_of("drain", drain),
+        max_duration=None if max_duration is None else seconds_of("max_duration", max_duration),
     )
     return FlowRunStream(spec, client)
 
@@ -245,7 +245,7 @@ async def await_for_flow_run(
 def _until_over(
     flow_run_id: str, timeout: timedelta | float | None, client: Client | None
 ) -> FlowRunStream:
-    limit = None if timeout is None else _seconds("timeout", timeout)
+    limit = None if timeout is None else seconds_of("timeout", timeout)
     return watch_flow_run(
         flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=client
     )
@@ -296,10 +296,3 @@ def _flat(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
         )
 
     return subscribe
-
-
-def _seconds(name: str, value: timedelta | float) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds from 0 on")
-    return seconds

@@ -240,6 +240,21 @@ def test_closing_within_the_loop_ends_a_call() -> None:
         assert server.connections == 1
 
 
+def test_closing_while_a_redirect_is_read() -> None:
+    """A transport that is closed by the time a redirect was read does not follow it."""
+    asked: list[str] = []
+
+    class Redirecting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(request.url.path)
+            await transport.aclose()
+            return httpx.Response(307, headers={"location": f"{request.url.path}/"})
+
+    transport = AsyncTransport(patient("http://there/api"), None, Redirecting())
+    assert "closed" in failure(asyncio.run(transport.send(POST))).text
+    assert asked == ["/api/logs/filter"]
+
+
 def test_one_loop_after_the_other() -> None:
     """Each loop has a transport of its own, and a closed one leaves nothing for the next."""
 

@@ -300,6 +300,7 @@ def test_a_late_row_costs_some_requests_once() -> None:
         assert reader.costs[-1] == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_day(capsys: pytest.CaptureFixture[str]) -> None:
     """A day at ten rows a second, a row late each ten minutes: all once, in bounded memory."""

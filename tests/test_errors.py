@@ -97,12 +97,17 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.InvalidEvent: {ValueError},
     errors.InvalidRunId: {ValueError},
     errors.RunNotFound: {ValueError},
+    errors.TaskRunNotFound: {ValueError},
+    errors.FlowNotFound: {ValueError},
+    errors.ResultUnavailable: {ValueError},
+    errors.ResultUnreadable: {TypeError},
     errors.WatchTimedOut: {RuntimeError, TimeoutError, OSError},
     errors.SinkFailed: {OSError},
     errors.Unreachable: {ConnectionError, OSError},
 }
 BUILTIN: set[type[Exception]] = {
     ValueError,
+    TypeError,
     RuntimeError,
     TimeoutError,
     ConnectionError,

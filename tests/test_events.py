@@ -1,11 +1,16 @@
 """The events: what each kind has, says and weighs."""
 
 import logging
+import operator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from arbitrary import events, events_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rxflow import (
     Closed,
@@ -306,3 +311,51 @@ def test_any_other_end_raises(called: str, ended: State | None) -> None:
     with pytest.raises(FlowRunFailed) as raised:
         closed_in(ended).raise_for_state()
     assert str(raised.value) == f"Flow run {RUN_ID} ended in {called}"
+
+
+# -- as Prefect 1's log lines -------------------------------------------------------------------
+
+
+@given(event=events())
+def test_an_event_unpacks_into_the_three_that_each_has(event: FlowRunEvent) -> None:
+    """`timestamp, level, message = event` works for each kind, as for Prefect 1's log lines."""
+    timestamp, level, message = event
+    assert (timestamp, level, message) == (event.timestamp, event.level, event.message)
+
+
+@given(told=st.lists(events()))
+def test_events_sort_by_time_and_else_stay_as_they_were(told: list[FlowRunEvent]) -> None:
+    """Sorting goes by the time alone, so that events of one time keep their order."""
+    assert sorted(told) == sorted(told, key=lambda event: event.timestamp)
+    assert sorted(told, reverse=True) == sorted(told, key=lambda e: e.timestamp, reverse=True)
+
+
+@given(one=events(), other=events())
+def test_comparisons_are_those_of_the_times(one: FlowRunEvent, other: FlowRunEvent) -> None:
+    """The four comparisons of two events are those of their times; equality is of all fields."""
+    assert (one < other) is (one.timestamp < other.timestamp)
+    assert (one <= other) is (one.timestamp <= other.timestamp)
+    assert (one > other) is (one.timestamp > other.timestamp)
+    assert (one >= other) is (one.timestamp >= other.timestamp)
+    assert (one == other) is (msgspec.structs.astuple(one) == msgspec.structs.astuple(other)) or (
+        type(one) is not type(other)
+    )
+
+
+@pytest.mark.parametrize("other", [NOON, None, (NOON, 20, "a line"), "a line"])
+def test_an_event_is_compared_with_events_only(other: object) -> None:
+    """Comparing an event with anything else is a TypeError, and never a guess."""
+    event = SAMPLES[0].event
+    comparisons: tuple[Callable[[Any, Any], bool], ...]
+    comparisons = (operator.lt, operator.le, operator.gt, operator.ge)
+    for compare in comparisons:
+        with pytest.raises(TypeError):
+            compare(event, other)
+    assert event != other
+
+
+@given(event=events_of(FlowRunLog))
+def test_a_line_is_hashed_as_what_it_is(event: FlowRunLog) -> None:
+    """Equal lines have equal hashes, so that a set holds a line once."""
+    again = msgspec.structs.replace(event)
+    assert {event, again} == {event}

@@ -53,9 +53,12 @@ def assigned(statement: ast.stmt) -> Iterator[str]:
 
 
 def defined(module: str) -> set[str]:
-    """The names that a module defines, and a package also takes from its own modules."""
+    """The names that a module defines; of a package or a mere face, also those it hands on."""
     names: set[str] = set()
-    for statement in ast.parse(SOURCES[module]).body:
+    body = ast.parse(SOURCES[module]).body
+    definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    is_face = not any(isinstance(statement, definitions) for statement in body)
+    for statement in body:
         match statement:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
                 names.add(name)
@@ -63,7 +66,7 @@ def defined(module: str) -> set[str]:
                 names.add(name)
             case ast.ImportFrom(module=str(origin), names=aliases) if (
                 module in PACKAGES and origin.startswith(f"{module}.")
-            ):
+            ) or (is_face and module not in PACKAGES and origin.startswith("rxflow._")):
                 names.update(alias.asname or alias.name for alias in aliases)
             case _:
                 names.update(assigned(statement))

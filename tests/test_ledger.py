@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from simulation import START
 
-from rxflow._ledger import WINDOW, Ledger, LedgerState
+from rxflow._ledger import WINDOW, Ledger, LedgerState, later
 from rxflow.testing._rows import uuid7
 
 RUNS = ("run-a", "run-b", "run-c")
@@ -357,3 +357,13 @@ def test_what_was_saved_stays_as_it_was() -> None:
     ledger.add([line(100, 50.0, stored=100.0), line(101, 120.0)])
     ledger.advance()
     assert msgspec.json.encode(saved) == text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [(None, None, None), (1, None, 1), (None, 1, 1), (1, 2, 2), (2, 1, 2), (3, 3, 3)],
+)
+def test_the_later_of_two_times(a: float | None, b: float | None, expected: float | None) -> None:
+    """None is before all times."""
+    times = [None if time is None else START + timedelta(seconds=time) for time in (a, b, expected)]
+    assert later(times[0], times[1]) == times[2]

@@ -18,18 +18,31 @@ from hypothesis import strategies as st
 
 from rxflow._backends import HttpCall, HttpReply
 from rxflow._backends.prefect3 import Prefect3
-from rxflow._model import Deployment, Flow, FlowRun, State, TaskRun, Worker, WorkPool
+from rxflow._model import (
+    Deployment,
+    Flow,
+    FlowRun,
+    State,
+    StoredResult,
+    TaskRun,
+    Worker,
+    WorkPool,
+)
 from rxflow._polling import (
     DeploymentQuery,
     Failure,
     FlowQuery,
+    FlowsQuery,
     LogsQuery,
     Malformed,
     Page,
     Query,
+    ResultQuery,
     RunQuery,
     StatesQuery,
+    TaskRunQuery,
     TaskRunsQuery,
+    TaskRunStatesQuery,
     Trouble,
     VersionQuery,
     WorkersQuery,
@@ -51,6 +64,8 @@ LOGS = LogsQuery(flow_run_ids=(RUN,))
 TASKS = TaskRunsQuery(flow_run_id=RUN)
 
 # Each recorded good answer, the query that it answers, and what its rows are.
+TASK_RUN = "01a203a7-deda-718a-8478-3c4353ec038c"
+
 GOOD: Mapping[str, tuple[Query, type]] = {
     "admin_version": (VersionQuery(), str),
     "flow_run_read": (RunQuery(RUN), FlowRun),
@@ -64,6 +79,8 @@ GOOD: Mapping[str, tuple[Query, type]] = {
     "logs_filter_task_null": (LOGS, FlowRunLog),
     "task_runs_filter": (TASKS, TaskRun),
     "task_runs_filter_by_flow_run_id": (TASKS, TaskRun),
+    "task_run_read": (TaskRunQuery(TASK_RUN), TaskRun),
+    "task_run_states": (TaskRunStatesQuery(TASK_RUN), State),
     "flow_read": (FlowQuery(FLOW), Flow),
     "deployment_read": (DeploymentQuery(DEPLOYMENT), Deployment),
     "work_pool_ready": (WorkPoolQuery("pool1"), WorkPool),
@@ -79,6 +96,10 @@ QUERIES: tuple[Query, ...] = (
     StatesQuery(RUN),
     LOGS,
     TASKS,
+    TaskRunQuery(TASK_RUN),
+    TaskRunStatesQuery(TASK_RUN),
+    ResultQuery(TASK_RUN),
+    FlowsQuery("parent"),
     FlowQuery(FLOW),
     DeploymentQuery(DEPLOYMENT),
     WorkPoolQuery("pool1"),
@@ -449,7 +470,14 @@ def test_a_redirect_says_where_to() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [FlowQuery(FLOW), DeploymentQuery("x"), WorkPoolQuery("x"), WorkersQuery("x")],
+    [
+        FlowQuery(FLOW),
+        TaskRunQuery(TASK_RUN),
+        ResultQuery(TASK_RUN),
+        DeploymentQuery("x"),
+        WorkPoolQuery("x"),
+        WorkersQuery("x"),
+    ],
     ids=lambda query: type(query).__name__,
 )
 def test_what_may_be_missing_is_an_empty_page(query: Query) -> None:
@@ -748,3 +776,77 @@ def test_a_changed_row_is_read_or_garbled(data: st.DataObject, name: str) -> Non
         assert [type(row) for row in decoded.rows] == [kind]
     else:
         assert decoded.trouble is Trouble.GARBLED
+
+
+# -- task runs, results and flows for views -------------------------------------------------------
+
+
+def test_task_runs_are_asked_for_by_their_ids() -> None:
+    """Ids are asked for within their flow run, so that another's are not among the rows."""
+    query = TaskRunsQuery(flow_run_id=RUN, task_run_ids=(TASK_RUN,), limit=3)
+    body = json.loads(CODEC.encode(query).body or b"")
+    assert body["task_runs"] == {"flow_run_id": {"any_": [RUN]}, "id": {"any_": [TASK_RUN]}}
+
+
+def test_a_flow_is_asked_for_by_its_name() -> None:
+    """A name is compared whole, and the answer is a list."""
+    call = CODEC.encode(FlowsQuery("par*ent"))
+    assert (call.method, call.path) == ("POST", "/flows/filter")
+    assert json.loads(call.body or b"") == {"flows": {"name": {"any_": ["par*ent"]}}}
+    row = recording("flow_read")["response"]
+    (flow,) = page(FlowsQuery("parent"), reply([row])).rows
+    assert flow == page(FlowQuery(FLOW), reply(row)).rows[0]
+
+
+def result_page(state: Any) -> Any:
+    """The answer to where a result is, of a task run in a state."""
+    row = recording("task_run_read")["response"] | {"state": state}
+    reply = HttpReply(
+        status=200, headers={"content-type": "application/json"}, body=json.dumps(row).encode()
+    )
+    return CODEC.decode(ResultQuery(TASK_RUN), reply)
+
+
+def test_where_a_result_is_stands_in_the_state() -> None:
+    """The state's data has the storage key, the serializer, and the block of another storage."""
+    data = {
+        "storage_key": "/storage/8b262b3a",
+        "expiration": None,
+        "serializer": {"type": "json"},
+        "prefect_version": "3.8.8",
+        "storage_block_id": None,
+    }
+    assert result_page({"data": data}).rows == (
+        StoredResult(location="/storage/8b262b3a", form="json"),
+    )
+    block = data | {"storage_block_id": RUN}
+    assert result_page({"data": block}).rows[0].storage == f"storage block {RUN}"
+
+
+@pytest.mark.parametrize("state", [None, {}, {"data": None}])
+def test_a_state_without_data_has_no_result(state: Any) -> None:
+    """Where nothing was persisted, the location is None."""
+    assert result_page(state).rows == (StoredResult(),)
+
+
+@pytest.mark.parametrize("data", ["text", [1], {"storage_key": 17}])
+def test_data_of_another_kind_cannot_be_read(data: Any) -> None:
+    """What is no record of a result is garbled, and nothing is guessed."""
+    assert result_page({"data": data}).trouble is Trouble.GARBLED
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("load-0489fc40", ("load",)),
+        ("load-data-0489fc40", ("load-data",)),
+        ("load", ()),
+        ("load-0489FC40", ()),
+        ("load-0489fc4", ()),
+        ("-0489fc40", ()),
+        ("", ()),
+    ],
+)
+def test_a_task_goes_by_its_key_without_the_hash(key: str, names: tuple[str, ...]) -> None:
+    """Only what Prefect 3 puts at the end of a key is cut off: a dash and eight hex digits."""
+    assert CODEC.task_names(key) == names

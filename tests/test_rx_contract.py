@@ -1022,6 +1022,7 @@ def engine_of(session: Session, world: World, opener: Any = None) -> Observable[
     return Observable(subscribe)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_by_polls(world: World) -> None:
     """A hundred thousand polls of a run on which nothing happens leave memory as it was."""
     run_id = world.server.add_run(state="RUNNING")

@@ -7,6 +7,7 @@ WORLDS = 300
 AT_ONCE = 30
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", range(0, WORLDS, AT_ONCE))
 def test_nothing_is_lost_or_repeated_in_a_hostile_world(first: int) -> None:
     """Each row is told once and in its writer's order, the count is right, and the watch ends."""

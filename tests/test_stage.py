@@ -423,6 +423,17 @@ def test_ctrl_c_in_a_turn_ends_the_loop() -> None:
     assert source.finished.wait(PATIENCE)
 
 
+def test_ctrl_c_in_subscribing_leaves_nothing() -> None:
+    """An interrupt while the source begins leaves no window that is counted from then on."""
+
+    def interrupt(_: abc.ObserverBase[Any], __: Any = None) -> abc.DisposableBase:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rx.create(interrupt).pipe(rate(0.01)).subscribe()
+    assert default_scheduler.join(PATIENCE)
+
+
 def test_time_passes_for_a_loop_that_only_waits() -> None:
     """Without a thread but its own, a blocking loop is woken for what is held back, and windows."""
     source = rx.concat(rx.of(line(2), line(1), entered("Running", 1)), rx.never())

@@ -14,7 +14,7 @@ from simulation import START, exchange
 from rxflow import FlowRunLog
 from rxflow._ledger import Ledger
 from rxflow._polling import LogsQuery, Malformed, Page, Poll
-from rxflow._table import Found, MissingRows, Row, Span, Table, later
+from rxflow._table import Found, MissingRows, Row, Span, Table
 from rxflow.testing import FakePrefect3, Faults
 
 RUN, OTHER = "0f0e0d0c-0b0a-4908-8706-050403020100", "00010203-0405-4607-8809-0a0b0c0d0e0f"
@@ -411,13 +411,3 @@ def test_which_finds_lie_in_a_part(span: Span) -> None:
             asking.spoil()
     asking.found.take(asking.ask())
     assert asking.found.within(span) == len(asking.stored(span))
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [(None, None, None), (1, None, 1), (None, 1, 1), (1, 2, 2), (2, 1, 2), (3, 3, 3)],
-)
-def test_the_later_of_two_times(a: float | None, b: float | None, expected: float | None) -> None:
-    """None is before all times."""
-    times = [None if time is None else second(time) for time in (a, b, expected)]
-    assert later(times[0], times[1]) == times[2]

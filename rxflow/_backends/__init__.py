@@ -52,6 +52,10 @@ class Backend(Protocol):
         """Read the answer to a question; never raises."""
         ...
 
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """What a task goes by, beside the key that a `TaskRun` has of it."""
+        ...
+
     def pass_call(self, reply: HttpReply, client: str) -> HttpCall | None:
         """The call that gets a pass, if an answer says that one is needed.
 

@@ -17,18 +17,32 @@ from urllib.parse import quote
 import msgspec
 
 from rxflow._backends import HttpCall, HttpReply
-from rxflow._model import Deployment, Flow, FlowRun, Instant, State, TaskRun, Worker, WorkPool
+from rxflow._model import (
+    Deployment,
+    Flow,
+    FlowRun,
+    Instant,
+    State,
+    StoredResult,
+    TaskRun,
+    Worker,
+    WorkPool,
+)
 from rxflow._polling import (
     DeploymentQuery,
     Failure,
     FlowQuery,
+    FlowsQuery,
     LogsQuery,
     Malformed,
     Page,
     Query,
+    ResultQuery,
     RunQuery,
     StatesQuery,
+    TaskRunQuery,
     TaskRunsQuery,
+    TaskRunStatesQuery,
     Trouble,
     VersionQuery,
     WorkersQuery,
@@ -73,6 +87,26 @@ class _Log(msgspec.Struct, frozen=True, kw_only=True):
     task_run_id: str | None = None
 
 
+class _Serializer(msgspec.Struct, frozen=True, kw_only=True):
+    type: str | None = None
+
+
+class _ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a state has for ``data`` where its result was persisted."""
+
+    storage_key: str | None = None
+    storage_block_id: str | None = None
+    serializer: _Serializer = _Serializer()
+
+
+class _StateOfResult(msgspec.Struct, frozen=True, kw_only=True):
+    data: Any = None
+
+
+class _TaskRunOfResult(msgspec.Struct, frozen=True, kw_only=True):
+    state: _StateOfResult | None = None
+
+
 _csrf = msgspec.json.Decoder(_Csrf).decode
 _error = msgspec.json.Decoder(_Error).decode
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -97,6 +131,9 @@ _FLOW = _Rows(Flow)
 _DEPLOYMENT = _Rows(Deployment)
 _WORK_POOL = _Rows(WorkPool)
 _VERSION = _Rows(str)
+_RESULT = _Rows(_TaskRunOfResult)
+
+_HASH = re.compile(r"-[0-9a-f]{8}$")
 
 
 class Prefect3:
@@ -113,10 +150,10 @@ class Prefect3:
                 return _get("/flow_run_states/", ("flow_run_id", flow_run_id))
             case LogsQuery():
                 return _logs(query)
-            case TaskRunsQuery():
-                return _task_runs(query)
-            case FlowQuery(flow_id):
-                return _get(f"/flows/{_segment(flow_id)}")
+            case TaskRunsQuery() | TaskRunQuery() | TaskRunStatesQuery() | ResultQuery():
+                return _of_task_runs(query)
+            case FlowsQuery() | FlowQuery():
+                return _of_flows(query)
             case DeploymentQuery(deployment_id):
                 return _get(f"/deployments/{_segment(deployment_id)}")
             case WorkPoolQuery(name):
@@ -133,6 +170,11 @@ class Prefect3:
         if reply.status == 404 and _may_be_missing(query, reply):
             return Page((), _server_time(reply))
         return _failure(query, reply)
+
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """The key without the hash of the task's code, if it has one."""
+        plain = _HASH.sub("", task_key)
+        return (plain,) if plain not in {"", task_key} else ()
 
     def pass_call(self, reply: HttpReply, client: str) -> HttpCall | None:
         """The call for a CSRF token, if an answer says that it is missing or worn out."""
@@ -182,11 +224,38 @@ def _logs(query: LogsQuery) -> HttpCall:
     )
 
 
+def _of_task_runs(
+    query: TaskRunsQuery | TaskRunQuery | TaskRunStatesQuery | ResultQuery,
+) -> HttpCall:
+    match query:
+        case TaskRunsQuery():
+            return _task_runs(query)
+        case TaskRunStatesQuery(task_run_id):
+            return _get("/task_run_states/", ("task_run_id", task_run_id))
+        case TaskRunQuery(task_run_id) | ResultQuery(task_run_id):
+            return _get(f"/task_runs/{_segment(task_run_id)}")
+        case _:
+            assert_never(query)
+
+
+def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
+    match query:
+        case FlowsQuery(name):
+            return _post("/flows/filter", {"flows": {"name": {"any_": [name]}}})
+        case FlowQuery(flow_id):
+            return _get(f"/flows/{_segment(flow_id)}")
+        case _:
+            assert_never(query)
+
+
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
+    where: dict[str, Any] = {"flow_run_id": {"any_": [query.flow_run_id]}}
+    if query.task_run_ids:
+        where["id"] = {"any_": query.task_run_ids}
     return _post(
         "/task_runs/filter",
         {
-            "task_runs": {"flow_run_id": {"any_": [query.flow_run_id]}},
+            "task_runs": where,
             # The one order without ties: a row that is there is then on one of the pages, however
             # many others come in between.
             "sort": "ID_DESC",
@@ -220,18 +289,19 @@ def _read(query: Query, reply: HttpReply) -> Page[Any] | Failure:
 def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
     time = _server_time(reply)
     match query:
-        case StatesQuery():
+        case StatesQuery() | TaskRunStatesQuery():
             return _list(_STATES, body, time)
         case LogsQuery():
             return _log_page(body, time)
-        case TaskRunsQuery():
-            return _list(_TASK_RUNS, body, time)
+        case TaskRunsQuery() | TaskRunQuery() | ResultQuery():
+            return _task_run_page(query, body, time)
         case WorkersQuery():
             return _list(_WORKERS, body, time)
         case RunQuery():
             return Page((_FLOW_RUN.one(body),), time)
-        case FlowQuery():
-            return Page((_FLOW.one(body),), time)
+        case FlowsQuery() | FlowQuery():
+            many = isinstance(query, FlowsQuery)
+            return _list(_FLOW, body, time) if many else Page((_FLOW.one(body),), time)
         case DeploymentQuery():
             return Page((_DEPLOYMENT.one(body),), time)
         case WorkPoolQuery():
@@ -240,6 +310,32 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
             return Page((_VERSION.one(body),), time)
         case _:
             assert_never(query)
+
+
+def _task_run_page(
+    query: TaskRunsQuery | TaskRunQuery | ResultQuery, body: bytes, time: datetime | None
+) -> Page[Any]:
+    match query:
+        case TaskRunsQuery():
+            return _list(_TASK_RUNS, body, time)
+        case TaskRunQuery():
+            return Page((_TASK_RUNS.one(body),), time)
+        case ResultQuery():
+            return Page((_stored(_RESULT.one(body)),), time)
+        case _:
+            assert_never(query)
+
+
+def _stored(row: _TaskRunOfResult) -> StoredResult:
+    data = row.state.data if row.state is not None else None
+    if data is None:
+        return StoredResult()
+    metadata = msgspec.convert(data, _ResultMetadata)
+    return StoredResult(
+        location=metadata.storage_key,
+        form=metadata.serializer.type,
+        storage=metadata.storage_block_id and f"storage block {metadata.storage_block_id}",
+    )
 
 
 def _log_page(body: bytes, time: datetime | None) -> Page[FlowRunLog]:
@@ -422,6 +518,8 @@ def _may_be_missing(query: Query, reply: HttpReply) -> bool:
     """Whether 404 is an answer: of all that is asked for, only the run itself must be there."""
     match query:
         case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
+            return False
+        case TaskRunStatesQuery() | FlowsQuery():
             return False
         case VersionQuery():
             return True  # the next question will show what this is

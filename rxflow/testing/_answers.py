@@ -17,6 +17,7 @@ import msgspec
 from rxflow.testing._filters import (
     LimitRefused,
     creation_of,
+    flow_rows,
     flow_run_rows,
     limit_of,
     log_rows,
@@ -79,18 +80,14 @@ class Answers:
             case ["GET", "flow_runs", run_id]:
                 return self._one(store.runs, run_id, "Flow run not found")
             case ["GET", "flow_run_states"]:
-                asked = msgspec.convert(request.url.params.get("flow_run_id"), uuid.UUID)
-                states = store.states.get(str(asked), [])
-                return 200, sorted(states, key=lambda state: state["timestamp"])
+                return 200, _history(store.states, request.url.params.get("flow_run_id"))
             case ["POST", "logs", "filter"]:
                 limit = limit_of(content, self._limit)
                 return 200, log_rows(content, store.logs_of(then), shuffle)[:limit]
-            case ["POST", "task_runs", "filter"]:
-                limit = limit_of(content, self._limit)
-                rows = task_run_rows(content, store.task_runs.values())[:limit]
-                return 200, [self._estimated(row) for row in rows]
-            case ["GET", "flows", flow_id]:
-                return self._one(store.flows, flow_id, "Flow not found")
+            case [_, "task_runs" | "task_run_states", *_]:
+                return self._of_task_runs(request, content)
+            case [_, "flows", *_]:
+                return self._of_flows(request, content)
             case ["GET", "deployments", deployment_id]:
                 return self._one(store.deployments, deployment_id, "Deployment not found")
             case ["GET", "work_pools", name]:
@@ -113,6 +110,31 @@ class Answers:
                 return self._named(flow, name)
             case ["POST", "deployments", deployment_id, "create_flow_run"]:
                 return self._create(deployment_id, content or b"null")
+            case _:
+                return _NOT_FOUND
+
+    def _of_task_runs(self, request: httpx.Request, content: bytes) -> Answer:
+        store = self._store
+        match [request.method, *path_of(request).strip("/").split("/")]:
+            case ["POST", "task_runs", "filter"]:
+                limit = limit_of(content, self._limit)
+                rows = task_run_rows(content, store.task_runs.values())[:limit]
+                return 200, [self._estimated(row) for row in rows]
+            case ["GET", "task_runs", task_run_id]:
+                return self._one(store.task_runs, task_run_id, "Task not found")
+            case ["GET", "task_run_states"]:
+                return 200, _history(store.task_run_states, request.url.params.get("task_run_id"))
+            case _:
+                return _NOT_FOUND
+
+    def _of_flows(self, request: httpx.Request, content: bytes) -> Answer:
+        store = self._store
+        match [request.method, *path_of(request).strip("/").split("/")]:
+            case ["POST", "flows", "filter"]:
+                limit = limit_of(content, self._limit)
+                return 200, flow_rows(content, store.flows.values())[:limit]
+            case ["GET", "flows", flow_id]:
+                return self._one(store.flows, flow_id, "Flow not found")
             case _:
                 return _NOT_FOUND
 
@@ -146,6 +168,11 @@ class Answers:
     def _estimated(self, row: Row) -> Row:
         """A run as it is sent: with times that are worked out anew for each answer."""
         return estimated(row, self._store.now()) if "total_run_time" in row else row
+
+
+def _history(states: Mapping[str, list[Row]], run_id: str | None) -> list[Row]:
+    asked = msgspec.convert(run_id, uuid.UUID)
+    return sorted(states.get(str(asked), []), key=lambda state: state["timestamp"])
 
 
 def path_of(request: httpx.Request) -> str:

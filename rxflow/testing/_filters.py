@@ -52,6 +52,7 @@ class _LogFilter(_Strict):
 
 
 class _TaskRunFilter(_Strict):
+    id: _Ids | None = None
     flow_run_id: _Ids | None = None
 
 
@@ -103,11 +104,18 @@ class _CreationBody(_Strict):
     idempotency_key: str | None = None
 
 
+class _FlowsBody(msgspec.Struct):
+    flows: _FlowFilter | None = None
+    sort: Literal["NAME_ASC"] = "NAME_ASC"
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 _limited = msgspec.json.Decoder(_Limited).decode
 _logs_body = msgspec.json.Decoder(_LogsBody).decode
 _task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
 _flow_runs_body = msgspec.json.Decoder(_FlowRunsBody).decode
 _creation_body = msgspec.json.Decoder(_CreationBody).decode
+_flows_body = msgspec.json.Decoder(_FlowsBody).decode
 
 
 def limit_of(content: bytes, most: int) -> int:
@@ -162,8 +170,13 @@ def log_rows(
 def task_run_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
     """The task runs that a body wants, from its offset on."""
     asked = _task_runs_body(content)
-    runs = _wanted((asked.task_runs or _TaskRunFilter()).flow_run_id)
-    found = [row for row in rows if runs is None or row["flow_run_id"] in runs]
+    where = asked.task_runs or _TaskRunFilter()
+    ids, runs = _wanted(where.id), _wanted(where.flow_run_id)
+    found = [
+        row
+        for row in rows
+        if (ids is None or row["id"] in ids) and (runs is None or row["flow_run_id"] in runs)
+    ]
     found.sort(key=lambda row: row["id"], reverse=True)
     return found[asked.offset :]
 
@@ -214,6 +227,20 @@ def creation_of(content: bytes) -> Row:
 
 def _any(filter: _Names | _Types | None) -> Collection[str] | None:  # noqa: A002 - it is one
     return None if filter is None else filter.any_
+
+
+def flow_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
+    """The flows that a body wants, from its offset on."""
+    asked = _flows_body(content)
+    where = asked.flows or _FlowFilter()
+    ids, names = _wanted(where.id), where.name.any_ if where.name else None
+    found = [
+        row
+        for row in rows
+        if (ids is None or row["id"] in ids) and (names is None or row["name"] in names)
+    ]
+    found.sort(key=lambda row: row["name"])
+    return found[asked.offset :]
 
 
 def _wanted(ids: _Ids | None) -> set[str] | None:

@@ -31,6 +31,7 @@ class Store(Timeline):
         self.flows: dict[str, Row] = {}
         self.logs: list[Row] = []
         self.task_runs: dict[str, Row] = {}
+        self.task_run_states: dict[str, list[Row]] = {}
         self.deployments: dict[str, Row] = {}
         self.pools: dict[str, Row] = {}
         self.workers: dict[str, list[Row]] = {}
@@ -259,8 +260,23 @@ class Store(Timeline):
             self.task_runs[task_run_id] |= row
         return task_run_id
 
-    def set_task_state(self, run_id: str, task_run_id: str | None, type: str) -> str:  # noqa: A002
+    def set_task_state(
+        self,
+        run_id: str,
+        task_run_id: str | None,
+        type: str,  # noqa: A002 - the server's own word
+        name: str | None = None,
+        *,
+        data: Row | None = None,
+    ) -> str:
         """Put a task run in a state; a new one if its id is None.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            task_run_id: The task run.
+            type: The state's type.
+            name: The state's name; the type's own if None.
+            data: Where the result is, as Prefect writes it into a state.
 
         Returns:
             The task run's id.
@@ -275,7 +291,9 @@ class Store(Timeline):
                     dynamic_key=_rows.uuid4(self._ids),
                     run=self.runs[run_id],
                 )
-            state = self._state(now, type, flow_run_id=run_id, task_run_id=task_run_id)
+            state = self._state(now, type, name=name, flow_run_id=run_id, task_run_id=task_run_id)
+            state["data"] = data
+            self.task_run_states.setdefault(task_run_id, []).append(state)
             enter(self.task_runs[task_run_id], state, now)
         return task_run_id
 

@@ -151,6 +151,27 @@ class Played:
         )
         return answer.status_code, comparable(answer.json())
 
+    def task_run(self) -> Any:
+        """Read the one task run, its states, and the flow by its name."""
+        where = {"task_runs": {"flow_run_id": {"any_": [self.ids[0]]}}}
+        (row,) = self._http.post("/task_runs/filter", json=where).json()
+        where["task_runs"]["id"] = {"any_": [row["id"]]}
+        flow = self._http.get(
+            f"/flows/{self._http.get(f'/flow_runs/{self.ids[0]}').json()['flow_id']}"
+        )
+        named = {"flows": {"name": {"any_": [flow.json()["name"]]}}}
+        (found,) = self._http.post("/flows/filter", json=named).json()
+        return comparable(
+            [
+                row,
+                self._http.get(f"/task_runs/{row['id']}").json(),
+                self._http.post("/task_runs/filter", json=where).json(),
+                self._http.get("/task_run_states/", params={"task_run_id": row["id"]}).json(),
+                flow.json() | {"name": "a flow"},
+                found == flow.json(),
+            ]
+        )
+
     def _life(self, run: str) -> Any:
         row = self._http.get(f"/flow_runs/{run}")
         states = self._http.get("/flow_run_states/", params={"flow_run_id": run})
@@ -318,6 +339,19 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
         "/task_runs/filter",
         {"task_runs": {"flow_run_id": {"any_": [NOBODY]}}},
     ),
+    "task-run-unknown": ("GET", f"/task_runs/{NOBODY}", None),
+    "task-run-malformed": ("GET", "/task_runs/not-a-uuid", None),
+    "task-runs-by-id": (
+        "POST",
+        "/task_runs/filter",
+        {"task_runs": {"flow_run_id": {"any_": ["{0}"]}, "id": {"any_": [NOBODY]}}},
+    ),
+    "states-of-unknown-task-run": ("GET", f"/task_run_states/?task_run_id={NOBODY}", None),
+    "states-of-malformed-task-run": ("GET", "/task_run_states/?task_run_id=not-a-uuid", None),
+    "flows-by-unknown-name": ("POST", "/flows/filter", {"flows": {"name": {"any_": ["nobody"]}}}),
+    "flows-by-unknown-id": ("POST", "/flows/filter", {"flows": {"id": {"any_": [NOBODY]}}}),
+    "flows-by-unknown-key": ("POST", "/flows/filter", {"flows": {"bogus": 1}}),
+    "flows-limit-201": ("POST", "/flows/filter", {"limit": 201}),
     "task-runs-limit-201": ("POST", "/task_runs/filter", {"limit": 201}),
     "task-runs-by-unknown-key": ("POST", "/task_runs/filter", {"task_runs": {"bogus": 1}}),
 }
@@ -341,6 +375,11 @@ def real(hand: Hand) -> Played:
 def test_the_fake_answers_as_the_real_server(question: str, fake: Played, real: Played) -> None:
     """Status and body are those of Prefect."""
     assert fake.ask(*QUESTIONS[question]) == real.ask(*QUESTIONS[question])
+
+
+def test_a_task_run_is_the_same_on_both(fake: Played, real: Played) -> None:
+    """A task run read by its id, and by its id among others, its history and its flow are equal."""
+    assert fake.task_run() == real.task_run()
 
 
 def test_a_runs_life_is_the_same_on_both(fake: Played, real: Played) -> None:

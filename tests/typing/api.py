@@ -90,3 +90,29 @@ assert_type(stream.pipe(sinks.to_logging(), ops.take(1)), rxflow.Stream[rxflow.F
 assert_type(stream.pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunEvent])
 assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunView])
 assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
+
+# The views, as Prefect 1 had them.
+flow_run = rxflow.FlowRunView.from_flow_run_id("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
+assert_type(flow_run, rxflow.FlowRunView)
+assert_type(flow_run.get_latest(), rxflow.FlowRunView)
+assert_type(flow_run.get_logs(), list[rxflow.FlowRunLog])
+assert_type(flow_run.get_task_run("load", map_index=0), rxflow.TaskRunView)
+assert_type(flow_run.get_all_task_runs(), list[rxflow.TaskRunView])
+assert_type(flow_run.get_task_run_ids(), list[str])
+assert_type(flow_run.get_flow_metadata(), rxflow.FlowView)
+assert_type(flow_run.get_task_run("load").states, tuple[rxflow.State, ...])
+assert_type(rxflow.TaskRunView.from_task_slug("load", "9e6caafc"), rxflow.TaskRunView)
+assert_type(rxflow.FlowView.from_flow_name("orders").version, str | None)
+
+
+async def ask(view: rxflow.FlowRunView) -> None:
+    """The twins give the same, awaited."""
+    assert_type(await view.aget_task_run("load"), rxflow.TaskRunView)
+    assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])
+    assert_type(await view.aget_flow_metadata(), rxflow.FlowView)
+
+
+# A verdict is a bool when it is called, and true or false where it is not.
+if flow_run.state is not None and flow_run.state.is_finished:
+    assert_type(flow_run.state.is_failed(), bool)
+assert_type(sorted(flow_run.get_logs()), list[rxflow.FlowRunLog])

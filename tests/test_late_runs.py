@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from rxflow import FlowRun, State, StateType
-from rxflow._lateness import GRACE, late_by, reason_to_wait
+from rxflow._late_runs import GRACE, late_by, reason_to_wait
 from rxflow._model import Deployment, Worker, WorkPool
 from rxflow._polling import DeploymentQuery, Page, Query, WorkersQuery, WorkPoolQuery
 

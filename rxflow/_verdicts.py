@@ -1,0 +1,132 @@
+"""What a state says of its run: Prefect 1's predicates, for any server's states.
+
+Tables only. What a state is called is up to whoever sets it, so a name counts only beside the type
+that it goes with; a state of no known type says nothing.
+"""
+
+from functools import lru_cache
+
+VERDICTS = (
+    "is_cached",
+    "is_failed",
+    "is_finished",
+    "is_looped",
+    "is_mapped",
+    "is_meta_state",
+    "is_paused",
+    "is_pending",
+    "is_queued",
+    "is_retrying",
+    "is_running",
+    "is_scheduled",
+    "is_skipped",
+    "is_submitted",
+    "is_successful",
+)
+
+
+class Verdict(int):
+    """Yes or no, with or without being called: ``state.is_failed`` and ``state.is_failed()``.
+
+    A method that someone forgets to call is always true; this is what it says.
+    """
+
+    __slots__ = ()
+
+    def __call__(self) -> bool:
+        """The same as a bool."""
+        return bool(self)
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+
+def _rows(table: str) -> dict[str, frozenset[str]]:
+    """Read ``name: what it is`` line by line."""
+    parted = (line.partition(":") for line in table.strip().splitlines())
+    return {
+        name.strip(): frozenset(f"is_{word}" for word in words.split()) for name, _, words in parted
+    }
+
+
+# By the `type` of a state. The second part is Prefect 1's, as its classes of states answered in
+# 1.4.1; there type and name are one.
+_BY_TYPE = _rows(
+    """
+    SCHEDULED:  pending scheduled
+    PENDING:    pending
+    RUNNING:    running
+    PAUSED:     pending scheduled paused
+    CANCELLING: running
+    COMPLETED:  finished successful
+    FAILED:     finished failed
+    CRASHED:    finished failed
+    CANCELLED:  finished
+
+    Pending:          pending
+    Scheduled:        pending scheduled
+    Paused:           pending scheduled paused
+    Resume:           pending scheduled
+    Retrying:         pending scheduled retrying
+    Submitted:        submitted meta_state
+    Queued:           scheduled queued meta_state
+    ClientFailed:     meta_state
+    Running:          running
+    Cancelling:       running
+    Finished:         finished
+    Looped:           finished looped
+    Success:          finished successful
+    Cached:           finished successful cached
+    Mapped:           finished successful mapped
+    Skipped:          finished successful skipped
+    Cancelled:        finished
+    Failed:           finished failed
+    TimedOut:         finished failed
+    TriggerFailed:    finished failed
+    ValidationFailed: finished failed
+""".replace("\n\n", "\n")
+)
+
+# By type and name, where the name says more than the type. The first part is Prefect 3's, the
+# second Prefect 1's where a type of `StateType` stands for the class of the state.
+_BY_NAME = _rows(
+    """
+    SCHEDULED AwaitingRetry:           pending scheduled retrying
+    SCHEDULED AwaitingConcurrencySlot: pending scheduled queued
+    PENDING Submitting:                pending submitted
+    PENDING InfrastructurePending:     pending submitted
+    RUNNING Retrying:                  running retrying
+    COMPLETED Cached:                  finished successful cached
+    COMPLETED Skipped:                 finished successful skipped
+
+    SCHEDULED Retrying:     pending scheduled retrying
+    SCHEDULED Paused:       pending scheduled paused
+    SCHEDULED Queued:       scheduled queued meta_state
+    PENDING Submitted:      submitted meta_state
+    PENDING ClientFailed:   meta_state
+    COMPLETED Looped:       finished looped
+    COMPLETED Mapped:       finished successful mapped
+""".replace("\n\n", "\n")
+)
+
+_YES, _NO = Verdict(True), Verdict(False)
+
+
+@lru_cache(maxsize=256)
+def verdicts_of(type: str, name: str) -> frozenset[str]:  # noqa: A002 - Prefect's own word
+    """The predicates that hold for a state.
+
+    Args:
+        type: The state's type.
+        name: The state's name.
+
+    Returns:
+        Some of `VERDICTS`.
+    """
+    by_type = _BY_TYPE.get(type, frozenset())
+    return _BY_NAME.get(f"{type} {name}", by_type)
+
+
+def verdict(type: str, name: str, predicate: str) -> Verdict:  # noqa: A002
+    """Whether a predicate holds for a state."""
+    return _YES if predicate in verdicts_of(type, name) else _NO
