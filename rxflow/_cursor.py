@@ -15,7 +15,7 @@ began. Fewer rows than were told means that rows vanished, or that a replica lag
 it is seen three times in a row is it believed, and the whole table read again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 
@@ -23,10 +23,10 @@ import msgspec
 
 from rxflow._audit import Audit
 from rxflow._buckets import Buckets
-from rxflow._lately import Lately
-from rxflow._ledger import MICROSECOND, WINDOW, Ledger, LedgerState, later
+from rxflow._lately import Outlook
+from rxflow._ledger import MICROSECOND, Ledger, LedgerState
 from rxflow._polling import Malformed, Poll
-from rxflow._search import Part, Search, TooFar
+from rxflow._search import Search, TooFar
 from rxflow._table import Found, MissingRows, Replaced, Row, Span, Table
 from rxflow.events import FlowRunLog
 
@@ -84,12 +84,10 @@ class CursorState(msgspec.Struct, frozen=True):
     begun: datetime | None
     listed: bool
     just_listed: bool
-    near: Lately
-    ahead: Lately
+    outlook: Outlook
     doubts: int
     lacking: int
     offsets: bool
-    server_time: datetime | None
 
 
 class LogCursor:
@@ -118,11 +116,10 @@ class LogCursor:
         self._position: datetime | None = None
         self._begun: datetime | None = None
         self._listed = False
-        self._near = self._ahead = Lately()
+        self._outlook = Outlook()
         self._doubts = 0
         self._lacking = 0
         self._just_listed = False
-        self._server_time: datetime | None = None
 
     @property
     def newest_created(self) -> datetime | None:
@@ -175,11 +172,12 @@ class LogCursor:
         self._just_listed = read.begun is not None and read.position is None
         self._listed = read.position is None
         self._position, self._begun = read.position, read.begun
-        self._follow(read)
+        rows: Sequence[Row] = (*read.rows, *read.malformed)
+        recent = rows if read.position is None else ()
+        self._outlook = self._outlook.followed_by(self.ledger, recent, read.server_time)
         self.ledger.forget(read.vanished)
         for bucket in read.replaced:
             self.ledger.replace(bucket.flow_run_id, bucket.index, bucket.rows)
-        rows: Sequence[Row] = (*read.rows, *read.malformed)
         if read.replaced:
             counted = {row.id for bucket in read.replaced for row in bucket.rows}
             rows = [row for row in rows if row.id not in counted]
@@ -199,8 +197,7 @@ class LogCursor:
         if not (self._listed and state.listed):
             raise ValueError("A cursor that has not caught up reads alone")
         self.ledger.join(other.ledger)
-        self._near, self._ahead = self._near.joined(state.near), self._ahead.joined(state.ahead)
-        self._server_time = later(self._server_time, state.server_time)
+        self._outlook = self._outlook.joined(state.outlook)
         self._just_listed |= state.just_listed
         self._doubts = self._lacking = 0
 
@@ -224,12 +221,10 @@ class LogCursor:
             begun=self._begun,
             listed=self._listed,
             just_listed=self._just_listed,
-            near=self._near,
-            ahead=self._ahead,
+            outlook=self._outlook,
             doubts=self._doubts,
             lacking=self._lacking,
             offsets=self._table.offsets,
-            server_time=self._server_time,
         )
 
     @classmethod
@@ -238,10 +233,9 @@ class LogCursor:
         cursor = cls(level=state.level, since=state.since, ledger=Ledger.load(state.ledger))
         cursor._position, cursor._begun = state.position, state.begun
         cursor._listed, cursor._just_listed = state.listed, state.just_listed
-        cursor._near, cursor._ahead = state.near, state.ahead
+        cursor._outlook = state.outlook
         cursor._doubts, cursor._lacking = state.doubts, state.lacking
         cursor._table.offsets = state.offsets
-        cursor._server_time = state.server_time
         return cursor
 
     # -- the fast path --------------------------------------------------------------------------
@@ -250,32 +244,13 @@ class LogCursor:
         self, found: Found, limit: int, *, deep: bool = True, expecting: bool = True
     ) -> Poll[LogRead]:
         pages = _PAGES_IN_A_ROW * (_AFTER_A_LIST if self._just_listed else 1)
+        since = self._table.since
         try:
-            for part in self._parts(deep=deep, expecting=expecting):
+            for part in self._outlook.parts(self.ledger, since, deep=deep, expecting=expecting):
                 yield from self._search.complete(found, part, limit, most_pages=pages)
         except TooFar:
             return (yield from self._fall_behind(found, limit))
         return self._read(found, proven=deep)
-
-    def _parts(self, *, deep: bool, expecting: bool) -> Iterator[Part]:
-        """The parts that are counted by themselves.
-
-        Rows dated far ahead of the server's clock stay at the end of the table, in the way of all
-        others; while there are some, they are a part of their own.
-        """
-        ledger, near, ahead = self.ledger, self._near, self._ahead
-        after = self._table.since if deep else ledger.floor
-        told = ledger.total if deep else ledger.above
-        split = self._split()
-        beyond = ledger.later_than(split) if split is not None else 0
-        part = Part(Span(ledger.runs, after), told - beyond, near.new * expecting, int(near.step))
-        if split is None or not beyond:
-            yield part
-            return
-        # The later part first: what its writers stored earlier is there when the other is read.
-        span = Span(ledger.runs, split + MICROSECOND)
-        yield Part(span, beyond, ahead.new * expecting, int(ahead.step))
-        yield part._replace(span=part.span._replace(before=split))
 
     # -- the long ways: page by page ------------------------------------------------------------
 
@@ -373,33 +348,6 @@ class LogCursor:
 
     def _flagged(self, row: FlowRunLog, found: Found) -> FlowRunLog:
         return msgspec.structs.replace(row, replayed=True) if row.id in found.replayed else row
-
-    def _split(self) -> datetime | None:
-        """A time that only rows dated ahead are beyond, for some seconds after the last answer."""
-        clock = later(self.ledger.clock, self._server_time)
-        return None if clock is None else clock + WINDOW
-
-    def _follow(self, read: LogRead) -> None:
-        """Expect of the next poll as many new rows as of this one, and as far before the end."""
-        before, now = self._server_time, read.server_time
-        self._server_time = now or before
-        seconds = (now - before).total_seconds() if now is not None and before is not None else 0
-        split, floor = self._split(), self.ledger.floor
-        near: list[datetime] = []
-        ahead: list[datetime] = []
-        if split is not None and floor is not None and read.position is None:
-            rows: tuple[Row, ...] = (*read.rows, *read.malformed)
-            near = [row.timestamp for row in rows if floor <= row.timestamp <= split]
-            ahead = [row.timestamp for row in rows if row.timestamp > split]
-        self._near = self._near.followed_by(len(near), self._depth(near, split), seconds)
-        self._ahead = self._ahead.followed_by(len(ahead), self._depth(ahead, None), seconds)
-
-    def _depth(self, times: list[datetime], end: datetime | None) -> int:
-        """How many rows were told that lie between the first of some rows and an end."""
-        if not times:
-            return 0
-        beyond = self.ledger.later_than(end) if end is not None else 0
-        return self.ledger.later_than(min(times)) - beyond
 
 
 def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple[FlowRunLog, ...]]:

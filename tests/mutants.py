@@ -103,7 +103,7 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "rows ahead are read last": [
         Change(
-            "_cursor.py",
+            "_lately.py",
             "        yield Part(span, beyond, ahead.new * expecting, int(ahead.step))\n"
             "        yield part._replace(span=part.span._replace(before=split))\n",
             "        yield part._replace(span=part.span._replace(before=split))\n"
