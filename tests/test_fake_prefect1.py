@@ -31,7 +31,7 @@ Ask = Callable[..., Any]
 
 TESTS = Path(__file__).parent
 RECORDED = TESTS / "recorded" / "prefect1"
-WIRE = sorted(path.stem for path in RECORDED.glob("*.json") if path.stem != "states")
+WIRE = sorted(path.stem for path in (RECORDED / "wire").glob("*.json"))
 ERRORS = sorted(path.stem for path in (RECORDED / "errors").glob("*.json"))
 STATES = json.loads((RECORDED / "states.json").read_text("utf-8"))
 
@@ -48,9 +48,9 @@ TROUBLES: dict[str, Any] = {
 }
 
 
-def recording(name: str) -> Any:
+def recording(name: str, kind: str = "wire") -> Any:
     """Load a recorded exchange."""
-    return json.loads((RECORDED / f"{name}.json").read_text("utf-8"))
+    return json.loads((RECORDED / kind / f"{name}.json").read_text("utf-8"))
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ def test_recorded_errors_are_answered_as_recorded(
     name: str, send: Callable[[FakePrefect1, bytes], httpx.Response]
 ) -> None:
     """A question that is refused, or a part that is down, is told in the recorded words."""
-    recorded = recording(f"errors/{name}")
+    recorded = recording(name, "errors")
     server = restored("flow")
     server.trouble = TROUBLES.get(name)
     answer = send(server, recorded["request"].encode())

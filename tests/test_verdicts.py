@@ -13,7 +13,7 @@ from rxflow._verdicts import VERDICTS, Verdict
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TABULATED: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).with_name("recorded") / "state_predicates.json").read_text("utf-8")
+    (Path(__file__).with_name("recorded") / "prefect1" / "state_predicates.json").read_text("utf-8")
 )
 """What prefect 1.4.1 answered for one state of each class and some more, by the sample's name."""
 

@@ -19,6 +19,22 @@ from rxflow.testing._hold import Hold
 Shuffle = Callable[[list[Any]], object]
 
 
+class Read(Protocol):
+    """Answers a request, without a word on what may go wrong."""
+
+    def __call__(
+        self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
+    ) -> tuple[int, bytes]:
+        """Answer it: the status and the body.
+
+        Args:
+            request: The request, read.
+            age: By how much the log rows are out of date.
+            shuffle: How rows get another order before they are sorted; None: they have none.
+        """
+        ...
+
+
 class Fake(Protocol):
     """A server that requests are under way to."""
 
@@ -33,28 +49,24 @@ class Fake(Protocol):
         """Have everything happen that is due."""
         ...
 
-    def note(self, request: httpx.Request) -> None:
-        """Put a request that came on record."""
-        ...
-
-    def read(
-        self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
-    ) -> tuple[int, bytes]:
-        """Answer a request: the status and the body."""
-        ...
-
 
 class Course:
     """What comes between each request and its answer."""
 
-    def __init__(self, fake: Fake, dice: Random) -> None:
+    def __init__(
+        self, fake: Fake, note: Callable[[httpx.Request], object], read: Read, dice: Random
+    ) -> None:
         """Make the way to a server.
 
         Args:
             fake: The server.
+            note: Puts a request that came on record.
+            read: What answers it.
             dice: Decide on what goes wrong.
         """
         self._fake = fake
+        self._note = note
+        self._read = read
         self._dice = dice
         self._holds: list[Hold] = []
         self._lock = threading.Lock()
@@ -76,7 +88,7 @@ class Course:
             _exchange.refuse(request)
         if faults.latency:
             yield faults.latency / 2
-        fake.note(request)
+        self._note(request)
         for hold in self._holds:
             if hold.stops(request):
                 with hold.counted():
@@ -88,12 +100,12 @@ class Course:
         if fate.accident == "error":
             response = _exchange.error(fate, faults, fake.now())
         else:
-            response = self._read(request, faults, fate)
+            response = self._answered(request, faults, fate)
         if back := faults.latency / 2 + fate.delay:
             yield back
         return _exchange.deliver(response, request, fate)
 
-    def _read(self, request: httpx.Request, faults: Faults, fate: Fate) -> httpx.Response:
+    def _answered(self, request: httpx.Request, faults: Faults, fate: Fate) -> httpx.Response:
         shuffle = self._dice.shuffle if faults.ties else None
-        status, body = self._fake.read(request, age=fate.age, shuffle=shuffle)
+        status, body = self._read(request, age=fate.age, shuffle=shuffle)
         return _exchange.answer(status, body, self._fake.now())

@@ -30,8 +30,9 @@ from graphql import (
 from rxflow.testing._course import Shuffle
 from rxflow.testing._faults import Trouble
 from rxflow.testing._hasura import RELATIONS, Refusal, Tables, bad_count, bad_data, select
+from rxflow.testing._mutations1 import failed, mutate
 from rxflow.testing._rows1 import Row
-from rxflow.testing._store1 import Store1, failed
+from rxflow.testing._store1 import Store1
 
 _MOST_DEPTH = 7
 
@@ -153,21 +154,9 @@ def _mutation(asked: Asked, name: str, *, input: Mapping[str, Any]) -> Row:  # n
     if asked["trouble"] == "hasura_down":
         raise failed(_INTERNAL)
     _fail(asked, at_hasura=False)
-    store = asked["store"]
     for refusal in _refusals(input):
         raise failed(refusal.message)
-    match name:
-        case "create_project":
-            return {"id": store.write_project(input)}
-        case "create_flow_run":
-            return {"id": store.write_flow_run(input)}
-        case "set_flow_run_states":
-            ids = [store.write_state(state) for state in input["states"]]
-            return {"states": [{"id": i, "status": "SUCCESS", "message": None} for i in ids]}
-        case _:
-            for line in input["logs"]:
-                store.write_log(line)
-            return {"success": True}
+    return mutate(asked["store"], name, input)
 
 
 def _list(

@@ -109,7 +109,7 @@ class FakePrefect1(Store1):
         self._wait = wait or (clock.wait if isinstance(clock, VirtualTime) else None)
         # Dice of their own, so that ids are the same with faults and without.
         dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
-        self._course = Course(self, dice)
+        self._course = Course(self, self._note, self._read, dice)
 
     # -- how to reach it ------------------------------------------------------------------------
 
@@ -180,24 +180,13 @@ class FakePrefect1(Store1):
 
     # -- what a request leads to ----------------------------------------------------------------
 
-    def note(self, request: httpx.Request) -> None:
-        """Put a request that came on record."""
+    def _note(self, request: httpx.Request) -> None:
         question = _question(request)
         self.requests.append(question or (request.url.path, None))
 
-    def read(
+    def _read(
         self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
     ) -> tuple[int, bytes]:
-        """Answer a request, without a word on `faults`.
-
-        Args:
-            request: The request, read.
-            age: By how much the log rows are out of date.
-            shuffle: How rows get another order before they are sorted; None: they stay as stored.
-
-        Returns:
-            The status and the body.
-        """
         question = _question(request)
         if question is None:
             return _NO_BODY

@@ -86,7 +86,7 @@ class FakePrefect3(Store):
         dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
         self._wait = wait or (clock.wait if isinstance(clock, VirtualTime) else None)
         self._answers = Answers(self, page_limit=page_limit, version=version)
-        self._course = Course(self, dice)
+        self._course = Course(self, self._note, self._read, dice)
 
     # -- how to reach it ------------------------------------------------------------------------
 
@@ -207,23 +207,12 @@ class FakePrefect3(Store):
 
     # -- what a request leads to ----------------------------------------------------------------
 
-    def note(self, request: httpx.Request) -> None:
-        """Put a request that came on record."""
+    def _note(self, request: httpx.Request) -> None:
         self.requests.append((request.method, path_of(request)))
 
-    def read(
+    def _read(
         self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
     ) -> tuple[int, bytes]:
-        """Answer a request, without a word on `faults`.
-
-        Args:
-            request: The request, read.
-            age: By how much the log rows are out of date.
-            shuffle: How log rows of one timestamp get another order; None: they have none.
-
-        Returns:
-            The status and the body.
-        """
         with self._lock:
             self.catch_up()
             return self._answers.to(request, age=age, shuffle=shuffle)

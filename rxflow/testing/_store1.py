@@ -4,15 +4,13 @@ The rows are dicts with the columns of Prefect Server, which a test may change a
 texts, times are aware.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-import msgspec
-
 from rxflow.testing import _rows1
-from rxflow.testing._hasura import Refusal, Tables
+from rxflow.testing._hasura import Tables
 from rxflow.testing._rows import uuid4
 from rxflow.testing._rows1 import Row
 from rxflow.testing._timeline import Timeline
@@ -46,6 +44,20 @@ class Store1(Timeline):
 
     # -- what happens ---------------------------------------------------------------------------
 
+    def add_project(self, name: str = "fake-project", **row: Any) -> str:
+        """Add a project.
+
+        Args:
+            name: Its name.
+            row: Columns of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            columns = {"name": name, "tenant_id": next(iter(self.tenants))} | row
+            return str(self._insert(self.projects, **columns)["id"])
+
     def add_flow(
         self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any
     ) -> str:
@@ -61,10 +73,10 @@ class Store1(Timeline):
         """
         with self._lock:
             tenant = next(iter(self.tenants))
-            known = (row for row in self.projects.values() if row["name"] == project)
-            home = next(known, None) or self._insert(self.projects, name=project, tenant_id=tenant)
+            known = (row["id"] for row in self.projects.values() if row["name"] == project)
+            project_id = next(known, None) or self.add_project(project)
             group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
-            columns = {"project_id": home["id"], "flow_group_id": group["id"], "tenant_id": tenant}
+            columns = {"project_id": project_id, "flow_group_id": group["id"], "tenant_id": tenant}
             now, flow_id = self._write(), uuid4(self._ids)
             flow = _rows1.flow(now, row_id=flow_id, name=name, **columns) | row
             self.flows[flow["id"]] = flow
@@ -288,55 +300,6 @@ class Store1(Timeline):
             self.catch_up()
             self.logs = self._logs_of(then)
 
-    # -- what the API's mutations write ---------------------------------------------------------
-
-    def write_flow_run(self, given: Mapping[str, Any]) -> str:
-        """Create the run that a client wants, or find it if its idempotency key is known.
-
-        Raises:
-            Exception: There is no such flow.
-        """
-        with self._lock:
-            flow_id, key = given["flow_id"], given.get("idempotency_key")
-            for run in self.runs.values():
-                if key is not None and (run["flow_id"], run["idempotency_key"]) == (flow_id, key):
-                    return str(run["id"])
-            if flow_id not in self.flows:
-                raise failed(f"Flow {flow_id} not found")
-            name = given.get("flow_run_name") or "fake-run"
-            run_id = self.add_run(name=name, flow_id=flow_id, state=None, idempotency_key=key)
-            self.runs[run_id]["parameters"] = given.get("parameters") or {}
-            self.set_state(run_id, "Scheduled", "Flow run scheduled.")
-        return run_id
-
-    def write_state(self, given: Mapping[str, Any]) -> str:
-        """Put a run in the state that a client serialized.
-
-        Returns:
-            The run's id.
-
-        Raises:
-            Exception: There is no such run.
-        """
-        with self._lock:
-            run_id, state = given["flow_run_id"], given["state"]
-            if run_id not in self.runs:
-                raise failed(f"State update failed for flow run ID {run_id}")
-            self._enter(
-                self.runs[run_id], msgspec.json.decode(state) if isinstance(state, str) else state
-            )
-        return str(run_id)
-
-    def write_log(self, given: Mapping[str, Any]) -> None:
-        """Store a line that a client uploads."""
-        columns = {key: value for key, value in given.items() if value is not None}
-        self.log(columns.pop("flow_run_id"), columns.pop("message", None), **columns)
-
-    def write_project(self, given: Mapping[str, Any]) -> str:
-        """Create a project."""
-        with self._lock:
-            return str(self._insert(self.projects, **given)["id"])
-
     # -- what there is --------------------------------------------------------------------------
 
     def tables(self, then: datetime | None = None) -> Tables:
@@ -393,11 +356,6 @@ class Store1(Timeline):
         row_id = uuid4(self._ids)
         table[row_id] = _rows1.new(self._write(), row_id=row_id, **columns)
         return table[row_id]
-
-
-def failed(message: str) -> Refusal:
-    """A refusal of the service behind the mutations."""
-    return Refusal(message, code="INTERNAL_SERVER_ERROR")
 
 
 def _context(run: Row, type: str) -> Row:  # noqa: A002 - as above
