@@ -106,9 +106,17 @@ def test_what_an_action_returns_is_disposed_with_it(scheduler: Agenda) -> None:
 
 def test_an_action_may_return_anything(scheduler: Agenda) -> None:
     """What an action returns is of no concern unless it can be disposed of."""
-    scheduled = scheduler.schedule(lambda *_: 5)  # type: ignore[arg-type]
+    ran: list[str] = []
+
+    def number(*_: object) -> int:
+        ran.append("it")
+        return 5
+
+    scheduled = scheduler.schedule(number)  # type: ignore[arg-type]
+    scheduler.schedule(calling(lambda: ran.append("the next")))
     work_off(scheduler)
     scheduled.dispose()
+    assert ran == ["it", "the next"]
 
 
 def test_cancelled_actions_do_not_run(scheduler: Agenda) -> None:
