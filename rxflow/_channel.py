@@ -9,31 +9,46 @@ from typing import Any
 
 import msgspec
 
-from rxflow._backends import Backend, HttpCall, HttpReply
+from rxflow._backends import Backend, Exchange, HttpCall, HttpReply
+from rxflow._backends.greeting import greet
+from rxflow._model import BackendName
 from rxflow._polling import Failure, Page, Query
 from rxflow._transport import AsyncTransport, Transport
 
 
-class Pass:
-    """What a server wants to see beside the key: a CSRF token, for a client that it knows."""
+class Acquaintance:
+    """What the channels of one client know of its server, and the server of them.
 
-    def __init__(self) -> None:
+    Attributes:
+        name: What the server is, if somebody said so.
+        backend: How to speak to it, once that is known.
+        client: What the server knows the client as.
+        headers: What it wants to see beside the key, such as a CSRF token.
+    """
+
+    def __init__(self, name: BackendName | None) -> None:
+        """Know no more than what was said."""
+        self.name = name
+        self.backend: Backend | None = None
         self.client = str(uuid.uuid4())
         self.headers: tuple[tuple[str, str], ...] = ()
+
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """What a task goes by beside its key; nothing before the server was asked anything."""
+        return self.backend.task_names(task_key) if self.backend is not None else ()
 
 
 class Channel:
     """A backend's words over a transport: takes questions, gives pages."""
 
-    def __init__(self, backend: Backend, transport: Transport, shown: Pass) -> None:
+    def __init__(self, transport: Transport, known: Acquaintance) -> None:
         """Put one on top of the other."""
-        self._backend = backend
         self._transport = transport
-        self._pass = shown
+        self._known = known
 
     def ask(self, query: Query) -> Page[Any] | Failure:
         """Ask, once, and wait for the answer; never raises."""
-        steps = _steps(self._backend, self._pass, query)
+        steps = _steps(self._known, query)
         step = next(steps)
         while isinstance(step, HttpCall):
             step = steps.send(self._transport.send(step))
@@ -47,15 +62,14 @@ class Channel:
 class AsyncChannel:
     """The same on an event loop."""
 
-    def __init__(self, backend: Backend, transport: AsyncTransport, shown: Pass) -> None:
+    def __init__(self, transport: AsyncTransport, known: Acquaintance) -> None:
         """Put one on top of the other."""
-        self._backend = backend
         self._transport = transport
-        self._pass = shown
+        self._known = known
 
     async def ask(self, query: Query) -> Page[Any] | Failure:
         """Ask, once; raises nothing but `asyncio.CancelledError`."""
-        steps = _steps(self._backend, self._pass, query)
+        steps = _steps(self._known, query)
         step = next(steps)
         while isinstance(step, HttpCall):
             step = steps.send(await self._transport.send(step))
@@ -66,27 +80,43 @@ class AsyncChannel:
         await self._transport.aclose()
 
 
-def _steps(
-    backend: Backend, shown: Pass, query: Query
-) -> Generator[HttpCall | Page[Any] | Failure, HttpReply | Failure]:
+_Answer = Page[Any] | Failure
+
+
+def _steps(known: Acquaintance, query: Query) -> Generator[HttpCall | _Answer, HttpReply | Failure]:
     """Yield the calls that a question takes, and its answer after them."""
-    yield (yield from _exchange(backend, shown, query))
+    yield (yield from _introduced(known, query))
+
+
+def _introduced(known: Acquaintance, query: Query) -> Exchange[_Answer]:
+    backend = known.backend
+    if backend is None:
+        found = yield from greet(known.name)
+        if isinstance(found, Failure):
+            return found
+        known.backend = backend = found
+    call = backend.encode(query)
+    if not isinstance(call, HttpCall):
+        return call
+    answer = yield from _exchange(backend, known, query, call)
+    if isinstance(answer, Failure):
+        return answer
+    return (yield from backend.check(query, answer))
 
 
 def _exchange(
-    backend: Backend, shown: Pass, query: Query
-) -> Generator[HttpCall, HttpReply | Failure, Page[Any] | Failure]:
-    call = backend.encode(query)
+    backend: Backend, known: Acquaintance, query: Query, call: HttpCall
+) -> Exchange[_Answer]:
     fetched = False
     while True:
-        headers = shown.headers
+        headers = known.headers
         reply = yield _with(call, headers)
         if isinstance(reply, Failure):
             return reply
-        pass_call = backend.pass_call(reply, shown.client)
+        pass_call = backend.pass_call(reply, known.client)
         if pass_call is None:
             break
-        if shown.headers != headers:
+        if known.headers != headers:
             continue  # another channel was given one, and one more would make that one void
         if fetched:
             break
@@ -94,8 +124,8 @@ def _exchange(
         fetched = True
         if isinstance(given, Failure):
             return given
-        shown.headers = backend.pass_headers(given, shown.client)
-        if not shown.headers and given.status >= 400:
+        known.headers = backend.pass_headers(given, known.client)
+        if not known.headers and given.status >= 400:
             failure = backend.decode(query, given)
             if isinstance(failure, Failure):
                 return failure

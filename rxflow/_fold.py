@@ -72,7 +72,7 @@ def _ended(snapshot: Snapshot, event: Closed) -> Snapshot:
 
 def _with_state(states: tuple[State, ...], new: State) -> tuple[State, ...]:
     others = (state for state in states if state.id != new.id)
-    return tuple(sorted((*others, new), key=lambda state: (state.timestamp, state.id)))
+    return tuple(sorted((*others, new), key=lambda state: state.order))
 
 
 def _with_task(task_runs: tuple[TaskRun, ...], new: TaskRun) -> tuple[TaskRun, ...]:

@@ -5,8 +5,14 @@ A run that is merely scheduled for later is never late, nor is one that waits fo
 
 from datetime import datetime, timedelta
 
-from rxflow._model import Deployment, FlowRun, StateType, Worker, WorkPool
-from rxflow._polling import DeploymentQuery, Page, Poll, WorkersQuery, WorkPoolQuery
+from rxflow._model import BackendName, Deployment, FlowRun, StateType, Worker, WorkPool
+from rxflow._polling import (
+    DeploymentQuery,
+    Page,
+    Poll,
+    WorkersQuery,
+    WorkPoolQuery,
+)
 
 GRACE = timedelta(seconds=15)
 """How far past its time a run is late: when Prefect 3.8.8 itself names a run's state Late."""
@@ -33,8 +39,13 @@ def late_by(run: FlowRun, server_time: datetime) -> timedelta | None:
     return waited if waited >= GRACE else None
 
 
-def reason_to_wait(run: FlowRun) -> Poll[str]:
+def reason_to_wait(backend: BackendName, run: FlowRun, server_time: datetime) -> Poll[str]:
     """Find out what a late run waits for.
+
+    Args:
+        backend: What the server is.
+        run: The run's row.
+        server_time: The time by the server's clock.
 
     Returns:
         A clause such as "no worker of its work pool 'gpu' is online".

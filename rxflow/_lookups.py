@@ -270,7 +270,7 @@ def _with_states(read: TaskRunRead, known: Mapping[str, str | None]) -> Poll[Tas
     states = {state.id: state for state in page.rows}
     if row.state is not None:  # a history may lag behind the row
         states.setdefault(row.state.id, row.state)
-    in_order = sorted(states.values(), key=lambda state: (state.timestamp, state.id))
+    in_order = sorted(states.values(), key=lambda state: state.order)
     return msgspec.structs.replace(read, states=tuple(in_order))
 
 

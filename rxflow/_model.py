@@ -19,6 +19,26 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A point in time with its offset from UTC; a row with a naive one is malformed."""
 
 
+class BackendName(StrEnum):
+    """The kinds of server that are spoken to."""
+
+    PREFECT_3 = "prefect3"
+    """Prefect 3's REST API."""
+    PREFECT_1 = "prefect1"
+    """The GraphQL API of Prefect Server, and of Prefect Cloud in the days of Prefect 1."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers.
+
+    Attributes:
+        version: What it says its version is, if it says so.
+    """
+
+    backend: BackendName
+    version: str | None = None
+
+
 class StateType(StrEnum):
     """The state types that are known here; a server may send others, which are kept as text."""
 
@@ -49,6 +69,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         name: What people call it, such as ``Late`` for a ``SCHEDULED`` state.
         timestamp: When the state was set, by the clock of whoever set it.
         message: What was said when it was set, if anything.
+        version: Which of its run's states it is, where the server counts them, as Prefect 1 does.
     """
 
     id: str
@@ -56,6 +77,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     timestamp: Instant
     message: str | None = None
+    version: int | None = None
+
+    @property
+    def order(self) -> tuple[datetime, int, str]:
+        """What states are sorted by."""
+        return self.timestamp, self.version or 0, self.id
 
     @property
     def is_terminal(self) -> bool:
@@ -153,10 +180,11 @@ class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         state: The state that ``state_id`` names; None for a run that has none yet.
-        tags: The run's tags, in the server's order.
-        labels: The run's labels, as keys and values.
+        tags: The run's tags, in the server's order; of Prefect 1 its labels.
+        labels: The run's labels, as keys and values; Prefect 1's have no values, and are tags here.
         parameters: What the flow was called with.
         context: What was put into the run's context.
+        run_config: How Prefect 1 was to run it.
         total_run_time: Seconds spent in Running states that are over.
     """
 
@@ -174,6 +202,7 @@ class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
     work_queue_name: str | None = None
     parameters: Mapping[str, Any] = {}
     context: Mapping[str, Any] = {}
+    run_config: Mapping[str, Any] | None = None
     tags: tuple[str, ...] = ()
     labels: Mapping[str, Any] = {}
     idempotency_key: str | None = None
@@ -197,6 +226,11 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the server's table of task runs.
 
     Attributes:
+        task_key: What its task goes by: Prefect 3's task key, Prefect 1's slug.
+        dynamic_key: Tells the runs of one task apart.
+        task_id: The id of its task, where tasks have one, as in Prefect 1.
+        map_index: Which of the runs of its task it is, -1 for the only one, where the server
+            numbers them, as Prefect 1 does.
         state: The state that ``state_id`` names. A server may write the row before the state: the
             id is then set and the state is None.
     """
@@ -206,6 +240,8 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     flow_run_id: str | None = None
     task_key: str
     dynamic_key: str
+    task_id: str | None = None
+    map_index: int | None = None
     created: Instant
     updated: Instant
     state_id: str | None = None
@@ -242,7 +278,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The flow that a run is a run of."""
+    """The flow that a run is a run of.
+
+    Attributes:
+        tags: The flow's tags; of Prefect 1 the labels of its flow group.
+        registered: What Prefect 1 was told of the flow.
+    """
 
     id: str
     name: str
@@ -250,6 +291,30 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     updated: Instant
     tags: tuple[str, ...] = ()
     labels: Mapping[str, Any] = {}
+    registered: "Registered | None" = None
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """What Prefect 1 knows of a flow, from when it was registered.
+
+    Attributes:
+        version: How often it was registered.
+        project_name: The project that it is in.
+        core_version: The Prefect that it was registered with.
+        serialized_flow: The flow's graph.
+        storage: Where its code is.
+        run_config: How it is to be run.
+        archived: Whether a later version took its place, or someone archived it.
+    """
+
+    version: int | None = None
+    project_name: str | None = None
+    core_version: str | None = None
+    settings: Mapping[str, Any] = {}
+    serialized_flow: Any = None
+    storage: Any = None
+    run_config: Any = None
+    archived: bool = False
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +381,21 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     def is_online(self) -> bool:
         """Whether the server has heard from it lately."""
         return self.status == "ONLINE"
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that takes runs from Prefect 1 and starts them.
+
+    Attributes:
+        labels: A run must have none but these to be taken; one without labels is taken by agents
+            without labels.
+        last_queried: When it last asked for runs, by the server's clock.
+    """
+
+    id: str
+    name: str
+    labels: tuple[str, ...] = ()
+    last_queried: Instant | None = None
 
 
 def canonical_id(text: str, noun: str = "flow run") -> str:

@@ -15,9 +15,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from rxflow._model import (
+    Agent,
     Deployment,
     Flow,
     FlowRun,
+    Server,
     State,
     StoredResult,
     TaskRun,
@@ -58,8 +60,8 @@ class Now(msgspec.Struct, frozen=True):
 # -- questions and answers ----------------------------------------------------------------------
 
 
-class VersionQuery(msgspec.Struct, frozen=True):
-    """Which version is the server? One ``str``, or no row where it does not say."""
+class ServerQuery(msgspec.Struct, frozen=True):
+    """Who answers? One `Server`."""
 
 
 class RunQuery(msgspec.Struct, frozen=True):
@@ -69,9 +71,14 @@ class RunQuery(msgspec.Struct, frozen=True):
 
 
 class StatesQuery(msgspec.Struct, frozen=True):
-    """All states that a flow run was ever in, by time."""
+    """All states that a flow run was ever in, by time.
+
+    Attributes:
+        offset: How many to leave out, for the rest of an answer.
+    """
 
     flow_run_id: str
+    offset: int = 0
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +134,17 @@ class ResultQuery(msgspec.Struct, frozen=True):
 
 
 class FlowsQuery(msgspec.Struct, frozen=True):
-    """The flows of a name."""
+    """The flows of a name, of a project, or of a group of versions.
 
-    name: str
+    Attributes:
+        name: Only flows of this name; "" is any.
+        project_name: Only flows of this project; "" is any.
+        flow_group_id: Only versions of this flow; "" is any.
+    """
+
+    name: str = ""
+    project_name: str = ""
+    flow_group_id: str = ""
 
 
 class FlowQuery(msgspec.Struct, frozen=True):
@@ -150,14 +165,34 @@ class WorkPoolQuery(msgspec.Struct, frozen=True):
     name: str
 
 
+class WorkPoolsQuery(msgspec.Struct, frozen=True):
+    """All work pools; none where there are agents instead.
+
+    Attributes:
+        offset: How many to leave out, for the rest of an answer.
+    """
+
+    offset: int = 0
+
+
 class WorkersQuery(msgspec.Struct, frozen=True):
     """The workers of a work pool; none where the pool does not exist."""
 
     work_pool_name: str
 
 
+class AgentsQuery(msgspec.Struct, frozen=True):
+    """All agents; none where there are workers instead.
+
+    Attributes:
+        offset: How many to leave out, for the rest of an answer.
+    """
+
+    offset: int = 0
+
+
 Query = (
-    VersionQuery
+    ServerQuery
     | RunQuery
     | StatesQuery
     | LogsQuery
@@ -169,11 +204,13 @@ Query = (
     | FlowQuery
     | DeploymentQuery
     | WorkPoolQuery
+    | WorkPoolsQuery
     | WorkersQuery
+    | AgentsQuery
 )
 
 Row = (
-    str
+    Server
     | FlowRun
     | State
     | FlowRunLog
@@ -183,6 +220,7 @@ Row = (
     | Deployment
     | WorkPool
     | Worker
+    | Agent
 )
 
 
@@ -211,11 +249,13 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         rows: The rows, in the server's order.
         server_time: When the server answered, by its own clock, to the second.
         malformed: Rows that were left out of ``rows``.
+        rest: The question for more rows, where there may be more than one answer holds.
     """
 
     rows: tuple[T, ...]
     server_time: datetime | None = None
     malformed: tuple[Malformed, ...] = ()
+    rest: "Query | None" = None
 
     @property
     def count(self) -> int:
@@ -225,6 +265,20 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 Poll = Generator[Query, Page[Any], T]
 """Yields queries, is sent a page for each, returns what it learnt."""
+
+
+def whole(query: Query) -> Poll[Page[Any]]:
+    """Ask for all rows of an answer, however many answers they take."""
+    page: Page[Any] = yield query
+    while page.rest is not None:
+        more: Page[Any] = yield page.rest
+        page = Page(
+            (*page.rows, *more.rows),
+            more.server_time or page.server_time,
+            (*page.malformed, *more.malformed),
+            more.rest,
+        )
+    return page
 
 
 # -- trouble ------------------------------------------------------------------------------------

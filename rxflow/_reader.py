@@ -11,8 +11,7 @@ import msgspec
 
 from rxflow._cursor import LogCursor, LogRead
 from rxflow._late_runs import late_by, reason_to_wait
-from rxflow._lifecycle import DRAIN
-from rxflow._model import FlowRun, State
+from rxflow._model import FlowRun, Server, State
 from rxflow._polling import (
     PAGE_LIMIT,
     Failure,
@@ -23,9 +22,10 @@ from rxflow._polling import (
     Poll,
     Query,
     RunQuery,
+    ServerQuery,
     StatesQuery,
     Trouble,
-    VersionQuery,
+    whole,
 )
 from rxflow._tasks import TaskRead, TaskRunReader
 from rxflow._telling import Source
@@ -47,7 +47,8 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
         sources: Which parts to tell.
         level: Only log lines of this level and above.
         since: Only log lines of this time and later.
-        drain: Seconds without news before a run that is over is closed.
+        drain: Seconds without news before a run that is over is closed; None is what the server's
+            writers need.
         max_duration: Seconds until a run that is not over is given up; None is for ever.
     """
 
@@ -55,7 +56,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     sources: frozenset[Source] = frozenset(Source)
     level: int = 0
     since: datetime | None = None
-    drain: float = DRAIN
+    drain: float | None = None
     max_duration: float | None = None
 
 
@@ -63,13 +64,15 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """What one tick found.
 
     Attributes:
-        run: The run's row; None while a long history is read page by page.
+        server: Who answers; None while a long history is read page by page, like the run.
+        run: The run's row.
         states: States that were not told before, by time.
         malformed: States and task runs that cannot be read, told or not.
         covered: Whether the history that was read has the state that the row names.
         late_because: What the run waits for, if it should have started by now.
     """
 
+    server: Server | None = None
     run: FlowRun | None = None
     states: tuple[State, ...] = ()
     logs: LogRead = LogRead()
@@ -98,6 +101,7 @@ class RunReader:
         self._spec = spec
         self.cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
         self.task_runs = TaskRunReader(spec.flow_run_id)
+        self.server: Server | None = None
         self.row: FlowRun | None = None
         self.position: datetime | None = None
         self._states: set[str] = set()
@@ -115,8 +119,9 @@ class RunReader:
             now: The time.
             server_time: The server's time, as far as it is known.
         """
-        if self.row is None:
-            yield from self._check_version()
+        server = self.server
+        if server is None:
+            server = yield from self._get_to_know()
         if self.position is not None:  # a long history is read page by page before all else
             return Tick(logs=(yield from self.cursor.poll(self._limit)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
@@ -126,13 +131,14 @@ class RunReader:
         logs = yield from self._new_logs(now)
         tasks = yield from self._new_tasks()
         return Tick(
+            server=server,
             run=run,
             states=states,
             logs=logs,
             tasks=tasks,
             malformed=(*malformed, *tasks.malformed),
             covered=covered,
-            late_because=(yield from self._why_late(run, time, now)),
+            late_because=(yield from self._why_late(server, run, time, now)),
         )
 
     def prove(self) -> Poll[Proof]:
@@ -146,7 +152,7 @@ class RunReader:
     def commit(self, tick: Tick, now: Now) -> None:
         """Take what a tick found for told."""
         if tick.run is not None:
-            self.row = tick.run
+            self.server, self.row = tick.server, tick.run
             self._states.update(state.id for state in tick.states)
             self._covered = tick.run.state_id if tick.covered else None
             self.task_runs.commit(tick.tasks, now)
@@ -184,12 +190,15 @@ class RunReader:
             return self.cursor.refuse_offsets()
         return False
 
-    def _check_version(self) -> Poll[None]:
-        page: Page[str] = yield VersionQuery()
-        if page.rows and page.rows[0].startswith("2."):
+    def _get_to_know(self) -> Poll[Server]:
+        page: Page[Server] = yield ServerQuery()
+        server = page.rows[0]
+        if server.version is not None and server.version.startswith("2."):
             raise UnsupportedServer(
-                f"The server is Prefect {page.rows[0]}, and rxflow speaks the API of Prefect 3"
+                f"The server is Prefect {server.version}, and rxflow speaks the APIs of Prefect 3 "
+                "and Prefect 1"
             )
+        return server
 
     def _new_states(
         self, run: FlowRun
@@ -197,13 +206,13 @@ class RunReader:
         wanted = Source.STATES in self._spec.sources and run.state_id is not None
         if not wanted or run.state_id == self._covered:
             return (), (), wanted
-        page: Page[State] = yield StatesQuery(run.id)
+        page: Page[State] = yield from whole(StatesQuery(run.id))
         found = {state.id: state for state in page.rows}
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row
             found.setdefault(run.state.id, run.state)
         new = (state for state in found.values() if state.id not in self._states)
-        in_order = tuple(sorted(new, key=lambda state: (state.timestamp, state.id)))
+        in_order = tuple(sorted(new, key=lambda state: state.order))
         return in_order, page.malformed, covered
 
     def _new_logs(self, now: Now) -> Poll[LogRead]:
@@ -216,9 +225,9 @@ class RunReader:
             return TaskRead()
         return (yield from self.task_runs.poll(self._limit))
 
-    def _why_late(self, run: FlowRun, time: datetime, now: Now) -> Poll[str | None]:
+    def _why_late(self, server: Server, run: FlowRun, time: datetime, now: Now) -> Poll[str | None]:
         if Source.NOTICES not in self._spec.sources or late_by(run, time) is None:
             return None
         if now.mono - self._late_asked < _ASK_WHY_LATE_EVERY:
             return self._late_reason
-        return (yield from reason_to_wait(run))
+        return (yield from reason_to_wait(server.backend, run, time))

@@ -186,6 +186,8 @@ class Session:
         dated: list[Dated] = []
         last = [*self._log_notices(tick.logs), *self._unreadable(tick.malformed)]
         reopened = False
+        if tick.server is not None:
+            self._lifecycle.meet(tick.server.backend)
         if tick.run is not None:
             if self._reader.row is None:
                 first.append(RunSeen(flow_run_id=tick.run.id, run=self._without_state(tick.run)))

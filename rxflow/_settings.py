@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
+from rxflow._model import BackendName
 from rxflow._profiles import Found, Secret, Source, prefect_environment, prefect_files
 from rxflow.errors import ConfigurationError
 
@@ -84,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = _CONNECT_TIMEOUT
     read_timeout: float = _READ_TIMEOUT
     deadline: float = _DEADLINE
+    backend: BackendName | None = None
+    tenant_id: Secret | None = None
     origin: str = "the argument api_url"
 
     def authorization(self) -> str | None:
@@ -107,6 +110,8 @@ def load_settings(
     auth_string: str | None = None,
     headers: Mapping[str, str] | None = None,
     profile: str | None = None,
+    backend: BackendName | str | None = None,
+    tenant_id: str | None = None,
     verify: bool | None = None,
     ssl_cert_file: str | None = None,
     connect_timeout: float | None = None,
@@ -177,7 +182,8 @@ def load_settings(
         deadline=deadline,
     )
     try:
-        return _settled(arguments, environ, cwd, home)
+        settled = _settled(arguments, environ, cwd, home)
+        return msgspec.structs.replace(settled, backend=BackendName(backend) if backend else None)
     except ConfigurationError as error:
         failure = ConfigurationError(*error.args)
     # A new error, raised out here, has no context and none of the frames in whose locals a tool

@@ -42,7 +42,7 @@ Dated = StateChange | RunChanged | FlowRunLog | TaskRunStateChange
 Batch = tuple[tuple[Source, tuple[FlowRunEvent, ...]], ...]
 """What one tick tells: pages, each of one source, in order."""
 
-_Key = tuple[datetime, datetime, str]
+_Key = tuple[datetime, datetime, int, str]
 
 
 class Teller:
@@ -151,11 +151,11 @@ def _in_order(events: list[Dated]) -> list[Dated]:
 def _key(event: Dated) -> _Key:
     match event:
         case FlowRunLog():
-            return (event.timestamp, event.created, event.id)
+            return (event.timestamp, event.created, 0, event.id)
         case RunChanged():
-            return (event.timestamp, event.timestamp, "")
+            return (event.timestamp, event.timestamp, 0, "")
         case StateChange() | TaskRunStateChange():
-            return (event.timestamp, event.timestamp, event.id)
+            return (event.timestamp, *event.state.order)
 
 
 def _source(event: FlowRunEvent) -> Source:

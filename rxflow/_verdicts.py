@@ -49,8 +49,7 @@ def _rows(table: str) -> dict[str, frozenset[str]]:
     }
 
 
-# By the `type` of a state. The second part is Prefect 1's, as its classes of states answered in
-# 1.4.1; there type and name are one.
+# By the `type` of a state.
 _BY_TYPE = _rows(
     """
     SCHEDULED:  pending scheduled
@@ -62,33 +61,11 @@ _BY_TYPE = _rows(
     FAILED:     finished failed
     CRASHED:    finished failed
     CANCELLED:  finished
-
-    Pending:          pending
-    Scheduled:        pending scheduled
-    Paused:           pending scheduled paused
-    Resume:           pending scheduled
-    Retrying:         pending scheduled retrying
-    Submitted:        submitted meta_state
-    Queued:           scheduled queued meta_state
-    ClientFailed:     meta_state
-    Running:          running
-    Cancelling:       running
-    Finished:         finished
-    Looped:           finished looped
-    Success:          finished successful
-    Cached:           finished successful cached
-    Mapped:           finished successful mapped
-    Skipped:          finished successful skipped
-    Cancelled:        finished
-    Failed:           finished failed
-    TimedOut:         finished failed
-    TriggerFailed:    finished failed
-    ValidationFailed: finished failed
-""".replace("\n\n", "\n")
+"""
 )
 
 # By type and name, where the name says more than the type. The first part is Prefect 3's, the
-# second Prefect 1's where a type of `StateType` stands for the class of the state.
+# second Prefect 1's, as its classes of states answered in 1.4.1; a name stands for a class there.
 _BY_NAME = _rows(
     """
     SCHEDULED AwaitingRetry:           pending scheduled retrying
@@ -100,10 +77,10 @@ _BY_NAME = _rows(
     COMPLETED Skipped:                 finished successful skipped
 
     SCHEDULED Retrying:     pending scheduled retrying
-    SCHEDULED Paused:       pending scheduled paused
     SCHEDULED Queued:       scheduled queued meta_state
     PENDING Submitted:      submitted meta_state
     PENDING ClientFailed:   meta_state
+    COMPLETED Finished:     finished
     COMPLETED Looped:       finished looped
     COMPLETED Mapped:       finished successful mapped
 """.replace("\n\n", "\n")

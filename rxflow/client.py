@@ -8,10 +8,9 @@ from typing import NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from rxflow._asking import Answered, Learnt, PageLimit, Pause, ask
-from rxflow._backends import Backend
-from rxflow._backends.prefect3 import Prefect3
-from rxflow._channel import AsyncChannel, Channel, Pass
+from rxflow._channel import Acquaintance, AsyncChannel, Channel
 from rxflow._http import HttpTransport, tls_of
+from rxflow._model import BackendName
 from rxflow._polling import Failure, Poll, Query
 from rxflow._schedulers import apause, pause, real_now
 from rxflow._settings import Settings, load_settings
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """Speaks to one Prefect server.
+    """Speaks to one Prefect server, a Prefect 3 or a Prefect 1.
 
     Without arguments it finds the server as Prefect itself does, from the environment and the
     active profile, without importing Prefect. It may be used by many threads and event loops, and
@@ -47,17 +46,22 @@ class Client:
         auth_string: str | None = None,
         headers: Mapping[str, str] | None = None,
         profile: str | None = None,
+        backend: BackendName | str | None = None,
+        tenant_id: str | None = None,
         settings: Settings | None = None,
         transport: HttpTransport | None = None,
     ) -> None:
         """Find out where the server is; nothing is asked yet.
 
         Args:
-            api_url: The API's base URL, which ends in ``/api`` on a self-hosted server.
+            api_url: The API's base URL, which ends in ``/api`` on a self-hosted Prefect 3.
             api_key: A Prefect Cloud key.
             auth_string: ``user:password`` of a self-hosted server.
             headers: Further headers for every request.
             profile: The Prefect profile to use in place of the active one.
+            backend: What the server is, ``prefect3`` or ``prefect1``; found out by asking it if
+                None, and if ``RXFLOW_BACKEND`` does not say it.
+            tenant_id: The tenant to ask for, of a Prefect 1 with a key.
             settings: Everything at once, in place of all of the above.
             transport: An httpx transport to use in place of the network, for tests; blocking,
                 async, or both, as those of `rxflow.testing` are.
@@ -71,11 +75,12 @@ class Client:
             auth_string=auth_string,
             headers=headers,
             profile=profile,
+            backend=backend,
+            tenant_id=tenant_id,
         )
-        self._backend: Backend = Prefect3()
+        self._known = Acquaintance(self._settings.backend)
         self._transport = transport
         self._tls = tls_of(self._settings)
-        self._pass = Pass()
         self._turn = threading.Lock()  # held while one thread asks
         self._lock = threading.Lock()  # held while the channel changes
         self._channel: Channel | None = None
@@ -140,19 +145,17 @@ class Client:
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """What a task goes by on this server, beside its key: on Prefect 3 the key without hash."""
-        return self._backend.task_names(task_key)
+        return self._known.task_names(task_key)
 
     def open_channel(self) -> Channel:
         """Open a connection of one's own; whoever opens it closes it."""
-        return Channel(
-            self._backend, Transport(self._settings, self._tls, self._transport), self._pass
-        )
+        transport = Transport(self._settings, self._tls, self._transport)
+        return Channel(transport, self._known)
 
     def open_async_channel(self) -> AsyncChannel:
         """The same for the running event loop; whoever opens it closes it there."""
-        return AsyncChannel(
-            self._backend, AsyncTransport(self._settings, self._tls, self._transport), self._pass
-        )
+        transport = AsyncTransport(self._settings, self._tls, self._transport)
+        return AsyncChannel(transport, self._known)
 
     def read(self, poll: Callable[[int], Poll[T]]) -> T:
         """Carry out a poll, blocking, with patience for a server that is away for a moment.

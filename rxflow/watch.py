@@ -13,7 +13,6 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._engine import Engine, EventPage
 from rxflow._fold import fold
-from rxflow._lifecycle import DRAIN
 from rxflow._model import Snapshot, canonical_id, seconds_of
 from rxflow._reader import WatchSpec
 from rxflow._schedulers import scheduler_for
@@ -127,7 +126,7 @@ def watch_flow_run(
     stream_tasks: bool = False,
     since: datetime | None = None,
     level: int = 0,
-    drain: timedelta | float = DRAIN,
+    drain: timedelta | float | None = None,
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, to the last late one.
@@ -146,7 +145,7 @@ def watch_flow_run(
         since: Only log lines of this time and later; states always come whole.
         level: Only log lines of this level and above, as in `logging`.
         drain: For how long nothing new must come before a run that is over is closed, in seconds
-            if a number.
+            if a number; None is 5 s on Prefect 3 and 10 s on Prefect 1, whose lines come later.
         client: The server to ask; found from the environment and the active profile if None.
 
     Returns:
@@ -182,7 +181,7 @@ def watch_flow_run(
         sources=frozenset(source for source, wanted in asked.items() if wanted),
         level=level,
         since=since,
-        drain=seconds_of("drain", drain),
+        drain=None if drain is None else seconds_of("drain", drain),
         max_duration=None if max_duration is None else seconds_of("max_duration", max_duration),
     )
     return FlowRunStream(spec, client)

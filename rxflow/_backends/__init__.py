@@ -1,14 +1,17 @@
 """Codecs, one a server: what a question looks like on the wire, and what an answer means.
 
-A backend is pure. It knows a server's paths, keys and error answers, and nobody else does.
+A backend is pure, though it may learn how its server answers. It knows a server's paths, keys and
+error answers, and nobody else does.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Generator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from rxflow._polling import Failure, Page, Query
+
+T = TypeVar("T")
 
 
 class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +44,23 @@ class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+Exchange = Generator[HttpCall, HttpReply | Failure, T]
+"""Yields calls, is sent what came of each, and returns what it learnt."""
+
+
 class Backend(Protocol):
     """What it takes to speak to one kind of server."""
 
-    def encode(self, query: Query) -> HttpCall:
-        """Put a question into the server's words."""
+    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+        """Put a question into the server's words, or answer it without asking."""
         ...
 
     def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
         """Read the answer to a question; never raises."""
+        ...
+
+    def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+        """Ask what else must be known before a good answer can be believed; give what holds."""
         ...
 
     def task_names(self, task_key: str) -> tuple[str, ...]:

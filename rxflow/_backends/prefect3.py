@@ -7,21 +7,37 @@ list in which one row cannot be read the others are taken.
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from hashlib import blake2b
+from datetime import datetime
 from typing import Annotated, Any, assert_never
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
-from rxflow._backends import HttpCall, HttpReply
+from rxflow._backends import Exchange, HttpCall, HttpReply
+from rxflow._backends._replies import (
+    JSON,
+    Rows,
+    after_comma,
+    encode_json,
+    garbled,
+    is_json,
+    not_an_api,
+    out_of_order,
+    page_of,
+    plain,
+    read,
+    rejected,
+    run_missing,
+    server_time,
+)
 from rxflow._model import (
+    BackendName,
     Deployment,
     Flow,
     FlowRun,
     Instant,
+    Server,
     State,
     StoredResult,
     TaskRun,
@@ -29,32 +45,27 @@ from rxflow._model import (
     WorkPool,
 )
 from rxflow._polling import (
+    AgentsQuery,
     DeploymentQuery,
     Failure,
     FlowQuery,
     FlowsQuery,
     LogsQuery,
-    Malformed,
     Page,
     Query,
     ResultQuery,
     RunQuery,
+    ServerQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
     Trouble,
-    VersionQuery,
     WorkersQuery,
     WorkPoolQuery,
+    WorkPoolsQuery,
 )
 from rxflow.events import FlowRunLog
-
-_QUOTED = 256  # characters of a server's own words that go into a message
-
-_JSON = (("Content-Type", "application/json"),)
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -67,7 +78,7 @@ class _Error(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         said = self.detail if isinstance(self.detail, str) else self.exception_message or ""
-        return _plain(said)
+        return plain(said)
 
 
 class _Csrf(msgspec.Struct, frozen=True):
@@ -109,29 +120,19 @@ class _TaskRunOfResult(msgspec.Struct, frozen=True, kw_only=True):
 
 _csrf = msgspec.json.Decoder(_Csrf).decode
 _error = msgspec.json.Decoder(_Error).decode
-_raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
-_any_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class _Rows:
-    """Decoders of one kind of row, made once."""
-
-    def __init__(self, row: Any) -> None:
-        self.one = msgspec.json.Decoder(row).decode
-        self.many = msgspec.json.Decoder(tuple[row, ...]).decode
-
-
-_STATES = _Rows(State)
-_LOGS = _Rows(_Log)
-_TASK_RUNS = _Rows(TaskRun)
-_WORKERS = _Rows(Worker)
-_FLOW_RUN = _Rows(FlowRun)
-_FLOW = _Rows(Flow)
-_DEPLOYMENT = _Rows(Deployment)
-_WORK_POOL = _Rows(WorkPool)
-_VERSION = _Rows(str)
-_RESULT = _Rows(_TaskRunOfResult)
+_STATES = Rows(State)
+_LOGS = Rows(_Log)
+_TASK_RUNS = Rows(TaskRun)
+_WORKERS = Rows(Worker)
+_FLOW_RUN = Rows(FlowRun)
+_FLOW = Rows(Flow)
+_DEPLOYMENT = Rows(Deployment)
+_WORK_POOL = Rows(WorkPool)
+_version = msgspec.json.Decoder(str).decode
+_RESULT = Rows(_TaskRunOfResult)
 
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 
@@ -139,11 +140,21 @@ _HASH = re.compile(r"-[0-9a-f]{8}$")
 class Prefect3:
     """The codec."""
 
-    def encode(self, query: Query) -> HttpCall:
-        """Put a question into the server's words."""
+    def __init__(self, server: Server | None = None) -> None:
+        """Make a codec.
+
+        Args:
+            server: What is known of the server; if nothing is, it can be asked.
+        """
+        self._server = server
+
+    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+        """Put a question into the server's words, or answer what the server has no word for."""
         match query:
-            case VersionQuery():
-                return _get("/admin/version")
+            case ServerQuery():
+                return Page((self._server,)) if self._server else WHO
+            case AgentsQuery():
+                return Page(())  # it has workers instead
             case RunQuery(flow_run_id):
                 return _get(f"/flow_runs/{_segment(flow_run_id)}")
             case StatesQuery(flow_run_id):
@@ -156,10 +167,8 @@ class Prefect3:
                 return _of_flows(query)
             case DeploymentQuery(deployment_id):
                 return _get(f"/deployments/{_segment(deployment_id)}")
-            case WorkPoolQuery(name):
-                return _get(f"/work_pools/{_segment(name)}")
-            case WorkersQuery(name):
-                return _post(f"/work_pools/{_segment(name)}/workers/filter", {})
+            case WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
+                return _of_work_pools(query)
             case _:
                 assert_never(query)
 
@@ -168,8 +177,15 @@ class Prefect3:
         if reply.status in {200, 201}:
             return _read(query, reply)
         if reply.status == 404 and _may_be_missing(query, reply):
-            return Page((), _server_time(reply))
+            missing = (_server(None),) if isinstance(query, ServerQuery) else ()
+            return Page(missing, server_time(reply))
         return _failure(query, reply)
+
+    def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+        """Believe the answer."""
+        del query
+        yield from ()
+        return page
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """The key without the hash of the task's code, if it has one."""
@@ -199,7 +215,11 @@ def _get(path: str, *params: tuple[str, str]) -> HttpCall:
 
 
 def _post(path: str, body: Mapping[str, Any]) -> HttpCall:
-    return HttpCall(method="POST", path=path, headers=_JSON, body=_encode(body))
+    return HttpCall(method="POST", path=path, headers=JSON, body=encode_json(body))
+
+
+WHO = _get("/admin/version")
+"""The call that shows whether it is a Prefect 3 that answers, and which."""
 
 
 def _segment(name: str) -> str:
@@ -248,6 +268,18 @@ def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
             assert_never(query)
 
 
+def _of_work_pools(query: WorkPoolQuery | WorkPoolsQuery | WorkersQuery) -> HttpCall:
+    match query:
+        case WorkPoolQuery(name):
+            return _get(f"/work_pools/{_segment(name)}")
+        case WorkPoolsQuery():
+            return _post("/work_pools/filter", {"offset": query.offset})
+        case WorkersQuery(name):
+            return _post(f"/work_pools/{_segment(name)}/workers/filter", {})
+        case _:
+            assert_never(query)
+
+
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
     where: dict[str, Any] = {"flow_run_id": {"any_": [query.flow_run_id]}}
     if query.task_run_ids:
@@ -269,45 +301,47 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
 
 
 def _read(query: Query, reply: HttpReply) -> Page[Any] | Failure:
-    body = reply.body
-    try:
-        return _page(query, reply, body)
-    except msgspec.ValidationError as error:
-        return _garbled(query, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # not JSON as it stands
-    except RecursionError:
-        return _garbled(query, "it is nested too deep")
-    try:
-        return _page(query, reply, _mended(body))
-    except (msgspec.DecodeError, RecursionError) as error:
-        if isinstance(query, VersionQuery):
-            return Page((), _server_time(reply))  # the next question will show what this is
-        return _garbled(query, str(error)) if _is_json(reply) else _not_an_api(reply)
+    def otherwise(reason: str) -> Page[Any] | Failure:
+        if isinstance(query, ServerQuery):
+            return Page((_server(None),), server_time(reply))  # the next question will show it
+        return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+
+    return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
+
+
+def _server(version: str | None) -> Server:
+    return Server(backend=BackendName.PREFECT_3, version=version)
 
 
 def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
-    time = _server_time(reply)
+    time = server_time(reply)
     match query:
         case StatesQuery() | TaskRunStatesQuery():
-            return _list(_STATES, body, time)
+            return page_of(_STATES, body, time)
         case LogsQuery():
             return _log_page(body, time)
         case TaskRunsQuery() | TaskRunQuery() | ResultQuery():
             return _task_run_page(query, body, time)
         case WorkersQuery():
-            return _list(_WORKERS, body, time)
+            return page_of(_WORKERS, body, time)
+        case WorkPoolsQuery():
+            page = page_of(_WORK_POOL, body, time)
+            # As many as the server likes to give, so the last page is an empty one.
+            rest = WorkPoolsQuery(query.offset + page.count) if page.count else None
+            return replace(page, rest=rest)
         case RunQuery():
             return Page((_FLOW_RUN.one(body),), time)
         case FlowsQuery() | FlowQuery():
             many = isinstance(query, FlowsQuery)
-            return _list(_FLOW, body, time) if many else Page((_FLOW.one(body),), time)
+            return page_of(_FLOW, body, time) if many else Page((_FLOW.one(body),), time)
         case DeploymentQuery():
             return Page((_DEPLOYMENT.one(body),), time)
         case WorkPoolQuery():
             return Page((_WORK_POOL.one(body),), time)
-        case VersionQuery():
-            return Page((_VERSION.one(body),), time)
+        case ServerQuery():
+            return Page((_server(_version(body)),), time)
+        case AgentsQuery():
+            return Page((), time)
         case _:
             assert_never(query)
 
@@ -317,7 +351,7 @@ def _task_run_page(
 ) -> Page[Any]:
     match query:
         case TaskRunsQuery():
-            return _list(_TASK_RUNS, body, time)
+            return page_of(_TASK_RUNS, body, time)
         case TaskRunQuery():
             return Page((_TASK_RUNS.one(body),), time)
         case ResultQuery():
@@ -344,66 +378,9 @@ def _log_page(body: bytes, time: datetime | None) -> Page[FlowRunLog]:
         rows = _log_events(body)
         if not any(row.late or row.replayed for row in rows):
             return Page(rows, time)
-    page: Page[_Log] = _list(_LOGS, body, time)
+    page: Page[_Log] = page_of(_LOGS, body, time)
     events = tuple(FlowRunLog(**msgspec.structs.asdict(row)) for row in page.rows)
     return Page(events, time, page.malformed)
-
-
-def _list(rows: _Rows, body: bytes, time: datetime | None) -> Page[Any]:
-    try:
-        return Page(rows.many(body), time)
-    except msgspec.ValidationError:
-        good: list[Any] = []
-        bad: list[Malformed] = []
-        for raw in _raw_rows(body):
-            try:
-                good.append(rows.one(raw))
-            except msgspec.ValidationError as error:
-                bad.append(_malformed(raw, str(error), good[-1] if good else None))
-        return Page(tuple(good), time, tuple(bad))
-
-
-def _malformed(raw: msgspec.Raw, reason: str, before: Any) -> Malformed:
-    """What can be read of a row that cannot; a list's neighbours tell about where it lies."""
-    try:
-        row = _any_row(raw)
-    except msgspec.ValidationError:
-        row = {}
-    read: dict[str, Any] = {"id": blake2b(bytes(raw), digest_size=16).hexdigest()}
-    for field, kind in _PLACE.items():
-        if field != "id" and hasattr(before, field):
-            read[field] = getattr(before, field)
-        with suppress(msgspec.ValidationError):
-            read[field] = msgspec.convert(row.get(field), kind)
-    return Malformed(reason=reason, **read)
-
-
-_PLACE = {"id": str, "flow_run_id": str, "timestamp": Instant, "created": Instant}
-
-
-_SURROGATES = re.compile(
-    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
-
-
-def _mended(body: bytes) -> bytes:
-    """JSON as Python writes it may hold half a surrogate pair, or bytes that are not UTF-8."""
-    text = body.decode("utf-8", "replace").encode()
-    return _SURROGATES.sub(lambda match: match[0] if len(match[0]) != 6 else rb"\ufffd", text)
-
-
-def _server_time(reply: HttpReply) -> datetime | None:
-    return _http_date(reply.headers.get("date", ""))
-
-
-@lru_cache(maxsize=16)  # a server says the same for a second
-def _http_date(text: str) -> datetime | None:
-    try:
-        time = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 # -- bad answers --------------------------------------------------------------------------------
@@ -414,70 +391,28 @@ _LIMIT = re.compile(r"\blimit\b.* less than or equal to ([0-9]+)", re.IGNORECASE
 def _failure(query: Query, reply: HttpReply) -> Failure:
     status, said = reply.status, _said(reply)
     if status == 404 and isinstance(query, RunQuery) and said == "Flow run not found":
-        return Failure(
-            trouble=Trouble.RUN_MISSING,
-            text=f"The server knows no flow run {query.flow_run_id}; was it deleted, or does it "
-            "belong to another server or workspace than the active profile's?",
-        )
+        return run_missing(query.flow_run_id)
     if status in {401, 403}:
         return _refused(status, said)
     if status == 422 and (limit := _LIMIT.search(said)):
         return Failure(trouble=Trouble.PAGE_LIMIT, text=said, limit=int(limit[1]))
-    if status in {408, 425, 429, 503}:
-        return Failure(
-            trouble=Trouble.BUSY,
-            text=f"The server is busy (HTTP {status}{_after_comma(said)})",
-            retry_after=_retry_after(reply),
-        )
-    if status >= 500 or status in {409, 410}:  # a read meets these two only on the way
-        return Failure(
-            trouble=Trouble.SERVER,
-            text=f"The server failed (HTTP {status}{_after_comma(said)})",
-            retry_after=_retry_after(reply),
-        )
-    if status in {404, 405} or status < 400 or not _is_json(reply):
+    if (failure := out_of_order(reply, said)) is not None:
+        return failure
+    if status in {404, 405} or status < 400 or not is_json(reply):
         return _not_an_api(reply)
-    return Failure(
-        trouble=Trouble.REJECTED,
-        text=f"The server does not take the question {type(query).__name__} "
-        f"(HTTP {status}{_after_comma(said)})",
-    )
+    return rejected(query, status, said)
 
 
 def _refused(status: int, said: str) -> Failure:
     return Failure(
         trouble=Trouble.AUTH,
-        text=f"The server refused access (HTTP {status}{_after_comma(said)}); check "
+        text=f"The server refused access (HTTP {status}{after_comma(said)}); check "
         "PREFECT_API_KEY, or PREFECT_API_AUTH_STRING for a self-hosted server",
     )
 
 
 def _not_an_api(reply: HttpReply) -> Failure:
-    kind = reply.headers.get("content-type", "no content type").partition(";")[0]
-    to = reply.headers.get("location")
-    # A query string may hold what is nobody else's business.
-    hint = f" and leads to {_plain(to.partition('?')[0])}" if to and reply.status < 400 else ""
-    return Failure(
-        trouble=Trouble.NOT_AN_API,
-        text=f"What answers is not a Prefect API (HTTP {reply.status}, {_plain(kind)}){hint}; "
-        "the URL of a self-hosted server's API ends in /api",
-    )
-
-
-def _garbled(query: Query, reason: str) -> Failure:
-    return Failure(
-        trouble=Trouble.GARBLED,
-        text=f"The answer to {type(query).__name__}{_of_run(query)} cannot be read: "
-        f"{_plain(reason)}",
-    )
-
-
-def _of_run(query: Query) -> str:
-    match query:
-        case RunQuery(run_id) | StatesQuery(run_id) | TaskRunsQuery(flow_run_id=run_id):
-            return f" of flow run {run_id}"
-        case _:
-            return ""
+    return not_an_api(reply, "the URL of a self-hosted server's API ends in /api")
 
 
 def _said(reply: HttpReply) -> str:
@@ -487,41 +422,14 @@ def _said(reply: HttpReply) -> str:
         return ""
 
 
-def _after_comma(said: str) -> str:
-    return f", {said!r}" if said else ""
-
-
-def _plain(text: str) -> str:
-    shown = "".join(char if char.isprintable() else " " for char in text[:_QUOTED])
-    return " ".join(shown.split())
-
-
-def _is_json(reply: HttpReply) -> bool:
-    return "json" in reply.headers.get("content-type", "").lower()
-
-
-def _retry_after(reply: HttpReply) -> float | None:
-    """Seconds to wait by ``Retry-After``, which counts seconds or names a date."""
-    value = reply.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+", value):
-        return min(float(value), _LONGEST_RETRY_AFTER)
-    now, then = _server_time(reply), _http_date(value)
-    if now is None or then is None:
-        return None
-    return min(max(0.0, (then - now).total_seconds()), _LONGEST_RETRY_AFTER)
-
-
-_LONGEST_RETRY_AFTER = 300.0
-
-
 def _may_be_missing(query: Query, reply: HttpReply) -> bool:
     """Whether 404 is an answer: of all that is asked for, only the run itself must be there."""
     match query:
         case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
             return False
-        case TaskRunStatesQuery() | FlowsQuery():
+        case TaskRunStatesQuery() | FlowsQuery() | WorkPoolsQuery():
             return False
-        case VersionQuery():
+        case ServerQuery():
             return True  # the next question will show what this is
         case _:
-            return _is_json(reply)
+            return is_json(reply)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
+from rxflow._model import BackendName
 from rxflow._schedulers import real_now
+from rxflow.client import Client
 from rxflow.testing import _serving
 from rxflow.testing._course import Course, Shuffle
 from rxflow.testing._faults import Faults, Trouble
@@ -126,6 +128,32 @@ class FakePrefect1(Store1):
             ["Cannot query field 'text' on type 'log'."]
         """
         return files("rxflow.testing").joinpath("prefect1.graphql").read_text("utf-8")
+
+    def client(self) -> Client:
+        """A client that asks this server, without a network.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect1
+            >>> server = FakePrefect1()
+            >>> run_id = server.add_run(name="nightly", state="Running")
+            >>> _ = server.log(run_id, "hello")
+            >>> _ = server.set_state(run_id, "Success")
+            >>> stream = rxflow.watch_flow_run(run_id, drain=0, client=server.client())
+            >>> for event in stream:
+            ...     print(event.message)
+            Watching flow run 'nightly'
+            Entered state Running
+            hello
+            Entered state Success
+            Flow run ended in state Success; 1 log line, verified
+        """
+        return Client(
+            api_url="http://fake.invalid",
+            api_key=self._api_key,
+            backend=BackendName.PREFECT_1,
+            transport=self.transport(),
+        )
 
     def transport(self) -> FakeTransport:
         """An httpx transport that ends in this server, for blocking clients and for async ones.

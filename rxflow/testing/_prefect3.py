@@ -11,7 +11,7 @@ from random import Random
 
 import httpx
 
-from rxflow._model import StateType
+from rxflow._model import BackendName, StateType
 from rxflow._schedulers import real_now
 from rxflow.client import Client
 from rxflow.testing import _serving
@@ -92,7 +92,11 @@ class FakePrefect3(Store):
 
     def client(self) -> Client:
         """A client that asks this server, without a network."""
-        return Client(api_url="http://fake.invalid/api", transport=self.transport())
+        return Client(
+            api_url="http://fake.invalid/api",
+            backend=BackendName.PREFECT_3,
+            transport=self.transport(),
+        )
 
     def transport(self) -> FakeTransport:
         """An httpx transport that ends in this server, for blocking clients and for async ones.

@@ -1,0 +1,448 @@
+"""Prefect 1's GraphQL API: queries, answers and errors, as Prefect Server speaks them.
+
+Each query is a text of its own, and what varies is in its variables. Lists are read in pages and in
+orders without ties. A server may have a limit to its rows, of which it says nothing: it gives fewer
+than it was asked for. So the first pages that are shorter than they may be are looked into.
+"""
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from rxflow._backends import Exchange, HttpCall, HttpReply
+from rxflow._backends._prefect1_rows import (
+    AGENT,
+    FLOW,
+    FLOW_RUN,
+    LEVELS,
+    LOG,
+    RESULT,
+    STATE,
+    TASK_RUN,
+    TASK_STATE,
+    level_of,
+)
+from rxflow._backends._replies import (
+    JSON,
+    Rows,
+    after_comma,
+    encode_json,
+    garbled,
+    is_json,
+    not_an_api,
+    out_of_order,
+    page_of,
+    plain,
+    read,
+    rejected,
+    run_missing,
+    server_time,
+)
+from rxflow._model import BackendName, Server
+from rxflow._polling import (
+    PAGE_LIMIT,
+    AgentsQuery,
+    DeploymentQuery,
+    Failure,
+    FlowQuery,
+    FlowsQuery,
+    LogsQuery,
+    Page,
+    Query,
+    ResultQuery,
+    RunQuery,
+    ServerQuery,
+    StatesQuery,
+    TaskRunQuery,
+    TaskRunsQuery,
+    TaskRunStatesQuery,
+    Trouble,
+    WorkersQuery,
+    WorkPoolQuery,
+    WorkPoolsQuery,
+)
+
+VERSION = "1.4.1"
+"""The last version of Prefect 1, whose client's words these are."""
+
+_HEADERS = (*JSON, ("X-PREFECT-CORE-VERSION", VERSION))
+
+_LEAST = 2  # rows that any server gives at once
+
+_Variables = Mapping[str, Any]
+_Listed = LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
+
+# -- the queries --------------------------------------------------------------------------------
+
+# All rows under one name, so that every answer is taken apart in the same way.
+
+_FLOW_RUN = """
+query FlowRun($id: uuid!) {
+  rows: flow_run(where: {id: {_eq: $id}}) {
+    id name flow_id created updated labels parameters context run_config
+    scheduled_start_time start_time end_time
+    states(order_by: [{version: desc}, {timestamp: desc}, {id: desc}], limit: 1) {
+      id version timestamp state message serialized_state
+    }
+  }
+}
+"""
+
+_STATES = """
+query States($id: uuid!, $offset: Int!, $limit: Int!) {
+  rows: flow_run_state(
+    where: {flow_run_id: {_eq: $id}}
+    order_by: [{version: asc}, {timestamp: asc}, {id: asc}]
+    offset: $offset
+    limit: $limit
+  ) {
+    id version timestamp state message serialized_state
+  }
+}
+"""
+
+_LOGS = """
+query Logs($where: log_bool_exp!, $order: [log_order_by!]!, $offset: Int!, $limit: Int!) {
+  rows: log(where: $where, order_by: $order, offset: $offset, limit: $limit) {
+    id flow_run_id task_run_id timestamp created level name message
+  }
+}
+"""
+
+_TASK_RUN_FIELDS = """
+    id name flow_run_id task { id slug name } map_index version state state_timestamp
+    serialized_state created updated start_time end_time
+"""
+
+_TASK_RUNS = f"""
+query TaskRuns($where: task_run_bool_exp!, $offset: Int!, $limit: Int!) {{
+  rows: task_run(where: $where, order_by: [{{id: desc}}], offset: $offset, limit: $limit) {{
+    {_TASK_RUN_FIELDS}
+  }}
+}}
+"""
+
+_RESULT = """
+query Result($id: uuid!) {
+  rows: task_run(where: {id: {_eq: $id}}) { id serialized_state }
+}
+"""
+
+_FLOWS = """
+query Flows($where: flow_bool_exp!, $offset: Int!, $limit: Int!) {
+  rows: flow(
+    where: $where, order_by: [{created: desc}, {id: desc}], offset: $offset, limit: $limit
+  ) {
+    id name created updated version archived core_version settings run_config storage
+    serialized_flow project { name } flow_group { labels }
+  }
+}
+"""
+
+_AGENTS = """
+query Agents($offset: Int!, $limit: Int!) {
+  rows: agent(order_by: [{id: asc}], offset: $offset, limit: $limit) {
+    id name labels last_queried
+  }
+}
+"""
+
+_HELLO = "query Hello { hello }"
+
+QUERIES = (_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULT, _FLOWS, _AGENTS, _HELLO)
+"""All texts that are ever sent."""
+
+
+# -- the codec ----------------------------------------------------------------------------------
+
+
+class Prefect1:
+    """The codec."""
+
+    def __init__(self) -> None:
+        """Make a codec that has yet to learn how many rows the server gives at once."""
+        self._limits: dict[type, int] = {}
+        self._most: dict[type, int] = {}
+
+    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+        """Put a question into the server's words, or answer what the server has no word for."""
+        match query:
+            case ServerQuery():
+                return Page((Server(backend=BackendName.PREFECT_1),))
+            case RunQuery(flow_run_id):
+                return _call(_FLOW_RUN, id=flow_run_id)
+            case StatesQuery(flow_run_id, offset):
+                return _call(_STATES, id=flow_run_id, offset=offset, limit=self._limit(query))
+            case LogsQuery() | TaskRunsQuery():
+                if query.limit > (limit := self._limit(query)):
+                    return _page_limit(limit)
+                return _logs(query) if isinstance(query, LogsQuery) else _task_runs(query)
+            case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
+                return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
+            case ResultQuery(task_run_id):
+                return _call(_RESULT, id=task_run_id)
+            case FlowsQuery():
+                return _call(_FLOWS, where=_flows(query), offset=0, limit=PAGE_LIMIT)
+            case FlowQuery(flow_id):
+                return _call(_FLOWS, where={"id": _is(flow_id)}, offset=0, limit=1)
+            case AgentsQuery():
+                return _call(_AGENTS, offset=query.offset, limit=self._limit(query))
+            case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
+                return Page(())  # it has agents instead
+            case _:
+                assert_never(query)
+
+    def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
+        """Read the answer to a question; never raises."""
+        if (failure := _out_of_order(reply)) is not None:
+            return failure
+
+        def otherwise(reason: str) -> Failure:
+            return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+
+        return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
+
+    def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+        """See whether a short page is all there is, unless a page of its kind was longer already.
+
+        A page that another row follows is cut off, if as many rows come again: otherwise more were
+        stored in between.
+        """
+        if not isinstance(query, _Listed):
+            return page
+        return (yield from self._checked(query, page))
+
+    def _checked(self, query: _Listed, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+        kind, count = type(query), page.count
+        if self._most.get(kind, _LEAST) <= count < _wanted(query, self._limit(query)):
+            again = yield from self._cut_off(query, count)
+            if isinstance(again, Failure):
+                return again
+            if again:
+                self._limits[kind] = count
+                if isinstance(query, LogsQuery | TaskRunsQuery):
+                    return _page_limit(count)
+        self._most[kind] = max(self._most.get(kind, _LEAST), count)
+        if isinstance(query, StatesQuery | AgentsQuery) and count >= self._limit(query):
+            return replace(page, rest=replace(query, offset=query.offset + count))
+        return page
+
+    def _cut_off(self, query: _Listed, count: int) -> Exchange[bool | Failure]:
+        """Whether a page of so many rows was cut off there."""
+        beyond = yield from self._count(replace(query, offset=query.offset + count))
+        if isinstance(beyond, Failure) or beyond == 0:
+            return beyond if isinstance(beyond, Failure) else False
+        again = yield from self._count(query)
+        return again if isinstance(again, Failure) else again == count
+
+    def _count(self, query: _Listed) -> Exchange[int | Failure]:
+        call = self.encode(query)
+        reply = (yield call) if isinstance(call, HttpCall) else call
+        page = self.decode(query, reply) if isinstance(reply, HttpReply) else reply
+        return page if isinstance(page, Failure) else page.count
+
+    def _limit(self, query: Query) -> int:
+        """The most rows to ask for."""
+        return self._limits.get(type(query), PAGE_LIMIT)
+
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """What a task goes by beside its slug: the slug alone."""
+        del task_key
+        return ()
+
+    def pass_call(self, reply: HttpReply, client: str) -> HttpCall | None:
+        """No pass is ever needed."""
+        del reply, client
+        return None
+
+    def pass_headers(self, reply: HttpReply, client: str) -> tuple[tuple[str, str], ...]:
+        """No pass is ever given."""
+        del reply, client
+        return ()
+
+
+# -- questions ----------------------------------------------------------------------------------
+
+
+def _call(text: str, **variables: Any) -> HttpCall:
+    body = encode_json({"query": text, "variables": variables})
+    return HttpCall(method="POST", path="", headers=_HEADERS, body=body)
+
+
+def _wanted(query: _Listed, limit: int) -> int:
+    """How many rows are asked for."""
+    return query.limit if isinstance(query, LogsQuery | TaskRunsQuery) else limit
+
+
+def _is(value: str) -> _Variables:
+    return {"_eq": value}
+
+
+def _logs(query: LogsQuery) -> HttpCall:
+    where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
+    bounds = {"_gte": query.after, "_lte": query.before}
+    if time := {name: bound for name, bound in bounds.items() if bound is not None}:
+        where["timestamp"] = time
+    if query.level:
+        where["level"] = _levels(query.level)
+    way = "desc" if query.descending else "asc"
+    order = [{column: way} for column in ("timestamp", "created", "id")]
+    return _call(_LOGS, where=where, order=order, offset=query.offset, limit=query.limit)
+
+
+def _levels(least: int) -> _Variables:
+    """Levels have no order on the server: those to take by name, or those to leave out."""
+    if level_of(None) < least:
+        return {"_in": [name for name, level in LEVELS.items() if level >= least]}
+    return {"_nin": [name for name, level in LEVELS.items() if level < least]}
+
+
+def _task_runs(query: TaskRunsQuery) -> HttpCall:
+    where: dict[str, Any] = {"flow_run_id": _is(query.flow_run_id)}
+    if query.task_run_ids:
+        where["id"] = {"_in": query.task_run_ids}
+    return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
+
+
+def _flows(query: FlowsQuery) -> _Variables:
+    where: dict[str, Any] = {}
+    if query.name:
+        where |= {"name": _is(query.name), "archived": {"_eq": False}}
+    if query.project_name:
+        where["project"] = {"name": _is(query.project_name)}
+    if query.flow_group_id:
+        where["flow_group_id"] = _is(query.flow_group_id)
+    return where
+
+
+# -- good answers -------------------------------------------------------------------------------
+
+
+class _Error(msgspec.Struct, frozen=True, kw_only=True):
+    message: Any = None
+    extensions: Any = None
+
+    @property
+    def text(self) -> str:
+        return plain(self.message) if isinstance(self.message, str) else ""
+
+    @property
+    def code(self) -> str | None:
+        match self.extensions:
+            case {"code": str(code)}:
+                return code
+            case _:
+                return None
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    data: dict[str, msgspec.Raw] | None = None
+    errors: tuple[_Error, ...] | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+_NOTHING = msgspec.Raw(b"null")
+
+
+def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any] | Failure:
+    answer = _answer(body)
+    if answer.errors:
+        return _refused(query, reply, answer.errors)
+    if answer.data is None:
+        return _not_an_api(reply)
+    return _rows_of(query, answer.data.get("rows", _NOTHING), reply)
+
+
+def _rows_of(query: Query, rows: msgspec.Raw, reply: HttpReply) -> Page[Any] | Failure:
+    time = server_time(reply)
+    match query:
+        case RunQuery(flow_run_id):
+            return Page(FLOW_RUN.many(rows), time) if rows != b"[]" else run_missing(flow_run_id)
+        case _ if type(query) in _LISTS:
+            return page_of(_LISTS[type(query)], rows, time)
+        case TaskRunStatesQuery():
+            states = (state for state in TASK_STATE.many(rows) if state is not None)
+            return Page(tuple(states), time)
+        case TaskRunQuery():
+            return Page(TASK_RUN.many(rows), time)
+        case ResultQuery():
+            return Page(RESULT.many(rows), time)
+        case _:
+            return Page(FLOW.many(rows), time)
+
+
+_LISTS: Mapping[type, Rows] = {
+    StatesQuery: STATE,
+    LogsQuery: LOG,
+    TaskRunsQuery: TASK_RUN,
+    AgentsQuery: AGENT,
+}
+
+
+# -- bad answers --------------------------------------------------------------------------------
+
+# Told with HTTP status 200 as often as not.
+_NOT_TAKEN = frozenset(
+    {
+        *("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"),
+        *("data-exception", "validation-failed"),
+    }
+)
+_MALFORMED_HEADER = "Malformed Authorization header"
+
+
+def _page_limit(limit: int) -> Failure:
+    text = f"The server gives {limit} rows at once"
+    return Failure(trouble=Trouble.PAGE_LIMIT, text=text, limit=limit)
+
+
+def _refused(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> Failure:
+    error = errors[0]
+    if error.code == "UNAUTHENTICATED" or _MALFORMED_HEADER in error.text:
+        return _no_access(reply, error.text)
+    if error.code in _NOT_TAKEN:
+        return rejected(query, reply.status, error.text)
+    # INTERNAL_SERVER_ERROR while a service behind the gateway is down, API_ERROR for a time-out.
+    return Failure(
+        trouble=Trouble.SERVER,
+        text=f"The server failed ({error.code or 'no code'}{after_comma(error.text)})",
+    )
+
+
+def _out_of_order(reply: HttpReply) -> Failure | None:
+    if reply.status in {401, 403}:
+        return _no_access(reply, "")
+    if reply.status in {200, 400}:
+        return None
+    return out_of_order(reply, "") or _not_an_api(reply)
+
+
+def _no_access(reply: HttpReply, said: str) -> Failure:
+    return Failure(
+        trouble=Trouble.AUTH,
+        text=f"The server refused access (HTTP {reply.status}{after_comma(said)}); check the key: "
+        "RXFLOW_API_KEY, PREFECT__CLOUD__API_KEY or `prefect auth login`",
+    )
+
+
+def _not_an_api(reply: HttpReply) -> Failure:
+    return not_an_api(reply, "Prefect Server's API is at the root of port 4200")
+
+
+# -- getting to know a server -------------------------------------------------------------------
+
+
+def say_hello() -> HttpCall:
+    """The call that shows whether it is a Prefect 1 that answers."""
+    return _call(_HELLO)
+
+
+def is_greeting(reply: HttpReply) -> bool:
+    """Whether that is an answer of GraphQL's, good or bad."""
+    try:
+        answer = _answer(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return bool(answer.data or answer.errors)
