@@ -56,7 +56,10 @@ def test_what_prefect_3_does_not_know_is_none(server: FakePrefect3, call: Call) 
         assert getattr(view, name) is None
 
 
-SERVERS = {"prefect3": FakePrefect3, "prefect1": FakePrefect1}
+SERVERS: dict[str, type[FakePrefect3 | FakePrefect1]] = {
+    "prefect3": FakePrefect3,
+    "prefect1": FakePrefect1,
+}
 WRONG = [(17, TypeError), (None, TypeError), ("x", ValueError), (NOBODY, ValueError)]
 
 
