@@ -11,6 +11,7 @@ from loguru import logger
 from rxflow import operators as operators
 from rxflow._fold import fold
 from rxflow._model import (
+    BackendName,
     FlowRun,
     Snapshot,
     State,
@@ -67,6 +68,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthError",
+    "BackendName",
     "BadResponse",
     "Client",
     "Closed",

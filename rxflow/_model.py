@@ -51,10 +51,18 @@ class StateType(StrEnum):
     FAILED = "FAILED"
     CRASHED = "CRASHED"
     CANCELLED = "CANCELLED"
+    FINISHED = "FINISHED"
+    """Over, and nothing is said of how: Prefect 1's plain ``Finished`` and its ``Looped``."""
 
 
 TERMINAL = frozenset(
-    {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
+    {
+        StateType.COMPLETED,
+        StateType.FAILED,
+        StateType.CRASHED,
+        StateType.CANCELLED,
+        StateType.FINISHED,
+    }
 )
 
 

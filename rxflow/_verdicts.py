@@ -61,6 +61,7 @@ _BY_TYPE = _rows(
     FAILED:     finished failed
     CRASHED:    finished failed
     CANCELLED:  finished
+    FINISHED:   finished
 """
 )
 
@@ -80,8 +81,7 @@ _BY_NAME = _rows(
     SCHEDULED Queued:       scheduled queued meta_state
     PENDING Submitted:      submitted meta_state
     PENDING ClientFailed:   meta_state
-    COMPLETED Finished:     finished
-    COMPLETED Looped:       finished looped
+    FINISHED Looped:        finished looped
     COMPLETED Mapped:       finished successful mapped
 """.replace("\n\n", "\n")
 )

@@ -5,7 +5,7 @@ types that are known of Prefect 3, so that a script asks both in the same way.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ _TYPES: Mapping[str, StateType] = {
     "Cancelling": StateType.CANCELLING,
     "Cancelled": StateType.CANCELLED,
     **dict.fromkeys(("Success", "Cached", "Mapped", "Skipped"), StateType.COMPLETED),
-    **dict.fromkeys(("Finished", "Looped"), StateType.COMPLETED),
+    **dict.fromkeys(("Finished", "Looped"), StateType.FINISHED),
     **dict.fromkeys(("Failed", "TimedOut", "TriggerFailed"), StateType.FAILED),
     "ValidationFailed": StateType.FAILED,
 }
@@ -320,21 +320,11 @@ def _below(folder: str | None, location: str) -> str:
     return f"{folder.rstrip('/')}/{location}"
 
 
-class _Read(Rows):
-    """Decoders of rows that are read into the words of all backends."""
-
-    def __init__(self, row: Any, read: Callable[[Any], Any]) -> None:
-        super().__init__(row)
-        one, many = self.one, self.many
-        self.one = lambda raw: read(one(raw))
-        self.many = lambda raw: tuple(read(row) for row in many(raw))
-
-
-FLOW_RUN = _Read(_FlowRunRow, _FlowRunRow.read)
-STATE = _Read(_StateRow, _StateRow.read)
-LOG = _Read(_LogRow, _LogRow.read)
-TASK_RUN = _Read(_TaskRunRow, _TaskRunRow.read)
-TASK_STATE = _Read(_TaskRunRow, _TaskRunRow.read_state)
-RESULT = _Read(_ResultRow, _ResultRow.read)
-FLOW = _Read(_FlowRow, _FlowRow.read)
-AGENT = _Read(_AgentRow, _AgentRow.read)
+FLOW_RUN = Rows(_FlowRunRow, _FlowRunRow.read)
+STATE = Rows(_StateRow, _StateRow.read)
+LOG = Rows(_LogRow, _LogRow.read)
+TASK_RUN = Rows(_TaskRunRow, _TaskRunRow.read)
+TASK_STATE = Rows(_TaskRunRow, _TaskRunRow.read_state)
+RESULT = Rows(_ResultRow, _ResultRow.read)
+FLOW = Rows(_FlowRow, _FlowRow.read)
+AGENT = Rows(_AgentRow, _AgentRow.read)

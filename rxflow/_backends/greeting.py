@@ -1,7 +1,7 @@
 """Getting to know a server: which kind it is, if nobody said, and what its codec has to know.
 
 A Prefect 3 tells its version, or says in its own way that it does not; a Prefect 1 answers to
-GraphQL at the URL itself. What does neither is taken for a Prefect 3, whose codec knows what to say.
+GraphQL at the URL itself. What does neither is taken for a Prefect 3, whose codec then complains.
 """
 
 import msgspec
