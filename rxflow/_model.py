@@ -19,6 +19,15 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A point in time with its offset from UTC; a row with a naive one is malformed."""
 
 
+class BackendName(StrEnum):
+    """The kinds of server that are spoken to."""
+
+    PREFECT_3 = "prefect3"
+    """Prefect 3's REST API."""
+    PREFECT_1 = "prefect1"
+    """The GraphQL API of Prefect Server, and of Prefect Cloud in the days of Prefect 1."""
+
+
 class StateType(StrEnum):
     """The state types that are known here; a server may send others, which are kept as text."""
 
