@@ -216,7 +216,12 @@ FINDINGS: dict[str, tuple[dict[str, str], dict[str, str], Found]] = {
     ),
     "False is nothing": (
         {AUTH: LOGINS},
-        {"PREFECT__CLOUD__API_KEY": "False", "PREFECT__CLOUD__TENANT_ID": "None"},
+        {"PREFECT__CLOUD__API_KEY": "false", "PREFECT__CLOUD__TENANT_ID": "None"},
+        (CLOUD, "saved", ACME),
+    ),
+    "nothing by reference": (
+        {AUTH: LOGINS, CONFIG: '[cloud]\napi_key = "${my.key}"\n[my]\nkey = false'},
+        {},
         (CLOUD, "saved", ACME),
     ),
     "a key for a server": (
@@ -331,6 +336,22 @@ def test_a_login_that_is_none(bare: Installation) -> None:
     for text in ('"api.prefect.io" = 1', "[api.prefect.io]\napi_key = 'k'", "['api.prefect.io']"):
         bare.write(AUTH, text)
         assert told(bare.load(backend="prefect1")) == (CLOUD, None, None)
+
+
+def test_what_is_not_needed_may_be_nonsense(bare: Installation) -> None:
+    """A value of which nothing is made stops nobody."""
+    bare.write(CONFIG, '[my]\nuser = "~\\u0000"\ncircle = "$X"\nnumber = 0x0')
+    assert told(bare.load({"X": "-$X"}, backend="prefect1")) == (CLOUD, None, None)
+    settings = bare.load({"PREFECT__BACKEND": "nosuch"}, backend="prefect1", api_url=LOCAL)
+    assert told(settings) == (LOCAL, None, None)
+
+
+def test_a_file_that_is_ruled_out_is_not_listed(bare: Installation) -> None:
+    """Where a variable says that there is no config.toml, none was looked for."""
+    environ = {"PREFECT__USER_CONFIG_PATH": "", "PREFECT__BACKEND_CONFIG_PATH": "~/b.toml"}
+    message = bare.fails(environ)
+    assert message.count("backend, server and cloud in ") == 1
+    assert f"backend, server and cloud in {bare.home}/b.toml: no such file" in message
 
 
 # --- what is said to rxflow comes first -----------------------------------------------------------
