@@ -133,7 +133,7 @@ def failure(query: Query, given: HttpReply) -> Failure:
 # -- rows, with all columns that are asked for ---------------------------------------------------
 
 WRITTEN = {"created": "2026-11-22T14:34:05.5+00:00", "updated": "2026-11-22T14:34:20+00:00"}
-WROTE = {name: datetime.fromisoformat(text) for name, text in WRITTEN.items()}
+WROTE: Any = {name: datetime.fromisoformat(text) for name, text in WRITTEN.items()}
 
 
 def a_state(sample: Any, **columns: Any) -> dict[str, Any]:
@@ -633,7 +633,7 @@ def test_the_server_tells_its_time(query: Query) -> None:
 
 # -- nulls and missing columns -------------------------------------------------------------------
 
-NEEDED = {
+NEEDED: Mapping[type, set[str]] = {
     RunQuery: {"id", "created", "updated"},
     StatesQuery: {"id", "timestamp"},
     LogsQuery: {"id", "flow_run_id", "timestamp", "created"},
@@ -857,7 +857,8 @@ def test_what_is_missing_is_named() -> None:
 @pytest.mark.parametrize("rows", [None, 5, "rows", {}, {"rows": []}])
 def test_rows_are_a_list(query: Query, rows: Any) -> None:
     """Anything else in their place, or nothing, cannot be read."""
-    for data in ({"rows": rows}, {"log": []}, {}):
+    answers: list[Any] = [{"rows": rows}, {"log": []}, {}]
+    for data in answers:
         assert failure(query, reply({"data": data})).trouble is Trouble.GARBLED
 
 

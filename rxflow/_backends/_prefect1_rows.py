@@ -6,8 +6,7 @@ types that are known of Prefect 3, so that a script asks both in the same way.
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -74,7 +73,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What a state says, as the client wrote it: of that any column may be had without the rest."""
+    """What a state says, as the client wrote it."""
 
     type: str | None = None
     message: str | None = None
@@ -85,14 +84,19 @@ def _said(serialized: Any) -> _Said:
     """Read what a state says, as far as it can be read: the server takes any JSON for it."""
     if not isinstance(serialized, dict):
         return _Said()
-    said: dict[str, Any] = {}
-    for name, kind in _SAYS.items():
-        with suppress(msgspec.ValidationError):
-            said[name] = msgspec.convert(serialized.get(name), kind)
-    return _Said(**said)
+    said = cast("dict[str, Any]", serialized)
+    return _Said(
+        type=_read(said.get("type"), str),
+        message=_read(said.get("message"), str),
+        start_time=_read(said.get("start_time"), Instant),
+    )
 
 
-_SAYS = {"type": str | None, "message": str | None, "start_time": Instant | None}
+def _read(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 class _StateRow(_Row, frozen=True, kw_only=True):

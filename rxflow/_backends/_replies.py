@@ -43,8 +43,10 @@ class Rows:
     """Decoders of one kind of row, made once."""
 
     def __init__(self, row: Any) -> None:
-        self.one = msgspec.json.Decoder(row).decode
-        self.many = msgspec.json.Decoder(tuple[row, ...]).decode
+        self.one: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(row).decode
+        self.many: Callable[[bytes | msgspec.Raw], tuple[Any, ...]] = msgspec.json.Decoder(
+            tuple[row, ...]
+        ).decode
 
 
 def page_of(rows: Rows, body: bytes | msgspec.Raw, time: datetime | None) -> Page[Any]:
