@@ -6,7 +6,7 @@ types that are known of Prefect 3, so that a script asks both in the same way.
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -32,7 +32,7 @@ _TYPES: Mapping[str, StateType] = {
     "Cancelling": StateType.CANCELLING,
     "Cancelled": StateType.CANCELLED,
     **dict.fromkeys(("Success", "Cached", "Mapped", "Skipped"), StateType.COMPLETED),
-    **dict.fromkeys(("Finished", "Looped"), StateType.FINISHED),
+    **dict.fromkeys(("Finished", "Looped"), StateType.COMPLETED),
     **dict.fromkeys(("Failed", "TimedOut", "TriggerFailed"), StateType.FAILED),
     "ValidationFailed": StateType.FAILED,
 }
@@ -72,7 +72,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
         return {"JSONSerializer": "json", "PickleSerializer": "pickle"}.get(kind, kind)
 
 
-class _Serialized(msgspec.Struct, frozen=True, kw_only=True):
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
     """What a state says, as the client wrote it."""
 
     type: str | None = None
@@ -80,7 +80,23 @@ class _Serialized(msgspec.Struct, frozen=True, kw_only=True):
     start_time: Instant | None = None
 
 
-_NOTHING_SAID = _Serialized()
+def _said(serialized: Any) -> _Said:
+    """Read what a state says, as far as it can be read: the server takes any JSON for it."""
+    if not isinstance(serialized, dict):
+        return _Said()
+    said = cast("dict[str, Any]", serialized)
+    return _Said(
+        type=_read(said.get("type"), str),
+        message=_read(said.get("message"), str),
+        start_time=_read(said.get("start_time"), Instant),
+    )
+
+
+def _read(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 class _StateRow(_Row, frozen=True, kw_only=True):
@@ -90,16 +106,16 @@ class _StateRow(_Row, frozen=True, kw_only=True):
     timestamp: Instant
     state: str | None = None
     message: str | None = None
-    serialized_state: _Serialized | None = None
+    serialized_state: Any = None
 
     def read(self) -> State:
-        said = self.serialized_state or _NOTHING_SAID
+        said = _said(self.serialized_state)
         return _state(
             said.type or self.state or "",
             id=self.id,
             timestamp=self.timestamp,
             message=said.message or self.message,
-            version=self.version,
+            version=self.version or 0,
         )
 
 
@@ -121,7 +137,6 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
 
     def read(self) -> FlowRun:
         newest = self.states[0] if self.states else None
-        said = newest.serialized_state if newest else None
         return FlowRun(
             id=self.id,
             name=self.name or "",
@@ -135,7 +150,7 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
             run_config=self.run_config,
             tags=self.labels or (),
             expected_start_time=self.scheduled_start_time,
-            next_scheduled_start_time=said.start_time if said else None,
+            next_scheduled_start_time=_said(newest.serialized_state).start_time if newest else None,
             start_time=self.start_time,
             end_time=self.end_time,
         )
@@ -176,11 +191,11 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
     name: str | None = None
     flow_run_id: str | None = None
     task: _TaskRow | None = None
-    map_index: int = -1
+    map_index: int | None = None
     version: int | None = None
     state: str | None = None
     state_timestamp: Instant | None = None
-    serialized_state: _Serialized | None = None
+    serialized_state: Any = None
     created: Instant
     updated: Instant
     start_time: Instant | None = None
@@ -188,6 +203,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
 
     def read(self) -> TaskRun:
         state = self.read_state()
+        index = -1 if self.map_index is None else self.map_index
         slug = (self.task and (self.task.slug or self.task.name)) or ""
         return TaskRun(
             id=self.id,
@@ -195,8 +211,8 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             flow_run_id=self.flow_run_id,
             task_key=slug,
             task_id=self.task.id if self.task else None,
-            dynamic_key=str(self.map_index),
-            map_index=self.map_index,
+            dynamic_key=str(index),
+            map_index=index,
             created=self.created,
             updated=self.updated,
             state_id=state.id if state else None,
@@ -206,7 +222,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
         )
 
     def read_state(self) -> State | None:
-        said = self.serialized_state or _NOTHING_SAID
+        said = _said(self.serialized_state)
         kind = said.type or self.state
         if kind is None:
             return None
@@ -215,7 +231,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             id=f"{self.id}:{self.version or 0}",
             timestamp=self.state_timestamp or self.updated,
             message=said.message,
-            version=self.version,
+            version=self.version or 0,
         )
 
 
