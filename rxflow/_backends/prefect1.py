@@ -359,7 +359,8 @@ def _rows_of(query: Query, rows: msgspec.Raw, reply: HttpReply) -> Page[Any] | F
     time = server_time(reply)
     match query:
         case RunQuery(flow_run_id):
-            return Page(FLOW_RUN.many(rows), time) if rows != b"[]" else run_missing(flow_run_id)
+            found = FLOW_RUN.many(rows)
+            return Page(found, time) if found else run_missing(flow_run_id)
         case _ if type(query) in _LISTS:
             return page_of(_LISTS[type(query)], rows, time)
         case TaskRunStatesQuery():
