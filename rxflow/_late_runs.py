@@ -26,7 +26,7 @@ from rxflow._polling import (
     WorkPoolQuery,
     whole,
 )
-from rxflow._readiness import HEALTHY_FOR, Candidates, candidates, is_paused, labels_of
+from rxflow._readiness import HEALTHY_FOR, Candidates, candidates, is_paused, with_labels
 
 GRACE = timedelta(seconds=15)
 """How far past its time a run is late: when Prefect 3.8.8 itself names a run's state Late."""
@@ -138,7 +138,7 @@ def _of_agents(run: FlowRun, server_time: datetime) -> Poll[str]:
         return f"an agent {_progress(run)}"
     page: Page[Agent] = yield from whole(AgentsQuery())
     now = page.server_time or server_time
-    start = f"start one with {labels_of(run.tags)}"
+    start = f"start one {with_labels(run.tags)}"
     # Without times and numbers, which would make each look a new reason.
     match candidates(page.rows, run.tags, HEALTHY_FOR, now):
         case Candidates(healthy=(agent,)):

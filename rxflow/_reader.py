@@ -198,7 +198,8 @@ class RunReader:
         """
         if not isinstance(query, QUESTIONS):
             return False
-        self._late_asked = now.mono
+        # A pause that the server asks for is no time in which it can be asked again.
+        self._late_asked = now.mono + (failure.retry_after or 0.0)
         if self._late_reason is None:
             self._late_reason = f"nobody can say what it waits for: {failure.text}"
         return True

@@ -102,7 +102,7 @@ def _within(heard: datetime | None, seconds: float, server_time: datetime) -> bo
 def _find_agents(labels: frozenset[str], seconds: float, utc: datetime) -> Poll[str]:
     page: Page[Agent] = yield from whole(AgentsQuery())
     now = page.server_time or utc
-    start = f"an agent with {labels_of(labels)}"
+    start = f"an agent {with_labels(labels)}"
     match candidates(page.rows, labels, seconds, now):
         case Candidates(healthy=(agent,)):
             asked = _last_asked(agent, now)
@@ -130,17 +130,17 @@ def _find_agents(labels: frozenset[str], seconds: float, utc: datetime) -> Poll[
             )
         case Candidates(others=others):
             return (
-                f"{_many(others, 'agent')} {_are(others)} healthy, but none has matching labels. "
+                f"{_many(others, 'agent')} {_are(others)} healthy, but without matching labels. "
                 f"Start {start} to have the flow run taken."
             )
 
 
-def labels_of(labels: Iterable[str]) -> str:
-    """What a run has for labels, to go on a sentence with."""
+def with_labels(labels: Iterable[str]) -> str:
+    """Which labels an agent must have, to go on a sentence with."""
     names = sorted(labels)
     if not names:
-        return "no labels"
-    return f"{'label' if len(names) == 1 else 'labels'} {_listed(names)}"
+        return "without labels"
+    return f"with {'label' if len(names) == 1 else 'labels'} {_listed(names)}"
 
 
 def _agent(agent: Agent) -> str:
@@ -182,15 +182,15 @@ def _find_workers(labels: frozenset[str], seconds: float, utc: datetime) -> Poll
 
 def _no_pool(names: list[str]) -> str:
     do = "does" if len(names) == 1 else "do"
-    missing = f"{_pools(names)} {do} not exist" if names else "There is no work pool"
-    return (
+    missing = f"{_pools(names)} {do} not exist" if names else "there is no work pool"
+    return _sentence(
         f"{missing}. Create one with `prefect work-pool create {_placeholder(names)}` and start a "
-        "worker for it, or deploy to another, to have the flow run taken."
+        "worker for it to have the flow run taken."
     )
 
 
 def _all_paused(names: list[str]) -> str:
-    return (
+    return _sentence(
         f"{_pools(names)} {_are(len(names))} paused. Resume with "
         f"`prefect work-pool resume {_placeholder(names)}` to have the flow run taken."
     )
@@ -208,15 +208,16 @@ def _by_workers(
         case [_Staffed(pool, worker)]:
             heard = _last_heard(online, server_time)
             return (
-                f"Worker {worker.name!r} of work pool {pool!r} is online{heard}. "
+                f"Worker {worker.name!r} of work pool {pool!r} is online{heard and f', {heard}'}. "
                 "It should take the flow run."
             )
         case [_, *_]:
-            pools = _pools(sorted({each.pool for each in online}))
-            return f"{pools}: {len(online)} workers are online. One should take the flow run."
+            at = _pools(sorted({each.pool for each in online}))
+            return f"{len(online)} workers of {at} are online. One should take the flow run."
         case _:
+            heard = _last_heard(workers, server_time)
             return (
-                f"{_pools(names)}: no worker is online{_last_heard(workers, server_time)}. Start "
+                f"No worker of {_pools(names)} is online{heard and f'; one was {heard}'}. Start "
                 f"one with `prefect worker start --pool {_placeholder(names)}` to have the flow "
                 "run taken."
             )
@@ -225,12 +226,12 @@ def _by_workers(
 def _last_heard(workers: Iterable[_Staffed], server_time: datetime) -> str:
     heard = (each.worker.last_heartbeat_time for each in workers)
     times = [time for time in heard if time is not None]
-    return f", last heard of {_ago(max(times), server_time)}" if times else ""
+    return f"last heard of {_ago(max(times), server_time)}" if times else ""
 
 
 def _pools(names: list[str]) -> str:
     more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
-    return f"{'Work pool' if len(names) == 1 else 'Work pools'} {_listed(names[:_NAMED], more)}"
+    return f"work pool{'' if len(names) == 1 else 's'} {_listed(names[:_NAMED], more)}"
 
 
 def _placeholder(names: list[str]) -> str:
@@ -244,6 +245,10 @@ def _placeholder(names: list[str]) -> str:
 def _listed(names: Iterable[str], more: Iterable[str] = ()) -> str:
     *head, tail = [*map(repr, names), *more]
     return f"{', '.join(head)} and {tail}" if head else tail
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _are(number: int) -> str:
