@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
-from rxflow.cli._lines import Transcript, closing, safe
+from rxflow._terminal import safe
+from rxflow.cli._lines import Transcript, closing
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -12,8 +12,9 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow import BackendName
+from rxflow._terminal import safe
 from rxflow.cli._demo import start_demo_flow
-from rxflow.cli._lines import Transcript, closing, safe
+from rxflow.cli._lines import Transcript, closing
 from rxflow.cli._server import PrefectServer
 
 _ENDED_BADLY, _TROUBLE, _INTERRUPTED = 1, 2, 130
