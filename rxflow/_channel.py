@@ -3,6 +3,7 @@
 For threads, and its twin for an event loop; what is said on it is the same.
 """
 
+import threading
 import uuid
 from collections.abc import Generator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from rxflow._backends import Backend, Exchange, HttpCall, HttpReply
-from rxflow._backends.greeting import greet
+from rxflow._backends.greeting import Guess, greet
 from rxflow._model import BackendName
 from rxflow._polling import Failure, Page, Query
 from rxflow._transport import AsyncTransport, Transport
@@ -32,6 +33,17 @@ class Acquaintance:
         self.backend: Backend | None = None
         self.client = str(uuid.uuid4())
         self.headers: tuple[tuple[str, str], ...] = ()
+        self._lock = threading.Lock()
+
+    def meet(self, backend: Backend) -> Backend:
+        """Take in how to speak to the server, unless another channel was quicker.
+
+        Returns:
+            The one way in which all channels do, so that what one learns is learnt for all.
+        """
+        with self._lock:
+            self.backend = self.backend or backend
+            return self.backend
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """What a task goes by beside its key; nothing before the server was asked anything."""
@@ -94,7 +106,23 @@ def _introduced(known: Acquaintance, query: Query) -> Exchange[_Answer]:
         found = yield from greet(known.name)
         if isinstance(found, Failure):
             return found
-        known.backend = backend = found
+        if isinstance(found, Guess):
+            return (yield from _tried(found, known, query))
+        backend = known.meet(found)
+    return (yield from _asked(backend, known, query))
+
+
+def _tried(guess: Guess, known: Acquaintance, query: Query) -> Exchange[_Answer]:
+    """Ask as if the server was known, and take it for known if it has rows to show."""
+    backend = guess.backend
+    answer = yield from _asked(backend, known, query)
+    asked = isinstance(backend.encode(query), HttpCall)
+    if asked and isinstance(answer, Page) and answer.rows:
+        known.meet(backend)
+    return guess.judge(answer)
+
+
+def _asked(backend: Backend, known: Acquaintance, query: Query) -> Exchange[_Answer]:
     call = backend.encode(query)
     if not isinstance(call, HttpCall):
         return call

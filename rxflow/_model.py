@@ -94,82 +94,86 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         """Whether this is how a run ends that did what it was for."""
         return self.type == StateType.COMPLETED
 
+    def _verdict(self, predicate: str) -> Verdict:
+        of_prefect1 = self.version is not None  # where a name is no free text, but a class
+        return verdict(self.type, self.name, predicate, of_prefect1=of_prefect1)
+
     # What Prefect 1's states answered: `state.is_failed()`, or without the call.
 
     @property
     def is_successful(self) -> Verdict:
         """Whether it is an end as hoped for; of Prefect 1 that is Success."""
-        return verdict(self.type, self.name, "is_successful")
+        return self._verdict("is_successful")
 
     @property
     def is_failed(self) -> Verdict:
         """Whether it is an end by failure, such as Failed, Crashed or TimedOut."""
-        return verdict(self.type, self.name, "is_failed")
+        return self._verdict("is_failed")
 
     @property
     def is_finished(self) -> Verdict:
         """Whether it is an end, of whatever kind."""
-        return verdict(self.type, self.name, "is_finished")
+        return self._verdict("is_finished")
 
     @property
     def is_running(self) -> Verdict:
         """Whether the run is running; Cancelling and Prefect 3's Retrying are."""
-        return verdict(self.type, self.name, "is_running")
+        return self._verdict("is_running")
 
     @property
     def is_pending(self) -> Verdict:
         """Whether the run has yet to begin, or to go on."""
-        return verdict(self.type, self.name, "is_pending")
+        return self._verdict("is_pending")
 
     @property
     def is_scheduled(self) -> Verdict:
         """Whether the run waits for its time; of Prefect 1, Queued too."""
-        return verdict(self.type, self.name, "is_scheduled")
+        return self._verdict("is_scheduled")
 
     @property
     def is_retrying(self) -> Verdict:
         """Whether this is another attempt, or the wait for it."""
-        return verdict(self.type, self.name, "is_retrying")
+        return self._verdict("is_retrying")
 
     @property
     def is_paused(self) -> Verdict:
         """Whether someone must resume the run."""
-        return verdict(self.type, self.name, "is_paused")
+        return self._verdict("is_paused")
 
     @property
     def is_submitted(self) -> Verdict:
         """Whether the run was handed to what is to start it."""
-        return verdict(self.type, self.name, "is_submitted")
+        return self._verdict("is_submitted")
 
     @property
     def is_queued(self) -> Verdict:
         """Whether the run waits for a free slot."""
-        return verdict(self.type, self.name, "is_queued")
+        return self._verdict("is_queued")
 
     @property
     def is_cached(self) -> Verdict:
         """Whether an earlier result stands in for the run."""
-        return verdict(self.type, self.name, "is_cached")
+        return self._verdict("is_cached")
 
     @property
     def is_skipped(self) -> Verdict:
         """Whether the run was left out, which counts as success."""
-        return verdict(self.type, self.name, "is_skipped")
+        return self._verdict("is_skipped")
 
     @property
     def is_mapped(self) -> Verdict:
         """Whether this is Prefect 1's parent of mapped task runs."""
-        return verdict(self.type, self.name, "is_mapped")
+        return self._verdict("is_mapped")
 
     @property
     def is_looped(self) -> Verdict:
         """Whether this is the end of one turn of Prefect 1's loops."""
-        return verdict(self.type, self.name, "is_looped")
+        return self._verdict("is_looped")
 
     @property
     def is_meta_state(self) -> Verdict:
         """Whether this is one of Prefect 1's states about states."""
-        return verdict(self.type, self.name, "is_meta_state")
+        return self._verdict("is_meta_state")
 
 
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True):

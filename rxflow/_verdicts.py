@@ -64,8 +64,7 @@ _BY_TYPE = _rows(
 """
 )
 
-# By type and name, where the name says more than the type. The first part is Prefect 3's, the
-# second Prefect 1's, as its classes of states answered in 1.4.1; a name stands for a class there.
+# By type and name, where the name says more than the type.
 _BY_NAME = _rows(
     """
     SCHEDULED AwaitingRetry:           pending scheduled retrying
@@ -75,35 +74,43 @@ _BY_NAME = _rows(
     RUNNING Retrying:                  running retrying
     COMPLETED Cached:                  finished successful cached
     COMPLETED Skipped:                 finished successful skipped
+"""
+)
 
-    SCHEDULED Retrying:     pending scheduled retrying
-    SCHEDULED Queued:       scheduled queued meta_state
-    PENDING Submitted:      submitted meta_state
-    PENDING ClientFailed:   meta_state
-    COMPLETED Finished:     finished
-    COMPLETED Looped:       finished looped
-    COMPLETED Mapped:       finished successful mapped
-""".replace("\n\n", "\n")
+# The same of Prefect 1, where a name stands for a class: as those of 1.4.1 answered.
+_BY_CLASS = _rows(
+    """
+    SCHEDULED Retrying:   pending scheduled retrying
+    SCHEDULED Queued:     scheduled queued meta_state
+    PENDING Submitted:    submitted meta_state
+    PENDING ClientFailed: meta_state
+    COMPLETED Cached:     finished successful cached
+    COMPLETED Skipped:    finished successful skipped
+    COMPLETED Finished:   finished
+    COMPLETED Looped:     finished looped
+    COMPLETED Mapped:     finished successful mapped
+"""
 )
 
 _YES, _NO = Verdict(True), Verdict(False)
 
 
 @lru_cache(maxsize=256)
-def verdicts_of(type: str, name: str) -> frozenset[str]:  # noqa: A002 - Prefect's own word
+def verdicts_of(type: str, name: str, *, of_prefect1: bool = False) -> frozenset[str]:  # noqa: A002 - Prefect's own word
     """The predicates that hold for a state.
 
     Args:
         type: The state's type.
         name: The state's name.
+        of_prefect1: Whether the name stands for one of Prefect 1's classes.
 
     Returns:
         Some of `VERDICTS`.
     """
     by_type = _BY_TYPE.get(type, frozenset())
-    return _BY_NAME.get(f"{type} {name}", by_type)
+    return (_BY_CLASS if of_prefect1 else _BY_NAME).get(f"{type} {name}", by_type)
 
 
-def verdict(type: str, name: str, predicate: str) -> Verdict:  # noqa: A002
+def verdict(type: str, name: str, predicate: str, *, of_prefect1: bool) -> Verdict:  # noqa: A002
     """Whether a predicate holds for a state."""
-    return _YES if predicate in verdicts_of(type, name) else _NO
+    return _YES if predicate in verdicts_of(type, name, of_prefect1=of_prefect1) else _NO

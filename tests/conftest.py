@@ -1,6 +1,7 @@
 """What every test gets: the Hypothesis profile, and a check that it leaves nothing running.
 
-Beside that, what a test may ask for: a world in virtual time, and ears for what threads say.
+Beside that, what a test may ask for: a world in virtual time, ears for what threads say, and
+the Python that has the client of Prefect 1.
 """
 
 import json
@@ -98,14 +99,20 @@ def started() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def prefect1(tmp_path: Path) -> Callable[..., Any]:
+def client_python() -> str:
+    """The interpreter of the environment that `tox -e prefect1` makes."""
+    python = os.environ.get("RXFLOW_PREFECT1_PYTHON", "")
+    if not Path(python).is_file():
+        pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
+    return python
+
+
+@pytest.fixture
+def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
     """Run a script of this folder with the client of Prefect 1.4.1; give what it prints last.
 
     It is called with the script's name, the server's URL and the script's arguments.
     """
-    python = os.environ.get("RXFLOW_PREFECT1_PYTHON", "")
-    if not Path(python).is_file():
-        pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
 
     def run(script: str, url: str, *given: str) -> Any:
         environment = {
@@ -117,7 +124,7 @@ def prefect1(tmp_path: Path) -> Callable[..., Any]:
             "PREFECT__CLOUD__GRAPHQL": url,
         }
         done = subprocess.run(
-            [python, "-W", "ignore", str(_TESTS / script), *given],
+            [client_python, "-W", "ignore", str(_TESTS / script), *given],
             env=environment,
             capture_output=True,
             text=True,

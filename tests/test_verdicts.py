@@ -9,6 +9,9 @@ import msgspec
 import pytest
 
 from rxflow import State, StateType
+from rxflow._backends import HttpReply
+from rxflow._backends.prefect1 import Prefect1
+from rxflow._polling import Page, StatesQuery
 from rxflow._verdicts import VERDICTS, Verdict
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -17,29 +20,10 @@ TABULATED: dict[str, dict[str, Any]] = json.loads(
 )
 """What prefect 1.4.1 answered for one state of each class and some more, by the sample's name."""
 
-# Where a type of `StateType` stands for one of Prefect 1's classes.
-STANDS_FOR = {
-    "Pending": "PENDING",
-    "Scheduled": "SCHEDULED",
-    "Paused": "SCHEDULED",
-    "Resume": "SCHEDULED",
-    "Retrying": "SCHEDULED",
-    "Submitted": "PENDING",
-    "Queued": "SCHEDULED",
-    "ClientFailed": "PENDING",
-    "Running": "RUNNING",
-    "Cancelling": "CANCELLING",
-    "Looped": "COMPLETED",
-    "Success": "COMPLETED",
-    "Cached": "COMPLETED",
-    "Mapped": "COMPLETED",
-    "Skipped": "COMPLETED",
-    "Cancelled": "CANCELLED",
-    "Failed": "FAILED",
-    "TimedOut": "FAILED",
-    "TriggerFailed": "FAILED",
-    "ValidationFailed": "FAILED",
-}
+SAMPLES: dict[str, Any] = json.loads(
+    (Path(__file__).with_name("recorded") / "prefect1" / "states.json").read_text("utf-8")
+)
+"""Those states, as its client serialized them."""
 
 PREFECT3 = [
     ("SCHEDULED", "Scheduled", "pending scheduled"),
@@ -67,6 +51,7 @@ PREFECT3 = [
     ("FAILED", "Success", "finished failed"),
     ("COMPLETED", "Failed", "finished successful"),
     ("COMPLETED", "Finished", "finished successful"),
+    ("PENDING", "Submitted", "pending"),
     ("RUNNING", "Cached", "running"),
     ("COMPLETED", "loaded 17 rows", "finished successful"),
     ("NEW_IN_PREFECT_4", "Completed", ""),
@@ -93,16 +78,26 @@ def test_the_table_has_all_classes_of_prefect_1() -> None:
 
 @pytest.mark.parametrize("sample", TABULATED)
 def test_a_state_of_prefect_1_answers_as_its_class_did(sample: str) -> None:
-    """A state with Prefect 1's own type answers as the table says; of Paused we know it besides."""
+    """A state read from Prefect 1 answers as the table says; of Paused we know it besides."""
     row = TABULATED[sample]
     besides = {"is_paused"} if row["type"] == "Paused" else set()
-    assert answers(state(row["type"], row["type"])) == {*row["true"], *besides}
+    assert answers(read_from_prefect1(SAMPLES[sample])) == {*row["true"], *besides}
 
 
-@pytest.mark.parametrize(("name", "state_type"), STANDS_FOR.items())
-def test_a_neutral_type_may_stand_for_a_class(name: str, state_type: str) -> None:
-    """A state of Prefect 1 answers the same if a neutral type stands for its class."""
-    assert answers(state(state_type, name)) == answers(state(name, name))
+def read_from_prefect1(serialized: Any) -> State:
+    """Make a state as one that a Prefect 1 told of."""
+    row = {"id": "s", "version": 1, "timestamp": NOON, "serialized_state": serialized}
+    body = msgspec.json.encode({"data": {"rows": [row]}})
+    page = Prefect1().decode(StatesQuery("r"), HttpReply(status=200, headers={}, body=body))
+    assert isinstance(page, Page)
+    (made,) = page.rows
+    assert isinstance(made, State)
+    return made
+
+
+def test_a_class_that_is_not_known_answers_nothing() -> None:
+    """Of a state that Prefect 1 never had, nothing is said."""
+    assert answers(read_from_prefect1({"type": "Hibernating"})) == set()
 
 
 @pytest.mark.parametrize(("state_type", "name", "words"), PREFECT3)
@@ -139,5 +134,6 @@ def test_a_verdict_is_no_part_of_a_state() -> None:
         "name",
         "timestamp",
         "message",
+        "version",
     }
     assert isinstance(state("RUNNING", "Running").is_running, Verdict)

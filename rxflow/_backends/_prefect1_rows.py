@@ -5,9 +5,9 @@ types that are known of Prefect 3, so that a script asks both in the same way.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PureWindowsPath
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -74,7 +74,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
                 return StoredResult(location=location, storage=where)
 
 
-class _Serialized(msgspec.Struct, frozen=True, kw_only=True):
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
     """What a state says, as the client wrote it."""
 
     type: str | None = None
@@ -82,7 +82,23 @@ class _Serialized(msgspec.Struct, frozen=True, kw_only=True):
     start_time: Instant | None = None
 
 
-_NOTHING_SAID = _Serialized()
+def _said(serialized: Any) -> _Said:
+    """Read what a state says, as far as it can be read: the server takes any JSON for it."""
+    if not isinstance(serialized, dict):
+        return _Said()
+    said = cast("dict[str, Any]", serialized)
+    return _Said(
+        type=_read(said.get("type"), str),
+        message=_read(said.get("message"), str),
+        start_time=_read(said.get("start_time"), Instant),
+    )
+
+
+def _read(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 class _StateRow(_Row, frozen=True, kw_only=True):
@@ -92,16 +108,16 @@ class _StateRow(_Row, frozen=True, kw_only=True):
     timestamp: Instant
     state: str | None = None
     message: str | None = None
-    serialized_state: _Serialized | None = None
+    serialized_state: Any = None
 
     def read(self) -> State:
-        said = self.serialized_state or _NOTHING_SAID
+        said = _said(self.serialized_state)
         return _state(
             said.type or self.state or "",
             id=self.id,
             timestamp=self.timestamp,
             message=said.message or self.message,
-            version=self.version,
+            version=self.version or 0,
         )
 
 
@@ -123,7 +139,6 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
 
     def read(self) -> FlowRun:
         newest = self.states[0] if self.states else None
-        said = newest.serialized_state if newest else None
         return FlowRun(
             id=self.id,
             name=self.name or "",
@@ -137,7 +152,7 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
             run_config=self.run_config,
             tags=self.labels or (),
             expected_start_time=self.scheduled_start_time,
-            next_scheduled_start_time=said.start_time if said else None,
+            next_scheduled_start_time=_said(newest.serialized_state).start_time if newest else None,
             start_time=self.start_time,
             end_time=self.end_time,
         )
@@ -178,11 +193,11 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
     name: str | None = None
     flow_run_id: str | None = None
     task: _TaskRow | None = None
-    map_index: int = -1
+    map_index: int | None = None
     version: int | None = None
     state: str | None = None
     state_timestamp: Instant | None = None
-    serialized_state: _Serialized | None = None
+    serialized_state: Any = None
     created: Instant
     updated: Instant
     start_time: Instant | None = None
@@ -190,6 +205,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
 
     def read(self) -> TaskRun:
         state = self.read_state()
+        index = -1 if self.map_index is None else self.map_index
         slug = (self.task and (self.task.slug or self.task.name)) or ""
         return TaskRun(
             id=self.id,
@@ -197,8 +213,8 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             flow_run_id=self.flow_run_id,
             task_key=slug,
             task_id=self.task.id if self.task else None,
-            dynamic_key=str(self.map_index),
-            map_index=self.map_index,
+            dynamic_key=str(index),
+            map_index=index,
             created=self.created,
             updated=self.updated,
             state_id=state.id if state else None,
@@ -208,7 +224,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
         )
 
     def read_state(self) -> State | None:
-        said = self.serialized_state or _NOTHING_SAID
+        said = _said(self.serialized_state)
         kind = said.type or self.state
         if kind is None:
             return None
@@ -217,7 +233,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             id=f"{self.id}:{self.version or 0}",
             timestamp=self.state_timestamp or self.updated,
             message=said.message,
-            version=self.version,
+            version=self.version or 0,
         )
 
 
@@ -319,21 +335,11 @@ def _below(folder: str | None, location: str) -> str:
     return f"{folder.rstrip('/')}/{location}"
 
 
-class _Read(Rows):
-    """Decoders of rows that are read into the words of all backends."""
-
-    def __init__(self, row: Any, read: Callable[[Any], Any]) -> None:
-        super().__init__(row)
-        one, many = self.one, self.many
-        self.one = lambda raw: read(one(raw))
-        self.many = lambda raw: tuple(read(row) for row in many(raw))
-
-
-FLOW_RUN = _Read(_FlowRunRow, _FlowRunRow.read)
-STATE = _Read(_StateRow, _StateRow.read)
-LOG = _Read(_LogRow, _LogRow.read)
-TASK_RUN = _Read(_TaskRunRow, _TaskRunRow.read)
-TASK_STATE = _Read(_TaskRunRow, _TaskRunRow.read_state)
-RESULT = _Read(_ResultRow, _ResultRow.read)
-FLOW = _Read(_FlowRow, _FlowRow.read)
-AGENT = _Read(_AgentRow, _AgentRow.read)
+FLOW_RUN = Rows(_FlowRunRow, _FlowRunRow.read)
+STATE = Rows(_StateRow, _StateRow.read)
+LOG = Rows(_LogRow, _LogRow.read)
+TASK_RUN = Rows(_TaskRunRow, _TaskRunRow.read)
+TASK_STATE = Rows(_TaskRunRow, _TaskRunRow.read_state)
+RESULT = Rows(_ResultRow, _ResultRow.read)
+FLOW = Rows(_FlowRow, _FlowRow.read)
+AGENT = Rows(_AgentRow, _AgentRow.read)

@@ -1,19 +1,47 @@
 """Getting to know a server: which kind it is, if nobody said, and what its codec has to know.
 
 A Prefect 3 tells its version, or says in its own way that it does not; a Prefect 1 answers to
-GraphQL at the URL itself. What does neither is taken for a Prefect 3, whose codec knows what to say.
+GraphQL at the URL itself. What does neither may be a Prefect 3 of which something in between hides
+a part: that is tried, and nothing is decided until it has given a good answer.
 """
+
+from typing import Any
 
 import msgspec
 
 from rxflow._backends import Backend, Exchange, HttpReply
+from rxflow._backends._replies import not_an_api
 from rxflow._backends.prefect1 import Prefect1, is_greeting, say_hello
 from rxflow._backends.prefect3 import WHO, Prefect3
-from rxflow._model import BackendName, Server
-from rxflow._polling import Failure, ServerQuery
+from rxflow._model import BackendName
+from rxflow._polling import Failure, Page, ServerQuery, Trouble
+
+_OF_ANY_SERVER = frozenset({Trouble.AUTH, Trouble.BUSY, Trouble.SERVER})
+_ADVICE = (
+    "the URL of a self-hosted Prefect 3's API ends in /api, and Prefect Server's API is at the "
+    "root of port 4200"
+)
 
 
-def greet(name: BackendName | None) -> Exchange[Backend | Failure]:
+class Guess(msgspec.Struct, frozen=True):
+    """A codec for a server that did not say what it is, not to be kept on that account.
+
+    Attributes:
+        backend: The codec.
+        reply: What the server said instead.
+    """
+
+    backend: Backend
+    reply: HttpReply
+
+    def judge(self, answer: Page[Any] | Failure) -> Page[Any] | Failure:
+        """Say what an answer means, now that nobody knows whose it is."""
+        if isinstance(answer, Failure) and answer.trouble is Trouble.NOT_AN_API:
+            return not_an_api(self.reply, _ADVICE)
+        return answer
+
+
+def greet(name: BackendName | None) -> Exchange[Backend | Guess | Failure]:
     """Find the codec for a server.
 
     Args:
@@ -28,22 +56,24 @@ def greet(name: BackendName | None) -> Exchange[Backend | Failure]:
             return (yield from _find_out())
 
 
-def _find_out() -> Exchange[Backend | Failure]:
+def _find_out() -> Exchange[Backend | Guess | Failure]:
     reply = yield WHO
-    if isinstance(reply, Failure) or _is_prefect3(reply):
-        return reply if isinstance(reply, Failure) else _prefect3(reply)
+    if isinstance(reply, Failure):
+        return reply
+    version = Prefect3().decode(ServerQuery(), reply)
+    if _is_prefect3(reply):
+        return version if isinstance(version, Failure) else Prefect3(version.rows[0])
     greeting = yield say_hello()
     if isinstance(greeting, Failure):
         return greeting
-    return Prefect1() if is_greeting(greeting) else _prefect3(reply)
-
-
-def _prefect3(reply: HttpReply) -> Backend | Failure:
-    page = Prefect3().decode(ServerQuery(), reply)
-    if isinstance(page, Failure):
-        return page
-    server: Server = page.rows[0]
-    return Prefect3(server)
+    if is_greeting(greeting):
+        return Prefect1()
+    for answer in (version, Prefect1().decode(ServerQuery(), greeting)):
+        if isinstance(answer, Failure) and answer.trouble in _OF_ANY_SERVER:
+            return answer
+    if isinstance(version, Failure):
+        return not_an_api(reply, _ADVICE)
+    return Guess(Prefect3(version.rows[0]), reply)
 
 
 def _is_prefect3(reply: HttpReply) -> bool:

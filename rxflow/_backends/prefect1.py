@@ -174,22 +174,12 @@ class Prefect1:
                 return Page((Server(backend=BackendName.PREFECT_1),))
             case RunQuery(flow_run_id):
                 return _call(_FLOW_RUN, id=flow_run_id)
-            case StatesQuery(flow_run_id, offset):
-                return _call(_STATES, id=flow_run_id, offset=offset, limit=self._limit(query))
-            case LogsQuery() | TaskRunsQuery():
-                if query.limit > (limit := self._limit(query)):
-                    return _page_limit(limit)
-                return _logs(query) if isinstance(query, LogsQuery) else _task_runs(query)
-            case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
-                return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
-            case ResultQuery() | ResultsQuery():
-                return _results(query)
-            case FlowsQuery():
-                return _call(_FLOWS, where=_flows(query), offset=0, limit=PAGE_LIMIT)
-            case FlowQuery(flow_id):
-                return _call(_FLOWS, where={"id": _is(flow_id)}, offset=0, limit=1)
-            case AgentsQuery():
-                return _call(_AGENTS, offset=query.offset, limit=self._limit(query))
+            case StatesQuery() | LogsQuery() | TaskRunsQuery() | AgentsQuery():
+                return _list(query, self._limit(query))
+            case TaskRunQuery() | TaskRunStatesQuery() | ResultQuery() | ResultsQuery():
+                return _of_task_runs(query)
+            case FlowsQuery() | FlowQuery():
+                return _of_flows(query)
             case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
                 return Page(())  # it has agents instead
             case _:
@@ -197,7 +187,7 @@ class Prefect1:
 
     def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
         """Read the answer to a question; never raises."""
-        if (failure := _out_of_order(reply)) is not None:
+        if (failure := _out_of_order(query, reply)) is not None:
             return failure
 
         def otherwise(reason: str) -> Failure:
@@ -208,35 +198,37 @@ class Prefect1:
     def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
         """See whether a short page is all there is, unless a page of its kind was longer already.
 
-        A page that another row follows is cut off, if as many rows come again: otherwise more were
-        stored in between.
+        If there are more rows than a page has, and the page from the first row on has as many
+        again, that is the most that the server gives; rows that were stored in between would have
+        made that page longer.
         """
         if not isinstance(query, _Listed):
             return page
-        return (yield from self._checked(query, page))
-
-    def _checked(self, query: _Listed, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
         kind, count = type(query), page.count
-        if self._most.get(kind, _LEAST) <= count < _wanted(query, self._limit(query)):
-            again = yield from self._cut_off(query, count)
-            if isinstance(again, Failure):
-                return again
-            if again:
+        if self._longest(kind) <= count < _wanted(query, self._limit(query)):
+            cut_off = yield from self._is_cut_off(query, count)
+            if isinstance(cut_off, Failure):
+                return cut_off
+            if cut_off:
                 self._limits[kind] = count
                 if isinstance(query, LogsQuery | TaskRunsQuery):
                     return _page_limit(count)
-        self._most[kind] = max(self._most.get(kind, _LEAST), count)
+        self._most[kind] = max(self._longest(kind), count)
         if isinstance(query, StatesQuery | AgentsQuery) and count >= self._limit(query):
             return replace(page, rest=replace(query, offset=query.offset + count))
         return page
 
-    def _cut_off(self, query: _Listed, count: int) -> Exchange[bool | Failure]:
+    def _is_cut_off(self, query: _Listed, count: int) -> Exchange[bool | Failure]:
         """Whether a page of so many rows was cut off there."""
-        beyond = yield from self._count(replace(query, offset=query.offset + count))
-        if isinstance(beyond, Failure) or beyond == 0:
-            return beyond if isinstance(beyond, Failure) else False
-        again = yield from self._count(query)
-        return again if isinstance(again, Failure) else again == count
+        if query.offset == 0:  # else there are more rows, those before it
+            beyond = yield from self._count(replace(query, offset=count))
+            if isinstance(beyond, Failure) or beyond == 0:
+                return beyond if isinstance(beyond, Failure) else False
+        again = yield from self._count(replace(query, offset=0))
+        if isinstance(again, Failure):
+            return again
+        self._most[type(query)] = max(self._longest(type(query)), again)
+        return again == count
 
     def _count(self, query: _Listed) -> Exchange[int | Failure]:
         call = self.encode(query)
@@ -247,6 +239,10 @@ class Prefect1:
     def _limit(self, query: Query) -> int:
         """The most rows to ask for."""
         return self._limits.get(type(query), PAGE_LIMIT)
+
+    def _longest(self, kind: type) -> int:
+        """As many rows as were seen at once, which the server gives at the least."""
+        return self._most.get(kind, _LEAST)
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """What a task goes by beside its slug: the slug alone."""
@@ -281,13 +277,29 @@ def _is(value: str) -> _Variables:
     return {"_eq": value}
 
 
+def _list(query: _Listed, limit: int) -> HttpCall | Failure:
+    if _wanted(query, limit) > limit:
+        return _page_limit(limit)
+    match query:
+        case StatesQuery(flow_run_id, offset):
+            return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
+        case LogsQuery():
+            return _logs(query)
+        case TaskRunsQuery():
+            return _task_runs(query)
+        case AgentsQuery(offset):
+            return _call(_AGENTS, offset=offset, limit=limit)
+        case _:
+            assert_never(query)
+
+
 def _logs(query: LogsQuery) -> HttpCall:
     where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
     bounds = {"_gte": query.after, "_lte": query.before}
     if time := {name: bound for name, bound in bounds.items() if bound is not None}:
         where["timestamp"] = time
     if query.level:
-        where["level"] = _levels(query.level)
+        where |= _levels(query.level)
     way = "desc" if query.descending else "asc"
     order = [{column: way} for column in ("timestamp", "created", "id")]
     return _call(_LOGS, where=where, order=order, offset=query.offset, limit=query.limit)
@@ -296,8 +308,9 @@ def _logs(query: LogsQuery) -> HttpCall:
 def _levels(least: int) -> _Variables:
     """Levels have no order on the server: those to take by name, or those to leave out."""
     if level_of(None) < least:
-        return {"_in": [name for name, level in LEVELS.items() if level >= least]}
-    return {"_nin": [name for name, level in LEVELS.items() if level < least]}
+        return {"level": {"_in": [name for name, level in LEVELS.items() if level >= least]}}
+    others = [name for name, level in LEVELS.items() if level < least]
+    return {"_or": [{"level": {"_nin": others}}, {"level": {"_is_null": True}}]}
 
 
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
@@ -311,9 +324,28 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
     return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
 
 
-def _results(query: ResultQuery | ResultsQuery) -> HttpCall:
-    ids = (query.task_run_id,) if isinstance(query, ResultQuery) else query.task_run_ids
-    return _call(_RESULTS, ids=ids)
+def _of_task_runs(
+    query: TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery,
+) -> HttpCall:
+    match query:
+        case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
+            return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
+        case ResultQuery(task_run_id):
+            return _call(_RESULTS, ids=[task_run_id])
+        case ResultsQuery(task_run_ids):
+            return _call(_RESULTS, ids=task_run_ids)
+        case _:
+            assert_never(query)
+
+
+def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
+    match query:
+        case FlowsQuery():
+            return _call(_FLOWS, where=_flows(query), offset=0, limit=PAGE_LIMIT)
+        case FlowQuery(flow_id):
+            return _call(_FLOWS, where={"id": _is(flow_id)}, offset=0, limit=1)
+        case _:
+            assert_never(query)
 
 
 def _flows(query: FlowsQuery) -> _Variables:
@@ -369,11 +401,12 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any] | Failure:
 
 def _rows_of(query: Query, rows: msgspec.Raw, reply: HttpReply) -> Page[Any] | Failure:
     time = server_time(reply)
+    if type(query) in _LISTS:
+        return page_of(_LISTS[type(query)], rows, time)
     match query:
         case RunQuery(flow_run_id):
-            return Page(FLOW_RUN.many(rows), time) if rows != b"[]" else run_missing(flow_run_id)
-        case _ if type(query) in _LISTS:
-            return page_of(_LISTS[type(query)], rows, time)
+            runs = FLOW_RUN.many(rows)
+            return Page(runs, time) if runs else run_missing(flow_run_id)
         case TaskRunStatesQuery():
             states = (state for state in TASK_STATE.many(rows) if state is not None)
             return Page(tuple(states), time)
@@ -395,13 +428,15 @@ _LISTS: Mapping[type, Rows] = {
 
 # -- bad answers --------------------------------------------------------------------------------
 
-# Told with HTTP status 200 as often as not.
+# Told with HTTP status 200 as often as not, so it is the code of an error that counts: of these the
+# gateway has two, the database's API one each of the others.
 _NOT_TAKEN = frozenset(
     {
         *("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"),
         *("data-exception", "validation-failed"),
     }
 )
+_NOT_LET_IN = frozenset({"UNAUTHENTICATED", "FORBIDDEN"})
 _MALFORMED_HEADER = "Malformed Authorization header"
 
 
@@ -411,24 +446,28 @@ def _page_limit(limit: int) -> Failure:
 
 
 def _refused(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> Failure:
-    error = errors[0]
-    if error.code == "UNAUTHENTICATED" or _MALFORMED_HEADER in error.text:
-        return _no_access(reply, error.text)
-    if error.code in _NOT_TAKEN:
-        return rejected(query, reply.status, error.text)
+    for error in errors:
+        if error.code in _NOT_LET_IN or _MALFORMED_HEADER in error.text:
+            return _no_access(reply, error.text)
+    for error in errors:
+        if error.code in _NOT_TAKEN or reply.status == 400:
+            return rejected(query, reply.status, error.text)
     # INTERNAL_SERVER_ERROR while a service behind the gateway is down, API_ERROR for a time-out.
-    return Failure(
-        trouble=Trouble.SERVER,
-        text=f"The server failed ({error.code or 'no code'}{after_comma(error.text)})",
-    )
+    code, said = errors[0].code or "no code", after_comma(errors[0].text)
+    return Failure(trouble=Trouble.SERVER, text=f"The server failed ({plain(code)}{said})")
 
 
-def _out_of_order(reply: HttpReply) -> Failure | None:
-    if reply.status in {401, 403}:
-        return _no_access(reply, "")
-    if reply.status in {200, 400}:
+def _out_of_order(query: Query, reply: HttpReply) -> Failure | None:
+    status = reply.status
+    if status in {200, 400}:
         return None
-    return out_of_order(reply, "") or _not_an_api(reply)
+    if status in {401, 403}:
+        return _no_access(reply, "")
+    if (failure := out_of_order(reply, "")) is not None:
+        return failure
+    if status in {404, 405} or status < 400 or not is_json(reply):
+        return _not_an_api(reply)
+    return rejected(query, status, "")
 
 
 def _no_access(reply: HttpReply, said: str) -> Failure:
@@ -457,4 +496,5 @@ def is_greeting(reply: HttpReply) -> bool:
         answer = _answer(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return bool(answer.data or answer.errors)
+    refused = any(error.text for error in answer.errors or ())
+    return refused or (answer.data is not None and "hello" in answer.data)

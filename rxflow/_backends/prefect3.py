@@ -317,32 +317,22 @@ def _server(version: str | None) -> Server:
 def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
     time = server_time(reply)
     match query:
+        case ServerQuery():
+            return Page((_server(_version(body)),), time)
+        case AgentsQuery() | ResultsQuery():
+            return Page((), time)
+        case RunQuery():
+            return Page((_FLOW_RUN.one(body),), time)
         case StatesQuery() | TaskRunStatesQuery():
             return page_of(_STATES, body, time)
         case LogsQuery():
             return _log_page(body, time)
         case TaskRunsQuery() | TaskRunQuery() | ResultQuery():
             return _task_run_page(query, body, time)
-        case WorkersQuery():
-            return page_of(_WORKERS, body, time)
-        case WorkPoolsQuery():
-            page = page_of(_WORK_POOL, body, time)
-            # As many as the server likes to give, so the last page is an empty one.
-            rest = WorkPoolsQuery(query.offset + page.count) if page.count else None
-            return replace(page, rest=rest)
-        case RunQuery():
-            return Page((_FLOW_RUN.one(body),), time)
-        case FlowsQuery() | FlowQuery():
-            many = isinstance(query, FlowsQuery)
-            return page_of(_FLOW, body, time) if many else Page((_FLOW.one(body),), time)
-        case DeploymentQuery():
-            return Page((_DEPLOYMENT.one(body),), time)
-        case WorkPoolQuery():
-            return Page((_WORK_POOL.one(body),), time)
-        case ServerQuery():
-            return Page((_server(_version(body)),), time)
-        case AgentsQuery() | ResultsQuery():
-            return Page((), time)
+        case FlowsQuery() | FlowQuery() | DeploymentQuery():
+            return _flow_page(query, body, time)
+        case WorkersQuery() | WorkPoolsQuery() | WorkPoolQuery():
+            return _work_pool_page(query, body, time)
         case _:
             assert_never(query)
 
@@ -357,6 +347,37 @@ def _task_run_page(
             return Page((_TASK_RUNS.one(body),), time)
         case ResultQuery():
             return Page((_stored(_RESULT.one(body)),), time)
+        case _:
+            assert_never(query)
+
+
+def _flow_page(
+    query: FlowsQuery | FlowQuery | DeploymentQuery, body: bytes, time: datetime | None
+) -> Page[Any]:
+    match query:
+        case FlowsQuery():
+            return page_of(_FLOW, body, time)
+        case FlowQuery():
+            return Page((_FLOW.one(body),), time)
+        case DeploymentQuery():
+            return Page((_DEPLOYMENT.one(body),), time)
+        case _:
+            assert_never(query)
+
+
+def _work_pool_page(
+    query: WorkersQuery | WorkPoolsQuery | WorkPoolQuery, body: bytes, time: datetime | None
+) -> Page[Any]:
+    match query:
+        case WorkersQuery():
+            return page_of(_WORKERS, body, time)
+        case WorkPoolsQuery(offset):
+            page = page_of(_WORK_POOL, body, time)
+            # As many as the server likes to give, so the last page is an empty one.
+            rest = WorkPoolsQuery(offset + page.count) if page.count else None
+            return replace(page, rest=rest)
+        case WorkPoolQuery():
+            return Page((_WORK_POOL.one(body),), time)
         case _:
             assert_never(query)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NO_FAULTS = Faults()
 _NO_BODY = (500, b"POST body missing. Did you forget use body-parser middleware?")
+_NO_QUERY = (400, b"GET query missing.")
 
 
 class FakePrefect1(Store1):
@@ -217,7 +218,7 @@ class FakePrefect1(Store1):
     ) -> tuple[int, bytes]:
         question = _question(request)
         if question is None:
-            return _NO_BODY
+            return _NO_QUERY if request.method == "GET" else _NO_BODY
         if self._api_key is not None:
             shown = request.headers.get("authorization", "")
             if shown != f"Bearer {self._api_key}":
