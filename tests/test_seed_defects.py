@@ -146,7 +146,7 @@ DEFECTS = (
     ),
     Defect(
         "D13b",
-        "The error spoke of '0.0 hours of waiting', whatever the time had been.",
+        "The error of a watch of 90 s spoke of '0.0 hours of waiting'.",
         polling.words_of_the_time_out,
     ),
     Defect(
