@@ -131,7 +131,8 @@ DEFECTS = (
     ),
     Defect(
         "D25",
-        "Each poll had all states sent again: of a run with 200 states 2.7 MB a minute.",
+        "Each poll had all states and the parameters sent again: of a run with 200 states 2.7 MB a "
+        "minute.",
         polling.what_is_sent_again,
     ),
     Defect(
