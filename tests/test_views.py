@@ -1,6 +1,7 @@
 """Views: what is read of a run, blocking and on an event loop alike, and what a view shows."""
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from virtual import BEGINNING, World
 
-from rxflow import Client, FlowRunView, InvalidRunId, RunNotFound
+from rxflow import Client, FlowRunView, FlowView, InvalidRunId, RunNotFound, TaskRunView
 from rxflow.errors import ConfigurationError
 from rxflow.testing import FakePrefect3
 
@@ -174,6 +175,25 @@ def test_a_time_without_a_zone(reads: Blocking | Awaiting, world: World, run: st
     with pytest.raises(ValueError, match="time zone"):
         reads.logs(view, datetime(2026, 1, 1))  # noqa: DTZ001 - the point of it
     assert len(world.server.requests) == asked
+
+
+# -- twins --------------------------------------------------------------------------------------
+
+
+def signature(method: Any) -> str:
+    """The names and defaults of a method, without types and without its object."""
+    parameters = inspect.signature(method).parameters.values()
+    return ", ".join(str(each.replace(annotation=each.empty)) for each in parameters)
+
+
+@pytest.mark.parametrize("view", [FlowRunView, TaskRunView, FlowView])
+def test_each_method_that_asks_has_a_twin_of_the_same_arguments(view: type) -> None:
+    """`x` and `ax` differ in the `a` only."""
+    asking = ("get_", "iter_", "of_run", "from_id", "from_flow", "from_task")
+    names = {name for name in dir(view) if name.startswith(asking)}
+    assert len(names) > 4
+    for name in names:
+        assert signature(getattr(view, f"a{name}")) == signature(getattr(view, name))
 
 
 # -- whose client -------------------------------------------------------------------------------
