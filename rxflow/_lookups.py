@@ -20,6 +20,7 @@ from rxflow._polling import (
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
+    whole,
 )
 from rxflow._tasks import TaskRunReader
 from rxflow.errors import BadResponse, FlowNotFound, TaskRunNotFound
@@ -76,7 +77,7 @@ def read_snapshot(
     """
     page: Page[FlowRun] = yield RunQuery(flow_run_id)
     run = page.rows[0]
-    history: Page[State] = yield StatesQuery(flow_run_id)
+    history: Page[State] = yield from whole(StatesQuery(flow_run_id))
     events: list[FlowRunEvent] = [
         RunSeen(flow_run_id=run.id, run=run),
         *(StateChange(flow_run_id=run.id, id=state.id, state=state) for state in history.rows),
