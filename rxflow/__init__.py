@@ -11,6 +11,7 @@ from loguru import logger
 from rxflow import operators as operators
 from rxflow._fold import fold
 from rxflow._model import (
+    BackendName,
     FlowRun,
     Snapshot,
     State,
@@ -19,6 +20,7 @@ from rxflow._model import (
 )
 from rxflow._runs import Quiet
 from rxflow._windows import Rate
+from rxflow.agents import acheck_for_compatible_agents, check_for_compatible_agents
 from rxflow.client import Client
 from rxflow.errors import (
     AuthError,
@@ -30,6 +32,7 @@ from rxflow.errors import (
     InvalidRunId,
     NotAPrefectApi,
     Overflow,
+    ResultNotKept,
     ResultUnavailable,
     ResultUnreadable,
     RunNotFound,
@@ -54,6 +57,7 @@ from rxflow.events import (
     decode_event,
     encode_event,
 )
+from rxflow.printing import stream_flow_run_logs
 from rxflow.stream import Stream, aiterate, iterate
 from rxflow.views import FlowRunView, FlowView, TaskRunView
 from rxflow.watch import (
@@ -67,6 +71,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthError",
+    "BackendName",
     "BadResponse",
     "Client",
     "Closed",
@@ -87,6 +92,7 @@ __all__ = [
     "Overflow",
     "Quiet",
     "Rate",
+    "ResultNotKept",
     "ResultUnavailable",
     "ResultUnreadable",
     "RunChanged",
@@ -107,12 +113,15 @@ __all__ = [
     "Unreachable",
     "UnsupportedServer",
     "WatchTimedOut",
+    "acheck_for_compatible_agents",
     "aiterate",
     "await_for_flow_run",
+    "check_for_compatible_agents",
     "decode_event",
     "encode_event",
     "fold",
     "iterate",
+    "stream_flow_run_logs",
     "wait_for_flow_run",
     "watch_flow_run",
 ]

@@ -9,18 +9,14 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from rxflow._flow_view import FlowView
+from rxflow._keeping import KeptTaskRuns
 from rxflow._lending import alent, lent
-from rxflow._lookups import (
-    Lines,
-    TaskRunRead,
-    indexed,
-    read_snapshot,
-    read_task_run_ids,
-    read_task_runs,
-)
+from rxflow._lookups import Lines, read_snapshot
 from rxflow._model import FlowRun, Snapshot, State, TaskRun, canonical_id
+from rxflow._picking import Pick, picked
 from rxflow._polling import Poll
-from rxflow._task_run_view import Pick, TaskRunView, picked
+from rxflow._task_lookups import TaskRunRead, indexed, read_task_run_ids, read_task_runs
+from rxflow._task_run_view import TaskRunView
 from rxflow.client import Client
 from rxflow.errors import FlowNotFound
 from rxflow.events import FlowRunLog
@@ -45,7 +41,7 @@ class FlowRunView:
         True
     """
 
-    __slots__ = ("_client", "_flow", "_kept", "_run_config", "_snapshot")
+    __slots__ = ("_client", "_flow", "_kept", "_snapshot")
 
     _flow: FlowView | None
 
@@ -71,13 +67,13 @@ class FlowRunView:
             flow_run_id: The run's id, a UUID.
             name: The run's name.
             flow_id: The id of the flow that it is a run of.
-            labels: On Prefect 3 the run's tags.
+            labels: The run's labels; on Prefect 3 its tags.
             parameters: What the flow was called with.
             context: What was put into the run's context.
             state: The run's state; None if it has none yet.
             states: All states it was in.
             updated_at: When the server last wrote the run's row, an aware datetime.
-            run_config: On Prefect 3 None.
+            run_config: How Prefect 1 was to run it; on Prefect 3 None.
             task_runs: Task runs that are known already.
             client: The server to ask; found from the environment and the active profile if None.
 
@@ -94,13 +90,15 @@ class FlowRunView:
             state=state,
             parameters=parameters,
             context=context,
+            run_config=run_config,
             tags=tuple(labels),
         )
-        in_order = tuple(sorted(states, key=lambda state: state.timestamp))
+        in_order = tuple(sorted(states, key=lambda state: state.order))
         known = tuple(_view_of(task_run, client) for task_run in task_runs or ())
         rows = tuple(view.task_run for view in known)
-        self._show(Snapshot(run=run, states=in_order, task_runs=rows), run_config, client)
-        self._kept.update((view.task_run_id, view) for view in known if view.task_run.is_terminal)
+        self._show(Snapshot(run=run, states=in_order, task_runs=rows), client)
+        for view in known:
+            self._kept.keep(view)
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, *, client: Client | None = None) -> Self:
@@ -111,7 +109,7 @@ class FlowRunView:
             client: The server to ask for more.
         """
         view = cls.__new__(cls)
-        view._show(snapshot, None, client)  # noqa: SLF001 - one of our own
+        view._show(snapshot, client)  # noqa: SLF001 - one of our own
         return view
 
     @classmethod
@@ -122,7 +120,8 @@ class FlowRunView:
 
         Args:
             flow_run_id: The run's id, a UUID.
-            load_static_tasks: Whether to read the run's task runs at once.
+            load_static_tasks: Whether to read the run's task runs at once; on Prefect 1 all but the
+                children of mapped ones.
             client: The server to ask; found from the environment and the active profile if None.
 
         Raises:
@@ -148,8 +147,8 @@ class FlowRunView:
         """Ask the server for the run as it is now; this view is left as it is.
 
         Args:
-            load_static_tasks: Whether to read all of the run's task runs at once; if not, those
-                that this view has and that are finished are read.
+            load_static_tasks: Whether to read the run's task runs at once, as `from_flow_run_id`
+                does; if not, those that this view has and that are finished are read.
 
         Raises:
             RxflowError: As for `from_flow_run_id`.
@@ -203,7 +202,8 @@ class FlowRunView:
         Args:
             task_slug: What its task goes by; on Prefect 3 the task key, with its hash or without.
             task_run_id: Its id, a UUID, which goes before the slug; a slug must fit it then.
-            map_index: Which of the runs of its task, by creation; -1 and None are the only one.
+            map_index: Which of the runs of its task, on Prefect 3 by creation; -1 and None are the
+                only one, and on Prefect 1 the parent of mapped ones.
 
         Raises:
             ValueError: Neither slug nor id were given.
@@ -215,7 +215,7 @@ class FlowRunView:
         """
         pick = self._picked(task_slug, task_run_id, map_index)
         with lent(self._client) as client:
-            return self._keep(client.read(pick(client)))
+            return self._kept.view_of(client.read(pick(client)))
 
     async def aget_task_run(
         self,
@@ -226,7 +226,7 @@ class FlowRunView:
         """Ask as `get_task_run` does, on the running event loop."""
         pick = self._picked(task_slug, task_run_id, map_index)
         async with alent(self._client) as client:
-            return self._keep(await client.aread(pick(client)))
+            return self._kept.view_of(await client.aread(pick(client)))
 
     def get_all_task_runs(self) -> list[TaskRunView]:
         """Ask the server for all task runs of the run as they are now, however many.
@@ -240,13 +240,13 @@ class FlowRunView:
         """
         with lent(self._client) as client:
             rows = client.read(lambda limit: read_task_runs(self.flow_run_id, limit))
-        return [self._keep(read) for read in indexed(rows)]
+        return [self._kept.view_of(read) for read in indexed(rows)]
 
     async def aget_all_task_runs(self) -> list[TaskRunView]:
         """Ask as `get_all_task_runs` does, on the running event loop."""
         async with alent(self._client) as client:
             rows = await client.aread(lambda limit: read_task_runs(self.flow_run_id, limit))
-        return [self._keep(read) for read in indexed(rows)]
+        return [self._kept.view_of(read) for read in indexed(rows)]
 
     def get_task_run_ids(self) -> list[str]:
         """Ask the server for the ids of all task runs of the run, by creation.
@@ -306,7 +306,10 @@ class FlowRunView:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """On Prefect 3 the run's tags; its labels with values are in ``snapshot.run.labels``."""
+        """The run's labels.
+
+        On Prefect 3 its tags; its labels with values are in ``snapshot.run.labels``.
+        """
         return self._snapshot.run.tags
 
     @property
@@ -336,8 +339,8 @@ class FlowRunView:
 
     @property
     def run_config(self) -> Any:
-        """On Prefect 3 None; a copy."""
-        return deepcopy(self._run_config)
+        """How Prefect 1 was to run it, a copy; on Prefect 3 None."""
+        return deepcopy(self._snapshot.run.run_config)
 
     @property
     def task_runs(self) -> tuple[TaskRun, ...]:
@@ -346,9 +349,9 @@ class FlowRunView:
 
     def __eq__(self, other: object) -> bool:
         """Whether the other view shows the same."""
-        if not isinstance(other, FlowRunView):
-            return NotImplemented
-        return self._snapshot == other._snapshot and bool(self._run_config == other._run_config)
+        return (
+            self._snapshot == other._snapshot if isinstance(other, FlowRunView) else NotImplemented
+        )
 
     __hash__ = None  # type: ignore[assignment]  # what it shows holds mappings
 
@@ -375,11 +378,10 @@ class FlowRunView:
         )
         return f"<table>{rows}</table>"
 
-    def _show(self, snapshot: Snapshot, run_config: Any, client: Client | None) -> None:
+    def _show(self, snapshot: Snapshot, client: Client | None) -> None:
         self._snapshot = _copied(snapshot)
-        self._run_config = deepcopy(run_config)
         self._client = client
-        self._kept: dict[str, TaskRunView] = {}
+        self._kept = KeptTaskRuns(client)
         self._flow = None
 
     def _finished(self) -> list[str]:
@@ -387,29 +389,13 @@ class FlowRunView:
 
     def _followed_by(self, snapshot: Snapshot) -> Self:
         latest = self.from_snapshot(snapshot, client=self._client)
-        latest._kept.update(self._kept)  # noqa: SLF001 - one of our own
+        latest._kept = self._kept.handed_on()  # noqa: SLF001 - one of our own
         return latest
 
     def _picked(
         self, task_slug: str | None, task_run_id: str | None, map_index: int | None
     ) -> Pick:
-        known = {view.task_run_id: view.task_run.state_id for view in self._whole()}
-        return picked(self.flow_run_id, task_slug, task_run_id, map_index, known)
-
-    def _whole(self) -> list[TaskRunView]:
-        return [view for view in tuple(self._kept.values()) if view.has_history]
-
-    def _keep(self, read: TaskRunRead) -> TaskRunView:
-        """The view of a task run: the one there was if it is finished and has not changed."""
-        kept = self._kept.get(read.row.id)
-        same = kept is not None and kept.task_run == read.row and kept.map_index == read.map_index
-        if kept is not None and same and (read.states is None or kept.has_history):
-            return kept
-        view = TaskRunView.of(read, client=self._client)
-        view = kept.hand_on(view) if kept is not None else view
-        if read.row.is_terminal:
-            self._kept[read.row.id] = view
-        return view
+        return picked(self.flow_run_id, task_slug, task_run_id, map_index, self._kept.known)
 
     def _flow_ids(self) -> tuple[str, str | None, str | None]:
         run = self._snapshot.run
@@ -437,6 +423,7 @@ def _copied(snapshot: Snapshot) -> Snapshot:
         run,
         parameters=deepcopy(run.parameters),
         context=deepcopy(run.context),
+        run_config=deepcopy(run.run_config),
         labels=deepcopy(run.labels),
     )
     return replace(snapshot, run=own)

@@ -1,14 +1,23 @@
 """`FlowView`: what a server knows of a flow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, Self
 
 from rxflow._lending import alent, lent
-from rxflow._lookups import FlowRead, read_flow, read_flow_of_name
-from rxflow._model import Deployment, canonical_id
+from rxflow._lookups import (
+    FlowRead,
+    read_flow,
+    read_flow_of_any_id,
+    read_flow_of_group,
+    read_flow_of_name,
+)
+from rxflow._model import Deployment, Registered, canonical_id
+from rxflow._polling import Poll
 from rxflow.client import Client
 from rxflow.errors import FlowNotFound, InvalidRunId
+
+_NOT_REGISTERED = Registered()
 
 
 class FlowView:
@@ -63,7 +72,7 @@ class FlowView:
             name: Its name.
             flow_group_labels: Its labels; on Prefect 3 its tags.
             deployment: The deployment of the run that was asked about.
-            version: The flow's version in that run.
+            version: The flow's version in that run; on Prefect 1 how often it was registered.
         """
         shown: dict[str, Any] = {
             "flow_id": flow_id,
@@ -80,6 +89,28 @@ class FlowView:
             "version": version,
         }
         self._shown = tuple(deepcopy(shown).items())
+
+    @classmethod
+    def from_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask the server for a flow, or else for the newest version in a flow group.
+
+        Args:
+            flow_id: The id of the flow or, on Prefect 1, of the group, a UUID.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            TypeError: The id is no text.
+            FlowNotFound: It is not a UUID, or the server has neither.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        wanted = _canonical(flow_id)
+        return cls._read(lambda _: read_flow_of_any_id(wanted), client)
+
+    @classmethod
+    async def afrom_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask as `from_id` does, on the running event loop."""
+        wanted = _canonical(flow_id)
+        return await cls._aread(lambda _: read_flow_of_any_id(wanted), client)
 
     @classmethod
     def from_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
@@ -102,6 +133,28 @@ class FlowView:
         return await cls.aof_run(_canonical(flow_id), client=client)
 
     @classmethod
+    def from_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+        """Ask a Prefect 1 server for the newest version of a flow.
+
+        Args:
+            flow_group_id: The id of the group that all versions of the flow are in, a UUID.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            TypeError: The id is no text.
+            FlowNotFound: It is not a UUID, or the server has no such group; Prefect 3 has none.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        wanted = _canonical(flow_group_id, "flow group")
+        return cls._read(lambda _: read_flow_of_group(wanted), client)
+
+    @classmethod
+    async def afrom_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+        """Ask as `from_flow_group_id` does, on the running event loop."""
+        wanted = _canonical(flow_group_id, "flow group")
+        return await cls._aread(lambda _: read_flow_of_group(wanted), client)
+
+    @classmethod
     def from_flow_name(
         cls,
         flow_name: str,
@@ -110,22 +163,23 @@ class FlowView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask the server for the flow of a name.
+        """Ask the server for the flow of a name; versions that were archived are left out.
 
         Args:
             flow_name: The flow's name.
-            project_name: The project to look in; "" is all. Prefect 3 has no projects.
-            last_updated: Whether to take the one updated last where there are several.
+            project_name: The project to look in; "" is all, None is flows without one. Prefect 3
+                has no projects.
+            last_updated: Whether to take the one updated last where there are several; on Prefect 1
+                the version that was registered last.
             client: The server to ask; found from the environment and the active profile if None.
 
         Raises:
             FlowNotFound: The server has no such flow, or has several.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        _check_project(project_name)
-        with lent(client) as used:
-            read = used.read(lambda _: read_flow_of_name(flow_name, last_updated=last_updated))
-        return cls._of(read)
+        return cls._read(
+            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
+        )
 
     @classmethod
     async def afrom_flow_name(
@@ -137,12 +191,9 @@ class FlowView:
         client: Client | None = None,
     ) -> Self:
         """Ask as `from_flow_name` does, on the running event loop."""
-        _check_project(project_name)
-        async with alent(client) as used:
-            read = await used.aread(
-                lambda _: read_flow_of_name(flow_name, last_updated=last_updated)
-            )
-        return cls._of(read)
+        return await cls._aread(
+            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
+        )
 
     @classmethod
     def of_run(
@@ -165,8 +216,7 @@ class FlowView:
             FlowNotFound: The server has no such flow.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        with lent(client) as used:
-            return cls._of(used.read(lambda _: read_flow(flow_id, deployment_id, version)))
+        return cls._read(lambda _: read_flow(flow_id, deployment_id, version), client)
 
     @classmethod
     async def aof_run(
@@ -178,20 +228,36 @@ class FlowView:
         client: Client | None = None,
     ) -> Self:
         """Ask as `of_run` does, on the running event loop."""
+        return await cls._aread(lambda _: read_flow(flow_id, deployment_id, version), client)
+
+    @classmethod
+    def _read(cls, poll: Callable[[int], Poll[FlowRead]], client: Client | None) -> Self:
+        with lent(client) as used:
+            return cls._of(used.read(poll))
+
+    @classmethod
+    async def _aread(cls, poll: Callable[[int], Poll[FlowRead]], client: Client | None) -> Self:
         async with alent(client) as used:
-            return cls._of(await used.aread(lambda _: read_flow(flow_id, deployment_id, version)))
+            return cls._of(await used.aread(poll))
 
     @classmethod
     def _of(cls, read: FlowRead) -> Self:
         flow, deployment = read.flow, read.deployment
+        known = flow.registered or _NOT_REGISTERED
+        registered = None if known.version is None else str(known.version)
         return cls(
             flow_id=flow.id,
+            settings=known.settings,
+            run_config=known.run_config or _run_config(deployment),
+            serialized_flow=known.serialized_flow,
+            archived=known.archived,
+            project_name=known.project_name,
+            core_version=known.core_version,
+            storage=known.storage or _storage(deployment),
             name=flow.name,
             flow_group_labels=flow.tags,
-            run_config=_run_config(deployment),
-            storage=_storage(deployment),
             deployment=deployment,
-            version=read.version or (deployment.version if deployment else None),
+            version=read.version or (deployment.version if deployment else registered),
         )
 
     # -- what it shows --------------------------------------------------------------------------
@@ -263,7 +329,7 @@ class FlowView:
 
     @property
     def version(self) -> str | None:
-        """The flow's version in the run that was asked about."""
+        """The flow's version in the run that was asked about; on Prefect 1 a number."""
         version: str | None = self._get("version")
         return version
 
@@ -284,21 +350,13 @@ class FlowView:
         return deepcopy(dict(self._shown)[name])
 
 
-def _canonical(flow_id: object) -> str:
+def _canonical(flow_id: object, noun: str = "flow") -> str:
     if not isinstance(flow_id, str):
-        raise TypeError(f"A flow id is text, not {flow_id!r}")
+        raise TypeError(f"A {noun} id is text, not {flow_id!r}")
     try:
-        return canonical_id(flow_id, "flow")
+        return canonical_id(flow_id, noun)
     except InvalidRunId as error:
         raise FlowNotFound(str(error)) from None
-
-
-def _check_project(project_name: str | None) -> None:
-    if project_name:
-        raise FlowNotFound(
-            f"There is no project {project_name!r}, since Prefect 3 has no projects; "
-            "leave project_name out"
-        )
 
 
 def _run_config(deployment: Deployment | None) -> dict[str, Any] | None:

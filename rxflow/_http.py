@@ -16,7 +16,7 @@ import httpx
 
 from rxflow._backends import HttpCall, HttpReply
 from rxflow._polling import Failure, Trouble
-from rxflow._settings import Settings
+from rxflow._settings import BackendName, Settings
 from rxflow.errors import ConfigurationError
 
 MAX_BODY = 32 * 1024 * 1024
@@ -107,12 +107,20 @@ def where(settings: Settings, transport: object | None) -> str:
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    headers = {name.lower(): value.reveal() for name, value in settings.headers}
+    headers = _tenant(settings)
+    headers |= {name.lower(): value.reveal() for name, value in settings.headers}
     headers["user-agent"] = "rxflow"
     headers["accept-encoding"] = "gzip"  # what _body() can undo
     if (authorization := settings.authorization()) is not None:
         headers["authorization"] = authorization
     return headers
+
+
+def _tenant(settings: Settings) -> dict[str, str]:
+    """As Prefect 1's client names its tenant: never without a key, for a key may have several."""
+    if settings.backend is BackendName.PREFECT_3 or not (settings.api_key and settings.tenant_id):
+        return {}
+    return {"x-prefect-tenant-id": settings.tenant_id.reveal()}
 
 
 def _is_loopback(url: str) -> bool:

@@ -1,21 +1,40 @@
-"""Why a run that should have started has not: a poll that asks its deployment, pool and workers.
+"""Why a run that should have started has not: a poll that asks who was to start it.
 
-A run that is merely scheduled for later is never late, nor is one that waits for its next attempt.
+On Prefect 3 that is its deployment, its work pool and workers; on Prefect 1 the agents. A run that
+is merely scheduled for later is never late, nor is one that waits for its next attempt.
 """
 
 from datetime import datetime, timedelta
+from typing import assert_never
 
-from rxflow._model import BackendName, Deployment, FlowRun, StateType, Worker, WorkPool
+from rxflow._model import (
+    Agent,
+    BackendName,
+    Deployment,
+    FlowRun,
+    State,
+    StateType,
+    Worker,
+    WorkPool,
+)
 from rxflow._polling import (
+    AgentsQuery,
     DeploymentQuery,
     Page,
     Poll,
     WorkersQuery,
     WorkPoolQuery,
+    whole,
 )
+from rxflow._readiness import HEALTHY_FOR, Candidates, candidates, is_paused, with_labels
 
 GRACE = timedelta(seconds=15)
 """How far past its time a run is late: when Prefect 3.8.8 itself names a run's state Late."""
+
+QUESTIONS = (AgentsQuery, DeploymentQuery, WorkPoolQuery, WorkersQuery)
+"""What a watch asks for the sake of the reason alone."""
+
+_SLOT = "it waits for a free slot under a concurrency limit"
 
 _NOT_STARTED = frozenset({StateType.SCHEDULED, StateType.PENDING})
 
@@ -32,11 +51,20 @@ def late_by(run: FlowRun, server_time: datetime) -> timedelta | None:
     """
     if run.state is None or run.state.type not in _NOT_STARTED:
         return None
-    due = run.next_scheduled_start_time or run.expected_start_time or run.state.timestamp
-    # A run that was taken up and is slow to start counts from when it was taken up.
-    due = max(due, run.state.timestamp) if run.state.type == StateType.PENDING else due
-    waited = server_time - due
+    waited = server_time - _due(run, run.state)
     return waited if waited >= GRACE else None
+
+
+def _due(run: FlowRun, state: State) -> datetime:
+    """When the run should have started."""
+    if state.is_queued:  # its own time is when it asks for a slot again
+        return run.expected_start_time or state.timestamp
+    due = run.next_scheduled_start_time
+    if due is not None and state.type == StateType.SCHEDULED:
+        return due
+    # A run that was taken up and is slow to start counts from when it was taken up, and one that
+    # was resumed from then.
+    return max(due or run.expected_start_time or state.timestamp, state.timestamp)
 
 
 def reason_to_wait(backend: BackendName, run: FlowRun, server_time: datetime) -> Poll[str]:
@@ -50,14 +78,27 @@ def reason_to_wait(backend: BackendName, run: FlowRun, server_time: datetime) ->
     Returns:
         A clause such as "no worker of its work pool 'gpu' is online".
     """
+    match backend:
+        case BackendName.PREFECT_3:
+            return (yield from _of_deployment(run))
+        case BackendName.PREFECT_1:
+            return (yield from _of_agents(run, server_time))
+        case _:
+            assert_never(backend)
+
+
+# -- Prefect 3 ----------------------------------------------------------------------------------
+
+
+def _of_deployment(run: FlowRun) -> Poll[str]:
     deployment: Deployment | None = None
     if run.deployment_id is not None:
         found: Page[Deployment] = yield DeploymentQuery(run.deployment_id)
         deployment = found.rows[0] if found.rows else None
     if deployment is not None and deployment.paused:
         return f"its deployment {deployment.name!r} is paused"
-    if run.state is not None and run.state.name == "AwaitingConcurrencySlot":
-        return "it waits for a free slot under a concurrency limit"
+    if _is_queued(run):
+        return _SLOT
     if run.work_pool_name is None:
         return _without_pool(run, deployment)
     pools: Page[WorkPool] = yield WorkPoolQuery(run.work_pool_name)
@@ -76,7 +117,7 @@ def _without_pool(run: FlowRun, deployment: Deployment | None) -> str:
 
 
 def _in_pool(run: FlowRun, pool: WorkPool, workers: tuple[Worker, ...]) -> str:
-    if pool.is_paused or pool.status == "PAUSED":
+    if is_paused(pool):
         return f"its work pool {pool.name!r} is paused"
     if not any(worker.is_online for worker in workers):
         return f"no worker of its work pool {pool.name!r} is online"
@@ -85,6 +126,50 @@ def _in_pool(run: FlowRun, pool: WorkPool, workers: tuple[Worker, ...]) -> str:
     limit = pool.concurrency_limit
     limited = f"; the pool runs at most {limit} at a time" if limit is not None else ""
     return f"a worker of its work pool {pool.name!r} is online and {_progress(run)}{limited}"
+
+
+# -- Prefect 1 ----------------------------------------------------------------------------------
+
+
+def _of_agents(run: FlowRun, server_time: datetime) -> Poll[str]:
+    if _is_queued(run):
+        return _SLOT
+    if run.state is not None and run.state.is_submitted:
+        return f"an agent {_progress(run)}"
+    page: Page[Agent] = yield from whole(AgentsQuery())
+    now = page.server_time or server_time
+    start = f"start one {with_labels(run.tags)}"
+    # Without times and numbers, which would make each look a new reason.
+    match candidates(page.rows, run.tags, HEALTHY_FOR, now):
+        case Candidates(healthy=(agent,)):
+            return f"agent {_called(agent)} has matching labels and has not taken it yet"
+        case Candidates(healthy=(_, *_)):
+            return "several healthy agents have matching labels and none has taken it yet"
+        case Candidates(unhealthy=(agent,)):
+            return (
+                f"agent {_called(agent)} has matching labels, but has not asked for runs lately; "
+                f"restart it, or {start}"
+            )
+        case Candidates(unhealthy=(_, *_)):
+            return (
+                "several agents have matching labels, but none has asked for runs lately; restart "
+                f"one, or {start}"
+            )
+        case Candidates(others=0):
+            return f"no agent is healthy; {start}"
+        case _:
+            return f"no agent has matching labels; {start}"
+
+
+def _called(agent: Agent) -> str:
+    return repr(agent.name) if agent.name else agent.id
+
+
+# -- both ---------------------------------------------------------------------------------------
+
+
+def _is_queued(run: FlowRun) -> bool:
+    return run.state is not None and bool(run.state.is_queued)
 
 
 def _progress(run: FlowRun) -> str:

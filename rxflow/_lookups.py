@@ -1,51 +1,28 @@
-"""What views ask: polls that read a run, its task runs, a flow, log lines, and find one of many."""
+"""What views ask about a run, its flow and its log lines: polls."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._cursor import read_all
 from rxflow._fold import fold
-from rxflow._model import Deployment, Flow, FlowRun, Snapshot, State, StoredResult, TaskRun
+from rxflow._model import BackendName, Deployment, Flow, FlowRun, Server, Snapshot, TaskRun
 from rxflow._polling import (
     DeploymentQuery,
     FlowQuery,
     FlowsQuery,
     Page,
     Poll,
-    ResultQuery,
     RunQuery,
+    ServerQuery,
     StatesQuery,
-    TaskRunQuery,
-    TaskRunsQuery,
-    TaskRunStatesQuery,
     whole,
 )
-from rxflow._tasks import TaskRunReader
-from rxflow.errors import BadResponse, FlowNotFound, TaskRunNotFound
+from rxflow._task_lookups import in_order, listed, read_finished, read_task_runs
+from rxflow.errors import FlowNotFound
 from rxflow.events import FlowRunEvent, FlowRunLog, RunChanged, RunSeen, StateChange
-
-UNMAPPED = -1
-"""The map index of a task run that is the only one of its task."""
-
-_LISTED = 20  # things that a message lists at the most
-
-Names = Callable[[str], tuple[str, ...]]
-"""Gives what a task goes by beside its key."""
-
-
-class TaskRunRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A task run as it was read.
-
-    Attributes:
-        map_index: Which of the runs of its task it is, by creation; -1 for the only one.
-        states: All states that it was in, by time; None if they were not asked for.
-    """
-
-    row: TaskRun
-    map_index: int = UNMAPPED
-    states: tuple[State, ...] | None = None
 
 
 class FlowRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,17 +44,17 @@ class FlowRead(msgspec.Struct, frozen=True, kw_only=True):
 def read_snapshot(
     flow_run_id: str, limit: int, *, tasks: bool, known: Iterable[str] = ()
 ) -> Poll[Snapshot]:
-    """Read a run, and of its task runs all, or those that are known.
+    """Read a run, and some of its task runs.
 
     Args:
         flow_run_id: The run.
         limit: The most rows the server gives at once.
-        tasks: Whether to read all task runs.
-        known: Ids of task runs to read otherwise; of these the finished ones are taken.
+        tasks: Whether to read the task runs, but for the children of mapped ones.
+        known: Ids of task runs to read too; of these the finished ones are taken.
     """
     page: Page[FlowRun] = yield RunQuery(flow_run_id)
     run = page.rows[0]
-    history: Page[State] = yield from whole(StatesQuery(flow_run_id))
+    history = yield from whole(StatesQuery(flow_run_id))
     events: list[FlowRunEvent] = [
         RunSeen(flow_run_id=run.id, run=run),
         *(StateChange(flow_run_id=run.id, id=state.id, state=state) for state in history.rows),
@@ -86,204 +63,21 @@ def read_snapshot(
     snapshot = Snapshot(run=run)
     for event in events:
         snapshot = fold(snapshot, event) or snapshot
+    rows: tuple[TaskRun, ...] = ()
     if tasks:
-        rows = yield from read_task_runs(flow_run_id, limit)
-    else:
-        rows = yield from _read_finished(flow_run_id, tuple(known), limit)
-    return msgspec.structs.replace(snapshot, task_runs=rows)
-
-
-def read_task_runs(flow_run_id: str, limit: int) -> Poll[tuple[TaskRun, ...]]:
-    """Read all task runs of a run, in the order of their creation.
-
-    Raises:
-        BadResponse: One of them cannot be read.
-    """
-    read = yield from TaskRunReader(flow_run_id).poll(limit)
-    for row in read.malformed:
-        raise BadResponse(f"Task run {row.id} cannot be read: {row.reason}")
-    return tuple(sorted(read.rows, key=_by_creation))
-
-
-def read_task_run_ids(flow_run_id: str, limit: int) -> Poll[list[str]]:
-    """Read the ids of all task runs of a run, in the order of their creation."""
-    read = yield from TaskRunReader(flow_run_id).poll(limit)
-    in_order = [row.id for row in sorted(read.rows, key=_by_creation)]
-    return in_order + [row.id for row in read.malformed]
-
-
-def _read_finished(
-    flow_run_id: str, task_run_ids: tuple[str, ...], limit: int
-) -> Poll[tuple[TaskRun, ...]]:
-    rows: list[TaskRun] = []
-    for first in range(0, len(task_run_ids), limit):
-        some = task_run_ids[first : first + limit]
-        page: Page[TaskRun] = yield TaskRunsQuery(
-            flow_run_id=flow_run_id, task_run_ids=some, limit=limit
-        )
-        rows += page.rows
-    return tuple(sorted((row for row in rows if row.is_terminal), key=_by_creation))
-
-
-def _by_creation(row: TaskRun) -> tuple[datetime, str]:
-    return row.created, row.id
-
-
-# -- task runs ----------------------------------------------------------------------------------
-
-
-def indexed(rows: Iterable[TaskRun]) -> Iterator[TaskRunRead]:
-    """Count the runs of each task.
-
-    Args:
-        rows: All task runs of a flow run, in the order of their creation.
-    """
-    rows = tuple(rows)
-    number: dict[str, int] = {}
-    for row in rows:
-        number[row.task_key] = number.get(row.task_key, 0) + 1
-    counted: dict[str, int] = {}
-    for row in rows:
-        index = counted[row.task_key] = counted.get(row.task_key, -1) + 1
-        yield TaskRunRead(row=row, map_index=UNMAPPED if number[row.task_key] == 1 else index)
-
-
-def by_id(
-    flow_run_id: str | None,
-    task_run_id: str,
-    limit: int,
-    *,
-    slug: str | None = None,
-    map_index: int | None = None,
-    names: Names,
-    known: Mapping[str, str | None],
-) -> Poll[TaskRunRead]:
-    """Read one task run.
-
-    Args:
-        flow_run_id: The flow run that it must belong to, if any.
-        task_run_id: Its id.
-        limit: The most rows the server gives at once.
-        slug: The task that it must be a run of, if any.
-        map_index: The map index that it must have, if any.
-        names: What a task goes by beside its key.
-        known: The state ids of task runs whose states need not be read again.
-
-    Raises:
-        TaskRunNotFound: There is none, or it is another's.
-    """
-    page: Page[TaskRun] = yield TaskRunQuery(task_run_id)
-    if not page.rows:
-        raise TaskRunNotFound(f"The server knows no task run {task_run_id}")
-    owner = page.rows[0].flow_run_id
-    if flow_run_id is not None and owner != flow_run_id:
-        raise TaskRunNotFound(
-            f"Task run {task_run_id} belongs to flow run {owner}, not to {flow_run_id}"
-        )
-    rows = page.rows if owner is None else (yield from read_task_runs(owner, limit))
-    found = {read.row.id: read for read in indexed(rows)}
-    read = found.get(task_run_id) or TaskRunRead(row=page.rows[0])
-    key = read.row.task_key
-    if slug is not None and slug not in (key, *names(key)):
-        raise TaskRunNotFound(f"Task run {task_run_id} is a run of {key!r}, not of {slug!r}")
-    if map_index is not None and not _fits(read, map_index):
-        raise TaskRunNotFound(
-            f"Task run {task_run_id} has the map index {read.map_index}, not {map_index}"
-        )
-    return (yield from _with_states(read, known))
-
-
-def by_slug(
-    flow_run_id: str,
-    slug: str,
-    map_index: int | None,
-    limit: int,
-    *,
-    names: Names,
-    known: Mapping[str, str | None],
-) -> Poll[TaskRunRead]:
-    """Read the task run of a task.
-
-    Args:
-        flow_run_id: The flow run.
-        slug: What the task goes by.
-        map_index: Which of its runs; -1 or None for the only one.
-        limit: The most rows the server gives at once.
-        names: What a task goes by beside its key.
-        known: The state ids of task runs whose states need not be read again.
-
-    Raises:
-        TaskRunNotFound: None fits, or more than one.
-    """
-    reads = tuple(indexed((yield from read_task_runs(flow_run_id, limit))))
-    fitting = [read for read in reads if read.row.task_key == slug]
-    fitting = fitting or [read for read in reads if slug in names(read.row.task_key)]
-    keys = sorted({read.row.task_key for read in fitting})
-    if not keys:
-        there = _listed(sorted({read.row.task_key for read in reads}))
-        raise TaskRunNotFound(
-            f"Flow run {flow_run_id} has no task run of {slug!r}; it has runs of: {there}"
-        )
-    if len(keys) > 1:
-        raise TaskRunNotFound(
-            f"{slug!r} goes for several tasks of flow run {flow_run_id}; name one of: "
-            f"{_listed(keys)}"
-        )
-    wanted = UNMAPPED if map_index is None else map_index
-    chosen = [read for read in fitting if _fits(read, wanted)]
-    if len(chosen) != 1:
-        there = _listed([f"{read.map_index}: {read.row.name} ({read.row.id})" for read in fitting])
-        raise TaskRunNotFound(
-            f"Flow run {flow_run_id} has no one task run of {slug!r} with map index {wanted}; "
-            f"by map index it has: {there}"
-        )
-    return (yield from _with_states(chosen[0], known))
-
-
-def of_same_task(row: TaskRun, limit: int) -> Poll[tuple[TaskRunRead, ...]]:
-    """Read all runs of the task that a task run is a run of, in order; none if it is alone."""
-    if row.flow_run_id is None:
-        return ()
-    rows = yield from read_task_runs(row.flow_run_id, limit)
-    reads = [read for read in indexed(rows) if read.row.task_key == row.task_key]
-    mapped = sorted((read for read in reads if read.map_index >= 0), key=lambda r: r.map_index)
-    return tuple(mapped)
-
-
-def read_result(task_run_id: str) -> Poll[StoredResult]:
-    """Read where the result of a task run is."""
-    page: Page[StoredResult] = yield ResultQuery(task_run_id)
-    if not page.rows:
-        raise TaskRunNotFound(f"The server knows no task run {task_run_id}")
-    return page.rows[0]
-
-
-def _fits(read: TaskRunRead, map_index: int) -> bool:
-    # The only run of a task may be that of a task mapped over one item.
-    return read.map_index == map_index or (read.map_index == UNMAPPED and map_index == 0)
-
-
-def _with_states(read: TaskRunRead, known: Mapping[str, str | None]) -> Poll[TaskRunRead]:
-    row = read.row
-    if row.is_terminal and known.get(row.id) == row.state_id:
-        return read
-    page: Page[State] = yield TaskRunStatesQuery(row.id)
-    states = {state.id: state for state in page.rows}
-    if row.state is not None:  # a history may lag behind the row
-        states.setdefault(row.state.id, row.state)
-    in_order = sorted(states.values(), key=lambda state: state.order)
-    return msgspec.structs.replace(read, states=tuple(in_order))
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return (", ".join(words[:_LISTED]) or "none") + more
+        rows = yield from read_task_runs(flow_run_id, limit, unmapped=True)
+    there = {row.id for row in rows}
+    others = [task_run_id for task_run_id in known if task_run_id not in there]
+    finished = yield from read_finished(flow_run_id, others, limit)
+    return replace(snapshot, task_runs=in_order((*rows, *finished)))
 
 
 # -- flows --------------------------------------------------------------------------------------
 
 
-def read_flow(flow_id: str, deployment_id: str | None, version: str | None) -> Poll[FlowRead]:
+def read_flow(
+    flow_id: str, deployment_id: str | None = None, version: str | None = None
+) -> Poll[FlowRead]:
     """Read a flow, and the deployment of one of its runs.
 
     Raises:
@@ -300,22 +94,83 @@ def read_flow(flow_id: str, deployment_id: str | None, version: str | None) -> P
     return FlowRead(flow=page.rows[0], deployment=deployment, version=version)
 
 
-def read_flow_of_name(name: str, *, last_updated: bool) -> Poll[FlowRead]:
+def read_flow_of_group(flow_group_id: str) -> Poll[FlowRead]:
+    """Read the newest version of a flow.
+
+    Raises:
+        FlowNotFound: The server knows no such group, or no groups at all.
+    """
+    if (yield from _backend()) is BackendName.PREFECT_3:
+        raise FlowNotFound(
+            f"There is no flow group {flow_group_id}, since Prefect 3 has no flow groups; a flow "
+            "has one id for all its versions there, which `from_flow_id` takes"
+        )
+    page: Page[Flow] = yield FlowsQuery(flow_group_id=flow_group_id)
+    if not page.rows:
+        raise FlowNotFound(f"The server knows no flow group {flow_group_id}")
+    return FlowRead(flow=_last(page.rows))
+
+
+def read_flow_of_any_id(flow_or_group_id: str) -> Poll[FlowRead]:
+    """Read the flow of an id, or else the newest version of the flow whose group has it.
+
+    Raises:
+        FlowNotFound: The server knows neither.
+    """
+    page: Page[Flow] = yield FlowQuery(flow_or_group_id)
+    if page.rows:
+        return FlowRead(flow=page.rows[0])
+    if (yield from _backend()) is BackendName.PREFECT_3:
+        raise FlowNotFound(f"The server knows no flow {flow_or_group_id}")
+    page = yield FlowsQuery(flow_group_id=flow_or_group_id)
+    if not page.rows:
+        raise FlowNotFound(f"The server knows neither a flow nor a flow group {flow_or_group_id}")
+    return FlowRead(flow=_last(page.rows))
+
+
+def read_flow_of_name(
+    name: str, project_name: str | None = "", *, last_updated: bool
+) -> Poll[FlowRead]:
     """Read the flow of a name.
+
+    Args:
+        name: The name.
+        project_name: The project to look in; "" is all, None is no project.
+        last_updated: Whether to take the last one where there are several.
 
     Raises:
         FlowNotFound: There is none, or more than one and not the last updated is wanted.
     """
-    page: Page[Flow] = yield FlowsQuery(name)
-    if not page.rows:
-        raise FlowNotFound(f"The server knows no flow named {name!r}")
-    if len(page.rows) > 1 and not last_updated:
-        ids = _listed([flow.id for flow in page.rows])
+    if project_name and (yield from _backend()) is BackendName.PREFECT_3:
         raise FlowNotFound(
-            f"The server knows several flows named {name!r}: {ids}; pass last_updated=True for "
-            "the one that was updated last"
+            f"There is no project {project_name!r}, since Prefect 3 has no projects; "
+            "leave project_name out"
         )
-    return FlowRead(flow=max(page.rows, key=lambda flow: flow.updated))
+    page: Page[Flow] = yield FlowsQuery(name, project_name)
+    named = f"named {name!r}" + (f" in project {project_name!r}" if project_name else "")
+    if not page.rows:
+        raise FlowNotFound(f"The server knows no flow {named}")
+    if len(page.rows) > 1 and not last_updated:
+        raise FlowNotFound(
+            f"The server knows several flows {named}: {listed([_shown(row) for row in page.rows])};"
+            " pass last_updated=True for the one that was updated last"
+        )
+    return FlowRead(flow=_last(page.rows))
+
+
+def _backend() -> Poll[BackendName]:
+    page: Page[Server] = yield ServerQuery()
+    return page.rows[0].backend
+
+
+def _last(flows: Iterable[Flow]) -> Flow:
+    """The flow that was updated last; Prefect 1 stores each version as another flow for it."""
+    return max(flows, key=lambda flow: flow.created if flow.registered else flow.updated)
+
+
+def _shown(flow: Flow) -> str:
+    project = flow.registered.project_name if flow.registered else None
+    return f"{flow.id} in project {project!r}" if project else flow.id
 
 
 # -- log lines ----------------------------------------------------------------------------------

@@ -348,13 +348,19 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         location: A path, or what the storage knows it by.
-        form: What it was written as, such as ``json``.
+        form: What it was written as, such as ``json``; ``value`` where the location is the result
+            itself, as JSON; None where nobody says it, as in Prefect 1.
         storage: What keeps it if that is not this machine's file system.
+        children: Of the parent of mapped task runs, whose result is the list of theirs: how many
+            there are to be.
+        task_run_id: Whose it is, where many were asked for.
     """
 
     location: str | None = None
     form: str | None = None
     storage: str | None = None
+    children: int | None = None
+    task_run_id: str | None = None
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True):

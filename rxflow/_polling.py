@@ -107,10 +107,14 @@ class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         task_run_ids: Only these; none are all.
+        task_key: Only runs of this task, where the server can tell; "" is any.
+        unmapped: Whether to leave out the children of mapped task runs, where there are such.
     """
 
     flow_run_id: str
     task_run_ids: tuple[str, ...] = ()
+    task_key: str = ""
+    unmapped: bool = False
     offset: int = 0
     limit: int = PAGE_LIMIT
 
@@ -133,17 +137,26 @@ class ResultQuery(msgspec.Struct, frozen=True):
     task_run_id: str
 
 
+class ResultsQuery(msgspec.Struct, frozen=True):
+    """Where the results of mapped task runs are: a `StoredResult` each, in any order.
+
+    No rows where mapped task runs have no parent.
+    """
+
+    task_run_ids: tuple[str, ...]
+
+
 class FlowsQuery(msgspec.Struct, frozen=True):
-    """The flows of a name, of a project, or of a group of versions.
+    """The flows of a name, of a project, or of a group of versions; the newest first.
 
     Attributes:
         name: Only flows of this name; "" is any.
-        project_name: Only flows of this project; "" is any.
+        project_name: Only flows of this project; "" is any, None is no project.
         flow_group_id: Only versions of this flow; "" is any.
     """
 
     name: str = ""
-    project_name: str = ""
+    project_name: str | None = ""
     flow_group_id: str = ""
 
 
@@ -200,6 +213,7 @@ Query = (
     | TaskRunQuery
     | TaskRunStatesQuery
     | ResultQuery
+    | ResultsQuery
     | FlowsQuery
     | FlowQuery
     | DeploymentQuery

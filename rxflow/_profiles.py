@@ -1,4 +1,4 @@
-"""Where a Prefect installation keeps its settings: the environment, .env, TOML files, a profile.
+"""Where a Prefect 3 installation keeps its settings: the environment, .env, TOML files, a profile.
 
 Reads what Prefect 3 reads, in the places and by the rules of its ``prefect/settings/sources.py``
 (3.8.8), without importing Prefect, which takes seconds. Every value stays text in a `Secret`,
@@ -6,15 +6,14 @@ beside the words that say where it was found; only broken files are complained o
 means, and what outranks Prefect's settings, is decided in ``_settings``.
 """
 
-import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
+from rxflow._places import Found, Secret, Source, home_of, read_text, read_toml, table_in
 from rxflow.errors import ConfigurationError
 
 # Each setting under its name here, its name in an environment or a profile, and its path in a TOML
@@ -60,58 +59,6 @@ _BINDING: Final = re.compile(
 )
 _REFERENCE: Final = re.compile(r"\$\{([^}:]*)(?::-([^}]*))?\}")
 _ESCAPES: Final = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True))
-_TOML_POSITION: Final = re.compile(r"at line \d+, column \d+|at end of document")
-
-
-class Secret:
-    """Text that shows itself only to who asks for it by `reveal`.
-
-    Args:
-        text: What to hide.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __format__(self, format_spec: str) -> str:
-        return format("***", format_spec)
-
-    def __eq__(self, other: object) -> bool:
-        return self._text == other._text if isinstance(other, Secret) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-
-class Found(msgspec.Struct, frozen=True):
-    """One setting's text, and the words that say where it stood ("api.url in /x/prefect.toml")."""
-
-    text: Secret
-    where: str
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What one place sets.
-
-    `found` is keyed by the names of `PREFECT_NAMES`; `url_place` says where a URL would stand in
-    this place, and `note` why none does.
-    """
-
-    found: Mapping[str, Found]
-    url_place: str
-    note: str = "not set"
 
 
 def prefect_environment(environ: Mapping[str, str]) -> Source:
@@ -146,9 +93,7 @@ def prefect_files(
     named = _profiles_path((prefect_environment(environ), *configs), environ)
     if named is not None:
         return (*configs, _active_profile(cwd / named, {}, environ, profile))
-    # Path.home() raises where a container's user has no home; this lets the environment suffice.
-    home = Path(os.path.expanduser("~")) if home is None else home  # noqa: PTH111
-    path = home / ".prefect" / "profiles.toml"
+    path = home_of(home) / ".prefect" / "profiles.toml"
     return (*configs, _active_profile(path, _PACKAGED_PROFILES, environ, profile))
 
 
@@ -167,15 +112,15 @@ def _active_profile(
     path: Path, fallback: Mapping[str, object], environ: Mapping[str, str], chosen: Found | None
 ) -> Source:
     """Read the profile that is chosen, or else the one that Prefect holds active."""
-    document = _toml(path)
+    document = read_toml(path)
     file = str(path) if document is not None else f"{path} (no such file)"
     document = fallback if document is None else document
-    profiles = _table(document, ("profiles",))
+    profiles = table_in(document, ("profiles",))
     named = environ.get("PREFECT_PROFILE") or document.get("active")
     name = chosen.text.reveal() if chosen is not None else named
     if isinstance(name, str) and name in profiles:
         place = f"profile {name!r} of {file}"
-        found = _from_variables(_table(profiles, (name,)), place)
+        found = _from_variables(table_in(profiles, (name,)), place)
         return Source(found=found, url_place=f"PREFECT_API_URL in {place}")
     if chosen is not None:
         known = ", ".join(repr(profile) for profile in profiles) or "none"
@@ -191,12 +136,12 @@ def _active_profile(
 
 def _toml_config(path: Path, header: Sequence[str]) -> Source:
     """Read prefect.toml or its like, in which Prefect's settings stand under `header`."""
-    document = _toml(path)
-    settings = _table(document or {}, header)
+    document = read_toml(path)
+    settings = table_in(document or {}, header)
     found: dict[str, Found] = {}
     for setting, (_, dotted) in PREFECT_NAMES.items():
         *tables, key = dotted.split(".")
-        value = _table(settings, tables).get(key)
+        value = table_in(settings, tables).get(key)
         if value is not None:
             found[setting] = _found(value, f"{'.'.join((*header, dotted))} in {path}")
     return Source(
@@ -208,7 +153,7 @@ def _toml_config(path: Path, header: Sequence[str]) -> Source:
 
 def _dotenv(path: Path, environ: Mapping[str, str]) -> Source:
     """Read a .env file by the grammar of python-dotenv, with which Prefect reads it."""
-    text = _read(path)
+    text = read_text(path)
     variables: dict[str, str] = {}
     for binding in _BINDING.finditer(text or ""):
         variables[binding["name"]] = _REFERENCE.sub(
@@ -253,36 +198,3 @@ def _found(value: object, where: str) -> Found:
         case _:
             message = f"{where} must be a string."
             raise ConfigurationError(message)
-
-
-def _table(document: Mapping[str, object], keys: Sequence[str]) -> Mapping[str, object]:
-    """Return the table under `keys`, empty if there is none."""
-    for key in keys:
-        inner = document.get(key)
-        document = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
-    return document
-
-
-def _toml(path: Path) -> Mapping[str, object] | None:
-    """Return a TOML file's contents, None if there is no such file."""
-    text = _read(path)
-    try:
-        return tomllib.loads(text) if text is not None else None
-    except tomllib.TOMLDecodeError as error:
-        # Only the position: what else the parser says may quote the file.
-        position = _TOML_POSITION.search(str(error))
-        where = f" ({position[0]})" if position else ""
-        message = f"{path} is not valid TOML{where}. Correct it, or remove it."
-        raise ConfigurationError(message) from error
-
-
-def _read(path: Path) -> str | None:
-    """Return a file's text, None if there is no such file (".env" may be a directory)."""
-    try:
-        return path.read_text(encoding="utf-8-sig") if path.is_file() else None
-    except OSError as error:
-        reason = error.strerror or "the system gives no reason"
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    message = f"{path} cannot be read: {reason}. Make it readable, or remove it."
-    raise ConfigurationError(message)

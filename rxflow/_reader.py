@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from rxflow._cursor import LogCursor, LogRead
-from rxflow._late_runs import late_by, reason_to_wait
+from rxflow._late_runs import QUESTIONS, late_by, reason_to_wait
 from rxflow._model import FlowRun, Server, State
 from rxflow._polling import (
     PAGE_LIMIT,
@@ -189,6 +189,20 @@ class RunReader:
         if failure.trouble is Trouble.REJECTED and isinstance(query, LogsQuery) and query.offset:
             return self.cursor.refuse_offsets()
         return False
+
+    def forgo(self, query: Query | None, failure: Failure, now: Now) -> bool:
+        """Do without an answer that was asked for by the way: what a late run waits for.
+
+        Returns:
+            Whether this was one, so that the tick makes sense without it.
+        """
+        if not isinstance(query, QUESTIONS):
+            return False
+        # A pause that the server asks for is no time in which it can be asked again.
+        self._late_asked = now.mono + (failure.retry_after or 0.0)
+        if self._late_reason is None:
+            self._late_reason = f"nobody can say what it waits for: {failure.text}"
+        return True
 
     def _get_to_know(self) -> Poll[Server]:
         page: Page[Server] = yield ServerQuery()

@@ -339,6 +339,9 @@ class Session:
         query, self._poll, self._query = self._query, None, None
         self._last_failure = failure
         self._wake = self._now.mono
+        if self._reader.forgo(query, failure, self._now):
+            self._wake += failure.retry_after or 0.0
+            return ()
         if self._reader.learn(query, failure):
             return ()
         if failure.trouble is Trouble.RUN_MISSING and self._reader.row is not None:

@@ -1,28 +1,39 @@
 """How to reach the server: arguments, environment and profile become one frozen `Settings`.
 
 The precedence of the sources and the rule which credentials may be sent to which server live here;
-where Prefect keeps its own settings is known to ``_profiles``. Nothing here opens a connection or
-imports Prefect. A message names the place where a value was found, never the value.
+where Prefect keeps its own settings is known to ``_profiles`` and, for Prefect 1, to
+``_prefect1_config``. Nothing here opens a connection or imports Prefect. A message names the place
+where a value was found, never the value.
 """
 
 import base64
 import json
-import math
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Final
 
 import msgspec
 
 from rxflow._model import BackendName
-from rxflow._profiles import Found, Secret, Source, prefect_environment, prefect_files
+from rxflow._places import Found, Secret, Source
+from rxflow._prefect1_config import prefect1_sources
+from rxflow._profiles import prefect_environment, prefect_files
+from rxflow._values import (
+    Headers,
+    read_auth,
+    read_backend,
+    read_file,
+    read_flag,
+    read_headers,
+    read_key,
+    read_seconds,
+    read_tenant,
+    read_url,
+)
 from rxflow.errors import ConfigurationError
 
-__all__ = ["Secret", "Settings", "load_settings"]
+__all__ = ["BackendName", "Secret", "Settings", "load_settings"]
 
 _OWN_VARIABLES: Final[Mapping[str, str]] = {
     "api_url": "RXFLOW_API_URL",
@@ -30,6 +41,8 @@ _OWN_VARIABLES: Final[Mapping[str, str]] = {
     "auth_string": "RXFLOW_API_AUTH_STRING",
     "headers": "RXFLOW_CUSTOM_HEADERS",
     "profile": "RXFLOW_PROFILE",
+    "backend": "RXFLOW_BACKEND",
+    "tenant_id": "RXFLOW_TENANT_ID",
     "skip_verify": "RXFLOW_TLS_INSECURE_SKIP_VERIFY",
     "ssl_cert_file": "RXFLOW_SSL_CERT_FILE",
     "connect_timeout": "RXFLOW_CONNECT_TIMEOUT",
@@ -40,24 +53,6 @@ _OWN_VARIABLES: Final[Mapping[str, str]] = {
 _CONNECT_TIMEOUT: Final = 5.0
 _READ_TIMEOUT: Final = 10.0
 _DEADLINE: Final = 30.0
-
-# Prefect's client drops these from its custom headers (prefect/client/base.py, 3.8.8).
-_PROTECTED_HEADERS: Final = frozenset({"user-agent", "prefect-csrf-token", "prefect-csrf-client"})
-
-# What h11 lets through (RFC 9110, 5.1 and 5.5), in ASCII. Refused here, because an error of httpx
-# would quote the header.
-_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
-_HEADERS: Final = msgspec.json.Decoder(dict[str, str])
-
-# The words that pydantic, and so Prefect, takes for a boolean.
-_BOOLEANS: Final[Mapping[str, bool]] = {
-    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
-    **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
-}
-
-_T = TypeVar("_T")
-_Headers = dict[str, tuple[str, Secret]]  # by the lower-case name, for names differ not by case
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout: Seconds in which a connection must stand.
         read_timeout: Seconds without a byte after which an answer is given up.
         deadline: Seconds for a whole request, from connecting to the answer's last byte.
+        backend: What the server is, None if nobody said.
+        tenant_id: The tenant of Prefect Cloud 1 to ask for, sent where a key is.
         origin: Where the URL was found, as a phrase for messages.
     """
 
@@ -128,15 +125,23 @@ def load_settings(
     ./pyproject.toml, and the active profile. An empty text counts as set, to nothing, and hides
     what comes after. Custom headers of all sources are merged, name by name.
 
+    Where the backend is Prefect 1, by `backend` or ``RXFLOW_BACKEND``, its settings stand in the
+    place of Prefect's: ``PREFECT__*`` in the environment, ~/.prefect/backend.toml,
+    ~/.prefect/config.toml, and ~/.prefect/auth.toml, as its client reads them, defaults included.
+    Where nobody says what the backend is, and none of the above has a URL, they are looked at too,
+    but for a URL that only defaults lead to.
+
     Which credentials are sent where:
 
     - A URL from the arguments or ``RXFLOW_API_URL`` may name another server than the files speak
       of. Then no file is read at all: credentials, headers and TLS settings come from the arguments
-      and the environment only.
+      and the environment only. Prefect 1's auth.toml names the server of each key, and is read for
+      the key of this one.
     - A URL from Prefect's settings gets the credentials of Prefect's settings, each by its own
       precedence, as in Prefect: a profile's key goes to the server that ``PREFECT_API_URL`` names.
     - A credential (a key, an auth string, user-info in the URL, an Authorization header) among the
       arguments puts aside all others, of any kind; so does one of ``RXFLOW_*`` those of Prefect.
+      A tenant is put aside with the key beside which it was found.
 
     ``PREFECT_API_REQUEST_TIMEOUT`` is not read. It says how long Prefect waits for a request that
     must succeed; here one that is given up is sent again, and a long wait only delays the news.
@@ -148,7 +153,9 @@ def load_settings(
         auth_string: ``user:password`` of a self-hosted server; outranks `api_key`.
         headers: Further headers for every request.
         profile: The profile to read in place of the active one. Like that one it comes last, so
-            ``PREFECT_API_URL`` outranks the URL in it.
+            ``PREFECT_API_URL`` outranks the URL in it. Only Prefect 3 has profiles.
+        backend: What the server is, ``prefect3`` or ``prefect1``.
+        tenant_id: The tenant to ask for, a UUID; only Prefect Cloud 1 asks for one.
         verify: False to accept any certificate.
         ssl_cert_file: A file of certificates to verify by.
         connect_timeout: Seconds to connect in; 5 unless set.
@@ -163,7 +170,7 @@ def load_settings(
 
     Raises:
         ConfigurationError: There is no URL, a value cannot be used, a file cannot be read, or the
-            chosen profile does not exist.
+            chosen profile does not exist, or chooses another server than the rest.
 
     Example:
         >>> load_settings(api_url="http://127.0.0.1:4200/api/", environ={}).api_url
@@ -175,6 +182,8 @@ def load_settings(
         auth_string=auth_string,
         headers=None if headers is None else json.dumps(dict(headers)),
         profile=profile or None,
+        backend=backend,
+        tenant_id=tenant_id,
         skip_verify=None if verify is None else str(not verify),
         ssl_cert_file=ssl_cert_file,
         connect_timeout=connect_timeout,
@@ -182,8 +191,7 @@ def load_settings(
         deadline=deadline,
     )
     try:
-        settled = _settled(arguments, environ, cwd, home)
-        return msgspec.structs.replace(settled, backend=BackendName(backend) if backend else None)
+        return _settled(arguments, environ, cwd, home)
     except ConfigurationError as error:
         failure = ConfigurationError(*error.args)
     # A new error, raised out here, has no context and none of the frames in whose locals a tool
@@ -216,183 +224,127 @@ def _settled(
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd
     own = _own_environment(environ)
-    groups = ((arguments,), (own,), _prefect_sources(arguments, own, environ, cwd, home))
+    backend, installed = _installed(arguments, own, environ, cwd, home)
+    groups = ((arguments,), (own,), installed)
     sources = [source for group in groups for source in group]
     found_url = _first(sources, "api_url")
-    url = _read(found_url, _parse_url, _URL_RULE)
+    url = read_url(found_url)
     if found_url is None or url is None:
-        raise _no_url(sources)
+        raise _no_url(sources, backend)
     api_url, login = url
-    api_key, auth_string, headers = _credentials(groups, found_url, login)
-    verify = not _read(_first(sources, "skip_verify"), _parse_bool, "must be true or false")
+    api_key, auth_string, tenant_id, headers = _credentials(groups, found_url, login)
+    verify = not read_flag(_first(sources, "skip_verify"))
     # OpenSSL's variable is the default of Prefect's setting.
     openssl = Found(Secret(environ.get("SSL_CERT_FILE", "")), "SSL_CERT_FILE in the environment")
     certificates = _first(sources, "ssl_cert_file") or openssl
-    parse_file = partial(_parse_file, cwd)
     return Settings(
         api_url=api_url,
         api_key=api_key,
         auth_string=auth_string,
         headers=tuple(headers.values()),
         verify=verify,
-        ssl_cert_file=_read(certificates, parse_file, "names no file") if verify else None,
-        connect_timeout=_seconds(sources, "connect_timeout", _CONNECT_TIMEOUT),
-        read_timeout=_seconds(sources, "read_timeout", _READ_TIMEOUT),
-        deadline=_seconds(sources, "deadline", _DEADLINE),
+        ssl_cert_file=read_file(certificates, cwd) if verify else None,
+        connect_timeout=read_seconds(_first(sources, "connect_timeout")) or _CONNECT_TIMEOUT,
+        read_timeout=read_seconds(_first(sources, "read_timeout")) or _READ_TIMEOUT,
+        deadline=read_seconds(_first(sources, "deadline")) or _DEADLINE,
+        backend=backend,
+        tenant_id=tenant_id,
         origin=found_url.where,
     )
 
 
-def _prefect_sources(
+def _installed(
     arguments: Source, own: Source, environ: Mapping[str, str], cwd: Path, home: Path | None
-) -> tuple[Source, ...]:
-    """Return Prefect's sources, without the files if they may speak of another server."""
-    environment = prefect_environment(environ)
+) -> tuple[BackendName | None, tuple[Source, ...]]:
+    """Return which Prefect is meant, if that is known, and the sources of its settings."""
+    backend = read_backend(_first((arguments, own), "backend"))
     url = _first((arguments, own), "api_url")
-    if url is None:
-        profile = _first((arguments, own), "profile")
-        return (environment, *prefect_files(environ, cwd, home, profile))
-    if "profile" in arguments.found:
+    profile = _first((arguments, own), "profile")
+    _refuse_profile(arguments, own)
+    if backend is BackendName.PREFECT_1:
+        return backend, prefect1_sources(environ, cwd, home, url=url)
+    if url is not None:
+        # The files may speak of another server.
+        return backend, (prefect_environment(environ),)
+    sources = (prefect_environment(environ), *prefect_files(environ, cwd, home, profile))
+    # A profile that was asked for is one of Prefect 3's.
+    if backend is not None or profile is not None or _first(sources, "api_url") is not None:
+        return backend, sources
+    further = prefect1_sources(environ, cwd, home, defaults=False)
+    found = _first(further, "api_url")
+    if found is not None and found.text.reveal():
+        return BackendName.PREFECT_1, further
+    return None, (*sources, *further)
+
+
+def _refuse_profile(arguments: Source, own: Source) -> None:
+    """Complain of a profile among the arguments where it would be ignored."""
+    url = _first((arguments, own), "api_url")
+    backend = _first((arguments, own), "backend")
+    if "profile" not in arguments.found:
+        return
+    if url is not None:
         message = f"{url.where} and the argument profile both choose a server: give only one."
         raise ConfigurationError(message)
-    return (environment,)
+    if backend is not None and read_backend(backend) is BackendName.PREFECT_1:
+        message = f"{backend.where} is prefect1, which has no profiles: give no argument profile."
+        raise ConfigurationError(message)
 
 
 def _credentials(
     groups: Sequence[Sequence[Source]], url: Found, login: Secret | None
-) -> tuple[Secret | None, Secret | None, _Headers]:
-    """Return key, auth string and headers, those of a higher group in place of a lower one's."""
+) -> tuple[Secret | None, Secret | None, Secret | None, Headers]:
+    """Return key, auth string, tenant and headers, of a higher group in place of a lower one's."""
     api_key: Found | None = None
     auth_string: Found | None = None
-    headers: _Headers = {}
+    tenant_id: Found | None = None
+    headers: Headers = {}
     for group in reversed(groups):
-        refuse_protected = group is not groups[-1]
-        added = _custom_headers(group, partial(_parse_headers, refuse_protected=refuse_protected))
+        added = _custom_headers(group, refuse_protected=group is not groups[-1])
         key, auth = _first(group, "api_key"), _first(group, "auth_string")
         if auth is None and login is not None and _first(group, "api_url") is url:
             auth = Found(login, url.where)
         if key is not None or auth is not None or "authorization" in added:
-            api_key, auth_string = key, auth
+            api_key, auth_string, tenant_id = key, auth, None
             headers.pop("authorization", None)
+        tenant_id = _first(group, "tenant_id") or tenant_id
         headers |= added
-    return (
-        _read(api_key, _parse_key, "must be one line of ASCII, without blanks around it"),
-        _read(auth_string, _parse_auth, "must be user:password, in one line"),
-        headers,
-    )
+    return read_key(api_key), read_auth(auth_string), read_tenant(tenant_id), headers
 
 
-def _custom_headers(group: Sequence[Source], parse: Callable[[str], _Headers | None]) -> _Headers:
-    merged: _Headers = {}
+def _custom_headers(group: Sequence[Source], *, refuse_protected: bool) -> Headers:
+    merged: Headers = {}
     for source in reversed(group):
-        merged |= _read(source.found.get("headers"), parse, _HEADERS_RULE) or {}
+        merged |= read_headers(source.found.get("headers"), refuse_protected=refuse_protected)
     return merged
-
-
-def _seconds(sources: Iterable[Source], name: str, default: float) -> float:
-    rule = "must be a number of seconds above 0, such as 10 or 2.5"
-    return _read(_first(sources, name), _parse_seconds, rule) or default
 
 
 def _first(sources: Iterable[Source], name: str) -> Found | None:
     return next((source.found[name] for source in sources if name in source.found), None)
 
 
-def _read(found: Found | None, parse: Callable[[str], _T | None], rule: str) -> _T | None:
-    """Parse a value, None if there is none or it is empty; a parser returns None if it cannot."""
-    if found is None or not found.text.reveal():
-        return None
-    value = parse(found.text.reveal())
-    if value is None:
-        message = f"{found.where} {rule}."
-        raise ConfigurationError(message)
-    return value
-
-
-def _no_url(sources: Iterable[Source]) -> ConfigurationError:
+def _no_url(sources: Iterable[Source], backend: BackendName | None) -> ConfigurationError:
     lines = ["No URL of a Prefect API was found. Looked for, in this order:"]
     for source in sources:
         if "api_url" in source.found:
-            lines.append(f"  - {source.url_place}: empty, which hides any further one")
+            lines.append(f"  - {source.found['api_url'].where}: empty, which hides any further one")
             break
         lines.append(f"  - {source.url_place}: {source.note}")
-    return ConfigurationError("\n".join((*lines, _NO_URL_ADVICE)))
+    if backend is not BackendName.PREFECT_1:
+        lines.append(_PREFECT_3_ADVICE)
+    if backend is not BackendName.PREFECT_3:
+        lines.append(_PREFECT_1_ADVICE)
+    return ConfigurationError("\n".join(lines))
 
 
-_NO_URL_ADVICE: Final = (
+_PREFECT_3_ADVICE: Final = (
     "Set PREFECT_API_URL (for a local server: http://127.0.0.1:4200/api), or store it in the "
     "active profile with `prefect config set PREFECT_API_URL=...`, or choose a profile that has "
     "one with `prefect profile use`. An 'ephemeral' profile has none: its server lives inside the "
     "process that runs the flow, out of reach of any other."
 )
 
-_URL_RULE: Final = (
-    "must be an http:// or https:// URL with a host and neither query nor fragment, such as "
-    "http://127.0.0.1:4200/api; in a user name or a password, percent-encode / ? # and @"
+_PREFECT_1_ADVICE: Final = (
+    "For a server of Prefect 1 set RXFLOW_API_URL (for a local one: http://localhost:4200), or "
+    "PREFECT__BACKEND to server or cloud."
 )
-
-
-def _parse_url(text: str) -> tuple[str, Secret | None] | None:
-    """Return the URL without user-info, and this as an auth string."""
-    if not text.isprintable() or re.search(r"[\s\\?#]", text):
-        return None
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    # An "@" in the path is what a "/" within a password looks like; the rest of it would show.
-    if not usable or "@" in parts.path:
-        return None
-    user_info, _, host = parts.netloc.rpartition("@")
-    user, _, password = user_info.partition(":")
-    secret = Secret(f"{unquote(user)}:{unquote(password)}") if user or password else None
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), secret
-
-
-_HEADERS_RULE: Final = (
-    "must be a JSON object of header names and of values, each one line of printable ASCII "
-    "without blanks around it; User-Agent and Prefect-Csrf-* are not yours to set"
-)
-
-
-def _parse_headers(text: str, *, refuse_protected: bool) -> _Headers | None:
-    try:
-        given = _HEADERS.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    headers = {name.lower(): (name, Secret(value)) for name, value in given.items()}
-    if refuse_protected and not _PROTECTED_HEADERS.isdisjoint(headers):
-        return None
-    for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            return None
-    return {name: header for name, header in headers.items() if name not in _PROTECTED_HEADERS}
-
-
-def _parse_key(text: str) -> Secret | None:
-    return Secret(text) if _HEADER_VALUE.fullmatch(text) else None
-
-
-def _parse_auth(text: str) -> Secret | None:
-    # Not ":" in it: a proxy may want something else. Lone surrogates could not be encoded.
-    return Secret(text) if text.isprintable() else None
-
-
-def _parse_bool(text: str) -> bool | None:
-    return _BOOLEANS.get(text.lower())
-
-
-def _parse_seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
-def _parse_file(cwd: Path, text: str) -> str | None:
-    try:
-        return text if (cwd / text).is_file() else None
-    except OSError:
-        return None

@@ -1,7 +1,7 @@
 """`TaskRunView`: one task run, its states, its log lines and its result."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -9,26 +9,17 @@ from msgspec.structs import replace
 
 from rxflow import _results
 from rxflow._lending import alent, lent
-from rxflow._lookups import (
-    UNMAPPED,
-    Lines,
-    TaskRunRead,
-    by_id,
-    by_slug,
-    of_same_task,
-    read_result,
-)
-from rxflow._model import State, StoredResult, TaskRun, canonical_id
+from rxflow._lookups import Lines
+from rxflow._model import State, TaskRun, canonical_id
+from rxflow._picking import picked
 from rxflow._polling import Poll
+from rxflow._task_lookups import UNMAPPED, ResultRead, TaskRunRead, mapped_runs, read_result
 from rxflow.client import Client
 from rxflow.errors import ResultUnavailable
 from rxflow.events import FlowRunLog
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _NOT_READ = object()  # None is a result too
-
-Pick = Callable[[Client], Callable[[int], Poll[TaskRunRead]]]
-"""Makes the poll that picks a task run, for the server of a client."""
 
 
 class TaskRunView:
@@ -48,7 +39,7 @@ class TaskRunView:
         ('load-0489fc40', -1, True)
     """
 
-    __slots__ = ("_client", "_read", "_result", "_task_id")
+    __slots__ = ("_client", "_read", "_result")
 
     _result: Any
 
@@ -72,7 +63,8 @@ class TaskRunView:
             task_slug: What its task goes by; on Prefect 3 the task key.
             name: Its name.
             state: Its state; None if it has none yet.
-            map_index: Which of the runs of its task it is; -1 for the only one.
+            map_index: Which of the runs of its task it is; -1 for the only one, and on Prefect 1
+                for the parent of mapped ones.
             flow_run_id: The flow run that it belongs to.
             client: The server to ask; found from the environment and the active profile if None.
 
@@ -85,13 +77,14 @@ class TaskRunView:
             name=name,
             flow_run_id=flow_run_id,
             task_key=task_slug,
+            task_id=task_id,
             dynamic_key="",
             created=since,
             updated=since,
             state_id=state.id if state is not None else None,
             state=state,
         )
-        self._show(TaskRunRead(row=row, map_index=map_index), task_id, client)
+        self._show(TaskRunRead(row=row, map_index=map_index), client)
 
     @classmethod
     def of(cls, read: TaskRunRead, *, client: Client | None = None) -> Self:
@@ -102,11 +95,13 @@ class TaskRunView:
             client: The server to ask for more.
         """
         view = cls.__new__(cls)
-        view._show(read, None, client)  # noqa: SLF001 - one of our own
+        view._show(read, client)  # noqa: SLF001 - one of our own
         return view
 
     @classmethod
-    def from_task_run_id(cls, task_run_id: str, *, client: Client | None = None) -> Self:
+    def from_task_run_id(
+        cls, task_run_id: str | None = None, *, client: Client | None = None
+    ) -> Self:
         """Ask the server for a task run.
 
         Args:
@@ -124,7 +119,9 @@ class TaskRunView:
             return cls.of(used.read(pick(used)), client=client)
 
     @classmethod
-    async def afrom_task_run_id(cls, task_run_id: str, *, client: Client | None = None) -> Self:
+    async def afrom_task_run_id(
+        cls, task_run_id: str | None = None, *, client: Client | None = None
+    ) -> Self:
         """Ask as `from_task_run_id` does, on the running event loop."""
         pick = picked(None, task_run_id=task_run_id)
         async with alent(client) as used:
@@ -144,7 +141,8 @@ class TaskRunView:
         Args:
             task_slug: What the task goes by; on Prefect 3 the task key, with its hash or without.
             flow_run_id: The flow run that it belongs to, a UUID.
-            map_index: Which of the runs of the task, by creation; -1 for the only one.
+            map_index: Which of the runs of the task, on Prefect 3 by creation; -1 for the only
+                one, and on Prefect 1 for the parent of mapped ones.
             client: The server to ask; found from the environment and the active profile if None.
 
         Raises:
@@ -218,14 +216,17 @@ class TaskRunView:
     def get_result(self) -> Any:
         """Read what the task returned, from where it was put.
 
-        Only JSON and text in files of this machine are read; nothing is ever unpickled.
+        Only JSON and text are read, in files of this machine, or where Prefect 1 keeps the value
+        itself; nothing is ever unpickled. The parent of mapped task runs, as Prefect 1 has it, has
+        the list of their results.
 
         Returns:
             The result; it is read once.
 
         Raises:
-            ResultUnavailable: The task run is not finished, or its result was not kept, or is not
-                on this machine; also a ValueError.
+            ResultUnavailable: The task run is not finished, or one of those that were mapped is
+                not, or the result is not on this machine; also a ValueError.
+            ResultNotKept: The result was not kept; a TypeError too.
             ResultUnreadable: It is kept in another form or place, which the message names; also a
                 TypeError.
             RxflowError: As for `from_task_run_id`.
@@ -246,8 +247,8 @@ class TaskRunView:
         self._check_finished()
         if self._result is _NOT_READ:
             with lent(self._client) as client:
-                stored = client.read(lambda _: read_result(self.task_run_id))
-            self._result = self._load(stored)
+                read = client.read(self._read_result)
+            self._result = _results.load(read)
         return self._result
 
     async def aget_result(self) -> Any:
@@ -255,32 +256,36 @@ class TaskRunView:
         self._check_finished()
         if self._result is _NOT_READ:
             async with alent(self._client) as client:
-                stored = await client.aread(lambda _: read_result(self.task_run_id))
-            self._result = await asyncio.to_thread(self._load, stored)
+                read = await client.aread(self._read_result)
+            self._result = await asyncio.to_thread(_results.load, read)
         return self._result
 
     def iter_mapped(self) -> Iterator[Self]:
-        """Go through all runs of this one's task, by their map index.
+        """Go through the runs that this one's task was mapped to, by their map index.
+
+        On Prefect 1 that is asked of their parent; on Prefect 3, which has none, of any of them.
 
         Raises:
-            TypeError: The task has this one run only.
+            TypeError: The task was not mapped, or this is not the parent of those.
             RxflowError: As for `from_task_run_id`.
         """
         with lent(self._client) as client:
-            reads = client.read(lambda limit: of_same_task(self._read.row, limit))
+            reads = client.read(lambda limit: mapped_runs(self.task_run, limit))
         return iter(self._mapped(reads))
 
     async def aiter_mapped(self) -> AsyncIterator[Self]:
         """Go through them as `iter_mapped` does, on the running event loop."""
         async with alent(self._client) as client:
-            reads = await client.aread(lambda limit: of_same_task(self._read.row, limit))
+            reads = await client.aread(lambda limit: mapped_runs(self.task_run, limit))
         for view in self._mapped(reads):
             yield view
 
     def hand_on(self, latest: Self) -> Self:
         """Give a later view what was read of the same state: its history, and the result."""
         if latest.task_run.state_id == self.task_run.state_id:
-            latest._result = self._result
+            # Of mapped task runs one may have run again, and their parent's state be the same.
+            if not (self.state and self.state.is_mapped):
+                latest._result = self._result
             latest._read = replace(latest._read, states=latest._read.states or self._read.states)
         return latest
 
@@ -299,7 +304,7 @@ class TaskRunView:
     @property
     def task_id(self) -> str | None:
         """The id of its task; on Prefect 3 None."""
-        return self._task_id
+        return self._read.row.task_id
 
     @property
     def task_slug(self) -> str:
@@ -313,7 +318,7 @@ class TaskRunView:
 
     @property
     def map_index(self) -> int:
-        """Which of the runs of its task it is, by creation; -1 for the only one."""
+        """Which of the runs of its task it is; -1 for the only one, or the parent of the others."""
         return self._read.map_index
 
     @property
@@ -328,14 +333,17 @@ class TaskRunView:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """The states it was in, by time; only the last where many task runs were asked for."""
+        """The states it was in, by time; only the last where many task runs were asked for.
+
+        Prefect 1 tells no more than the last one either.
+        """
         if self._read.states is not None:
             return self._read.states
         return () if self.state is None else (self.state,)
 
     @property
     def has_history(self) -> bool:
-        """Whether `states` are all states that it was in."""
+        """Whether `states` are all that the server tells of the states it was in."""
         return self._read.states is not None
 
     @property
@@ -363,9 +371,8 @@ class TaskRunView:
         state = repr(self.state.name) if self.state else None
         return f"<TaskRunView {self.task_run_id} name={self.name!r} state={state}>"
 
-    def _show(self, read: TaskRunRead, task_id: str | None, client: Client | None) -> None:
+    def _show(self, read: TaskRunRead, client: Client | None) -> None:
         self._read = read
-        self._task_id = task_id
         self._client = client
         self._result = _NOT_READ
 
@@ -382,54 +389,13 @@ class TaskRunView:
                 "yet; `get_latest` shows whether it is now"
             )
 
-    def _load(self, stored: StoredResult) -> Any:
-        return _results.load(self.task_run_id, stored)
+    def _read_result(self, limit: int) -> Poll[ResultRead]:
+        return read_result(self.task_run, limit)
 
-    def _mapped(self, reads: tuple[TaskRunRead, ...]) -> list[Self]:
-        if not reads:
-            raise TypeError(f"Task run {self.task_run_id} is the only one of {self.task_slug!r}")
-        return [self.of(read, client=self._client) for read in reads]
-
-
-def picked(
-    flow_run_id: str | None,
-    task_slug: str | None = None,
-    task_run_id: str | None = None,
-    map_index: int | None = None,
-    known: Mapping[str, str | None] | None = None,
-) -> Pick:
-    """Say which task run is meant.
-
-    Args:
-        flow_run_id: The flow run that it must belong to, if any.
-        task_slug: What its task goes by.
-        task_run_id: Its id, which goes before the slug.
-        map_index: Which of the runs of its task.
-        known: The state ids of task runs whose states need not be read again.
-
-    Raises:
-        ValueError: Neither slug nor id were given.
-        TypeError: The id is no text.
-    """
-    if task_run_id is not None or flow_run_id is None:
-        if not isinstance(task_run_id, str):
-            raise TypeError(f"A task run id is text, not {task_run_id!r}")
-        wanted = canonical_id(task_run_id, "task run")
-        return lambda client: (
-            lambda limit: by_id(
-                flow_run_id,
-                wanted,
-                limit,
-                slug=task_slug,
-                map_index=map_index,
-                names=client.task_names,
-                known=known or {},
+    def _mapped(self, reads: tuple[TaskRunRead, ...] | None) -> list[Self]:
+        if reads is None:
+            raise TypeError(
+                f"Task run {self.task_run_id} is the only one of {self.task_slug!r}, or not the "
+                "parent of the others"
             )
-        )
-    if task_slug is None:
-        raise ValueError("Say which task run: pass its `task_run_id`, or the `task_slug`")
-    return lambda client: (
-        lambda limit: by_slug(
-            flow_run_id, task_slug, map_index, limit, names=client.task_names, known=known or {}
-        )
-    )
+        return [self.of(read, client=self._client) for read in reads]

@@ -7,6 +7,7 @@ missed by a filter on the state, so each poll reads all of a run's task runs.
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._model import State, TaskRun
 from rxflow._polling import Malformed, Now, Page, Poll, TaskRunsQuery
@@ -32,6 +33,24 @@ class TaskRead(msgspec.Struct, frozen=True):
     malformed: tuple[Malformed, ...] = ()
 
 
+def read_rows(query: TaskRunsQuery) -> Poll[tuple[tuple[TaskRun, ...], tuple[Malformed, ...]]]:
+    """Read all task runs that a question is for, page by page.
+
+    Returns:
+        Those that can be read, and those that cannot.
+    """
+    rows: dict[str, TaskRun] = {}
+    malformed: dict[str, Malformed] = {}
+    offset = 0
+    while True:
+        page: Page[TaskRun] = yield replace(query, offset=offset)
+        rows.update((row.id, row) for row in page.rows)
+        malformed.update((row.id, row) for row in page.malformed)
+        offset += page.count
+        if page.count < query.limit:
+            return tuple(rows.values()), tuple(malformed.values())
+
+
 class TaskRunReader:
     """Reads the task runs of one run, each state that it finds once."""
 
@@ -54,24 +73,13 @@ class TaskRunReader:
         Args:
             limit: The most rows the server gives at once.
         """
-        rows: dict[str, TaskRun] = {}
-        malformed: dict[str, Malformed] = {}
-        offset = 0
-        while True:
-            page: Page[TaskRun] = yield TaskRunsQuery(
-                flow_run_id=self._run, offset=offset, limit=limit
-            )
-            rows.update((row.id, row) for row in page.rows)
-            malformed.update((row.id, row) for row in page.malformed)
-            offset += page.count
-            if page.count < limit:
-                break
+        rows, malformed = yield from read_rows(TaskRunsQuery(flow_run_id=self._run, limit=limit))
         changed = tuple(
             (row, row.state)
-            for row in rows.values()
+            for row in rows
             if row.state is not None and row.state.id not in self._told
         )
-        return TaskRead(tuple(rows.values()), changed, tuple(malformed.values()))
+        return TaskRead(rows, changed, malformed)
 
     def commit(self, read: TaskRead, now: Now) -> None:
         """Take what a poll found for told."""

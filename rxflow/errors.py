@@ -7,6 +7,7 @@
     ├── TaskRunNotFound        you: the flow run has no such task run (also a ValueError)
     ├── FlowNotFound           you: the server has no such flow (also a ValueError)
     ├── ResultUnavailable      you: there is no result, or not yet, or not here (also a ValueError)
+    │   └── ResultNotKept      ... nobody told Prefect to keep it (also a TypeError)
     ├── ResultUnreadable       you: the result is there and in another form (also a TypeError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidRunId",
     "NotAPrefectApi",
     "Overflow",
+    "ResultNotKept",
     "ResultUnavailable",
     "ResultUnreadable",
     "RunNotFound",
@@ -73,6 +75,10 @@ class FlowNotFound(RxflowError, ValueError):
 
 class ResultUnavailable(RxflowError, ValueError):
     """A task run has no result that can be got at from here; the message says why."""
+
+
+class ResultNotKept(ResultUnavailable, TypeError):
+    """The result of a task run was not kept; a TypeError, since Prefect 1 looked for its type."""
 
 
 class ResultUnreadable(RxflowError, TypeError):

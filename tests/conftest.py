@@ -1,11 +1,14 @@
 """What every test gets: the Hypothesis profile, and a check that it leaves nothing running.
 
-Beside that, what a test may ask for: a world in virtual time, and ears for what threads say.
+Beside that, what a test may ask for: a world in virtual time, ears for what threads say, and
+the Python that has the client of Prefect 1.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from time import monotonic
 
 import psutil
@@ -88,6 +91,15 @@ def started() -> Iterator[list[str]]:
     threading.setprofile(note)
     yield names
     threading.setprofile(usual)
+
+
+@pytest.fixture
+def client_python() -> str:
+    """The interpreter of the environment that `tox -e prefect1` makes."""
+    python = os.environ.get("RXFLOW_PREFECT1_PYTHON", "")
+    if not Path(python).is_file():
+        pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
+    return python
 
 
 def _running(residents: Collection[int] = ()) -> set[threading.Thread | psutil.Process]:

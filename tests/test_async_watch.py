@@ -89,7 +89,9 @@ def test_cancelling_breaks_off_the_request() -> None:
         gone.set()
 
     async def cancel(wire: WireServer) -> None:
-        task = asyncio.create_task(told_in(watch_flow_run(GONE, client=Client(api_url=wire.url))))
+        task = asyncio.create_task(
+            told_in(watch_flow_run(GONE, client=Client(api_url=wire.url, backend="prefect3")))
+        )
         assert await asyncio.to_thread(wire.stalling.wait, PATIENCE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

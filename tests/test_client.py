@@ -15,8 +15,10 @@ import pytest
 import trustme
 
 from rxflow._backends import HttpCall
+from rxflow._backends.prefect3 import Prefect3
 from rxflow._channel import AsyncChannel, _steps
 from rxflow._http import MAX_BODY
+from rxflow._model import BackendName, Server
 from rxflow._polling import (
     Failure,
     FlowQuery,
@@ -25,8 +27,8 @@ from rxflow._polling import (
     Poll,
     Query,
     RunQuery,
+    ServerQuery,
     StatesQuery,
-    VersionQuery,
     WorkersQuery,
 )
 from rxflow._settings import Settings
@@ -216,7 +218,7 @@ def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
 def test_headers_of_each_request(arguments: dict[str, Any], sent: dict[str, str]) -> None:
     """Every request of every kind carries the credentials, the custom headers and our name."""
     with WireServer(forever(answer())) as wire:
-        with Client(api_url=wire.url, **arguments) as client:
+        with Client(api_url=wire.url, backend="prefect3", **arguments) as client:
             for query in (LogsQuery(flow_run_ids=(GONE,)), StatesQuery(GONE)):
                 client.read(one(query))
         assert [request.method for request in wire.requests] == ["POST", "GET"]
@@ -228,8 +230,10 @@ def test_headers_of_each_request(arguments: dict[str, Any], sent: dict[str, str]
 def test_nothing_is_sent_without_a_credential() -> None:
     """Without a credential there is no Authorization header."""
     with WireServer(answering(answer(b'"3.8.8"'))) as wire:
-        with Client(api_url=wire.url) as client:
-            assert client.read(one(VersionQuery())) == ("3.8.8",)
+        with Client(api_url=wire.url, backend="prefect3") as client:
+            assert client.read(one(ServerQuery())) == (
+                Server(backend=BackendName.PREFECT_3, version="3.8.8"),
+            )
         assert "authorization" not in wire.requests[0].headers
 
 
@@ -359,7 +363,8 @@ def test_a_token_that_another_channel_was_given_is_taken(
     """Of channels that are refused at the same time the second makes do with the first one's."""
     client = server.client()
     query = LogsQuery(flow_run_ids=(GONE,))
-    asked = [_steps(client._backend, client._pass, query) for _ in range(2)]
+    client._known.backend = Prefect3()
+    asked = [_steps(client._known, query) for _ in range(2)]
     with closing(client.open_channel()) as channel:
         first_calls = [next(steps) for steps in asked]
         refused = [channel._transport.send(call) for call in first_calls]  # type: ignore[arg-type]
@@ -437,7 +442,7 @@ def test_a_certificate_is_not_waited_for() -> None:
     """A server that cannot prove who it is is unreachable, at once."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
-    with WireServer(tls=tls) as wire, Client(api_url=wire.url) as client:
+    with WireServer(tls=tls) as wire, Client(api_url=wire.url, backend="prefect3") as client:
         with pytest.raises(Unreachable, match="PREFECT_API_SSL_CERT_FILE"):
             client.read(LOGS)
         assert wire.connections == 1
@@ -499,7 +504,7 @@ def test_many_threads_may_read_at_once() -> None:
 
     asked = [f"{thread}-{number}" for thread in range(8) for number in range(5)]
     got: list[str] = []
-    with WireServer(script) as wire, Client(api_url=wire.url) as client:
+    with WireServer(script) as wire, Client(api_url=wire.url, backend="prefect3") as client:
 
         def read(thread: int) -> None:
             for number in range(5):
@@ -525,7 +530,7 @@ def test_the_context_closes_the_connection() -> None:
         gone.set()
 
     with WireServer(script) as wire:
-        with Client(api_url=wire.url) as client:
+        with Client(api_url=wire.url, backend="prefect3") as client:
             client.read(LOGS)
             assert not gone.is_set()
         gone.wait()
@@ -534,7 +539,10 @@ def test_the_context_closes_the_connection() -> None:
 
 def test_a_closed_client_can_be_used_again() -> None:
     """The next read after closing opens another connection."""
-    with WireServer(*[forever(answer())] * 2) as wire, Client(api_url=wire.url) as client:
+    with (
+        WireServer(*[forever(answer())] * 2) as wire,
+        Client(api_url=wire.url, backend="prefect3") as client,
+    ):
         client.read(LOGS)
         client.close()
         assert client.read(LOGS) == ()
@@ -544,7 +552,7 @@ def test_a_closed_client_can_be_used_again() -> None:
 def test_a_watch_outlives_its_client() -> None:
     """A channel has a connection of its own, which closing the client leaves open."""
     with WireServer(*[forever(answer())] * 2) as wire:
-        with Client(api_url=wire.url) as client:
+        with Client(api_url=wire.url, backend="prefect3") as client:
             channel = client.open_channel()
             client.read(LOGS)
             channel.ask(LogsQuery(flow_run_ids=(GONE,)))
@@ -557,7 +565,7 @@ def test_a_watch_outlives_its_client() -> None:
 def ended_by_closing(wire: WireServer, ready: threading.Event) -> Exception:
     """Close a client while another thread reads, and return what that thread meets."""
     errors: list[Exception] = []
-    client = Client(api_url=wire.url)
+    client = Client(api_url=wire.url, backend="prefect3")
 
     def read() -> None:
         try:
@@ -632,7 +640,7 @@ def test_many_tasks_may_read_at_once() -> None:
             return list(await asyncio.gather(*(flow_of(client, flow) for flow in asked)))
 
     with WireServer(flows) as wire:
-        assert asyncio.run(read(Client(api_url=wire.url))) == asked
+        assert asyncio.run(read(Client(api_url=wire.url, backend="prefect3"))) == asked
         gc.collect()
         assert wire.connections == 1
 
@@ -645,7 +653,7 @@ def test_a_task_that_is_cancelled_holds_up_nobody() -> None:
         talk.stall()
 
     async def read(wire: WireServer) -> None:
-        async with Client(api_url=wire.url) as client:
+        async with Client(api_url=wire.url, backend="prefect3") as client:
             tasks = [asyncio.create_task(flow_of(client, str(number))) for number in range(4)]
             await lets_go(wire.stalling)
             tasks[2].cancel()
@@ -664,7 +672,7 @@ def test_one_client_serves_many_loops() -> None:
     """Loops in several threads, and blocking reads beside them, each have their own connection."""
     got: list[str] = []
     begun = threading.Barrier(3)
-    with WireServer(*[flows] * 4) as wire, Client(api_url=wire.url) as client:
+    with WireServer(*[flows] * 4) as wire, Client(api_url=wire.url, backend="prefect3") as client:
 
         async def read() -> None:
             begun.wait(60)
@@ -694,7 +702,7 @@ def test_one_loop_after_the_other_may_use_a_client() -> None:
         gone.set()
 
     with WireServer(script, flows) as wire:
-        client = Client(api_url=wire.url)
+        client = Client(api_url=wire.url, backend="prefect3")
         assert asyncio.run(flow_of(client, "first")) == "first"
         assert not gone.is_set()
 
@@ -719,7 +727,7 @@ def test_an_async_context_closes_the_connection() -> None:
         gone.set()
 
     async def read(wire: WireServer) -> None:
-        async with Client(api_url=wire.url) as client:
+        async with Client(api_url=wire.url, backend="prefect3") as client:
             await flow_of(client, "a")
             assert not gone.is_set()
         await lets_go(gone)
@@ -741,7 +749,7 @@ def test_closing_ends_the_reads_of_a_loop() -> None:
         talk.stall()
 
     async def read(wire: WireServer) -> None:
-        client = Client(api_url=wire.url)
+        client = Client(api_url=wire.url, backend="prefect3")
         tasks = [asyncio.create_task(client.aread(LOGS)) for _ in range(3)]
         await lets_go(wire.stalling)
         await client.aclose()

@@ -807,15 +807,6 @@ def test_without_graphql_core_one_is_told_what_to_install() -> None:
 
 
 @pytest.fixture
-def client_python() -> str:
-    """The interpreter of the environment that `tox -e prefect1` makes."""
-    python = os.environ.get("RXFLOW_PREFECT1_PYTHON", "")
-    if not Path(python).is_file():
-        pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
-    return python
-
-
-@pytest.fixture
 def served() -> Iterator[tuple[FakePrefect1, str]]:
     """A server and its URL."""
     server = FakePrefect1()

@@ -1,15 +1,39 @@
 """Which runs are late, and what a late run waits for."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from reactivex import operators as ops
 
-from rxflow import FlowRun, State, StateType
+from rxflow import (
+    Closed,
+    FlowRun,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    State,
+    StateChange,
+    StateType,
+    watch_flow_run,
+)
 from rxflow._late_runs import GRACE, late_by, reason_to_wait
-from rxflow._model import Deployment, Worker, WorkPool
-from rxflow._polling import DeploymentQuery, Page, Query, WorkersQuery, WorkPoolQuery
+from rxflow._model import Agent, BackendName, Deployment, Worker, WorkPool
+from rxflow._polling import (
+    AgentsQuery,
+    DeploymentQuery,
+    Page,
+    Query,
+    WorkersQuery,
+    WorkPoolQuery,
+)
+from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -92,6 +116,20 @@ LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
     "taken up long ago": (run_in("PENDING", since=100, due=0), 160, 60),
     "taken up before its time": (run_in("PENDING", since=0, due=100), 160, 60),
     "taken up, never scheduled": (run_in("PENDING", since=100), 160, 60),
+    "resumed just now": (run_in("SCHEDULED", "Resume", since=150, expected=0), 160, None),
+    "resumed long ago": (run_in("SCHEDULED", "Resume", since=100, expected=0), 160, 60),
+    "waiting for a slot": (
+        run_in("SCHEDULED", "AwaitingConcurrencySlot", since=150, due=180, expected=100),
+        160,
+        60,
+    ),
+    "queued": (run_in("SCHEDULED", "Queued", since=150, due=180, expected=100), 160, 60),
+    "queued, nobody knows when": (run_in("SCHEDULED", "Queued", since=100, due=180), 160, 60),
+    "queued, and expected later": (
+        run_in("SCHEDULED", "Queued", since=100, due=120, expected=150),
+        160,
+        None,
+    ),
     "no state": (run_in(None, due=0), 160, None),
 }
 
@@ -112,6 +150,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment | None = None
     pool: WorkPool | None = None
     workers: tuple[Worker, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    time: datetime | None = None
 
     def answer(self, query: Query) -> Page[Any]:
         """The page that answers a question; a thing that is not there is no row."""
@@ -122,6 +162,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
                 return Page(() if self.pool is None else (self.pool,))
             case WorkersQuery("gpu"):
                 return Page(self.workers)
+            case AgentsQuery(0):  # one at a time
+                return Page(self.agents[:1], self.time, rest=AgentsQuery(1))
+            case AgentsQuery(1):
+                return Page(self.agents[1:], self.time)
             case _:
                 pytest.fail(f"nobody needs to ask {query}")
 
@@ -276,9 +320,11 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
 }
 
 
-def ask(run: FlowRun, server: Server) -> tuple[str, list[Query]]:
+def ask(
+    run: FlowRun, server: Server, backend: BackendName = BackendName.PREFECT_3
+) -> tuple[str, list[Query]]:
     """Have a server answer, until the reason is known; with the questions that it took."""
-    poll = reason_to_wait(run)
+    poll = reason_to_wait(backend, run, second(60))
     asked: list[Query] = []
     try:
         query = next(poll)
@@ -326,3 +372,335 @@ QUESTIONS: dict[str, tuple[FlowRun, Server, list[Query]]] = {
 def test_no_more_is_asked_than_is_needed(run: FlowRun, server: Server, asked: list[Query]) -> None:
     """The questions end with the first that has the reason."""
     assert ask(run, server)[1] == asked
+
+
+# -- what it waits for on Prefect 1 -------------------------------------------------------------
+
+
+def agent(name: str, *labels: str, ago: float | None = 10) -> Agent:
+    """An agent that asked for runs some seconds before second 60, or never."""
+    asked = None if ago is None else second(60 - ago)
+    return Agent(id=f"id of {name}", name=name, labels=labels, last_queried=asked)
+
+
+LABELLED = run_in("SCHEDULED", "Scheduled", tags=("gpu",))
+UNLABELLED = run_in("SCHEDULED", "Scheduled")
+QUEUED = run_in("SCHEDULED", "Queued", tags=("gpu",))
+SUBMITTED = run_in("PENDING", "Submitted", tags=("gpu",))
+PENDING = run_in("PENDING", "Pending", tags=("gpu",))
+
+BUSY = "agent 'a' has matching labels and has not taken it yet"
+UNHEALTHY = (
+    "agent 'a' has matching labels, but has not asked for runs lately; "
+    "restart it, or start one with label 'gpu'"
+)
+
+OF_AGENTS: dict[str, tuple[FlowRun, Server, str]] = {
+    "nobody": (LABELLED, Server(), "no agent is healthy; start one with label 'gpu'"),
+    "nobody, no labels": (UNLABELLED, Server(), "no agent is healthy; start one without labels"),
+    "nobody healthy": (
+        LABELLED,
+        Server(agents=(agent("a", ago=600), agent("b", ago=None))),
+        "no agent is healthy; start one with label 'gpu'",
+    ),
+    "nobody with its labels": (
+        LABELLED,
+        Server(agents=(agent("a"), agent("b", "cpu"))),
+        "no agent has matching labels; start one with label 'gpu'",
+    ),
+    "nobody without labels": (
+        UNLABELLED,
+        Server(agents=(agent("a", "gpu"),)),
+        "no agent has matching labels; start one without labels",
+    ),
+    "one unhealthy": (
+        LABELLED,
+        Server(agents=(agent("a", "gpu", ago=600), agent("b"))),
+        UNHEALTHY,
+    ),
+    "one that never asked": (LABELLED, Server(agents=(agent("a", "gpu", ago=None),)), UNHEALTHY),
+    "several unhealthy": (
+        LABELLED,
+        Server(agents=(agent("a", "gpu", ago=600), agent("b", "gpu", ago=None))),
+        (
+            "several agents have matching labels, but none has asked for runs lately; "
+            "restart one, or start one with label 'gpu'"
+        ),
+    ),
+    "one healthy": (LABELLED, Server(agents=(agent("b"), agent("a", "gpu", "cpu"))), BUSY),
+    "one healthy, by its own time": (
+        LABELLED,
+        Server(agents=(agent("a", "gpu", ago=600),), time=second(-500)),
+        BUSY,
+    ),
+    "one unhealthy, by its own time": (
+        LABELLED,
+        Server(agents=(agent("a", "gpu"),), time=second(600)),
+        UNHEALTHY,
+    ),
+    "one without a name": (
+        LABELLED,
+        Server(agents=(msgspec.structs.replace(agent("a", "gpu"), name=""),)),
+        "agent id of a has matching labels and has not taken it yet",
+    ),
+    "several healthy": (
+        LABELLED,
+        Server(agents=(agent("a", "gpu"), agent("b", "gpu"))),
+        "several healthy agents have matching labels and none has taken it yet",
+    ),
+    "pending": (PENDING, Server(agents=(agent("a", "gpu"),)), BUSY),
+    "queued": (QUEUED, Server(), SLOT_FREE),
+    "submitted": (SUBMITTED, Server(), "an agent has taken it, but not started it yet"),
+}
+
+
+@pytest.mark.parametrize(("run", "server", "reason"), OF_AGENTS.values(), ids=OF_AGENTS)
+def test_what_a_late_run_of_prefect_1_waits_for(run: FlowRun, server: Server, reason: str) -> None:
+    """The reason is what its state says, or else what there is of agents with its labels."""
+    told, asked = ask(run, server, BackendName.PREFECT_1)
+    by_state = run is QUEUED or run is SUBMITTED
+    assert (told, asked) == (reason, [] if by_state else [AgentsQuery(), AgentsQuery(1)])
+
+
+# -- in a watch ---------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+class Scene:
+    """A Prefect 1 server with a run, and a watch of it in virtual time."""
+
+    def __init__(self, **run: Any) -> None:
+        self.time = VirtualTime()
+        self.server = FakePrefect1(clock=self.time)
+        self.run = self.server.add_run(name="nightly", labels=["gpu"], **run)
+
+    def watch(self, seconds: float = 200) -> list[FlowRunEvent]:
+        """Watch the run, whoever it waits for."""
+        stream = watch_flow_run(self.run, client=self.server.client())
+        return self.time.collect(stream, seconds=seconds)
+
+    def notices(self, seconds: float = 200) -> list[str]:
+        """What a watch notices."""
+        return [event.message for event in self.watch(seconds) if isinstance(event, Notice)]
+
+
+def put(scene: Scene, state: str, *, starts_in: timedelta | None = None) -> None:
+    """Put the run in a state that may name a time to start."""
+    start = {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
+    scene.server.set_state(scene.run, state, **start)
+
+
+def later(scene: Scene) -> None:
+    """Schedule the run for tomorrow."""
+    scene.server.change_run(scene.run, scheduled_start_time=scene.time() + 24 * HOUR)
+    put(scene, "Scheduled")
+
+
+def queued_later(scene: Scene) -> None:
+    """Schedule the run for tomorrow, and have it wait for a slot already."""
+    later(scene)
+    put(scene, "Queued", starts_in=timedelta(0))
+
+
+NOBODY = "no agent is healthy; start one with label 'gpu'"
+IN_A_WATCH: dict[str, tuple[Callable[[Scene], object], str | None]] = {
+    "Scheduled": (lambda _: None, NOBODY),
+    "Scheduled, for tomorrow": (later, None),
+    "Scheduled, in a minute": (partial(put, state="Scheduled", starts_in=HOUR / 60), NOBODY),
+    "Queued": (partial(put, state="Queued"), SLOT_FREE),
+    "Queued, to try again later": (partial(put, state="Queued", starts_in=HOUR), SLOT_FREE),
+    "Queued, for tomorrow": (queued_later, None),
+    "Paused": (partial(put, state="Paused"), None),
+    "Paused, until it is resumed": (partial(put, state="Paused", starts_in=HOUR), None),
+    "Retrying, in an hour": (partial(put, state="Retrying", starts_in=HOUR), None),
+    "Retrying, overdue": (partial(put, state="Retrying"), NOBODY),
+    "Resume, in an hour": (partial(put, state="Resume", starts_in=HOUR), None),
+    "Resume, overdue": (partial(put, state="Resume"), NOBODY),
+    "Submitted": (
+        partial(put, state="Submitted"),
+        "an agent has taken it, but not started it yet",
+    ),
+    "Pending": (partial(put, state="Pending"), NOBODY),
+    "Running": (partial(put, state="Running"), None),
+    "Cancelling": (partial(put, state="Cancelling"), None),
+    "Success": (partial(put, state="Success"), None),
+    "Failed": (partial(put, state="Failed"), None),
+    "a state of another Prefect": (partial(put, state="Dreaming"), None),
+}
+
+
+@pytest.mark.parametrize(("become", "reason"), IN_A_WATCH.values(), ids=IN_A_WATCH)
+def test_a_watch_of_prefect_1_says_what_a_late_run_waits_for(
+    become: Callable[[Scene], object], reason: str | None
+) -> None:
+    """Once, with the reason that fits its state; and nothing of a run that is not late."""
+    scene = Scene()
+    become(scene)
+    said = [] if reason is None else [f"Flow run 'nightly' is late: {reason}"]
+    assert scene.notices() == said
+
+
+def test_a_run_without_a_state_is_not_late() -> None:
+    """Nothing is said of a run that nobody has scheduled."""
+    assert Scene(state=None).notices() == []
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(13, False), (22, True)])
+def test_a_watch_says_so_when_the_grace_is_over(seconds: float, *, late: bool) -> None:
+    """No earlier than 15 s after the run was due, and no later than the next poll."""
+    assert bool(Scene().notices(seconds)) is late
+
+
+def test_a_reason_that_changes_is_told() -> None:
+    """Each new reason is a notice, and the run that starts at last is told as ever."""
+    scene = Scene()
+    server, time, run = scene.server, scene.time, scene.run
+    server.at(40, lambda: server.add_agent("a", labels=["gpu"]))
+    server.at(300, lambda: server.set_state(run, "Submitted"))
+    server.at(400, lambda: server.set_state(run, "Running"))
+    server.at(410, lambda: server.set_state(run, "Success"))
+    events = scene.watch(3600)
+    assert [event.message for event in events if isinstance(event, Notice)] == [
+        f"Flow run 'nightly' is late: {NOBODY}",
+        f"Flow run 'nightly' is late: {BUSY}",
+        f"Flow run 'nightly' is late: {UNHEALTHY}",
+        "Flow run 'nightly' is late: an agent has taken it, but not started it yet",
+    ]
+    assert isinstance(events[-1], Closed)
+    assert events[-1].verified
+    assert time.seconds < 450
+
+
+# -- where nobody says why ----------------------------------------------------------------------
+
+
+def refusal(status: int, code: str) -> httpx.Response:
+    """What a Prefect 1 says to a question that it does not answer."""
+    error = {"message": "no", "extensions": {"code": code}}
+    return httpx.Response(status, json={"errors": [error], "data": None})
+
+
+def unreachable() -> httpx.Response:
+    """Break the connection off."""
+    raise httpx.ReadError("gone")
+
+
+NO_ANSWER: dict[str, Callable[[], httpx.Response]] = {
+    "a field that is not there": lambda: refusal(400, "GRAPHQL_VALIDATION_FAILED"),
+    "a bad value": lambda: refusal(200, "data-exception"),
+    "no access": lambda: refusal(200, "UNAUTHENTICATED"),
+    "no permission": lambda: httpx.Response(403, json={"detail": "Forbidden"}),
+    "no such path": lambda: httpx.Response(405, json={"detail": "Method Not Allowed"}),
+    "another server": lambda: httpx.Response(200, html="<html>hello</html>"),
+    "too many rows": lambda: httpx.Response(
+        422, json={"detail": "Invalid limit: must be less than or equal to 10."}
+    ),
+    "a failure": lambda: refusal(200, "INTERNAL_SERVER_ERROR"),
+    "a failure, by its status": lambda: httpx.Response(500, json={"detail": "oh"}),
+    "no time": lambda: httpx.Response(503, json={"detail": "busy"}),
+    "nonsense": lambda: httpx.Response(200, json={"data": {"rows": 3}}),
+    "nobody": unreachable,
+}
+
+Fake = tuple[VirtualTime, Any, str, Callable[[httpx.Request], bool]]
+
+
+def prefect_1() -> Fake:
+    """A Prefect 1 with a run that is due, and which requests are about agents."""
+    time = VirtualTime()
+    server = FakePrefect1(clock=time)
+    run = server.add_run(name="nightly", labels=["gpu"])
+    return time, server, run, lambda request: b"agent(" in request.content
+
+
+def prefect_3() -> Fake:
+    """A Prefect 3 with a run that is due, and which requests are about its work pool."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "READY"}
+    run = server.add_run(name="nightly", work_pool_name="gpu")
+    return time, server, run, lambda request: "work_pools" in request.url.path
+
+
+each_server = pytest.mark.parametrize("fake", [prefect_1, prefect_3])
+
+
+@each_server
+@pytest.mark.parametrize("answer", NO_ANSWER.values(), ids=NO_ANSWER)
+def test_a_watch_goes_on_where_nobody_says_why(
+    fake: Callable[[], Fake], answer: Callable[[], httpx.Response]
+) -> None:
+    """Whatever comes of that question: the run is told whole, and at once, and that it is late."""
+    time, server, run, asks_why = fake()
+    asked: list[float] = []
+
+    def intercept(request: httpx.Request) -> httpx.Response | None:
+        if not asks_why(request):
+            return None
+        asked.append(time.seconds)
+        return answer()
+
+    server.intercept = intercept
+    running, over = ("Running", "Success") if fake is prefect_1 else ("RUNNING", "COMPLETED")
+    server.at(100, lambda: server.log(run, "a line while it waits"))
+    server.at(200, lambda: server.set_state(run, running))
+    server.at(210, lambda: server.set_state(run, over))
+    told: dict[str, float] = {}
+    stream = watch_flow_run(run, client=server.client())
+    noted = ops.do_action(lambda event: told.setdefault(event.message, time.seconds))
+    events = time.collect(stream.pipe(noted))
+    assert [type(event) for event in events if isinstance(event, StateChange | FlowRunLog)] == [
+        StateChange,
+        FlowRunLog,
+        StateChange,
+        StateChange,
+    ]
+    assert told["a line while it waits"] < 106
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert notice.code is NoticeCode.LATE_START
+    assert notice.message.startswith(
+        "Flow run 'nightly' is late: nobody can say what it waits for: "
+    )
+    assert told[notice.message] < 22
+    closed = events[-1]
+    assert isinstance(closed, Closed)
+    assert closed.verified
+    assert 1 < len(asked) <= 1 + 200 / 30
+
+
+@each_server
+def test_a_reason_that_was_known_is_not_forgotten(fake: Callable[[], Fake]) -> None:
+    """Where the question is refused later on, there is nothing new to say."""
+    time, server, run, asks_why = fake()
+    server.at(
+        60,
+        lambda: setattr(
+            server,
+            "intercept",
+            lambda request: httpx.Response(403, json={}) if asks_why(request) else None,
+        ),
+    )
+    events = time.collect(watch_flow_run(run, client=server.client()), seconds=300)
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert "nobody can say" not in notice.message
+
+
+@each_server
+def test_a_server_that_asks_for_a_pause_is_given_it(fake: Callable[[], Fake]) -> None:
+    """Who is busy and says for how long is left alone, and the watch goes on in between."""
+    time, server, run, asks_why = fake()
+    asked: list[float] = []
+
+    def intercept(request: httpx.Request) -> httpx.Response | None:
+        asked.append(time.seconds)
+        if not asks_why(request):
+            return None
+        return httpx.Response(429, headers={"Retry-After": "40"}, json={"detail": "slow down"})
+
+    server.intercept = intercept
+    server.at(50, lambda: server.log(run, "a line while it waits"))
+    events = time.collect(watch_flow_run(run, client=server.client()), seconds=150)
+    pauses = (after - before for before, after in pairwise(asked))
+    assert [round(pause) for pause in pauses if pause > 6] == [40, 40]
+    assert "a line while it waits" in [event.message for event in events]

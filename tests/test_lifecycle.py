@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxflow import FlowRun, State
-from rxflow._lifecycle import DRAIN, Lifecycle, Phase
+from rxflow._lifecycle import DRAINS, Lifecycle, Phase
+from rxflow._model import BackendName
 from rxflow._polling import Now, Outage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DRAIN = DRAINS[BackendName.PREFECT_3]
 
 
 def second(seconds: float) -> datetime:

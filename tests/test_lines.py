@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
-from rxflow.cli._lines import Transcript, closing, safe
+from rxflow._terminal import safe
+from rxflow.cli._lines import Transcript, closing
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -20,12 +22,12 @@ def run(name: str = "amber-fox") -> rxflow.FlowRun:
     return rxflow.FlowRun(id=RUN, name=name, created=NOON, updated=NOON)
 
 
-def state(name: str = "Running", kind: str = "RUNNING", **more: str) -> rxflow.State:
+def state(name: str = "Running", kind: str = "RUNNING", **more: Any) -> rxflow.State:
     """A state."""
     return rxflow.State(id=name, type=kind, name=name, timestamp=NOON, **more)
 
 
-def change(name: str = "Running", kind: str = "RUNNING", **more: str) -> rxflow.StateChange:
+def change(name: str = "Running", kind: str = "RUNNING", **more: Any) -> rxflow.StateChange:
     """A change to a state."""
     return rxflow.StateChange(flow_run_id=RUN, id=name, state=state(name, kind, **more))
 

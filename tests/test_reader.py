@@ -10,6 +10,7 @@ import pytest
 from simulation import START, World, exchange
 
 from rxflow import FlowRun, FlowRunLog, State
+from rxflow._model import BackendName, Server
 from rxflow._polling import (
     Failure,
     LogsQuery,
@@ -18,10 +19,10 @@ from rxflow._polling import (
     Page,
     Query,
     RunQuery,
+    ServerQuery,
     StatesQuery,
     TaskRunsQuery,
     Trouble,
-    VersionQuery,
     WorkersQuery,
     WorkPoolQuery,
 )
@@ -112,6 +113,11 @@ def run_of(watch: Reading) -> str:
     return watch.reader._spec.flow_run_id
 
 
+def prefect3(version: str | None) -> Server:
+    """A Prefect of a version."""
+    return Server(backend=BackendName.PREFECT_3, version=version)
+
+
 def names(tick: Tick) -> list[str]:
     """The names of the states that a tick found."""
     return [state.name for state in tick.states]
@@ -120,12 +126,12 @@ def names(tick: Tick) -> list[str]:
 # -- what a tick asks ---------------------------------------------------------------------------
 
 FIRST: dict[frozenset[Source], list[type[Query]]] = {
-    frozenset(Source): [VersionQuery, RunQuery, StatesQuery, LogsQuery, TaskRunsQuery],
-    frozenset({STATES}): [VersionQuery, RunQuery, StatesQuery],
-    frozenset({LOGS}): [VersionQuery, RunQuery, LogsQuery],
-    frozenset({TASKS}): [VersionQuery, RunQuery, TaskRunsQuery],
-    frozenset({NOTICES}): [VersionQuery, RunQuery],
-    frozenset(): [VersionQuery, RunQuery],
+    frozenset(Source): [ServerQuery, RunQuery, StatesQuery, LogsQuery, TaskRunsQuery],
+    frozenset({STATES}): [ServerQuery, RunQuery, StatesQuery],
+    frozenset({LOGS}): [ServerQuery, RunQuery, LogsQuery],
+    frozenset({TASKS}): [ServerQuery, RunQuery, TaskRunsQuery],
+    frozenset({NOTICES}): [ServerQuery, RunQuery],
+    frozenset(): [ServerQuery, RunQuery],
 }
 
 
@@ -136,7 +142,7 @@ def test_a_tick_asks_for_what_is_told(sources: frozenset[Source]) -> None:
     watch.tick()
     assert watch.kinds == FIRST[sources]
     watch.tick()
-    assert watch.kinds == [k for k in FIRST[sources] if k not in {VersionQuery, StatesQuery}]
+    assert watch.kinds == [k for k in FIRST[sources] if k not in {ServerQuery, StatesQuery}]
 
 
 def test_what_is_asked_for_is_this_run_s() -> None:
@@ -146,7 +152,7 @@ def test_what_is_asked_for_is_this_run_s() -> None:
     run_id = run_of(watch)
     watch.tick()
     assert watch.asked == [
-        VersionQuery(),
+        ServerQuery(),
         RunQuery(run_id),
         StatesQuery(run_id),
         LogsQuery(flow_run_ids=(run_id,), level=30, after=since),
@@ -196,21 +202,21 @@ def test_the_version_is_asked_until_the_watch_is_attached() -> None:
     watch = reading()
     for _ in range(2):
         watch.read()
-        assert watch.kinds[0] is VersionQuery
-        assert watch.kinds.count(VersionQuery) == 1
+        assert watch.kinds[0] is ServerQuery
+        assert watch.kinds.count(ServerQuery) == 1
     watch.tick()
-    assert watch.kinds[0] is VersionQuery
+    assert watch.kinds[0] is ServerQuery
     for _ in range(3):
         watch.tick()
-        assert VersionQuery not in watch.kinds
+        assert ServerQuery not in watch.kinds
 
 
 @pytest.mark.parametrize("version", ["3.0.0", "3.8.8", "20.1", "4.0", None])
 def test_other_versions_are_tried(version: str | None) -> None:
     """Only Prefect 2 is known to be another API; what says nothing, or is newer, is tried."""
     poll = reading().reader.tick(Now(0, START), None)
-    assert next(poll) == VersionQuery()
-    assert isinstance(poll.send(Page(() if version is None else (version,))), RunQuery)
+    assert next(poll) == ServerQuery()
+    assert isinstance(poll.send(Page((prefect3(version),))), RunQuery)
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.20.4"])
@@ -219,7 +225,7 @@ def test_prefect_2_is_refused(version: str) -> None:
     poll = reading().reader.tick(Now(0, START), None)
     next(poll)
     with pytest.raises(UnsupportedServer, match=version):
-        poll.send(Page((version,)))
+        poll.send(Page((prefect3(version),)))
 
 
 # -- states -------------------------------------------------------------------------------------
@@ -655,7 +661,7 @@ def test_whose_clock_says_that_a_run_is_late(
     watch = waiting()
     poll = watch.reader.tick(Now(0, ours), known)
     next(poll)
-    poll.send(Page(("3.8.8",)))
+    poll.send(Page((prefect3("3.8.8"),)))
     (run,) = watch.answer(RunQuery(run_of(watch))).rows
     assert isinstance(run, FlowRun)
     try:

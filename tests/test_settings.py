@@ -1,7 +1,6 @@
 """Settings: what is found where, what outranks what, who gets which secret, and that none shows."""
 
 import base64
-import copy
 import json
 import traceback
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installation import MARK, Installation, everything_told_of
 
-from rxflow._settings import Secret, Settings, load_settings
+from rxflow._settings import BackendName, Secret, Settings, load_settings
 from rxflow.errors import ConfigurationError
 
 URL = "http://a.example/api"
@@ -34,36 +34,8 @@ PREFECT_API_TLS_INSECURE_SKIP_VERIFY = true
 """
 RX = "https://prefect.example/api"
 CLOUD = "https://cloud.example/api/accounts/a/workspaces/w"
+VARIABLES_1 = "PREFECT__BACKEND, PREFECT__SERVER__* and PREFECT__CLOUD__* in the environment"
 TABLES = '[{0}api]\nurl = "{1}"\n'
-
-
-class Installation:
-    """A home and a working directory of their own, and an environment that is a dict."""
-
-    def __init__(self, root: Path, files: Mapping[str, str] | None = None) -> None:
-        self.root = root
-        self.cwd = root / "cwd"
-        self.home = root / "home"
-        self.cwd.mkdir(parents=True, exist_ok=True)
-        for name, text in (files or {}).items():
-            self.write(name, text)
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file, named from the root that home and working directory share."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
-
-    def load(self, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
-        """Load the settings of this place; "@/" in a variable stands for its root."""
-        environ = {k: v.replace("@/", f"{self.root}/") for k, v in (environ or {}).items()}
-        return load_settings(environ=environ, cwd=self.cwd, home=self.home, **arguments)
-
-    def fails(self, environ: Mapping[str, str] | None = None, **arguments: Any) -> str:
-        """Return the message of the error that comes in place of settings."""
-        with pytest.raises(ConfigurationError) as caught:
-            self.load(environ, **arguments)
-        return str(caught.value)
 
 
 @pytest.fixture
@@ -175,6 +147,48 @@ def test_defaults(bare: Installation) -> None:
     assert (settings.connect_timeout, settings.read_timeout, settings.deadline) == (5.0, 10.0, 30.0)
     assert settings.verify
     assert settings.authorization() is None
+
+
+@pytest.mark.parametrize("name", BackendName)
+def test_the_backend_can_be_said(profiled: Installation, name: BackendName) -> None:
+    """An argument says what the server is, before RXFLOW_BACKEND; else nobody does."""
+    other = {"RXFLOW_BACKEND": next(n.value for n in BackendName if n != name)}
+    assert profiled.load(other, api_url=URL, backend=name).backend is name
+    assert profiled.load(other, api_url=URL, backend=name.value).backend is name
+    assert profiled.load({"RXFLOW_BACKEND": name.value}, api_url=URL).backend is name
+    assert profiled.load(other, api_url=URL, backend="").backend is None
+    assert profiled.load(api_url=URL).backend is None
+    assert profiled.load().backend is None
+
+
+def test_a_backend_nobody_knows_is_refused(bare: Installation) -> None:
+    """The error says where it was found, and which ones there are."""
+    rule = "must be prefect3 or prefect1."
+    assert bare.fails(api_url=URL, backend="prefect2") == f"the argument backend {rule}"
+    message = bare.fails({"RXFLOW_BACKEND": "Prefect1"}, api_url=URL)
+    assert message == f"RXFLOW_BACKEND in the environment {rule}"
+
+
+def test_the_tenant_can_be_said(bare: Installation) -> None:
+    """An argument says which tenant is asked, before RXFLOW_TENANT_ID; both are UUIDs."""
+    one, two = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "1a")
+    environ = {"RXFLOW_TENANT_ID": one}
+    assert bare.load(environ, api_url=URL).tenant_id == Secret(one)
+    assert bare.load(environ, api_url=URL, tenant_id=two.upper()).tenant_id == Secret(two)
+    assert bare.load(environ, api_url=URL, tenant_id="").tenant_id is None
+    rule = "must be the id of a tenant, which is a UUID."
+    assert bare.fails(api_url=URL, tenant_id="acme") == f"the argument tenant_id {rule}"
+    message = bare.fails({"RXFLOW_TENANT_ID": "acme"}, api_url=URL)
+    assert message == f"RXFLOW_TENANT_ID in the environment {rule}"
+
+
+def test_a_tenant_is_put_aside_with_its_key(bare: Installation) -> None:
+    """A key among the arguments comes without the tenant of RXFLOW_*, and not the other way."""
+    tenant = "11111111-0000-4000-8000-000000000000"
+    environ = {"RXFLOW_API_URL": URL, "RXFLOW_API_KEY": "k", "RXFLOW_TENANT_ID": tenant}
+    assert bare.load(environ, api_key="mine").tenant_id is None
+    other = bare.load({**environ, "RXFLOW_TENANT_ID": ""}, tenant_id=tenant)
+    assert (other.api_key, other.tenant_id) == (Secret("k"), Secret(tenant))
 
 
 def test_empty_is_set_to_nothing(profiled: Installation) -> None:
@@ -432,7 +446,7 @@ def test_url_and_profile_exclude_each_other(profiled: Installation) -> None:
 def test_no_url_lists_every_place(profiled: Installation) -> None:
     """Without a URL the error names each place that was looked in, in order, and what to do."""
     lines = profiled.fails({"PREFECT_PROFILE": "idle"}).splitlines()
-    assert lines[1:-1] == [
+    assert lines[1:-2] == [
         "  - the argument api_url: not given",
         "  - RXFLOW_API_URL in the environment: not set",
         "  - PREFECT_API_URL in the environment: not set",
@@ -440,9 +454,13 @@ def test_no_url_lists_every_place(profiled: Installation) -> None:
         f"  - api.url in {profiled.cwd}/prefect.toml: no such file",
         f"  - tool.prefect.api.url in {profiled.cwd}/pyproject.toml: no such file",
         f"  - PREFECT_API_URL in profile 'idle' of {profiled.home}/.prefect/profiles.toml: not set",
+        f"  - {VARIABLES_1}: no server is chosen there",
+        f"  - backend, server and cloud in {profiled.home}/.prefect/config.toml: no such file",
+        f"  - backend, server and cloud in {profiled.home}/.prefect/backend.toml: no such file",
     ]
     for advice in ("http://127.0.0.1:4200/api", "prefect profile use", "ephemeral"):
-        assert advice in lines[-1]
+        assert advice in lines[-2]
+    assert "Prefect 1" in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -458,10 +476,11 @@ def test_no_url_lists_every_place(profiled: Installation) -> None:
 def test_no_url_says_why_the_profile_has_none(
     bare: Installation, files: Mapping[str, str], environ: Mapping[str, str], part: str
 ) -> None:
-    """The last place of the list says which profile it was, and what it lacks."""
+    """The last place of Prefect 3's says which profile it was, and what it lacks."""
     for name, text in files.items():
         bare.write(name, text)
-    assert part in bare.fails(environ).splitlines()[-2]
+    places = [line for line in bare.fails(environ).splitlines() if line.startswith("  - ")]
+    assert part in places[-4]
 
 
 @pytest.mark.parametrize("environ", [{}, {"PREFECT_API_URL": URL}])
@@ -594,30 +613,6 @@ def test_secret_shows_itself_only_on_request() -> None:
     with pytest.raises(TypeError) as caught:
         msgspec.json.encode(secret)
     assert "s3cr3t" not in str(caught.value)
-
-
-MARK = "s3cr3t"
-
-
-def everything_told_by(error: BaseException) -> str:
-    """Return all that a tool which collects tracebacks sees below the caller's own frames."""
-    told = [repr(error), *traceback.format_exception(error)]
-    for chained in (error.__cause__, error.__context__):
-        told += [everything_told_by(chained)] if chained is not None else []
-    frames = list(traceback.walk_tb(error.__traceback__))
-    inner = [frame for frame, _ in frames if frame.f_globals["__name__"].startswith("rxflow")]
-    # The outermost holds the arguments, as does its caller.
-    return "".join(told + [repr(frame.f_locals) for frame in inner[1:]])
-
-
-def everything_told_of(installation: Installation, **arguments: Any) -> str:
-    """Return what can be seen of the settings, or of the error in place of them."""
-    try:
-        settings = installation.load(**arguments)
-    except ConfigurationError as error:
-        return everything_told_by(error)
-    copied = copy.copy(settings)
-    return f"{settings}{settings!r}{settings!s:>10}{copied!r}{vars(Secret)}{settings.origin}"
 
 
 PLACES: dict[str, tuple[str, ...]] = {

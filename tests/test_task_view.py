@@ -1,6 +1,8 @@
-"""`TaskRunView`: where it comes from, what it shows, its log lines and its result."""
+"""`TaskRunView`: where it comes from, what it shows, its log lines and its result, on Prefect 3.
 
-import inspect
+What Prefect 1 has of its own is in `test_views_prefect1.py` and `test_results_prefect1.py`.
+"""
+
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -51,23 +53,6 @@ def scene() -> Scene:
 
 
 # -- where it comes from ------------------------------------------------------------------------
-
-DEFAULTS = {
-    "from_task_run_id": {"client": None},
-    "from_task_slug": {"map_index": -1, "client": None},
-    "get_latest": {},
-    "get_logs": {"start_time": None, "end_time": None},
-    "get_result": {},
-    "iter_mapped": {},
-}
-
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_defaults_are_prefect_1s(name: str) -> None:
-    """What may be left out means what it meant in Prefect 1."""
-    parameters = inspect.signature(getattr(TaskRunView, name)).parameters.values()
-    found = {each.name: each.default for each in parameters if each.default is not each.empty}
-    assert found == DEFAULTS[name]
 
 
 def test_a_task_run_is_found_by_id_and_by_slug(scene: Scene, call: Call) -> None:

@@ -5,10 +5,12 @@ types that are known of Prefect 3, so that a script asks both in the same way.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._backends._replies import Rows
 from rxflow._model import (
@@ -51,25 +53,25 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
-class _Serializer(msgspec.Struct, frozen=True, kw_only=True):
-    type: str | None = None
-
-
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a result is."""
+    """Where a result is; by which serializer it was written, Prefect 1 says of none."""
 
     type: str | None = None
     location: str | None = None
     dir: str | None = None
     bucket: str | None = None
     container: str | None = None
-    serializer: _Serializer = _Serializer()
 
-    @property
-    def form(self) -> str:
-        """What it was written as; Prefect 1 does not say so where that is its own pickle."""
-        kind = self.serializer.type or "PickleSerializer"
-        return {"JSONSerializer": "json", "PickleSerializer": "pickle"}.get(kind, kind)
+    def at(self, location: str) -> StoredResult:
+        match self.type:
+            case "PrefectResult":  # whose location is the result itself
+                return StoredResult(location=location, form="value")
+            case "LocalResult":
+                return StoredResult(location=_below(self.dir, location))
+            case kind:
+                kept = self.bucket or self.container
+                where = f"Prefect 1's {kind}" + (f" {kept!r}" if kept else "")
+                return StoredResult(location=location, storage=where)
 
 
 class _Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +238,9 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
 
 
 class _SerializedResult(msgspec.Struct, frozen=True, kw_only=True):
+    type: str | None = None
     result: _Result | None = msgspec.field(name="_result", default=None)
+    n_map_states: int | None = None
 
 
 class _ResultRow(_Row, frozen=True, kw_only=True):
@@ -245,18 +249,13 @@ class _ResultRow(_Row, frozen=True, kw_only=True):
     serialized_state: _SerializedResult | None = None
 
     def read(self) -> StoredResult:
-        result = self.serialized_state.result if self.serialized_state else None
+        said = self.serialized_state or _SerializedResult()
+        result = said.result
+        if said.type == "Mapped":
+            return StoredResult(task_run_id=self.id, children=said.n_map_states or 0)
         if result is None or result.location is None:
-            return StoredResult()
-        match result.type:
-            case "PrefectResult":  # whose location is the result itself
-                return StoredResult(location=result.location, form="value")
-            case "LocalResult":
-                return StoredResult(location=_below(result.dir, result.location), form=result.form)
-            case kind:
-                kept = result.bucket or result.container
-                where = f"Prefect 1's {kind}" + (f" {kept!r}" if kept else "")
-                return StoredResult(location=result.location, form=result.form, storage=where)
+            return StoredResult(task_run_id=self.id)
+        return replace(result.at(result.location), task_run_id=self.id)
 
 
 class _ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,27 +330,17 @@ def _state(name: str, **fields: Any) -> State:
 
 def _below(folder: str | None, location: str) -> str:
     """Where a local result is: its location, in the folder that it is given in."""
-    if folder is None or location.startswith("/"):
+    if folder is None or location.startswith("/") or PureWindowsPath(location).is_absolute():
         return location
     return f"{folder.rstrip('/')}/{location}"
 
 
-class _Read(Rows):
-    """Decoders of rows that are read into the words of all backends."""
-
-    def __init__(self, row: Any, read: Callable[[Any], Any]) -> None:
-        super().__init__(row)
-        one, many = self.one, self.many
-        self.one = lambda raw: read(one(raw))
-        self.many = lambda raw: tuple(read(row) for row in many(raw))
-
-
-FLOW_RUN = _Read(_FlowRunRow, _FlowRunRow.read)
-STATE = _Read(_StateRow, _StateRow.read)
-LOG = _Read(_LogRow, _LogRow.read)
-TASK_RUN = _Read(_TaskRunRow, _TaskRunRow.read)
-TASK_STATE = _Read(_TaskRunRow, _TaskRunRow.read_state)
-RESULT = _Read(_ResultRow, _ResultRow.read)
-FLOW = _Read(_FlowRow, _FlowRow.read)
-AGENT = _Read(_AgentRow, _AgentRow.read)
+FLOW_RUN = Rows(_FlowRunRow, _FlowRunRow.read)
+STATE = Rows(_StateRow, _StateRow.read)
+LOG = Rows(_LogRow, _LogRow.read)
+TASK_RUN = Rows(_TaskRunRow, _TaskRunRow.read)
+TASK_STATE = Rows(_TaskRunRow, _TaskRunRow.read_state)
+RESULT = Rows(_ResultRow, _ResultRow.read)
+FLOW = Rows(_FlowRow, _FlowRow.read)
+AGENT = Rows(_AgentRow, _AgentRow.read)
 ID = Rows(_Row)

@@ -40,13 +40,27 @@ _any_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Rows:
-    """Decoders of one kind of row, made once."""
+    """Decoders of one kind of row, made once.
 
-    def __init__(self, row: Any) -> None:
-        self.one: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(row).decode
-        self.many: Callable[[bytes | msgspec.Raw], tuple[Any, ...]] = msgspec.json.Decoder(
-            tuple[row, ...]
-        ).decode
+    Attributes:
+        one: Reads a row.
+        many: Reads a list of rows.
+    """
+
+    def __init__(self, row: Any, read: Callable[[Any], Any] | None = None) -> None:
+        """Make them.
+
+        Args:
+            row: The type of the rows.
+            read: What a row is in the words of all backends; the row itself if None.
+        """
+        one = msgspec.json.Decoder(row).decode
+        many = msgspec.json.Decoder(tuple[row, ...]).decode
+        self.one: Callable[[bytes | msgspec.Raw], Any] = one
+        self.many: Callable[[bytes | msgspec.Raw], tuple[Any, ...]] = many
+        if read is not None:
+            self.one = lambda raw: read(one(raw))
+            self.many = lambda raw: tuple(read(row) for row in many(raw))
 
 
 def page_of(rows: Rows, body: bytes | msgspec.Raw, time: datetime | None) -> Page[Any]:

@@ -54,6 +54,7 @@ from rxflow._polling import (
     Page,
     Query,
     ResultQuery,
+    ResultsQuery,
     RunQuery,
     ServerQuery,
     StatesQuery,
@@ -126,9 +127,9 @@ query TaskRuns($where: task_run_bool_exp!, $offset: Int!, $limit: Int!) {{
 }}
 """
 
-_RESULT = """
-query Result($id: uuid!) {
-  rows: task_run(where: {id: {_eq: $id}}) { id serialized_state }
+_RESULTS = """
+query Results($ids: [uuid!]!) {
+  rows: task_run(where: {id: {_in: $ids}}) { id serialized_state }
 }
 """
 
@@ -164,7 +165,7 @@ _ANY: Mapping[type, str] = {
 }
 
 QUERIES = (
-    *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULT, _FLOWS, _AGENTS, _HELLO),
+    *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
     *_ANY.values(),
 )
 """All texts that are ever sent."""
@@ -191,8 +192,8 @@ class Prefect1:
                 return _call(_FLOW_RUN, id=flow_run_id)
             case StatesQuery() | LogsQuery() | TaskRunsQuery() | AgentsQuery():
                 return _list(query, self._limit(query))
-            case TaskRunQuery() | TaskRunStatesQuery() | ResultQuery():
-                return _of_task_run(query)
+            case TaskRunQuery() | TaskRunStatesQuery() | ResultQuery() | ResultsQuery():
+                return _of_task_runs(query)
             case FlowsQuery() | FlowQuery():
                 return _of_flows(query)
             case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
@@ -345,15 +346,23 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
     where: dict[str, Any] = {"flow_run_id": _is(query.flow_run_id)}
     if query.task_run_ids:
         where["id"] = {"_in": query.task_run_ids}
+    if query.task_key:
+        where["task"] = {"slug": _is(query.task_key)}
+    if query.unmapped:
+        where["map_index"] = {"_eq": -1}
     return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
 
 
-def _of_task_run(query: TaskRunQuery | TaskRunStatesQuery | ResultQuery) -> HttpCall:
+def _of_task_runs(
+    query: TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery,
+) -> HttpCall:
     match query:
         case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
             return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
         case ResultQuery(task_run_id):
-            return _call(_RESULT, id=task_run_id)
+            return _call(_RESULTS, ids=[task_run_id])
+        case ResultsQuery(task_run_ids):
+            return _call(_RESULTS, ids=task_run_ids)
         case _:
             assert_never(query)
 
@@ -372,7 +381,9 @@ def _flows(query: FlowsQuery) -> _Variables:
     where: dict[str, Any] = {}
     if query.name:
         where |= {"name": _is(query.name), "archived": {"_eq": False}}
-    if query.project_name:
+    if query.project_name is None:
+        where["project_id"] = {"_is_null": True}
+    elif query.project_name:
         where["project"] = {"name": _is(query.project_name)}
     if query.flow_group_id:
         where["flow_group_id"] = _is(query.flow_group_id)
@@ -441,7 +452,7 @@ def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any
             return Page(tuple(states), time)
         case TaskRunQuery():
             return Page(TASK_RUN.many(rows), time)
-        case ResultQuery():
+        case ResultQuery() | ResultsQuery():
             return Page(RESULT.many(rows), time)
         case _:
             return Page(FLOW.many(rows), time)

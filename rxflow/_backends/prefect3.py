@@ -54,6 +54,7 @@ from rxflow._polling import (
     Page,
     Query,
     ResultQuery,
+    ResultsQuery,
     RunQuery,
     ServerQuery,
     StatesQuery,
@@ -153,8 +154,8 @@ class Prefect3:
         match query:
             case ServerQuery():
                 return Page((self._server,)) if self._server else WHO
-            case AgentsQuery():
-                return Page(())  # it has workers instead
+            case AgentsQuery() | ResultsQuery():
+                return Page(())  # it has workers instead, and no parents of mapped task runs
             case RunQuery(flow_run_id):
                 return _get(f"/flow_runs/{_segment(flow_run_id)}")
             case StatesQuery(flow_run_id):
@@ -318,7 +319,7 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
     match query:
         case ServerQuery():
             return Page((_server(_version(body)),), time)
-        case AgentsQuery():
+        case AgentsQuery() | ResultsQuery():
             return Page((), time)
         case RunQuery():
             return Page((_FLOW_RUN.one(body),), time)

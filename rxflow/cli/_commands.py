@@ -11,8 +11,10 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxflow
+from rxflow import BackendName
+from rxflow._terminal import safe
 from rxflow.cli._demo import start_demo_flow
-from rxflow.cli._lines import Transcript, closing, safe
+from rxflow.cli._lines import Transcript, closing
 from rxflow.cli._server import PrefectServer
 
 _ENDED_BADLY, _TROUBLE, _INTERRUPTED = 1, 2, 130
@@ -31,14 +33,27 @@ def commands() -> None:
 @click.option("--tasks", is_flag=True, help="Show the states of task runs as well.")
 @click.option("--api-url", help="The API's URL; without it, as Prefect itself finds it.")
 @click.option("--profile", help="The Prefect profile to use in place of the active one.")
-def watch(
-    run_id: str, level: str | None, tasks: bool, api_url: str | None, profile: str | None
+@click.option(
+    "--backend",
+    type=click.Choice([*BackendName]),
+    help="What the server is; without it, it is asked.",
+)
+def watch(  # noqa: PLR0917 - which click passes by name
+    run_id: str,
+    level: str | None,
+    tasks: bool,
+    api_url: str | None,
+    profile: str | None,
+    backend: str | None,
 ) -> None:
     """Show the states and log lines of the flow run RUN_ID, from its first to its last.
 
     The exit status is 0 if the run completed, 1 if it ended otherwise, 2 on trouble.
     """
-    with _explained(), rxflow.Client(api_url=api_url, profile=profile) as client:
+    with (
+        _explained(),
+        rxflow.Client(api_url=api_url, profile=profile, backend=backend) as client,
+    ):
         stream = rxflow.watch_flow_run(
             run_id,
             stream_tasks=tasks,
@@ -58,7 +73,7 @@ def demo() -> None:
     with _explained(), PrefectServer(tell=_say) as server:
         run_id, flow = start_demo_flow(server)
         _say(f"watching flow run {run_id}, which another process runs ...")
-        with rxflow.Client(api_url=server.url) as client:
+        with rxflow.Client(api_url=server.url, backend=BackendName.PREFECT_3) as client:
             stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=client)
             status = _follow(stream.pipe(ops.merge(_failure_of(flow))))
         _say("stopping the server and removing its files ...")

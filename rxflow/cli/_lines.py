@@ -1,7 +1,6 @@
 """Events as lines of text that are safe to print on a terminal."""
 
 import logging
-import re
 from collections.abc import Iterator
 from datetime import date
 
@@ -14,10 +13,7 @@ from rxflow import (
     Snapshot,
     TaskRunStateChange,
 )
-
-# Control characters but newline and tab, and those that turn the direction of what follows: a log
-# line must not be able to move the cursor, retitle the window or disguise itself.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from rxflow._terminal import in_column, local, safe
 
 
 class Transcript:
@@ -36,7 +32,7 @@ class Transcript:
         """
         if isinstance(event, RunChanged | Closed):
             return
-        time = event.timestamp.astimezone()
+        time = local(event.timestamp)
         day, self._day = self._day, time.date()
         if isinstance(event, RunSeen):
             yield f"{_title(event.run.name, event.run.id)}, created {self._day}"
@@ -45,15 +41,15 @@ class Transcript:
             yield f"{self._day}"
         level = logging.getLevelName(event.level)[:8]
         head = f"{time:%H:%M:%S}.{time.microsecond // 1000:03} {level:<8} "
-        yield f"{head}| {self._text(event)}".replace("\n", "\n" + " " * len(head) + "| ")
+        yield in_column(head, self._text(event))
 
     def _text(self, event: FlowRunEvent) -> str:
-        text = safe(event.message.replace("\r\n", "\n").rstrip("\n"))
         if isinstance(event, TaskRunStateChange):
             self._task_runs[event.task_run.id] = _in_line(event.task_run.name)
         # A line may come before the first state of its task run does: it then goes without.
         task_run = event.task_run_id if isinstance(event, FlowRunLog) else None
-        return f"{self._task_runs[task_run]}: {text}" if task_run in self._task_runs else text
+        name = f"{self._task_runs[task_run]}: " if task_run in self._task_runs else ""
+        return f"{name}{event.message}"
 
 
 def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
@@ -67,16 +63,6 @@ def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
         done = sum(task_run.is_terminal for task_run in view.task_runs)
         yield f"  task runs  {done} of {len(view.task_runs)} over"
     yield f"  log lines  {closed.log_count}, {proof}"
-
-
-def safe(text: str) -> str:
-    r"""Text with control and direction characters written as ``\x1b`` or ``\u202e``."""
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
 def _in_line(text: str) -> str:

@@ -21,6 +21,7 @@ from rxflow.testing._filters import (
     flow_run_rows,
     limit_of,
     log_rows,
+    pool_rows,
     task_run_rows,
 )
 from rxflow.testing._rows import Row
@@ -90,11 +91,8 @@ class Answers:
                 return self._of_flows(request, content)
             case ["GET", "deployments", deployment_id]:
                 return self._one(store.deployments, deployment_id, "Deployment not found")
-            case ["GET", "work_pools", name]:
-                return (200, store.pools[name]) if name in store.pools else _no_pool(name)
-            case ["POST", "work_pools", name, "workers", "filter"]:
-                known = name in store.pools
-                return (200, store.workers.get(name, [])) if known else _no_pool(name)
+            case [_, "work_pools", *_]:
+                return self._of_work_pools(request, content)
             case asked:
                 return self._route_of_script(asked, request.content)
 
@@ -135,6 +133,20 @@ class Answers:
                 return 200, flow_rows(content, store.flows.values())[:limit]
             case ["GET", "flows", flow_id]:
                 return self._one(store.flows, flow_id, "Flow not found")
+            case _:
+                return _NOT_FOUND
+
+    def _of_work_pools(self, request: httpx.Request, content: bytes) -> Answer:
+        store = self._store
+        match [request.method, *path_of(request).strip("/").split("/")]:
+            case ["GET", "work_pools", name]:
+                return (200, store.pools[name]) if name in store.pools else _no_pool(name)
+            case ["POST", "work_pools", "filter"]:
+                limit = limit_of(content, self._limit)
+                return 200, pool_rows(content, store.pools.values())[:limit]
+            case ["POST", "work_pools", name, "workers", "filter"]:
+                known = name in store.pools
+                return (200, store.workers.get(name, [])) if known else _no_pool(name)
             case _:
                 return _NOT_FOUND
 

@@ -110,12 +110,17 @@ class _FlowsBody(msgspec.Struct):
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+class _PoolsBody(msgspec.Struct):
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 _limited = msgspec.json.Decoder(_Limited).decode
 _logs_body = msgspec.json.Decoder(_LogsBody).decode
 _task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
 _flow_runs_body = msgspec.json.Decoder(_FlowRunsBody).decode
 _creation_body = msgspec.json.Decoder(_CreationBody).decode
 _flows_body = msgspec.json.Decoder(_FlowsBody).decode
+_pools_body = msgspec.json.Decoder(_PoolsBody).decode
 
 
 def limit_of(content: bytes, most: int) -> int:
@@ -241,6 +246,11 @@ def flow_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
     ]
     found.sort(key=lambda row: row["name"])
     return found[asked.offset :]
+
+
+def pool_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
+    """The work pools from a body's offset on."""
+    return sorted(rows, key=lambda row: row["name"])[_pools_body(content).offset :]
 
 
 def _wanted(ids: _Ids | None) -> set[str] | None:

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypedDict, Unpack, cast
 
 import graphql
@@ -87,11 +87,10 @@ class Gateway:
             The HTTP status, and what the body says.
         """
         try:
-            document = graphql.parse(text)
+            document = _parsed(text)
         except GraphQLError as error:
             return 400, _refused([error], "GRAPHQL_PARSE_FAILED")
-        errors = graphql.validate(self._schema, document) or list(_too_deep(document))
-        if errors:
+        if errors := _wrong_in(text, self._schema):
             return 400, _refused(errors, "GRAPHQL_VALIDATION_FAILED")
         result = graphql.execute_sync(  # pyright: ignore[reportUnknownMemberType]
             self._schema,
@@ -103,6 +102,21 @@ class Gateway:
         if any(error.path is None for error in result.errors or ()):  # the variables do not fit
             return 400, _refused(result.errors or (), "INTERNAL_SERVER_ERROR")
         return 200, _answered(result, document, self._schema)
+
+
+# A client asks the same few queries again and again, and to validate one takes longer than to answer.
+_QUERIES = 64
+
+
+@lru_cache(_QUERIES)
+def _parsed(text: str) -> DocumentNode:
+    return graphql.parse(text)
+
+
+@lru_cache(_QUERIES)
+def _wrong_in(text: str, schema: GraphQLSchema) -> Sequence[GraphQLError]:
+    document = _parsed(text)
+    return graphql.validate(schema, document) or list(_too_deep(document))
 
 
 @cache

@@ -28,7 +28,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 from rxflow import FlowRunEvent, FlowRunLog, operators
 from rxflow._engine import Engine
-from rxflow._polling import Failure, Now, Page, Query, VersionQuery
+from rxflow._polling import Failure, Now, Page, Query, ServerQuery
 from rxflow._reader import WatchSpec
 from rxflow._schedulers import scheduler_for
 from rxflow._session import Command, Done, Fetch, Session
@@ -76,7 +76,7 @@ class Scripted(Session):
 
     def next_command(self, now: Now) -> Command:  # noqa: ARG002
         """Ask, or be done."""
-        return Done() if self._page is None else Fetch(VersionQuery())
+        return Done() if self._page is None else Fetch(ServerQuery())
 
     def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:  # noqa: ARG002
         """Tell the page."""

@@ -105,12 +105,17 @@ def folded(events: Iterable[rxflow.FlowRunEvent]) -> rxflow.Snapshot:
     return snapshot
 
 
+OF_PREFECT_1 = ("run_config", "task_id", "map_index", "version")
+"""Fields that are None on Prefect 3."""
+
+
 def differences(ours: object, theirs: Any, path: str = "") -> list[str]:
     """Where a value of ours is not what the API's JSON says, field by field."""
     match ours:
         case msgspec.Struct():
             assert isinstance(theirs, Mapping), path
             named = [(name, getattr(ours, name)) for name in ours.__struct_fields__]
+            theirs = {**dict.fromkeys(OF_PREFECT_1), **theirs}
             found = (differences(value, theirs[name], f"{path}.{name}") for name, value in named)
             return [difference for each in found for difference in each]
         case tuple():

@@ -126,7 +126,9 @@ class Watched:
 
 def exchange(server: FakePrefect3, query: Query) -> Page[Any] | Failure:
     """Ask a fake server, by its real codec; what breaks off is a failure."""
-    call: HttpCall = Prefect3().encode(query)
+    call = Prefect3().encode(query)
+    if not isinstance(call, HttpCall):
+        return call
     request = httpx.Request(
         call.method,
         f"http://fake.invalid/api{call.path}",

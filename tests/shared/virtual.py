@@ -204,7 +204,7 @@ class CountingChannel(Channel):
 
     def __init__(self, channel: Channel) -> None:
         """Make one that leads where another does."""
-        super().__init__(channel._backend, channel._transport, channel._pass)
+        super().__init__(channel._transport, channel._known)
         self.asked: list[Query] = []
         self.closed = 0
         self.gone = threading.Event()
@@ -226,7 +226,7 @@ class CountingAsyncChannel(AsyncChannel):
 
     def __init__(self, channel: AsyncChannel) -> None:
         """Make one that leads where another does."""
-        super().__init__(channel._backend, channel._transport, channel._pass)
+        super().__init__(channel._transport, channel._known)
         self.asked: list[Query] = []
         self.closed = 0
         self.gone = threading.Event()
@@ -245,7 +245,8 @@ class CountingAsyncChannel(AsyncChannel):
 
 class _Client(Client):
     def __init__(self, server: FakePrefect3) -> None:
-        super().__init__(api_url="http://fake.invalid/api", transport=server.transport())
+        url, transport = "http://fake.invalid/api", server.transport()
+        super().__init__(api_url=url, backend="prefect3", transport=transport)
         self.channels: list[CountingChannel | CountingAsyncChannel] = []
 
     def open_channel(self) -> CountingChannel:

@@ -1,6 +1,7 @@
 """What users of the public API see, as the type checkers see it; never run."""
 
 from collections.abc import AsyncGenerator, Generator
+from datetime import timedelta
 from typing import assert_type
 
 import reactivex
@@ -42,6 +43,9 @@ taken = stream.logs.pipe(ops.take(2))
 assert_type(taken, rxflow.Stream[rxflow.FlowRunLog])
 
 assert_type(rxflow.wait_for_flow_run("9e6caafc", timeout=60), rxflow.FlowRunView)
+
+assert_type(rxflow.check_for_compatible_agents(["gpu"], since_minutes=5), str)
+rxflow.stream_flow_run_logs("9e6caafc", timedelta(hours=1))
 
 # An operator's result has its type in `pipe`, whatever follows it.
 assert_type(stream.pipe(only(rxflow.FlowRunLog)), rxflow.Stream[rxflow.FlowRunLog])
@@ -108,6 +112,7 @@ assert_type(rxflow.FlowView.from_flow_name("orders").version, str | None)
 async def ask(view: rxflow.FlowRunView) -> None:
     """The twins give the same, awaited."""
     assert_type(await view.aget_task_run("load"), rxflow.TaskRunView)
+    assert_type(await rxflow.acheck_for_compatible_agents(view.labels), str)
     assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])
     assert_type(await view.aget_flow_metadata(), rxflow.FlowView)
 

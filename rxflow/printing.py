@@ -1,0 +1,64 @@
+"""Printing a run as it goes on, in the lines of Prefect 1."""
+
+import logging
+import sys
+from contextlib import closing
+from datetime import timedelta
+
+from rxflow._terminal import in_column, local
+from rxflow.client import Client
+from rxflow.events import Closed, FlowRunEvent, RunChanged, RunSeen
+from rxflow.watch import watch_flow_run
+
+__all__ = ["stream_flow_run_logs"]
+
+
+def stream_flow_run_logs(
+    flow_run_id: str,
+    max_duration: timedelta | float | None = timedelta(hours=12),
+    *,
+    client: Client | None = None,
+) -> None:
+    r"""Print a flow run's states, log lines and notices until it is over, and wait for that.
+
+    A line is ``HH:MM:SS | LEVEL   | message``, in local time. Further lines of a message stand
+    below its first, and control characters are spelled out, such as ``\x1b``. What comes late is
+    printed when it comes. To do anything else with a run than print it, loop over `watch_flow_run`.
+
+    Args:
+        flow_run_id: The run's id, a UUID.
+        max_duration: For how long to watch a run that does not end, in seconds if a number; None
+            is for ever. A run that is over is printed to its end all the same.
+        client: The server to ask; found from the environment and the active profile if None.
+
+    Raises:
+        InvalidRunId: The id is not a UUID.
+        RunNotFound: The server has no such run.
+        WatchTimedOut: The run was not over after ``max_duration``.
+        RxflowError: As for `watch_flow_run`.
+
+    Example:
+        >>> import rxflow
+        >>> rxflow.stream_flow_run_logs(flow_run_id)  # doctest: +SKIP
+        12:00:03 | INFO    | Entered state Running
+        12:00:04 | WARNING | 3 orders have no date
+        12:00:09 | INFO    | Entered state Completed
+    """
+    stream = watch_flow_run(flow_run_id, max_duration=max_duration, client=client)
+    with closing(iter(stream)) as events:
+        for event in events:
+            if not isinstance(event, RunSeen | RunChanged | Closed):
+                _print(_line(event))
+
+
+def _line(event: FlowRunEvent) -> str:
+    time, level = local(event.timestamp), logging.getLevelName(event.level)
+    return in_column(f"{time:%H:%M:%S} | {level:<7} ", event.message)
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except UnicodeEncodeError:  # an old code page, which must not end the watch
+        encoding = sys.stdout.encoding
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
