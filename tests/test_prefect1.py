@@ -43,6 +43,7 @@ from rxflow._polling import (
     Page,
     Query,
     ResultQuery,
+    ResultsQuery,
     RunQuery,
     ServerQuery,
     StatesQuery,
@@ -82,6 +83,7 @@ SENT: tuple[Query, ...] = (
     TaskRunQuery(TASK_RUN),
     TaskRunStatesQuery(TASK_RUN),
     ResultQuery(TASK_RUN),
+    ResultsQuery((TASK_RUN, RUN)),
     FlowsQuery("demo"),
     FlowQuery(FLOW),
     AgentsQuery(),
@@ -209,6 +211,7 @@ ROWS: Mapping[type, dict[str, Any]] = {
     TaskRunsQuery: a_task_run(),
     TaskRunQuery: a_task_run(),
     TaskRunStatesQuery: a_task_run(),
+    ResultsQuery: {"id": TASK_RUN, "serialized_state": STATES["Mapped"]},
     ResultQuery: {"id": TASK_RUN, "serialized_state": STATES["Success_LocalResult"]},
     FlowsQuery: a_flow(),
     FlowQuery: a_flow(),
@@ -340,6 +343,16 @@ def test_task_runs_are_asked_for_by_their_ids() -> None:
     }
 
 
+def test_task_runs_are_asked_for_by_their_task() -> None:
+    """One task's runs, or those that are no children, are found by the server."""
+    query = TaskRunsQuery(flow_run_id=RUN, task_key="load-1", unmapped=True)
+    assert asked(query)["variables"]["where"] == {
+        "flow_run_id": {"_eq": RUN},
+        "task": {"slug": {"_eq": "load-1"}},
+        "map_index": {"_eq": -1},
+    }
+
+
 def test_flows_are_asked_for_by_name_project_and_group() -> None:
     """By its name a flow is looked for among those that are in use; by its group among all."""
     where = {
@@ -347,12 +360,14 @@ def test_flows_are_asked_for_by_name_project_and_group() -> None:
         for query in (
             FlowsQuery("demo"),
             FlowsQuery("demo", project_name="p"),
+            FlowsQuery(project_name=None),
             FlowsQuery(flow_group_id=FLOW),
         )
     }
     assert list(where.values()) == [
         {"name": {"_eq": "demo"}, "archived": {"_eq": False}},
         {"name": {"_eq": "demo"}, "archived": {"_eq": False}, "project": {"name": {"_eq": "p"}}},
+        {"project_id": {"_is_null": True}},
         {"flow_group_id": {"_eq": FLOW}},
     ]
 
@@ -582,38 +597,36 @@ def test_an_agent_says_what_it_says() -> None:
     assert page(AgentsQuery(), answer(an_agent(labels=None))).rows[0].labels == ()
 
 
+def stored(**fields: Any) -> StoredResult:
+    """Make what is known of the result of the recorded task run."""
+    return StoredResult(task_run_id=TASK_RUN, **fields)
+
+
+LOCAL = stored(location="/srv/example/a.pkl")
 RESULTS = {
-    "Success_LocalResult": StoredResult(location="/srv/example/a.pkl", form="pickle"),
-    "Success_PrefectResult": StoredResult(form="value"),
-    "Success_NoResult": StoredResult(),
-    "Success_S3Result": StoredResult(form="pickle"),
-    "Mapped": StoredResult(),
-    "Running": StoredResult(),
-    "Cached": StoredResult(location="/srv/example/a.pkl", form="pickle"),
+    "Success_LocalResult": LOCAL,
+    "Cached": LOCAL,
+    "Success_PrefectResult": stored(location="42", form="value"),
+    "Success_S3Result": stored(location="a.pkl", storage="Prefect 1's S3Result 'b'"),
+    "Success_NoResult": stored(),
+    "Running": stored(),
+    "Mapped": stored(children=3),
 }
 
 
 @pytest.mark.parametrize("sample", RESULTS)
 def test_where_a_result_is_stands_in_the_state(sample: str) -> None:
-    """A file, a value, or what keeps it: as the state of each kind of result says."""
-    state = STATES[sample]
-    (stored,) = page(
-        ResultQuery(TASK_RUN), answer({"id": TASK_RUN, "serialized_state": state})
-    ).rows
-    wanted, location = RESULTS[sample], state.get("_result", {}).get("location")
-    assert stored.form == wanted.form
-    if wanted.location or location is None:
-        assert stored == wanted
-    else:
-        assert stored.location == location
-        assert (stored.storage is None) is (wanted.form == "value")
+    """A file, a value, what keeps it, or how many children have one: as each kind of it says."""
+    row = {"id": TASK_RUN, "serialized_state": STATES[sample]}
+    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (RESULTS[sample],)
+    assert page(ResultsQuery((TASK_RUN,)), answer(row)).rows == (RESULTS[sample],)
 
 
 @pytest.mark.parametrize("state", [None, {}, {"_result": None}, {"_result": {"type": "Result"}}])
 def test_a_state_without_a_result_has_none(state: Any) -> None:
     """Where nothing was kept, the location is None."""
     row = {"id": TASK_RUN, "serialized_state": state}
-    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (StoredResult(),)
+    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (stored(),)
 
 
 @pytest.mark.parametrize("state", ["text", [1], {"_result": 5}, {"_result": {"location": 17}}])

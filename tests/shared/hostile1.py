@@ -132,7 +132,8 @@ class Hostile1(Hostile):
         """Note what is in the table when it is read, not when the answer is looked into."""
         if b"query Logs" in request.content and not self._looked:
             self._looked = True
-            self.at_proof = set(self.server.logs)
+            logs: Any = self.server.logs
+            self.at_proof = set(logs)
 
     def _bounded(self, watched: Watched) -> bool:
         ledger = _cursor(watched).ledger
