@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime
-from html import escape
 from typing import Any, Self
 
 from msgspec.structs import replace
 
 from rxflow._flow_view import FlowView
+from rxflow._html import table_of
 from rxflow._keeping import KeptTaskRuns
 from rxflow._lending import alent, lent
 from rxflow._lookups import Lines, read_snapshot
@@ -362,21 +362,7 @@ class FlowRunView:
 
     def _repr_html_(self) -> str:
         """Show the run as a table, for notebooks."""
-        run, state = self._snapshot.run, self.state
-        shown = {
-            "Flow run": f"{run.name} ({run.id})",
-            "State": state.name if state else "none yet",
-            "Message": (state.message if state else None) or "",
-            "Labels": ", ".join(run.tags),
-            "Started": run.start_time or "",
-            "Ended": run.end_time or "",
-            "Task runs known": len(self._snapshot.task_runs),
-        }
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-            for name, value in shown.items()
-        )
-        return f"<table>{rows}</table>"
+        return table_of(self._snapshot)
 
     def _show(self, snapshot: Snapshot, client: Client | None) -> None:
         self._snapshot = _copied(snapshot)

@@ -4,12 +4,15 @@ Beside that, what a test may ask for: a world in virtual time, ears for what thr
 the Python that has the client of Prefect 1.
 """
 
+import json
 import os
+import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +23,8 @@ from virtual import World
 # Examples are drawn anew in each run; a failure prints the blob that repeats it.
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("ci")
+
+_TESTS = Path(__file__).parent
 
 # Seconds that a thread or a process may take to go once its test is over.
 _GRACE = 10.0
@@ -100,6 +105,36 @@ def client_python() -> str:
     if not Path(python).is_file():
         pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
     return python
+
+
+@pytest.fixture
+def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
+    """Run a script of this folder with the client of Prefect 1.4.1; give what it prints last.
+
+    It is called with the script's name, the server's URL and the script's arguments.
+    """
+
+    def run(script: str, url: str, *given: str) -> Any:
+        environment = {
+            "HOME": str(tmp_path),
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(_TESTS / "shared"),
+            "PREFECT__BACKEND": "server",
+            "PREFECT__CLOUD__API": url,
+            "PREFECT__CLOUD__GRAPHQL": url,
+        }
+        done = subprocess.run(
+            [client_python, "-W", "ignore", str(_TESTS / script), *given],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
 
 
 def _running(residents: Collection[int] = ()) -> set[threading.Thread | psutil.Process]:

@@ -7,7 +7,6 @@ client of Prefect 1.4.1 is run against it.
 
 import asyncio
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -816,7 +815,7 @@ def served() -> Iterator[tuple[FakePrefect1, str]]:
 
 @pytest.mark.timeout(120)
 def test_the_client_of_prefect_1_is_content(
-    client_python: str, served: tuple[FakePrefect1, str], tmp_path: Path
+    prefect1: Callable[..., Any], served: tuple[FakePrefect1, str]
 ) -> None:
     """Unmodified, it watches a run to its end, reads task runs and agents, and writes."""
     server, url = served
@@ -830,23 +829,7 @@ def test_the_client_of_prefect_1_is_content(
     server.at(1, lambda: server.set_state(run_id, "Running", "Running flow."))
     server.at(1, lambda: server.log(run_id, "hello"))
     server.at(3, lambda: server.set_state(run_id, "Success", "All done."))
-    environment = {
-        "HOME": str(tmp_path),
-        "PATH": os.environ["PATH"],
-        "PREFECT__BACKEND": "server",
-        "PREFECT__CLOUD__API": url,
-        "PREFECT__CLOUD__GRAPHQL": url,
-    }
-    done = subprocess.run(
-        [client_python, "-W", "ignore", str(TESTS / "prefect1_client.py"), run_id, flow_id],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = prefect1("prefect1_client.py", url, run_id, flow_id)
     assert told["name"] == "nightly"
     assert told["flow"] == "etl"
     messages = [message for _, message in told["watched"]]

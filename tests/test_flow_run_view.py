@@ -201,6 +201,14 @@ def test_the_states_of_a_finished_task_run_are_asked_for_once(three: Scene3, cal
     assert sum("/task_run_states" in path for _, path in three.server.requests) == 1
 
 
+def test_a_map_index_is_counted_anew(three: Scene3, call: Call) -> None:
+    """A finished task run is no longer the only one once its task has run again."""
+    task, view = three.task("load"), three.view()
+    assert call(view, "get_task_run", task_run_id=task).map_index == -1
+    three.task("load")
+    assert call(view, "get_task_run", task_run_id=task).map_index == 0
+
+
 def test_one_that_is_retried_is_not_kept(scene: Scene, call: Call) -> None:
     """A task run that failed and runs again is Running to whoever asks, on a later view too."""
     task = scene.task("load", "FAILED")
@@ -398,6 +406,15 @@ def test_a_view_made_by_hand_shows_what_it_was_given() -> None:
     assert (view.labels, view.context, view.run_config) == (("a",), {"c": 1}, {"cpu": 1})
     assert [state.name for state in view.states] == ["Pending", "Running"]
     assert (view.state, view.updated_at, view.task_runs) == (view.states[-1], NOON, ())
+
+
+def test_states_given_by_hand_are_put_in_order() -> None:
+    """States of one time are in the order in which the server counted them."""
+    states = [
+        State(id=str(9 - number), type="RUNNING", name="Running", timestamp=NOON, version=number)
+        for number in range(3)
+    ]
+    assert made(states=reversed(states)).states == tuple(states)
 
 
 def test_task_runs_may_be_given_as_rows_and_as_views(scene: Scene) -> None:

@@ -56,7 +56,10 @@ def test_what_prefect_3_does_not_know_is_none(server: FakePrefect3, call: Call) 
         assert getattr(view, name) is None
 
 
-SERVERS = {"prefect3": FakePrefect3, "prefect1": FakePrefect1}
+SERVERS: dict[str, type[FakePrefect3 | FakePrefect1]] = {
+    "prefect3": FakePrefect3,
+    "prefect1": FakePrefect1,
+}
 WRONG = [(17, TypeError), (None, TypeError), ("x", ValueError), (NOBODY, ValueError)]
 
 
@@ -97,8 +100,10 @@ def test_of_several_flows_of_a_name_the_last_can_be_had(server: FakePrefect3, ca
         call(FlowView, "from_flow_name", "orders", client=server.client())
     assert first in str(error.value)
     assert second in str(error.value)
-    found = call(FlowView, "from_flow_name", "orders", last_updated=True, client=server.client())
-    assert found.flow_id == second
+    for last in (second, first):
+        server.flows[last]["updated"] += timedelta(days=1 + (last == first))
+        asked = {"last_updated": True, "client": server.client()}
+        assert call(FlowView, "from_flow_name", "orders", **asked).flow_id == last
 
 
 def test_of_a_run_the_deployment_is_known(server: FakePrefect3, call: Call) -> None:

@@ -31,6 +31,7 @@ from rxflow._model import (
     WorkPool,
 )
 from rxflow._polling import (
+    AgentsQuery,
     DeploymentQuery,
     Failure,
     FlowQuery,
@@ -40,6 +41,7 @@ from rxflow._polling import (
     Page,
     Query,
     ResultQuery,
+    ResultsQuery,
     RunQuery,
     ServerQuery,
     StatesQuery,
@@ -818,6 +820,12 @@ def test_a_flow_is_asked_for_by_its_name() -> None:
     row = recording("flow_read")["response"]
     (flow,) = page(FlowsQuery("parent"), reply([row])).rows
     assert flow == page(FlowQuery(FLOW), reply(row)).rows[0]
+
+
+@pytest.mark.parametrize("query", [AgentsQuery(), ResultsQuery((TASK_RUN,))])
+def test_what_only_prefect_1_has_is_not_asked_for(query: Query) -> None:
+    """It has neither agents nor parents of mapped task runs, whose children have results."""
+    assert CODEC.encode(query) == Page(())
 
 
 def result_page(state: Any) -> Any:

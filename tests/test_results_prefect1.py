@@ -94,6 +94,19 @@ def test_a_local_file_of_json_is_read(
     assert call(call(view, "get_latest"), "get_result") == {"r\u00f6ws": 17}
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"2022-11-04T12:00:00+00:00", b",a\n0,1\n", "17".encode("utf-16"), b"\xff"]
+)
+def test_what_else_may_be_in_a_file_is_not_guessed(
+    scene: Scene1, call: Call, tmp_path: Path, content: bytes
+) -> None:
+    """A time, a table and whatever else is no JSON is a TypeError that names the place."""
+    path = tmp_path / "result"
+    path.write_bytes(content)
+    with pytest.raises(rxflow.ResultUnreadable, match=str(path)):
+        call(finished(scene, local(path)), "get_result")
+
+
 class Bomb:
     """Writes a file if it is unpickled."""
 
@@ -201,6 +214,8 @@ def test_a_parent_has_the_results_of_its_children(scene: Scene1, call: Call) -> 
         scene.child("load", index, str(index * 10))
     scene.child("other", 0, "1")
     assert call(view, "get_result") == [0, 10, 20, 30, 40, 50, 60]
+    ids = [given["ids"] for _, given in scene.server.requests if "ids" in (given or {})]
+    assert max(map(len, ids)) == scene.server.row_limit
 
 
 def test_the_results_of_children_are_read_together(scene: Scene1, call: Call) -> None:

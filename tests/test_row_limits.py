@@ -89,7 +89,7 @@ QUESTIONS = st.lists(
     coming=st.lists(st.none() | st.integers(-5, 40), max_size=40),
     others=st.sampled_from([0, 0, 3, 300]),
 )
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_page_is_never_one_that_was_cut_off(
     limit: int | None,
     questions: list[tuple[int, int, bool, int]],
@@ -134,6 +134,7 @@ def test_a_page_is_never_one_that_was_cut_off(
 
 
 @given(limit=LIMITS, rows=ROWS, again=ROWS)
+@settings(max_examples=40)
 def test_lists_are_read_whole(limit: int | None, rows: int, again: int) -> None:
     """States, lines, task runs and agents: all of them, each once, with whatever limit."""
     server, run_id = a_server(limit)
@@ -160,6 +161,7 @@ def ids(found: Any) -> list[str]:
 
 
 @given(limit=LIMITS, rows=ROWS)
+@settings(max_examples=30)
 def test_views_have_all_rows(limit: int | None, rows: int) -> None:
     """So says a user: all states, all lines, all task runs."""
     server, run_id = a_server(limit)
@@ -176,6 +178,7 @@ def test_views_have_all_rows(limit: int | None, rows: int) -> None:
 
 
 @given(limit=st.integers(2, 9), rows=ROWS, data=st.data())
+@settings(max_examples=40)
 def test_no_state_is_lost_that_was_there(limit: int, rows: int, data: st.DataObject) -> None:
     """States and task runs that come in while they are listed hide none of the others."""
     server, run_id = a_server(limit)
@@ -205,7 +208,7 @@ LINES = st.lists(st.tuples(st.floats(0, 40), st.floats(-9, 3)), max_size=50)
 
 
 @given(limit=LIMITS, lines=LINES, begin=st.sampled_from([0.0, 20.0, 100.0]), seed=st.integers(0, 9))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_watch_tells_each_row_once(
     limit: int | None, lines: list[tuple[float, float]], begin: float, seed: int
 ) -> None:
@@ -288,7 +291,7 @@ class Counted:
 
 
 @given(lines=LINES, others=st.sampled_from([PAGE_LIMIT, 300]))
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_a_server_without_a_limit_shows_it_once(
     lines: list[tuple[float, float]], others: int
 ) -> None:
@@ -308,7 +311,7 @@ def test_a_server_without_a_limit_shows_it_once(
 
 
 @given(lines=LINES, limit=st.none() | st.integers(100, 300))
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_a_server_with_no_other_rows_costs_little_more(
     lines: list[tuple[float, float]], limit: int | None
 ) -> None:

@@ -131,7 +131,8 @@ DEFECTS = (
     ),
     Defect(
         "D25",
-        "Each poll had all states sent again: of a run with 200 states 2.7 MB a minute.",
+        "Each poll had all states and the parameters sent again: of a run with 200 states 2.7 MB a "
+        "minute.",
         polling.what_is_sent_again,
     ),
     Defect(
@@ -146,7 +147,7 @@ DEFECTS = (
     ),
     Defect(
         "D13b",
-        "The error spoke of '0.0 hours of waiting', whatever the time had been.",
+        "The error of a watch of 90 s spoke of '0.0 hours of waiting'.",
         polling.words_of_the_time_out,
     ),
     Defect(

@@ -101,7 +101,9 @@ def test_a_task_run_is_found_by_slug_and_map_index(scene: Scene1, call: Call) ->
             TaskRunView, "from_task_slug", "load-1", scene.run, index, client=scene.client
         )
         assert by_slug == found
-    with pytest.raises(rxflow.TaskRunNotFound, match=rf"map index 7.*-1: .*{parent}.*2: "):
+    with pytest.raises(
+        rxflow.TaskRunNotFound, match=rf"map index 7.*-1: .*{parent}.* 0: .* 1: .* 2: "
+    ):
         call(view, "get_task_run", "load-1", map_index=7)
 
 
@@ -216,7 +218,7 @@ def test_a_view_made_by_hand_asks_the_server(scene: Scene1, call: Call) -> None:
     """A view that knows its parent's state and slug finds the children."""
     parent = scene.parent("load", 2)
     children = [scene.child("load", index, str(index)) for index in range(2)]
-    state = State(id="s", type="COMPLETED", name="Mapped", timestamp=NOON)
+    state = State(id="s", type="COMPLETED", name="Mapped", timestamp=NOON, version=1)
     given: tuple[Any, ...] = (parent, "task", "load-1", "load", state, -1, scene.run)
     view = TaskRunView(*given, client=scene.client)
     assert view.task_id == "task"

@@ -35,7 +35,7 @@ def idle_interval(new: New) -> None:
 
 
 def what_is_sent_again(new: New) -> None:
-    """The states are sent when one of them is new, and not at each poll."""
+    """The states are sent when one of them is new, and not at each poll, as the run's row is."""
     scene = new()
     for number in range(200):
         scene.enter("RUNNING", message=f"state {number:03}" + 100 * ".")

@@ -55,13 +55,15 @@ def _answer_about_agents(scene: Scene, answer: httpx.Response) -> None:
 
 
 def agent_without_labels(new: New) -> None:
-    """An agent whose labels are null is one without labels."""
-    scene = _due(new)
-    assert isinstance(scene, OnPrefect1)
-    scene.server.agents[scene.server.add_agent()]["labels"] = None
-    assert "matching labels" in _called_late(scene)
-    said = rxflow.check_for_compatible_agents([], client=scene.client)
-    assert "matching labels" in said
+    """An agent whose labels are null is one without labels, and takes no run that has some."""
+    for labels, fits in (["vm"], False), ([], True):
+        scene = _due(new)
+        assert isinstance(scene, OnPrefect1)
+        scene.server.change_run(scene.run, labels=labels)
+        scene.server.agents[scene.server.add_agent("null")]["labels"] = None
+        assert ("'null'" in _called_late(scene)) is fits
+        said = rxflow.check_for_compatible_agents(labels, client=scene.client)
+        assert ("'null'" in said) is fits
 
 
 def _due(new: New) -> Scene:

@@ -61,7 +61,7 @@ def anothers_task_run(new: New) -> None:
 
 def many_task_runs(new: New) -> None:
     """There is no limit of 1,000 task runs, and none is left out where fewer come at once."""
-    scene = new(limit=400)
+    scene = new(limit=100)
     rows = {scene.add_task_run("PENDING", index=number) for number in range(1001)}
     assert {view.task_run_id for view in scene.view().get_all_task_runs()} == rows
 

@@ -122,7 +122,7 @@ class Scene1:
 
     def parent(self, task: str, expected: int | None) -> str:
         """Add the parent of mapped task runs, which says how many there are to be."""
-        fields = {} if expected is None else {"n_map_states": expected}
+        fields: dict[str, Any] = {} if expected is None else {"n_map_states": expected}
         parent = self.server.add_task_run(self.run, slug=self.slug(task))
         self.server.set_task_state(parent, "Mapped", "Ready to proceed with mapping.", **fields)
         return parent

@@ -1,6 +1,6 @@
 """What users of the public API see, as the type checkers see it; never run."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import timedelta
 from typing import assert_type
 
@@ -106,7 +106,10 @@ assert_type(flow_run.get_task_run_ids(), list[str])
 assert_type(flow_run.get_flow_metadata(), rxflow.FlowView)
 assert_type(flow_run.get_task_run("load").states, tuple[rxflow.State, ...])
 assert_type(rxflow.TaskRunView.from_task_slug("load", "9e6caafc"), rxflow.TaskRunView)
+assert_type(flow_run.get_task_run("load").iter_mapped(), Iterator[rxflow.TaskRunView])
 assert_type(rxflow.FlowView.from_flow_name("orders").version, str | None)
+assert_type(rxflow.FlowView.from_id("9e6caafc"), rxflow.FlowView)
+assert_type(rxflow.FlowView.from_flow_group_id("9e6caafc"), rxflow.FlowView)
 
 
 async def ask(view: rxflow.FlowRunView) -> None:
@@ -115,6 +118,9 @@ async def ask(view: rxflow.FlowRunView) -> None:
     assert_type(await rxflow.acheck_for_compatible_agents(view.labels), str)
     assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])
     assert_type(await view.aget_flow_metadata(), rxflow.FlowView)
+    assert_type(await rxflow.FlowView.afrom_id("9e6caafc"), rxflow.FlowView)
+    async for task_run in view.get_task_run("load").aiter_mapped():
+        assert_type(task_run, rxflow.TaskRunView)
 
 
 # A verdict is a bool when it is called, and true or false where it is not.

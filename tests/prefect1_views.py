@@ -1,0 +1,13 @@
+"""What the views of Prefect 1.4.1 answer, as JSON: run by its own Python 3.9.
+
+Its arguments are the ids of a flow run and of a flow group.
+"""
+
+import json
+import sys
+
+from prefect import backend
+from seed_questions import Questions
+
+answers = Questions(backend, lambda thing: type(thing).__name__).answers(*sys.argv[1:])
+print(json.dumps(answers))  # noqa: T201 - its output
