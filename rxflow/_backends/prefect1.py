@@ -5,7 +5,8 @@ orders without ties. A server may have a limit to its rows, of which it says not
 than it was asked for. So the first pages that are shorter than they may be are looked into.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, assert_never
 
 import msgspec
@@ -16,6 +17,7 @@ from rxflow._backends._prefect1_rows import (
     AGENT,
     FLOW,
     FLOW_RUN,
+    ID,
     LEVELS,
     LOG,
     RESULT,
@@ -152,7 +154,20 @@ query Agents($offset: Int!, $limit: Int!) {
 
 _HELLO = "query Hello { hello }"
 
-QUERIES = (_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO)
+# Whichever rows a table has, without an order, so that the server need not look at more.
+_ANY: Mapping[type, str] = {
+    kind: f"query Any($limit: Int!) {{ rows: {table}(limit: $limit) {{ id }} }}"
+    for kind, table in (
+        (StatesQuery, "flow_run_state"),
+        (LogsQuery, "log"),
+        (TaskRunsQuery, "task_run"),
+    )
+}
+
+QUERIES = (
+    *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
+    *_ANY.values(),
+)
 """All texts that are ever sent."""
 
 
@@ -166,6 +181,7 @@ class Prefect1:
         """Make a codec that has yet to learn how many rows the server gives at once."""
         self._limits: dict[type, int] = {}
         self._most: dict[type, int] = {}
+        self._measured: dict[type, int] = {}
 
     def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
         """Put a question into the server's words, or answer what the server has no word for."""
@@ -187,21 +203,10 @@ class Prefect1:
 
     def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
         """Read the answer to a question; never raises."""
-        if (failure := _out_of_order(query, reply)) is not None:
-            return failure
-
-        def otherwise(reason: str) -> Failure:
-            return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
-
-        return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
+        return _decoded(query, reply, lambda rows: _rows_of(query, rows, server_time(reply)))
 
     def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
-        """See whether a short page is all there is, unless a page of its kind was longer already.
-
-        If there are more rows than a page has, and the page from the first row on has as many
-        again, that is the most that the server gives; rows that were stored in between would have
-        made that page longer.
-        """
+        """See whether a short page is all there is, unless the server has given longer ones."""
         if not isinstance(query, _Listed):
             return page
         kind, count = type(query), page.count
@@ -219,7 +224,13 @@ class Prefect1:
         return page
 
     def _is_cut_off(self, query: _Listed, count: int) -> Exchange[bool | Failure]:
-        """Whether a page of so many rows was cut off there."""
+        """Whether a page of so many rows was cut off there.
+
+        If there are more rows than that, and the page from the first row on has as many again, it
+        is the most that the server gives. Rows that are stored in between make that page longer.
+        """
+        if (yield from self._gives_more(query, count)):
+            return False
         if query.offset == 0:  # else there are more rows, those before it
             beyond = yield from self._count(replace(query, offset=count))
             if isinstance(beyond, Failure) or beyond == 0:
@@ -229,6 +240,24 @@ class Prefect1:
             return again
         self._most[type(query)] = max(self._longest(type(query)), again)
         return again == count
+
+    def _gives_more(self, query: _Listed, count: int) -> Exchange[bool]:
+        """Whether the server gives more rows of any runs, which it shows once for all.
+
+        While it has hardly more than those that are asked for, that is tried as often as they
+        double.
+        """
+        kind = type(query)
+        if kind not in _ANY or count < 2 * self._measured.get(kind, 0):
+            return False
+        self._measured[kind] = count
+        page: Page[Any] | HttpReply | Failure = yield _call(_ANY[kind], limit=PAGE_LIMIT)
+        if isinstance(page, HttpReply):
+            page = _decoded(query, page, lambda rows: page_of(ID, rows, None))
+        # Where that cannot be had, there are other ways.
+        most = page.count if isinstance(page, Page) else 0
+        self._most[kind] = max(self._longest(kind), most)
+        return most > count
 
     def _count(self, query: _Listed) -> Exchange[int | Failure]:
         call = self.encode(query)
@@ -390,17 +419,28 @@ _answer = msgspec.json.Decoder(_Answer).decode
 _NOTHING = msgspec.Raw(b"null")
 
 
-def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any] | Failure:
-    answer = _answer(body)
-    if answer.errors:
-        return _refused(query, reply, answer.errors)
-    if answer.data is None:
-        return _not_an_api(reply)
-    return _rows_of(query, answer.data.get("rows", _NOTHING), reply)
+_Reader = Callable[[msgspec.Raw], Page[Any] | Failure]
 
 
-def _rows_of(query: Query, rows: msgspec.Raw, reply: HttpReply) -> Page[Any] | Failure:
-    time = server_time(reply)
+def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failure:
+    if (failure := _out_of_order(query, reply)) is not None:
+        return failure
+
+    def page(body: bytes) -> Page[Any] | Failure:
+        answer = _answer(body)
+        if answer.errors:
+            return _refused(query, reply, answer.errors)
+        if answer.data is None:
+            return _not_an_api(reply)
+        return rows(answer.data.get("rows", _NOTHING))
+
+    def otherwise(reason: str) -> Failure:
+        return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+
+    return read(query, reply.body, page, otherwise)
+
+
+def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any] | Failure:
     if type(query) in _LISTS:
         return page_of(_LISTS[type(query)], rows, time)
     match query:
