@@ -487,7 +487,9 @@ class Scene:
 
 def put(scene: Scene, state: str, *, starts_in: timedelta | None = None) -> None:
     """Put the run in a state that may name a time to start."""
-    start = {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
+    start: dict[str, Any] = (
+        {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
+    )
     scene.server.set_state(scene.run, state, **start)
 
 
@@ -648,8 +650,11 @@ def test_a_watch_goes_on_where_nobody_says_why(
     server.at(210, lambda: server.set_state(run, over))
     told: dict[str, float] = {}
     stream = watch_flow_run(run, client=server.client())
-    noted = ops.do_action(lambda event: told.setdefault(event.message, time.seconds))
-    events = time.collect(stream.pipe(noted))
+
+    def note(event: FlowRunEvent) -> None:
+        told.setdefault(event.message, time.seconds)
+
+    events = time.collect(stream.pipe(ops.do_action(note)))
     assert [type(event) for event in events if isinstance(event, StateChange | FlowRunLog)] == [
         StateChange,
         FlowRunLog,

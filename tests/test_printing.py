@@ -37,8 +37,7 @@ class Scene:
         """Print the run, and give what was printed: its lines, without the newline of each."""
         out = io.StringIO()
         with redirect_stdout(out):
-            result = stream_flow_run_logs(self.run, client=self.server.client(), **options)
-        assert result is None  # type: ignore[func-returns-value]
+            stream_flow_run_logs(self.run, client=self.server.client(), **options)
         *lines, rest = out.getvalue().split("\n")
         assert rest == ""
         return lines
