@@ -164,7 +164,7 @@ def test_a_run_is_printed_as_it_goes_on_late_lines_and_all() -> None:
         "late",
         "Entered state Completed",
     ]
-    assert 1 in live.seen
+    assert any(0 < lines < 4 for lines in live.seen)
     assert live.seen == sorted(live.seen)
 
 
