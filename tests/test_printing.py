@@ -37,8 +37,7 @@ class Scene:
         """Print the run, and give what was printed: its lines, without the newline of each."""
         out = io.StringIO()
         with redirect_stdout(out):
-            result = stream_flow_run_logs(self.run, client=self.server.client(), **options)
-        assert result is None  # type: ignore[func-returns-value]
+            stream_flow_run_logs(self.run, client=self.server.client(), **options)
         *lines, rest = out.getvalue().split("\n")
         assert rest == ""
         return lines
@@ -165,7 +164,7 @@ def test_a_run_is_printed_as_it_goes_on_late_lines_and_all() -> None:
         "late",
         "Entered state Completed",
     ]
-    assert 1 in live.seen
+    assert any(0 < lines < 4 for lines in live.seen)
     assert live.seen == sorted(live.seen)
 
 
