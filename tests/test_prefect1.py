@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxflow._backends import HttpCall, HttpReply, prefect1
+from rxflow._backends import HttpCall, HttpReply
+from rxflow._backends._prefect1_queries import QUERIES
 from rxflow._backends._prefect1_rows import level_of
-from rxflow._backends.prefect1 import Prefect1
+from rxflow._backends.prefect1 import Prefect1, is_greeting
 from rxflow._model import (
     Agent,
     BackendName,
@@ -242,7 +243,7 @@ def depth(node: graphql.Node, selected: int = -1) -> int:
     )
 
 
-@pytest.mark.parametrize("text", prefect1.QUERIES, ids=lambda text: text.split("(")[0].split()[1])
+@pytest.mark.parametrize("text", QUERIES, ids=lambda text: text.split("(")[0].split()[1])
 def test_a_query_is_valid_and_not_too_deep(text: str) -> None:
     """Each text fits the schema of a Prefect Server, whose gateway takes a depth of 7."""
     document = graphql.parse(text)
@@ -268,7 +269,7 @@ def test_a_question_is_a_post_with_variables(query: Query) -> None:
     }
     body = asked(query)
     assert body.keys() == {"query", "variables"}
-    assert body["query"] in prefect1.QUERIES
+    assert body["query"] in QUERIES
     assert isinstance(body["variables"], dict)
     assert CODEC.encode(query) == call
 
@@ -1125,7 +1126,7 @@ def test_nothing_that_comes_raises(query: Query, given_reply: HttpReply) -> None
         assert isinstance(decoded, Page)
         assert given_reply.status in {200, 400}
         assert decoded.rows or not isinstance(query, RunQuery)
-    assert isinstance(prefect1.is_greeting(given_reply), bool)
+    assert isinstance(is_greeting(given_reply), bool)
 
 
 def paths(value: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
