@@ -361,10 +361,12 @@ def read_all(flow_run_id: str, since: datetime | None, limit: int) -> Poll[tuple
     cursor = LogCursor(flow_run_id, since=since)
     rows: dict[str, FlowRunLog] = {}
     read = LogRead()
-    for _ in range(_READS):
+    tries = _READS
+    while tries:
         read = yield from cursor.poll(limit, last=not read.provable)
         cursor.commit(read)
         rows.update((row.id, row) for row in read.rows)
         if read.proven or not read.provable:
             break
+        tries -= read.position is None  # a page of a history is none, however long that is
     return tuple(sorted(rows.values(), key=_ORDER))

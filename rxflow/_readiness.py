@@ -175,7 +175,6 @@ def _find_workers(labels: frozenset[str], seconds: float, utc: datetime) -> Poll
     workers: list[_Staffed] = []
     for name in names:
         found: Page[Worker] = yield WorkersQuery(name)
-        now = found.server_time or now
         workers += (_Staffed(name, worker) for worker in found.rows)
     return _by_workers(names, workers, seconds, now)
 

@@ -20,6 +20,9 @@ from hypothesis import settings
 from loguru import logger
 from virtual import World
 
+# Its tests are imported by others, and a failure of them is to show the values all the same.
+pytest.register_assert_rewrite("promises")
+
 # Examples are drawn anew in each run; a failure prints the blob that repeats it.
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("ci")

@@ -1,6 +1,7 @@
 """Watch many hostile worlds and print what came of them: ``tox -e simulate -- --runs 4000``.
 
-A seed is a world is a run: ``--seed N --runs 1`` replays one exactly. Exits 1 if anything is wrong.
+A seed is a world is a run: ``--seed N --runs 1`` replays one exactly; ``--backend prefect1`` has
+worlds around a Prefect 1. Exits 1 if anything is wrong.
 """
 
 import argparse
@@ -10,6 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).with_name("shared")))
 
 from hostile import Hostile, Result
+from hostile1 import Hostile1
+
+WORLDS = {"prefect3": Hostile, "prefect1": Hostile1}
 
 
 def main() -> int:
@@ -17,10 +21,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=300, help="how many worlds")
     options.add_argument("--seed", type=int, default=0, help="the first one's seed")
+    options.add_argument(
+        "--backend", choices=WORLDS, default="prefect3", help="around which server"
+    )
     asked = options.parse_args()
     results: list[Result] = []
     for seed in range(asked.seed, asked.seed + asked.runs):
-        results.append(Hostile(seed).watch())
+        results.append(WORLDS[asked.backend](seed).watch())
         if not results[-1].good:
             print(f"seed {seed}: {results[-1]}")
     report(results)

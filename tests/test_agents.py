@@ -25,7 +25,7 @@ FAR_OFF = datetime(2040, 6, 1, 12, tzinfo=UTC)
 MINUTE = 60.0
 
 
-@pytest.fixture(params=TWINS.values(), ids=TWINS)
+@pytest.fixture(params=list(TWINS.values()), ids=list(TWINS))
 def check(request: pytest.FixtureRequest) -> Call:
     """Ask, blocking or on an event loop."""
 

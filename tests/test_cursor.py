@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from simulation import START, Watched, World, exchange
 
 from rxflow import FlowRunLog
-from rxflow._cursor import CursorState, LogCursor, LogRead
+from rxflow._cursor import CursorState, LogCursor, LogRead, read_all
 from rxflow._ledger import Ledger
 from rxflow._polling import Failure, LogsQuery, Page, Poll, Query, Trouble
 from rxflow._reader import WatchSpec
@@ -819,3 +819,19 @@ def test_a_run_that_is_still_listed_does_not_join() -> None:
     one, other = (group.readers[run].cursor for run in group.runs[:2])
     with pytest.raises(ValueError, match="caught up"):
         one.join(other)
+
+
+# -- all rows at once ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_limit", [2, 3])
+def test_a_history_is_read_whole_however_many_pages_it_has(page_limit: int) -> None:
+    """What is read at once is all there is: a page of a long list is no try at a proof."""
+    world = World(page_limit=page_limit)
+    run = world.server.add_run()
+    lines = {world.server.log(run, timestamp=START - seconds(n)) for n in range(150)}
+    world.wait(60)
+    with world.server.client() as client:
+        rows = client.read(lambda limit: read_all(run, None, limit))
+    assert [row.timestamp for row in rows] == sorted(row.timestamp for row in rows)
+    assert sorted(row.id for row in rows) == sorted(lines)

@@ -50,13 +50,18 @@ def run_in(
     since: float = 0,
     due: float | None = None,
     expected: float | None = None,
+    version: int | None = None,
     **fields: Any,
 ) -> FlowRun:
-    """A run in a state since a second, and due at another."""
+    """A run in a state since a second, and due at another; a state of Prefect 1 has a version."""
     state = None
     if state_type is not None:
         state = State(
-            id="state", type=state_type, name=name or state_type.title(), timestamp=second(since)
+            id="state",
+            type=state_type,
+            name=name or state_type.title(),
+            timestamp=second(since),
+            version=version,
         )
     return FlowRun(
         id="run",
@@ -116,17 +121,25 @@ LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
     "taken up long ago": (run_in("PENDING", since=100, due=0), 160, 60),
     "taken up before its time": (run_in("PENDING", since=0, due=100), 160, 60),
     "taken up, never scheduled": (run_in("PENDING", since=100), 160, 60),
-    "resumed just now": (run_in("SCHEDULED", "Resume", since=150, expected=0), 160, None),
-    "resumed long ago": (run_in("SCHEDULED", "Resume", since=100, expected=0), 160, 60),
+    "resumed just now": (
+        run_in("SCHEDULED", "Resume", version=3, since=150, expected=0),
+        160,
+        None,
+    ),
+    "resumed long ago": (run_in("SCHEDULED", "Resume", version=3, since=100, expected=0), 160, 60),
     "waiting for a slot": (
         run_in("SCHEDULED", "AwaitingConcurrencySlot", since=150, due=180, expected=100),
         160,
         60,
     ),
-    "queued": (run_in("SCHEDULED", "Queued", since=150, due=180, expected=100), 160, 60),
-    "queued, nobody knows when": (run_in("SCHEDULED", "Queued", since=100, due=180), 160, 60),
+    "queued": (run_in("SCHEDULED", "Queued", version=3, since=150, due=180, expected=100), 160, 60),
+    "queued, nobody knows when": (
+        run_in("SCHEDULED", "Queued", version=3, since=100, due=180),
+        160,
+        60,
+    ),
     "queued, and expected later": (
-        run_in("SCHEDULED", "Queued", since=100, due=120, expected=150),
+        run_in("SCHEDULED", "Queued", version=3, since=100, due=120, expected=150),
         160,
         None,
     ),
@@ -383,11 +396,11 @@ def agent(name: str, *labels: str, ago: float | None = 10) -> Agent:
     return Agent(id=f"id of {name}", name=name, labels=labels, last_queried=asked)
 
 
-LABELLED = run_in("SCHEDULED", "Scheduled", tags=("gpu",))
-UNLABELLED = run_in("SCHEDULED", "Scheduled")
-QUEUED = run_in("SCHEDULED", "Queued", tags=("gpu",))
-SUBMITTED = run_in("PENDING", "Submitted", tags=("gpu",))
-PENDING = run_in("PENDING", "Pending", tags=("gpu",))
+LABELLED = run_in("SCHEDULED", "Scheduled", version=2, tags=("gpu",))
+UNLABELLED = run_in("SCHEDULED", "Scheduled", version=2)
+QUEUED = run_in("SCHEDULED", "Queued", version=2, tags=("gpu",))
+SUBMITTED = run_in("PENDING", "Submitted", version=2, tags=("gpu",))
+PENDING = run_in("PENDING", "Pending", version=2, tags=("gpu",))
 
 BUSY = "agent 'a' has matching labels and has not taken it yet"
 UNHEALTHY = (
@@ -487,7 +500,9 @@ class Scene:
 
 def put(scene: Scene, state: str, *, starts_in: timedelta | None = None) -> None:
     """Put the run in a state that may name a time to start."""
-    start = {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
+    start: dict[str, Any] = (
+        {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
+    )
     scene.server.set_state(scene.run, state, **start)
 
 
@@ -648,8 +663,11 @@ def test_a_watch_goes_on_where_nobody_says_why(
     server.at(210, lambda: server.set_state(run, over))
     told: dict[str, float] = {}
     stream = watch_flow_run(run, client=server.client())
-    noted = ops.do_action(lambda event: told.setdefault(event.message, time.seconds))
-    events = time.collect(stream.pipe(noted))
+
+    def note(event: FlowRunEvent) -> None:
+        told.setdefault(event.message, time.seconds)
+
+    events = time.collect(stream.pipe(ops.do_action(note)))
     assert [type(event) for event in events if isinstance(event, StateChange | FlowRunLog)] == [
         StateChange,
         FlowRunLog,

@@ -16,11 +16,11 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from rxflow._backends import HttpCall, HttpReply, prefect1
+from rxflow._backends import HttpCall, HttpReply
+from rxflow._backends._prefect1_queries import QUERIES
 from rxflow._backends._prefect1_rows import level_of
-from rxflow._backends.prefect1 import Prefect1
+from rxflow._backends.prefect1 import Prefect1, is_greeting
 from rxflow._model import (
     Agent,
     BackendName,
@@ -84,7 +84,7 @@ SENT: tuple[Query, ...] = (
     TaskRunQuery(TASK_RUN),
     TaskRunStatesQuery(TASK_RUN),
     ResultQuery(TASK_RUN),
-    ResultsQuery((TASK_RUN,)),
+    ResultsQuery((TASK_RUN, RUN)),
     FlowsQuery("demo"),
     FlowQuery(FLOW),
     AgentsQuery(),
@@ -212,8 +212,8 @@ ROWS: Mapping[type, dict[str, Any]] = {
     TaskRunsQuery: a_task_run(),
     TaskRunQuery: a_task_run(),
     TaskRunStatesQuery: a_task_run(),
+    ResultsQuery: {"id": TASK_RUN, "serialized_state": STATES["Mapped"]},
     ResultQuery: {"id": TASK_RUN, "serialized_state": STATES["Success_LocalResult"]},
-    ResultsQuery: {"id": TASK_RUN, "serialized_state": STATES["Success_LocalResult"]},
     FlowsQuery: a_flow(),
     FlowQuery: a_flow(),
     AgentsQuery: an_agent(),
@@ -243,7 +243,7 @@ def depth(node: graphql.Node, selected: int = -1) -> int:
     )
 
 
-@pytest.mark.parametrize("text", prefect1.QUERIES, ids=lambda text: text.split("(")[0].split()[1])
+@pytest.mark.parametrize("text", QUERIES, ids=lambda text: text.split("(")[0].split()[1])
 def test_a_query_is_valid_and_not_too_deep(text: str) -> None:
     """Each text fits the schema of a Prefect Server, whose gateway takes a depth of 7."""
     document = graphql.parse(text)
@@ -269,7 +269,7 @@ def test_a_question_is_a_post_with_variables(query: Query) -> None:
     }
     body = asked(query)
     assert body.keys() == {"query", "variables"}
-    assert body["query"] in prefect1.QUERIES
+    assert body["query"] in QUERIES
     assert isinstance(body["variables"], dict)
     assert CODEC.encode(query) == call
 
@@ -344,8 +344,8 @@ def test_task_runs_are_asked_for_by_their_ids() -> None:
     }
 
 
-def test_task_runs_are_asked_for_by_their_task_and_without_children() -> None:
-    """A task is named by its slug, and what is not mapped by its map index."""
+def test_task_runs_are_asked_for_by_their_task() -> None:
+    """One task's runs, or those that are no children, are found by the server."""
     query = TaskRunsQuery(flow_run_id=RUN, task_key="load-1", unmapped=True)
     assert asked(query)["variables"]["where"] == {
         "flow_run_id": {"_eq": RUN},
@@ -361,14 +361,14 @@ def test_flows_are_asked_for_by_name_project_and_group() -> None:
         for query in (
             FlowsQuery("demo"),
             FlowsQuery("demo", project_name="p"),
-            FlowsQuery("demo", project_name=None),
+            FlowsQuery(project_name=None),
             FlowsQuery(flow_group_id=FLOW),
         )
     }
     assert list(where.values()) == [
         {"name": {"_eq": "demo"}, "archived": {"_eq": False}},
         {"name": {"_eq": "demo"}, "archived": {"_eq": False}, "project": {"name": {"_eq": "p"}}},
-        {"name": {"_eq": "demo"}, "archived": {"_eq": False}, "project_id": {"_is_null": True}},
+        {"project_id": {"_is_null": True}},
         {"flow_group_id": {"_eq": FLOW}},
     ]
 
@@ -598,33 +598,36 @@ def test_an_agent_says_what_it_says() -> None:
     assert page(AgentsQuery(), answer(an_agent(labels=None))).rows[0].labels == ()
 
 
-# By which serializer a file was written, Prefect 1 says of none.
+def stored(**fields: Any) -> StoredResult:
+    """Make what is known of the result of the recorded task run."""
+    return StoredResult(task_run_id=TASK_RUN, **fields)
+
+
+LOCAL = stored(location="/srv/example/a.pkl")
 RESULTS = {
-    "Success_LocalResult": StoredResult(location="/srv/example/a.pkl"),
-    "Success_PrefectResult": StoredResult(location="42", form="value"),
-    "Success_NoResult": StoredResult(),
-    "Success_S3Result": StoredResult(location="a.pkl", storage="Prefect 1's S3Result 'b'"),
-    "Mapped": StoredResult(children=3),
-    "Running": StoredResult(),
-    "Cached": StoredResult(location="/srv/example/a.pkl"),
+    "Success_LocalResult": LOCAL,
+    "Cached": LOCAL,
+    "Success_PrefectResult": stored(location="42", form="value"),
+    "Success_S3Result": stored(location="a.pkl", storage="Prefect 1's S3Result 'b'"),
+    "Success_NoResult": stored(),
+    "Running": stored(),
+    "Mapped": stored(children=3),
 }
 
 
 @pytest.mark.parametrize("sample", RESULTS)
 def test_where_a_result_is_stands_in_the_state(sample: str) -> None:
-    """A file, a value, what keeps it, or the children: as the state of each kind says."""
+    """A file, a value, what keeps it, or how many children have one: as each kind of it says."""
     row = {"id": TASK_RUN, "serialized_state": STATES[sample]}
-    wanted = replace(RESULTS[sample], task_run_id=TASK_RUN)
-    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (wanted,)
-    many = ResultsQuery((TASK_RUN, FLOW))
-    assert page(many, answer(row, row)).rows == (wanted, wanted)
+    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (RESULTS[sample],)
+    assert page(ResultsQuery((TASK_RUN,)), answer(row)).rows == (RESULTS[sample],)
 
 
 @pytest.mark.parametrize("state", [None, {}, {"_result": None}, {"_result": {"type": "Result"}}])
 def test_a_state_without_a_result_has_none(state: Any) -> None:
     """Where nothing was kept, the location is None."""
     row = {"id": TASK_RUN, "serialized_state": state}
-    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (StoredResult(task_run_id=TASK_RUN),)
+    assert page(ResultQuery(TASK_RUN), answer(row)).rows == (stored(),)
 
 
 @pytest.mark.parametrize("state", ["text", [1], {"_result": 5}, {"_result": {"location": 17}}])
@@ -1123,7 +1126,7 @@ def test_nothing_that_comes_raises(query: Query, given_reply: HttpReply) -> None
         assert isinstance(decoded, Page)
         assert given_reply.status in {200, 400}
         assert decoded.rows or not isinstance(query, RunQuery)
-    assert isinstance(prefect1.is_greeting(given_reply), bool)
+    assert isinstance(is_greeting(given_reply), bool)
 
 
 def paths(value: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

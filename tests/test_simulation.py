@@ -2,25 +2,30 @@
 
 import pytest
 from hostile import Hostile
+from hostile1 import Hostile1
 
 WORLDS = 300
 AT_ONCE = 30
 
+AROUND = pytest.mark.parametrize("hostile", [Hostile, Hostile1], ids=["prefect3", "prefect1"])
+
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(0, WORLDS, AT_ONCE))
-def test_nothing_is_lost_or_repeated_in_a_hostile_world(first: int) -> None:
+@AROUND
+def test_nothing_is_lost_or_repeated_in_a_hostile_world(hostile: type[Hostile], first: int) -> None:
     """Each row is told once and in its writer's order, the count is right, and the watch ends."""
     wrong = [
         result
         for seed in range(first, first + AT_ONCE)
-        if not (result := Hostile(seed).watch()).good
+        if not (result := hostile(seed).watch()).good
     ]
     assert wrong == []
 
 
-def test_a_seed_is_a_world_is_a_run() -> None:
+@AROUND
+def test_a_seed_is_a_world_is_a_run(hostile: type[Hostile]) -> None:
     """A seed gives the same world and the same run of it, so that a failure can be replayed."""
-    once, again = Hostile(11).watch(), Hostile(11).watch()
+    once, again = hostile(11).watch(), hostile(11).watch()
     assert (once.rows, once.requests, once.kind) == (again.rows, again.requests, again.kind)
     assert once.rows > 0

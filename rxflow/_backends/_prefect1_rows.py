@@ -88,13 +88,13 @@ def _said(serialized: Any) -> _Said:
         return _Said()
     said = cast("dict[str, Any]", serialized)
     return _Said(
-        type=_read(said.get("type"), str),
-        message=_read(said.get("message"), str),
-        start_time=_read(said.get("start_time"), Instant),
+        type=_readable(said.get("type"), str),
+        message=_readable(said.get("message"), str),
+        start_time=_readable(said.get("start_time"), Instant),
     )
 
 
-def _read(value: Any, kind: Any) -> Any:
+def _readable(value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -343,3 +343,4 @@ TASK_STATE = Rows(_TaskRunRow, _TaskRunRow.read_state)
 RESULT = Rows(_ResultRow, _ResultRow.read)
 FLOW = Rows(_FlowRow, _FlowRow.read)
 AGENT = Rows(_AgentRow, _AgentRow.read)
+ID = Rows(_Row)

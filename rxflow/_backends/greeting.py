@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from rxflow._backends import Backend, Exchange, HttpReply
+from rxflow._backends._prefect1_queries import say_hello
 from rxflow._backends._replies import not_an_api
-from rxflow._backends.prefect1 import Prefect1, is_greeting, say_hello
+from rxflow._backends.prefect1 import Prefect1, is_greeting
 from rxflow._backends.prefect3 import WHO, Prefect3
 from rxflow._model import BackendName
 from rxflow._polling import Failure, Page, ServerQuery, Trouble

@@ -1,34 +1,32 @@
-"""Prefect 1's GraphQL API: queries, answers and errors, as Prefect Server speaks them.
+"""Prefect 1's GraphQL API: questions, answers and errors, as Prefect Server speaks them.
 
-Each query is a text of its own, and what varies is in its variables. Lists are read in pages and in
-orders without ties. A server may have a limit to its rows, of which it says nothing: it gives fewer
-than it was asked for. So the first pages that are shorter than they may be are looked into.
+Lists are read in pages. A server may have a limit to its rows, of which it says nothing: it gives
+fewer than it was asked for. So the first pages that are shorter than they may be are looked into.
 """
 
-from collections.abc import Mapping
-from typing import Any, assert_never
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from rxflow._backends import Exchange, HttpCall, HttpReply
+from rxflow._backends._prefect1_queries import Listed, any_rows, call_of
 from rxflow._backends._prefect1_rows import (
     AGENT,
     FLOW,
     FLOW_RUN,
-    LEVELS,
+    ID,
     LOG,
     RESULT,
     STATE,
     TASK_RUN,
     TASK_STATE,
-    level_of,
 )
 from rxflow._backends._replies import (
-    JSON,
     Rows,
     after_comma,
-    encode_json,
     garbled,
     is_json,
     not_an_api,
@@ -46,8 +44,6 @@ from rxflow._polling import (
     AgentsQuery,
     DeploymentQuery,
     Failure,
-    FlowQuery,
-    FlowsQuery,
     LogsQuery,
     Page,
     Query,
@@ -65,96 +61,7 @@ from rxflow._polling import (
     WorkPoolsQuery,
 )
 
-VERSION = "1.4.1"
-"""The last version of Prefect 1, whose client's words these are."""
-
-_HEADERS = (*JSON, ("X-PREFECT-CORE-VERSION", VERSION))
-
 _LEAST = 2  # rows that any server gives at once
-
-_Variables = Mapping[str, Any]
-_Listed = LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
-
-# -- the queries --------------------------------------------------------------------------------
-
-# All rows under one name, so that every answer is taken apart in the same way.
-
-_FLOW_RUN = """
-query FlowRun($id: uuid!) {
-  rows: flow_run(where: {id: {_eq: $id}}) {
-    id name flow_id created updated labels parameters context run_config
-    scheduled_start_time start_time end_time
-    states(order_by: [{version: desc}, {timestamp: desc}, {id: desc}], limit: 1) {
-      id version timestamp state message serialized_state
-    }
-  }
-}
-"""
-
-_STATES = """
-query States($id: uuid!, $offset: Int!, $limit: Int!) {
-  rows: flow_run_state(
-    where: {flow_run_id: {_eq: $id}}
-    order_by: [{version: asc}, {timestamp: asc}, {id: asc}]
-    offset: $offset
-    limit: $limit
-  ) {
-    id version timestamp state message serialized_state
-  }
-}
-"""
-
-_LOGS = """
-query Logs($where: log_bool_exp!, $order: [log_order_by!]!, $offset: Int!, $limit: Int!) {
-  rows: log(where: $where, order_by: $order, offset: $offset, limit: $limit) {
-    id flow_run_id task_run_id timestamp created level name message
-  }
-}
-"""
-
-_TASK_RUN_FIELDS = """
-    id name flow_run_id task { id slug name } map_index version state state_timestamp
-    serialized_state created updated start_time end_time
-"""
-
-_TASK_RUNS = f"""
-query TaskRuns($where: task_run_bool_exp!, $offset: Int!, $limit: Int!) {{
-  rows: task_run(where: $where, order_by: [{{id: desc}}], offset: $offset, limit: $limit) {{
-    {_TASK_RUN_FIELDS}
-  }}
-}}
-"""
-
-_RESULTS = """
-query Results($ids: [uuid!]!) {
-  rows: task_run(where: {id: {_in: $ids}}) { id serialized_state }
-}
-"""
-
-_FLOWS = """
-query Flows($where: flow_bool_exp!, $offset: Int!, $limit: Int!) {
-  rows: flow(
-    where: $where, order_by: [{created: desc}, {id: desc}], offset: $offset, limit: $limit
-  ) {
-    id name created updated version archived core_version settings run_config storage
-    serialized_flow project { name } flow_group { labels }
-  }
-}
-"""
-
-_AGENTS = """
-query Agents($offset: Int!, $limit: Int!) {
-  rows: agent(order_by: [{id: asc}], offset: $offset, limit: $limit) {
-    id name labels last_queried
-  }
-}
-"""
-
-_HELLO = "query Hello { hello }"
-
-QUERIES = (_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO)
-"""All texts that are ever sent."""
-
 
 # -- the codec ----------------------------------------------------------------------------------
 
@@ -166,46 +73,30 @@ class Prefect1:
         """Make a codec that has yet to learn how many rows the server gives at once."""
         self._limits: dict[type, int] = {}
         self._most: dict[type, int] = {}
+        self._measured: dict[type, int] = {}
 
     def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
         """Put a question into the server's words, or answer what the server has no word for."""
         match query:
             case ServerQuery():
                 return Page((Server(backend=BackendName.PREFECT_1),))
-            case RunQuery(flow_run_id):
-                return _call(_FLOW_RUN, id=flow_run_id)
-            case StatesQuery() | LogsQuery() | TaskRunsQuery() | AgentsQuery():
-                return _list(query, self._limit(query))
-            case TaskRunQuery() | TaskRunStatesQuery() | ResultQuery() | ResultsQuery():
-                return _of_task_runs(query)
-            case FlowsQuery() | FlowQuery():
-                return _of_flows(query)
             case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
                 return Page(())  # it has agents instead
+            case LogsQuery() | TaskRunsQuery() if query.limit > self._limit(query):
+                return _page_limit(self._limit(query))
             case _:
-                assert_never(query)
+                return call_of(query, self._limit(query))
 
     def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
         """Read the answer to a question; never raises."""
-        if (failure := _out_of_order(query, reply)) is not None:
-            return failure
-
-        def otherwise(reason: str) -> Failure:
-            return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
-
-        return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
+        return _decoded(query, reply, lambda rows: _rows_of(query, rows, server_time(reply)))
 
     def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
-        """See whether a short page is all there is, unless a page of its kind was longer already.
-
-        If there are more rows than a page has, and the page from the first row on has as many
-        again, that is the most that the server gives; rows that were stored in between would have
-        made that page longer.
-        """
-        if not isinstance(query, _Listed):
+        """See whether a short page is all there is, unless the server has given longer ones."""
+        if not isinstance(query, Listed):
             return page
         kind, count = type(query), page.count
-        if self._longest(kind) <= count < _wanted(query, self._limit(query)):
+        if self._longest(kind) <= count < self._wanted(query):
             cut_off = yield from self._is_cut_off(query, count)
             if isinstance(cut_off, Failure):
                 return cut_off
@@ -218,8 +109,14 @@ class Prefect1:
             return replace(page, rest=replace(query, offset=query.offset + count))
         return page
 
-    def _is_cut_off(self, query: _Listed, count: int) -> Exchange[bool | Failure]:
-        """Whether a page of so many rows was cut off there."""
+    def _is_cut_off(self, query: Listed, count: int) -> Exchange[bool | Failure]:
+        """Whether a page of so many rows was cut off there.
+
+        If there are more rows than that, and the page from the first row on has as many again, it
+        is the most that the server gives. Rows that are stored in between make that page longer.
+        """
+        if (yield from self._gives_more(query, count)):
+            return False
         if query.offset == 0:  # else there are more rows, those before it
             beyond = yield from self._count(replace(query, offset=count))
             if isinstance(beyond, Failure) or beyond == 0:
@@ -230,11 +127,35 @@ class Prefect1:
         self._most[type(query)] = max(self._longest(type(query)), again)
         return again == count
 
-    def _count(self, query: _Listed) -> Exchange[int | Failure]:
+    def _gives_more(self, query: Listed, count: int) -> Exchange[bool]:
+        """Whether the server gives more rows of any runs, which it shows once for all.
+
+        While it has hardly more than those that are asked for, that is tried as often as they
+        double.
+        """
+        kind, call = type(query), any_rows(query)
+        if call is None or count < 2 * self._measured.get(kind, 0):
+            return False
+        self._measured[kind] = count
+        page: Page[Any] | HttpReply | Failure = yield call
+        if isinstance(page, HttpReply):
+            page = _decoded(query, page, lambda rows: page_of(ID, rows, None))
+        # Where that cannot be had, there are other ways.
+        most = page.count if isinstance(page, Page) else 0
+        self._most[kind] = max(self._longest(kind), most)
+        return most > count
+
+    def _count(self, query: Listed) -> Exchange[int | Failure]:
         call = self.encode(query)
         reply = (yield call) if isinstance(call, HttpCall) else call
         page = self.decode(query, reply) if isinstance(reply, HttpReply) else reply
         return page if isinstance(page, Failure) else page.count
+
+    def _wanted(self, query: Listed) -> int:
+        """How many rows are asked for."""
+        if isinstance(query, LogsQuery | TaskRunsQuery):
+            return query.limit
+        return self._limit(query)
 
     def _limit(self, query: Query) -> int:
         """The most rows to ask for."""
@@ -258,107 +179,6 @@ class Prefect1:
         """No pass is ever given."""
         del reply, client
         return ()
-
-
-# -- questions ----------------------------------------------------------------------------------
-
-
-def _call(text: str, **variables: Any) -> HttpCall:
-    body = encode_json({"query": text, "variables": variables})
-    return HttpCall(method="POST", path="", headers=_HEADERS, body=body)
-
-
-def _wanted(query: _Listed, limit: int) -> int:
-    """How many rows are asked for."""
-    return query.limit if isinstance(query, LogsQuery | TaskRunsQuery) else limit
-
-
-def _is(value: str) -> _Variables:
-    return {"_eq": value}
-
-
-def _list(query: _Listed, limit: int) -> HttpCall | Failure:
-    if _wanted(query, limit) > limit:
-        return _page_limit(limit)
-    match query:
-        case StatesQuery(flow_run_id, offset):
-            return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
-        case LogsQuery():
-            return _logs(query)
-        case TaskRunsQuery():
-            return _task_runs(query)
-        case AgentsQuery(offset):
-            return _call(_AGENTS, offset=offset, limit=limit)
-        case _:
-            assert_never(query)
-
-
-def _logs(query: LogsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
-    bounds = {"_gte": query.after, "_lte": query.before}
-    if time := {name: bound for name, bound in bounds.items() if bound is not None}:
-        where["timestamp"] = time
-    if query.level:
-        where |= _levels(query.level)
-    way = "desc" if query.descending else "asc"
-    order = [{column: way} for column in ("timestamp", "created", "id")]
-    return _call(_LOGS, where=where, order=order, offset=query.offset, limit=query.limit)
-
-
-def _levels(least: int) -> _Variables:
-    """Levels have no order on the server: those to take by name, or those to leave out."""
-    if level_of(None) < least:
-        return {"level": {"_in": [name for name, level in LEVELS.items() if level >= least]}}
-    others = [name for name, level in LEVELS.items() if level < least]
-    return {"_or": [{"level": {"_nin": others}}, {"level": {"_is_null": True}}]}
-
-
-def _task_runs(query: TaskRunsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": _is(query.flow_run_id)}
-    if query.task_run_ids:
-        where["id"] = {"_in": query.task_run_ids}
-    if query.task_key:
-        where["task"] = {"slug": _is(query.task_key)}
-    if query.unmapped:
-        where["map_index"] = {"_eq": -1}
-    return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
-
-
-def _of_task_runs(
-    query: TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery,
-) -> HttpCall:
-    match query:
-        case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
-            return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
-        case ResultQuery(task_run_id):
-            return _call(_RESULTS, ids=[task_run_id])
-        case ResultsQuery(task_run_ids):
-            return _call(_RESULTS, ids=task_run_ids)
-        case _:
-            assert_never(query)
-
-
-def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
-    match query:
-        case FlowsQuery():
-            return _call(_FLOWS, where=_flows(query), offset=0, limit=PAGE_LIMIT)
-        case FlowQuery(flow_id):
-            return _call(_FLOWS, where={"id": _is(flow_id)}, offset=0, limit=1)
-        case _:
-            assert_never(query)
-
-
-def _flows(query: FlowsQuery) -> _Variables:
-    where: dict[str, Any] = {}
-    if query.name:
-        where |= {"name": _is(query.name), "archived": {"_eq": False}}
-    if query.project_name is None:
-        where["project_id"] = {"_is_null": True}
-    elif query.project_name:
-        where["project"] = {"name": _is(query.project_name)}
-    if query.flow_group_id:
-        where["flow_group_id"] = _is(query.flow_group_id)
-    return where
 
 
 # -- good answers -------------------------------------------------------------------------------
@@ -390,17 +210,28 @@ _answer = msgspec.json.Decoder(_Answer).decode
 _NOTHING = msgspec.Raw(b"null")
 
 
-def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any] | Failure:
-    answer = _answer(body)
-    if answer.errors:
-        return _refused(query, reply, answer.errors)
-    if answer.data is None:
-        return _not_an_api(reply)
-    return _rows_of(query, answer.data.get("rows", _NOTHING), reply)
+_Reader = Callable[[msgspec.Raw], Page[Any] | Failure]
 
 
-def _rows_of(query: Query, rows: msgspec.Raw, reply: HttpReply) -> Page[Any] | Failure:
-    time = server_time(reply)
+def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failure:
+    if (failure := _out_of_order(query, reply)) is not None:
+        return failure
+
+    def page(body: bytes) -> Page[Any] | Failure:
+        answer = _answer(body)
+        if answer.errors:
+            return _refused(query, reply, answer.errors)
+        if answer.data is None:
+            return _not_an_api(reply)
+        return rows(answer.data.get("rows", _NOTHING))
+
+    def otherwise(reason: str) -> Failure:
+        return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+
+    return read(query, reply.body, page, otherwise)
+
+
+def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any] | Failure:
     if type(query) in _LISTS:
         return page_of(_LISTS[type(query)], rows, time)
     match query:
@@ -483,11 +314,6 @@ def _not_an_api(reply: HttpReply) -> Failure:
 
 
 # -- getting to know a server -------------------------------------------------------------------
-
-
-def say_hello() -> HttpCall:
-    """The call that shows whether it is a Prefect 1 that answers."""
-    return _call(_HELLO)
 
 
 def is_greeting(reply: HttpReply) -> bool:

@@ -104,7 +104,8 @@ class Gateway:
         return 200, _answered(result, document, self._schema)
 
 
-# A client asks the same few queries again and again, and to validate one takes longer than to answer.
+# A client asks the same few queries again and again, and to validate one takes longer than to
+# answer it.
 _QUERIES = 64
 
 
