@@ -172,14 +172,25 @@ def test_the_log_is_that_of_the_task_run(scene: Scene1, call: Call) -> None:
 
 
 def test_the_parent_leads_to_its_children(scene: Scene1, call: Call) -> None:
-    """One question a page gives all children by map index, and a gap is no end."""
+    """All children come by map index, over more than a page, and a gap is no end."""
     parent = scene.parent("load", 6)
     tasks = {index: scene.task("load", map_index=index) for index in (5, 0, 3)}
     scene.task("other", map_index=1)
-    view, before = scene.task_view(parent), len(scene.server.requests)
-    found = call(view, "iter_mapped")
+    found = call(scene.task_view(parent), "iter_mapped")
     assert [(each.map_index, each.task_run_id) for each in found] == sorted(tasks.items())
-    assert len(scene.server.requests) - before <= 5  # two pages, and what the limit is
+
+
+def test_children_are_asked_for_together(scene: Scene1, call: Call) -> None:
+    """However many fit on a page, they are one question, once it is known that that is no limit."""
+    scene.server.row_limit = None
+    parent = scene.parent("load", 150)
+    for index in range(150):
+        scene.task("load", map_index=index)
+    view = scene.task_view(parent)
+    assert len(call(view, "iter_mapped")) == 150
+    before = len(scene.server.requests)
+    assert len(call(view, "iter_mapped")) == 150
+    assert len(scene.server.requests) - before == 1
 
 
 @pytest.mark.parametrize("mapped", [False, True])
