@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from heapq import heappop, heappush, merge
 from itertools import combinations, islice
@@ -26,6 +26,8 @@ import msgspec
 MICROSECOND = timedelta(microseconds=1)
 WINDOW = timedelta(seconds=10)
 """How far the floor is behind, and how long a commit may take before its row is hard to tell."""
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC) + WINDOW  # a writer's clock may say anything
 
 _MODULUS = (1 << 128) - 1  # by which a number leaves the sum of its 16-byte digits, as 9 by nines
 _RANDOM = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's byte with its version
@@ -198,7 +200,7 @@ class Ledger:
         if self._newest is None or self.clock is None:
             return
         # A writer whose clock is ahead must not drag the floor away from the others.
-        floor = min(self._newest, self.clock) - WINDOW
+        floor = max(min(self._newest, self.clock), _EARLIEST) - WINDOW
         horizon = self.clock - WINDOW
         self.rise(floor if self.floor is None else max(floor, self.floor), horizon)
         while self._young and self._young[0][0] < horizon:

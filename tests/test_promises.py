@@ -427,6 +427,26 @@ def test_views_of_a_sparing_server_are_whole(sparing: AnyFake, call: Call) -> No
     assert call(view, "get_latest", True) == view
 
 
+# -- what only one of them does ------------------------------------------------------------------
+
+
+def test_states_of_one_time_come_as_they_were_entered() -> None:
+    """Prefect 1's clients stamp its states, and it counts them: they come by their numbers."""
+    prefect = Prefect1()
+    run = prefect.add_run()
+    entered_at = prefect.now() + SECOND
+    names = ["Queued", "Submitted", "Running", "Retrying", "Running", "Paused", "Resume", "Success"]
+    for name in names:
+        prefect.fake.set_state(run, name, timestamp=entered_at)
+    prefect.let_time_pass()
+    events = watched(prefect, all_of(prefect, run))
+    assert_whole(events, prefect, run)
+    told = [event.state.name for event in events if isinstance(event, StateChange)]
+    assert told == ["Pending", *names]
+    assert [state.name for state in folded(events).states] == told
+    assert late(events) == []
+
+
 # -- when it is asked -----------------------------------------------------------------------------
 
 

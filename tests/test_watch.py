@@ -136,6 +136,22 @@ def test_a_late_watcher_gets_the_same_rows(world: World) -> None:
     assert Counter(rows(early.values)) == Counter(rows(late.values))
 
 
+@pytest.mark.parametrize(
+    "written", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+)
+def test_a_line_may_be_dated_at_the_ends_of_time(world: World, written: datetime) -> None:
+    """However wrong a writer's clock is, its lines are told, and the watch ends as it should."""
+    run_id = world.server.add_run(state="RUNNING")
+    world.at(1, lambda: world.server.log(run_id, "odd", timestamp=written))
+    world.at(2, lambda: world.server.log(run_id, "even"))
+    world.at(60, lambda: world.server.set_state(run_id, "COMPLETED"))
+    told = world.watch(watch_flow_run(run_id, client=world.client))
+    lines = [event.message for event in told.values if isinstance(event, FlowRunLog)]
+    assert sorted(lines) == ["even", "odd"]
+    assert isinstance(told.values[-1], Closed)
+    assert told.values[-1].verified
+
+
 def test_parts_that_are_off_are_left_out(world: World) -> None:
     """Without states and logs there are only the run's first event, notices and the end."""
     run_id = live(world)

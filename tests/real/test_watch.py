@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -187,15 +186,7 @@ def test_a_late_watcher_reads_in_order(
     assert_folds_to_what_the_api_says(events, hand, ended)
 
 
-# -- parts, views, waiting ----------------------------------------------------------------------
-
-
-def test_the_parts_of_a_stream_are_its_whole(ended: str, client: rxflow.Client) -> None:
-    """States, logs and notices by themselves tell what the whole tells of them."""
-    stream = rxflow.watch_flow_run(ended, client=client)
-    whole, states, logs = list(stream), list(stream.states), list(stream.logs)
-    assert rows([*states, *logs]) == rows(whole)
-    assert [identity(event) for event in stream.notices] == [("run-seen", ""), ("closed", "")]
+# -- task runs ----------------------------------------------------------------------------------
 
 
 def test_task_runs_are_told_and_folded(
@@ -231,62 +222,6 @@ def task_states(events: Iterable[rxflow.FlowRunEvent]) -> list[tuple[str, str]]:
     """The task run and the name of each state that a task run was found in."""
     kind = rxflow.TaskRunStateChange
     return [(e.task_run.id, e.state.name) for e in events if isinstance(e, kind)]
-
-
-def test_levels_and_times_are_asked_of_the_server(ended: str, client: rxflow.Client) -> None:
-    """Lines below the level, or before the time, are left out; the rest is verified."""
-    logs = {event.message: event for event in rxflow.watch_flow_run(ended, client=client).logs}
-    loud = list(rxflow.watch_flow_run(ended, level=30, client=client))
-    since = logs["four"].timestamp
-    recent = list(rxflow.watch_flow_run(ended, since=since, client=client))
-    assert messages(loud) == ["three", "five"]
-    assert closed(loud).verified
-    assert messages(recent) == [text for text, log in logs.items() if log.timestamp >= since]
-    assert closed(recent).verified
-
-
-def test_views_are_the_scan_of_the_stream(ended: str, client: rxflow.Client) -> None:
-    """The last view shows what a view shows that is read at once."""
-    views = list(rxflow.watch_flow_run(ended, client=client).views())
-    assert views[-1] == rxflow.FlowRunView.from_flow_run_id(ended, client=client)
-    assert [len(view.states) for view in views] == sorted(len(view.states) for view in views)
-    assert all(a != b for a, b in pairwise(views))
-
-
-def test_a_view_reads_the_logs(ended: str, client: rxflow.Client, truth: Truth) -> None:
-    """`get_logs` has all rows of the table, by time, or those after one time and up to another."""
-    view = rxflow.FlowRunView.from_flow_run_id(ended, client=client)
-    logs = view.get_logs()
-    assert sorted(log.id for log in logs) == sorted(truth.log_ids(ended))
-    start, end = logs[1].timestamp, logs[3].timestamp
-    between = [log for log in logs if start < log.timestamp <= end]
-    assert view.get_logs(start_time=start, end_time=end) == between
-
-
-def test_a_view_is_what_it_was_and_its_latest_what_is(client: rxflow.Client, hand: Hand) -> None:
-    """`get_latest` shows a change, and the view it was asked of does not."""
-    run = hand.new_run(state={"type": "RUNNING"})
-    view = rxflow.FlowRunView.from_flow_run_id(run, client=client)
-    hand.set_state(run, "COMPLETED", "Done")
-    latest = view.get_latest()
-    assert [state.name for state in view.states] == ["Running"]
-    assert [state.name for state in latest.states] == ["Running", "Done"]
-    assert latest.state is not None
-    assert latest.state.is_completed
-
-
-def test_waiting_ends_with_the_run(client: rxflow.Client, hand: Hand) -> None:
-    """`wait_for_flow_run` returns the run as it is when it is over."""
-    run = hand.new_run(state={"type": "RUNNING"})
-    with pytest.raises(rxflow.WatchTimedOut):
-        rxflow.wait_for_flow_run(run, timeout=0.2, client=client)
-    with ThreadPoolExecutor(1) as pool:
-        waited = pool.submit(rxflow.wait_for_flow_run, run, LONG, client=client)
-        hand.set_state(run, "FAILED")
-        view = waited.result(LONG)
-    assert view == rxflow.FlowRunView.from_flow_run_id(run, client=client)
-    assert view.state is not None
-    assert view.state.name == "Failed"
 
 
 # -- a locked server ----------------------------------------------------------------------------
