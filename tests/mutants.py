@@ -180,7 +180,7 @@ MUTANTS: dict[str, list[Change]] = {
         )
     ],
     "the floor follows writers that are ahead": [
-        Change("_ledger.py", "min(self._newest, self.clock) - WINDOW", "self._newest - WINDOW")
+        Change("_ledger.py", "max(min(self._newest, self.clock), ", "max(self._newest, ")
     ],
     "a folded row is folded again": [
         Change("_ledger.py", "        del self._above[:passed]\n", "")

@@ -39,6 +39,8 @@ from rxflow._reader import WatchSpec
 from rxflow._task_lookups import read_task_runs
 from rxflow.testing import FakePrefect1, Faults, VirtualTime
 
+pytestmark = pytest.mark.long
+
 LIMITS = st.none() | st.integers(2, 9) | st.sampled_from([199, 200, 201])
 ROWS = st.integers(0, 30)
 SECOND = timedelta(seconds=1)
