@@ -423,8 +423,8 @@ def canonical_id(text: str, noun: str = "flow run") -> str:
     except (ValueError, AttributeError, TypeError):
         shown = repr(text)[:80]
         raise InvalidRunId(
-            f"{shown} is not a {noun} id; an id is a UUID, as the run's page and "
-            "`prefect flow-run ls` show it"
+            f"{shown} is not a {noun} id; an id is a UUID, as Prefect's pages and its command line "
+            "show it"
         ) from None
 
 
@@ -440,7 +440,7 @@ def seconds_of(name: str, value: timedelta | float, *, zero: bool = True) -> flo
         ValueError: It is negative, endless or not a number.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
+    if isinstance(value, bool) or not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
         least = "from 0 on" if zero else "above 0"
         raise ValueError(f"{name}={value!r} is not a time; pass a timedelta, or seconds {least}")
     return seconds

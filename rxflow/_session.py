@@ -357,7 +357,8 @@ class Session:
     def _degrade(self) -> Batch:
         self._degraded = True
         why = f": {self._last_failure.text}" if self._last_failure else ""
-        text = f"No good answer for {DEGRADED_AFTER:.0f} s{why}. The watch goes on asking"
+        end = "" if why.endswith((".", "?")) else "."
+        text = f"No good answer for {DEGRADED_AFTER:.0f} s{why}{end} The watch goes on asking"
         return self._teller.say(self._notice(NoticeCode.DEGRADED, text))
 
     def _run_missing(self) -> Batch:

@@ -39,7 +39,7 @@ def check_for_compatible_agents(
         A sentence or two for people, whose words may change.
 
     Raises:
-        TypeError: ``labels`` is one text.
+        TypeError: ``labels`` is one text, or has something else than text in it.
         ValueError: ``since_minutes`` is negative or not a number.
         ServerError: The server answers, but not well, for 30 s.
         Unreachable: The server does not answer for 30 s.
@@ -71,4 +71,7 @@ def _finding(labels: Iterable[str], since_minutes: float) -> Callable[[int], Pol
     if not 0 <= since_minutes < math.inf:
         raise ValueError(f"since_minutes={since_minutes!r} is not a time; pass minutes, 0 or more")
     wanted = frozenset(labels)
+    for label in wanted:
+        if not isinstance(label, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"labels has {label!r}, which is no text")
     return lambda _: find_takers(wanted, since_minutes * 60, real_now().utc)

@@ -209,7 +209,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
         slug = (self.task and (self.task.slug or self.task.name)) or ""
         return TaskRun(
             id=self.id,
-            name=self.name or slug,
+            name=self.name or (slug if index < 0 else f"{slug}[{index}]"),
             flow_run_id=self.flow_run_id,
             task_key=slug,
             task_id=self.task.id if self.task else None,

@@ -197,7 +197,7 @@ def run_missing(flow_run_id: str) -> Failure:
     return Failure(
         trouble=Trouble.RUN_MISSING,
         text=f"The server knows no flow run {flow_run_id}; was it deleted, or does it "
-        "belong to another server or workspace than the active profile's?",
+        "belong to another server, workspace or tenant than the one that is asked?",
     )
 
 

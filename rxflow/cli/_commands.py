@@ -35,7 +35,7 @@ def commands() -> None:
 @click.option("--profile", help="The Prefect profile to use in place of the active one.")
 @click.option(
     "--backend",
-    type=click.Choice([*BackendName]),
+    type=click.Choice([name.value for name in BackendName]),
     help="What the server is; without it, it is asked.",
 )
 def watch(  # noqa: PLR0917 - which click passes by name

@@ -63,9 +63,9 @@ The fake answers what rxflow asks, and what the scripts around a watch do: how t
 create one of a deployment. That it does so as the real server does is tested, question by question,
 against Prefect 3.8.8 on SQLite.
 
-For code that still asks Prefect 1 by GraphQL there is `FakePrefect1`, with the same ways to reach
-it, to write to it and to have things go wrong. What the last client of Prefect 1 asks it answers as
-a real Prefect Server was recorded to. (rxflow itself does not speak to Prefect 1.)
+For Prefect 1 there is `FakePrefect1`, with the same ways to reach it, to write to it and to have
+things go wrong. What the last client of Prefect 1 asks it answers as a real Prefect Server was
+recorded to.
 """
 
 from rxflow.testing._faults import Faults
