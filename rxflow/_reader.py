@@ -11,7 +11,7 @@ import msgspec
 
 from rxflow._cursor import LogCursor, LogRead
 from rxflow._late_runs import QUESTIONS, late_by, reason_to_wait
-from rxflow._model import FlowRun, Server, State
+from rxflow._model import BackendName, FlowRun, Server, State
 from rxflow._polling import (
     PAGE_LIMIT,
     Failure,
@@ -83,9 +83,14 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last look at a run that is over found."""
+    """What the last look at a run that is over found.
+
+    Attributes:
+        states: States that were not told before, by time.
+    """
 
     run: FlowRun
+    states: tuple[State, ...] = ()
     logs: LogRead
 
 
@@ -142,12 +147,19 @@ class RunReader:
         )
 
     def prove(self) -> Poll[Proof]:
-        """Have the server count the log rows, and then look at the run once more."""
+        """Have the server count the log rows, and then look at the run once more.
+
+        A state that Prefect 1 stored after a later one leaves the run's row as it is, so that its
+        history is looked at too.
+        """
         logs = LogRead(proven=True)
         if Source.LOGS in self._spec.sources:
             logs = yield from self.cursor.poll(self._limit, last=True)
+        states: tuple[State, ...] = ()
+        if self.row is not None and self._may_be_overtaken():
+            states, _, _ = yield from self._read_states(self.row)
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
-        return Proof(run=page.rows[0], logs=logs)
+        return Proof(run=page.rows[0], states=states, logs=logs)
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Take what a tick found for told."""
@@ -162,6 +174,11 @@ class RunReader:
                 self._late_asked = now.mono
             self._late_reason = tick.late_because
         self.commit_logs(tick.logs, now)
+
+    def commit_proof(self, proof: Proof, now: Now) -> None:
+        """Take what a last look found for told."""
+        self._states.update(state.id for state in proof.states)
+        self.commit_logs(proof.logs, now)
 
     def commit_logs(self, read: LogRead, now: Now) -> None:
         """Take log rows for told."""
@@ -220,6 +237,11 @@ class RunReader:
         wanted = Source.STATES in self._spec.sources and run.state_id is not None
         if not wanted or run.state_id == self._covered:
             return (), (), wanted
+        return (yield from self._read_states(run))
+
+    def _read_states(
+        self, run: FlowRun
+    ) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...], bool]]:
         page: Page[State] = yield from whole(StatesQuery(run.id))
         found = {state.id: state for state in page.rows}
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
@@ -228,6 +250,10 @@ class RunReader:
         new = (state for state in found.values() if state.id not in self._states)
         in_order = tuple(sorted(new, key=lambda state: state.order))
         return in_order, page.malformed, covered
+
+    def _may_be_overtaken(self) -> bool:
+        of_prefect1 = self.server is not None and self.server.backend is BackendName.PREFECT_1
+        return of_prefect1 and Source.STATES in self._spec.sources
 
     def _new_logs(self, now: Now) -> Poll[LogRead]:
         if Source.LOGS not in self._spec.sources:

@@ -22,6 +22,7 @@ from rxflow._telling import Batch, Dated, Source, Teller
 from rxflow.errors import RxflowError, WatchTimedOut
 from rxflow.events import (
     Closed,
+    FlowRunEvent,
     Notice,
     NoticeCode,
     RunChanged,
@@ -194,6 +195,7 @@ class Session:
             reopened = self._passed_an_end(tick.states)
             dated += self._states_and_row(tick.run, tick.states)
             last += self._late_start(tick.run, tick.late_because)
+        beat = self._is_heartbeat(tick.run)
         dated += (
             TaskRunStateChange(
                 flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
@@ -209,9 +211,17 @@ class Session:
             last=last,
             position=self._reader.position,
         )
-        self._plan(something_happened=bool(told))
+        events = (event for _, page in told for event in page)
+        self._plan(something_happened=any(not (beat and _is_row(event)) for event in events))
         self._time_out()
         return told
+
+    def _is_heartbeat(self, run: FlowRun | None) -> bool:
+        """Whether the row was written again, and nothing of it is new."""
+        row = self._reader.row
+        if run is None or row is None or run == row:
+            return False
+        return run == msgspec.structs.replace(row, updated=run.updated)
 
     def _states_and_row(self, run: FlowRun, states: tuple[State, ...]) -> list[Dated]:
         told: list[Dated] = [
@@ -296,8 +306,9 @@ class Session:
         if row is None or proof.run != row:
             return ()
         last = self._log_notices(logs)
-        self._reader.commit_logs(logs, self._now)
-        told = self._teller.tell(lines=logs.rows, last=last, position=logs.position)
+        dated = self._states_and_row(row, proof.states) if proof.states else []
+        self._reader.commit_proof(proof, self._now)
+        told = self._teller.tell(dated=dated, lines=logs.rows, last=last, position=logs.position)
         if told or logs.position is not None:
             return told
         if not self._lifecycle.end(proven=logs.proven, provable=logs.provable):
@@ -382,3 +393,7 @@ class Session:
             timestamp=self._now.utc,
             row_id=row_id,
         )
+
+
+def _is_row(event: FlowRunEvent) -> bool:
+    return isinstance(event, RunChanged)

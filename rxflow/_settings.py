@@ -154,7 +154,8 @@ def load_settings(
         headers: Further headers for every request.
         profile: The profile to read in place of the active one. Like that one it comes last, so
             ``PREFECT_API_URL`` outranks the URL in it. Only Prefect 3 has profiles.
-        backend: What the server is, ``prefect3`` or ``prefect1``.
+        backend: What the server is, ``prefect3`` or ``prefect1``; that whose settings have the URL
+            if None, and unknown where the URL is an argument or ``RXFLOW_API_URL``.
         tenant_id: The tenant to ask for, a UUID; only Prefect Cloud 1 asks for one.
         verify: False to accept any certificate.
         ssl_cert_file: A file of certificates to verify by.
@@ -267,9 +268,9 @@ def _installed(
         # The files may speak of another server.
         return backend, (prefect_environment(environ),)
     sources = (prefect_environment(environ), *prefect_files(environ, cwd, home, profile))
-    # A profile that was asked for is one of Prefect 3's.
+    # These are Prefect 3's, as is a profile that was asked for.
     if backend is not None or profile is not None or _first(sources, "api_url") is not None:
-        return backend, sources
+        return backend or BackendName.PREFECT_3, sources
     further = prefect1_sources(environ, cwd, home, defaults=False)
     found = _first(further, "api_url")
     if found is not None and found.text.reveal():

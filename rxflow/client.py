@@ -59,8 +59,9 @@ class Client:
             auth_string: ``user:password`` of a self-hosted server.
             headers: Further headers for every request.
             profile: The Prefect profile to use in place of the active one.
-            backend: What the server is, ``prefect3`` or ``prefect1``; found out by asking it if
-                None, and if ``RXFLOW_BACKEND`` does not say it.
+            backend: What the server is, ``prefect3`` or ``prefect1``. If None ``RXFLOW_BACKEND``
+                says it, or the settings that have its URL, Prefect 3's or Prefect 1's; a server
+                whose URL is passed here, or is in ``RXFLOW_API_URL``, is asked what it is.
             tenant_id: The tenant to ask for, of a Prefect 1 with a key.
             settings: Everything at once, in place of all of the above.
             transport: An httpx transport to use in place of the network, for tests; blocking,

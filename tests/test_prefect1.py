@@ -538,7 +538,7 @@ def test_a_task_run_says_what_it_says(number: int) -> None:
     said = row["serialized_state"]
     assert task_run == TaskRun(
         id=row["id"],
-        name=row["task"]["slug"],
+        name=row["task"]["slug"] + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
         flow_run_id=RUN,
         task_key=row["task"]["slug"],
         task_id=row["task"]["id"],

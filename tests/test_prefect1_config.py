@@ -460,7 +460,9 @@ def test_settings_of_prefect_1_are_the_last_resort(
     assert (settings.api_url, settings.backend) == (url, BackendName.PREFECT_1)
     before = bare.load({**environ, "PREFECT_API_URL": "http://three/api"})
     assert before == Settings(
-        api_url="http://three/api", origin="PREFECT_API_URL in the environment"
+        api_url="http://three/api",
+        backend=BackendName.PREFECT_3,
+        origin="PREFECT_API_URL in the environment",
     )
 
 

@@ -685,7 +685,7 @@ def test_the_last_look_counts_and_then_looks_at_the_run() -> None:
     assert (proof.logs.proven, [log.id for log in proof.logs.rows]) == (True, [line])
     assert proof.run == watch.reader.row
     assert [log.id for log in watch.prove().logs.rows] == [line]
-    watch.reader.commit_logs(proof.logs, watch.now)
+    watch.reader.commit_proof(proof, watch.now)
     assert watch.prove().logs.rows == ()
 
 

@@ -151,14 +151,14 @@ def test_defaults(bare: Installation) -> None:
 
 @pytest.mark.parametrize("name", BackendName)
 def test_the_backend_can_be_said(profiled: Installation, name: BackendName) -> None:
-    """An argument says what the server is, before RXFLOW_BACKEND; else nobody does."""
+    """An argument says what a server is, before RXFLOW_BACKEND; Prefect 3's settings name one."""
     other = {"RXFLOW_BACKEND": next(n.value for n in BackendName if n != name)}
     assert profiled.load(other, api_url=URL, backend=name).backend is name
     assert profiled.load(other, api_url=URL, backend=name.value).backend is name
     assert profiled.load({"RXFLOW_BACKEND": name.value}, api_url=URL).backend is name
     assert profiled.load(other, api_url=URL, backend="").backend is None
     assert profiled.load(api_url=URL).backend is None
-    assert profiled.load().backend is None
+    assert profiled.load().backend is BackendName.PREFECT_3
 
 
 def test_a_backend_nobody_knows_is_refused(bare: Installation) -> None:

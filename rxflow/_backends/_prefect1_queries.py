@@ -53,7 +53,8 @@ query FlowRun($id: uuid!) {
   rows: flow_run(where: {id: {_eq: $id}}) {
     id name flow_id created updated labels parameters context run_config
     scheduled_start_time start_time end_time
-    states(order_by: [{version: desc}, {timestamp: desc}, {id: desc}], limit: 1) {
+    version state state_timestamp
+    states(order_by: [{version: desc}, {timestamp: desc}, {id: desc}], limit: 2) {
       id version timestamp state message serialized_state
     }
   }
@@ -235,7 +236,9 @@ def _of_task_runs(
 def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
     match query:
         case FlowsQuery():
-            return _call(_FLOWS, where=_flows(query), offset=0, limit=PAGE_LIMIT)
+            # A group has but versions of one flow, of which the newest comes first.
+            limit = 1 if query.flow_group_id else PAGE_LIMIT
+            return _call(_FLOWS, where=_flows(query), offset=0, limit=limit)
         case FlowQuery(flow_id):
             return _call(_FLOWS, where={"id": _is(flow_id)}, offset=0, limit=1)
         case _:

@@ -122,7 +122,7 @@ class _StateRow(_Row, frozen=True, kw_only=True):
 
 
 class _FlowRunRow(_Row, frozen=True, kw_only=True):
-    """A row of ``flow_run``, with the newest of its states."""
+    """A row of ``flow_run``, with the newest of its states, of which one is its own."""
 
     name: str | None = None
     flow_id: str | None = None
@@ -135,10 +135,13 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
     scheduled_start_time: Instant | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
+    version: int | None = None
+    state: str | None = None
+    state_timestamp: Instant | None = None
     states: tuple[_StateRow, ...] = ()
 
     def read(self) -> FlowRun:
-        newest = self.states[0] if self.states else None
+        newest = self._its_state()
         return FlowRun(
             id=self.id,
             name=self.name or "",
@@ -156,6 +159,14 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
             start_time=self.start_time,
             end_time=self.end_time,
         )
+
+    def _its_state(self) -> _StateRow | None:
+        """The state that the row has: of two with the same version, the one stored last."""
+        own = (self.version, self.state, self.state_timestamp)
+        for row in self.states:
+            if (row.version, row.state, row.timestamp) == own:
+                return row
+        return self.states[0] if self.states else None
 
 
 class _LogRow(_Row, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ def _is_prefect3(reply: HttpReply) -> bool:
     match said:
         case str():
             return reply.status == 200
-        case {"detail": _} | {"exception_message": _}:
+        case {"exception_message": _}:
             return True
         case _:
             return False

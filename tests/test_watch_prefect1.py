@@ -1,0 +1,81 @@
+"""What only a watch on Prefect 1 meets: states that overtake each other, and heartbeats."""
+
+from datetime import timedelta
+from functools import partial
+
+from rxflow import Closed, FlowRunEvent, RunChanged, StateChange, watch_flow_run
+from rxflow.testing import FakePrefect1, VirtualTime
+
+SECOND = timedelta(seconds=1)
+
+
+class Scene:
+    """A run on a server in virtual time."""
+
+    def __init__(self) -> None:
+        self.time = VirtualTime()
+        self.server = FakePrefect1(clock=self.time)
+        self.run = self.server.add_run(state="Running")
+
+    def overtaken(self, state: str, *, version: int) -> None:
+        """Store a state late, by a writer that had counted the states before others came."""
+        row = dict(self.server.runs[self.run])
+        state_id = self.server.set_state(self.run, state, timestamp=self.time() - 2 * SECOND)
+        self.server.states[state_id]["version"] = version
+        self.server.runs[self.run] = {**row, "updated": self.server.runs[self.run]["updated"]}
+
+    def watch(self) -> list[FlowRunEvent]:
+        """Watch the run to its end."""
+        stream = watch_flow_run(self.run, max_duration=None, client=self.server.client())
+        return list(self.time.collect(stream))
+
+
+def test_a_state_that_was_overtaken_is_told() -> None:
+    """A state that is stored after a later one changes no row, and is told before the end."""
+    scene = Scene()
+    scene.server.at(5, lambda: scene.server.set_state(scene.run, "Cancelling"))
+    scene.server.at(6, lambda: scene.server.set_state(scene.run, "Success"))
+    scene.server.at(9, lambda: scene.overtaken("Cancelled", version=2))
+    told = scene.watch()
+    names = [event.state.name for event in told if isinstance(event, StateChange)]
+    assert names == ["Running", "Cancelling", "Success", "Cancelled"]
+    last = told[-1]
+    assert isinstance(last, Closed)
+    assert last.state is not None
+    assert last.view is not None
+    assert (last.state.name, last.view.run.state) == ("Success", last.state)
+    assert last.verified
+
+
+def test_of_two_states_with_one_number_the_row_says_which_it_is() -> None:
+    """Two writers may give their states the same number; the row has the one stored last."""
+    scene = Scene()
+    server = scene.server
+
+    def cross() -> None:
+        now = scene.time()
+        server.set_state(scene.run, "Success", timestamp=now)
+        state_id = server.set_state(scene.run, "Cancelled", timestamp=now - SECOND)
+        server.states[state_id]["version"] = server.runs[scene.run]["version"] = 2
+
+    server.at(5, cross)
+    last = scene.watch()[-1]
+    assert isinstance(last, Closed)
+    assert last.state is not None
+    assert last.state.name == "Cancelled"
+
+
+def test_heartbeats_do_not_quicken_the_polls() -> None:
+    """A heartbeat writes the row and is told, but does not count as something that happens."""
+    asked: list[int] = []
+    for every in (None, 30):
+        scene = Scene()
+        for second in range(30, 600, every or 600):
+            scene.server.at(second, partial(scene.server.change_run, scene.run))
+        scene.server.at(600, partial(scene.server.set_state, scene.run, "Success"))
+        told = scene.watch()
+        beats = sum(isinstance(event, RunChanged) for event in told)
+        assert beats >= (19 if every else 1)
+        asked.append(len(scene.server.requests))
+    quiet, beating = asked
+    assert beating < 1.1 * quiet
