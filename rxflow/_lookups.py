@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rxflow._cursor import read_all
 from rxflow._fold import fold
-from rxflow._model import BackendName, Deployment, Flow, FlowRun, Server, Snapshot, TaskRun
+from rxflow._model import BackendName, Deployment, Flow, FlowRun, Snapshot, TaskRun
 from rxflow._polling import (
     DeploymentQuery,
     FlowQuery,
@@ -16,11 +16,11 @@ from rxflow._polling import (
     Page,
     Poll,
     RunQuery,
-    ServerQuery,
     StatesQuery,
+    who_answers,
     whole,
 )
-from rxflow._task_lookups import in_order, listed, read_finished, read_task_runs
+from rxflow._task_lookups import UNMAPPED, in_order, listed, read_finished, read_task_runs
 from rxflow.errors import FlowNotFound
 from rxflow.events import FlowRunEvent, FlowRunLog, RunChanged, RunSeen, StateChange
 
@@ -54,7 +54,7 @@ def read_snapshot(
     """
     page: Page[FlowRun] = yield RunQuery(flow_run_id)
     run = page.rows[0]
-    history = yield from whole(StatesQuery(flow_run_id))
+    history = yield from whole(StatesQuery(flow_run_id, limit=limit))
     events: list[FlowRunEvent] = [
         RunSeen(flow_run_id=run.id, run=run),
         *(StateChange(flow_run_id=run.id, id=state.id, state=state) for state in history.rows),
@@ -65,7 +65,7 @@ def read_snapshot(
         snapshot = fold(snapshot, event) or snapshot
     rows: tuple[TaskRun, ...] = ()
     if tasks:
-        rows = yield from read_task_runs(flow_run_id, limit, unmapped=True)
+        rows = yield from read_task_runs(flow_run_id, limit, map_index=UNMAPPED)
     there = {row.id for row in rows}
     others = [task_run_id for task_run_id in known if task_run_id not in there]
     finished = yield from read_finished(flow_run_id, others, limit)
@@ -100,7 +100,7 @@ def read_flow_of_group(flow_group_id: str) -> Poll[FlowRead]:
     Raises:
         FlowNotFound: The server knows no such group, or no groups at all.
     """
-    if (yield from _backend()) is BackendName.PREFECT_3:
+    if (yield from who_answers()).backend is BackendName.PREFECT_3:
         raise FlowNotFound(
             f"There is no flow group {flow_group_id}, since Prefect 3 has no flow groups; a flow "
             "has one id for all its versions there, which `from_flow_id` takes"
@@ -120,7 +120,7 @@ def read_flow_of_any_id(flow_or_group_id: str) -> Poll[FlowRead]:
     page: Page[Flow] = yield FlowQuery(flow_or_group_id)
     if page.rows:
         return FlowRead(flow=page.rows[0])
-    if (yield from _backend()) is BackendName.PREFECT_3:
+    if (yield from who_answers()).backend is BackendName.PREFECT_3:
         raise FlowNotFound(f"The server knows no flow {flow_or_group_id}")
     page = yield FlowsQuery(flow_group_id=flow_or_group_id)
     if not page.rows:
@@ -141,7 +141,7 @@ def read_flow_of_name(
     Raises:
         FlowNotFound: There is none, or more than one and not the last updated is wanted.
     """
-    if project_name and (yield from _backend()) is BackendName.PREFECT_3:
+    if project_name and (yield from who_answers()).backend is BackendName.PREFECT_3:
         raise FlowNotFound(
             f"There is no project {project_name!r}, since Prefect 3 has no projects; "
             "leave project_name out"
@@ -156,11 +156,6 @@ def read_flow_of_name(
             " pass last_updated=True for the one that was updated last"
         )
     return FlowRead(flow=_last(page.rows))
-
-
-def _backend() -> Poll[BackendName]:
-    page: Page[Server] = yield ServerQuery()
-    return page.rows[0].backend
 
 
 def _last(flows: Iterable[Flow]) -> Flow:

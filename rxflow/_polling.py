@@ -75,10 +75,12 @@ class StatesQuery(msgspec.Struct, frozen=True):
 
     Attributes:
         offset: How many to leave out, for the rest of an answer.
+        limit: How many in one answer, where there may be a rest.
     """
 
     flow_run_id: str
     offset: int = 0
+    limit: int = PAGE_LIMIT
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,13 +110,13 @@ class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         task_run_ids: Only these; none are all.
         task_key: Only runs of this task, where the server can tell; "" is any.
-        unmapped: Whether to leave out the children of mapped task runs, where there are such.
+        map_index: Only those with this map index, where the server numbers them; None is all.
     """
 
     flow_run_id: str
     task_run_ids: tuple[str, ...] = ()
     task_key: str = ""
-    unmapped: bool = False
+    map_index: int | None = None
     offset: int = 0
     limit: int = PAGE_LIMIT
 
@@ -279,6 +281,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 Poll = Generator[Query, Page[Any], T]
 """Yields queries, is sent a page for each, returns what it learnt."""
+
+
+def who_answers() -> Poll[Server]:
+    """Ask who answers."""
+    page: Page[Server] = yield ServerQuery()
+    return page.rows[0]
 
 
 def whole(query: Query) -> Poll[Page[Any]]:

@@ -22,9 +22,9 @@ from rxflow._polling import (
     Poll,
     Query,
     RunQuery,
-    ServerQuery,
     StatesQuery,
     Trouble,
+    who_answers,
     whole,
 )
 from rxflow._tasks import TaskRead, TaskRunReader
@@ -222,8 +222,7 @@ class RunReader:
         return True
 
     def _get_to_know(self) -> Poll[Server]:
-        page: Page[Server] = yield ServerQuery()
-        server = page.rows[0]
+        server = yield from who_answers()
         if server.version is not None and server.version.startswith("2."):
             raise UnsupportedServer(
                 f"The server is Prefect {server.version}, and rxflow speaks the APIs of Prefect 3 "
@@ -242,7 +241,7 @@ class RunReader:
     def _read_states(
         self, run: FlowRun
     ) -> Poll[tuple[tuple[State, ...], tuple[Malformed, ...], bool]]:
-        page: Page[State] = yield from whole(StatesQuery(run.id))
+        page: Page[State] = yield from whole(StatesQuery(run.id, limit=self._limit))
         found = {state.id: state for state in page.rows}
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row

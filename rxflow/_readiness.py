@@ -6,18 +6,18 @@ What was read is judged by the server's time, so that the watcher's own clock ma
 from collections.abc import Iterable
 from datetime import datetime
 from shlex import quote
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 
-from rxflow._model import Agent, BackendName, Server, Worker, WorkPool
+from rxflow._model import Agent, BackendName, Worker, WorkPool
 from rxflow._polling import (
     AgentsQuery,
     Page,
     Poll,
-    ServerQuery,
     WorkersQuery,
     WorkPoolsQuery,
+    who_answers,
     whole,
 )
 
@@ -82,10 +82,14 @@ def find_takers(labels: frozenset[str], seconds: float, utc: datetime) -> Poll[s
     Returns:
         What there is and what to do, in a sentence or two.
     """
-    page: Page[Server] = yield ServerQuery()
-    if page.rows[0].backend is BackendName.PREFECT_1:
-        return (yield from _find_agents(labels, seconds, utc))
-    return (yield from _find_workers(labels, seconds, utc))
+    server = yield from who_answers()
+    match server.backend:
+        case BackendName.PREFECT_1:
+            return (yield from _find_agents(labels, seconds, utc))
+        case BackendName.PREFECT_3:
+            return (yield from _find_workers(labels, seconds, utc))
+        case _:
+            assert_never(server.backend)
 
 
 def _match(labels: frozenset[str], agent: Agent) -> bool:

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from rxflow._model import BackendName, Server, State, StoredResult, TaskRun
+from rxflow._model import BackendName, State, StoredResult, TaskRun
 from rxflow._polling import (
     Page,
     Poll,
     ResultQuery,
     ResultsQuery,
-    ServerQuery,
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
+    who_answers,
 )
 from rxflow._tasks import read_rows
 from rxflow.errors import BadResponse, ResultUnavailable, TaskRunNotFound
@@ -60,7 +60,7 @@ class ResultRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_task_runs(
-    flow_run_id: str, limit: int, *, task_key: str = "", unmapped: bool = False
+    flow_run_id: str, limit: int, *, task_key: str = "", map_index: int | None = None
 ) -> Poll[tuple[TaskRun, ...]]:
     """Read the task runs of a run, in the order of their creation.
 
@@ -68,13 +68,13 @@ def read_task_runs(
         flow_run_id: The run.
         limit: The most rows the server gives at once.
         task_key: Only those of this task, where the server can tell.
-        unmapped: Whether to leave out the children of mapped ones, where there are such.
+        map_index: Only those with this map index, where the server numbers them.
 
     Raises:
         BadResponse: One of them cannot be read.
     """
     rows, malformed = yield from read_rows(
-        TaskRunsQuery(flow_run_id=flow_run_id, task_key=task_key, unmapped=unmapped, limit=limit)
+        TaskRunsQuery(flow_run_id=flow_run_id, task_key=task_key, map_index=map_index, limit=limit)
     )
     for row in malformed:
         raise BadResponse(f"Task run {row.id} cannot be read: {row.reason}")
@@ -204,31 +204,41 @@ def by_slug(
     Raises:
         TaskRunNotFound: None fits, or more than one.
     """
-    rows = yield from read_task_runs(flow_run_id, limit, task_key=slug)
-    fitting = [read for read in indexed(rows) if read.row.task_key == slug]
-    fitting = fitting or [read for read in indexed(rows) if slug in names(read.row.task_key)]
+    wanted = UNMAPPED if map_index is None else map_index
+    rows = yield from read_task_runs(flow_run_id, limit, task_key=slug, map_index=wanted)
+    fitting = _of_task(slug, rows, names)
+    chosen = [read for read in fitting if _fits(read, wanted)]
+    if len(chosen) == 1 and len({read.row.task_key for read in fitting}) == 1:
+        return (yield from _with_states(chosen[0], known))
+    rows = rows if fitting else (yield from read_task_runs(flow_run_id, limit))
+    raise TaskRunNotFound(_none_of(slug, flow_run_id, wanted, rows, _of_task(slug, rows, names)))
+
+
+def _of_task(slug: str, rows: Sequence[TaskRun], names: Names) -> list[TaskRunRead]:
+    """Those that are runs of a task: of that very key, or else of one that goes by it too."""
+    of_key = [read for read in indexed(rows) if read.row.task_key == slug]
+    return of_key or [read for read in indexed(rows) if slug in names(read.row.task_key)]
+
+
+def _none_of(
+    slug: str, flow_run_id: str, wanted: int, rows: Sequence[TaskRun], fitting: list[TaskRunRead]
+) -> str:
+    """Why no one task run is meant, and which there are."""
     keys = sorted({read.row.task_key for read in fitting})
     if not keys:
-        rows = rows or (yield from read_task_runs(flow_run_id, limit))
         there = listed(sorted({row.task_key for row in rows}))
-        raise TaskRunNotFound(
-            f"Flow run {flow_run_id} has no task run of {slug!r}; it has runs of: {there}"
-        )
+        return f"Flow run {flow_run_id} has no task run of {slug!r}; it has runs of: {there}"
     if len(keys) > 1:
-        raise TaskRunNotFound(
+        return (
             f"{slug!r} goes for several tasks of flow run {flow_run_id}; name one of: "
             f"{listed(keys)}"
         )
-    wanted = UNMAPPED if map_index is None else map_index
-    chosen = [read for read in fitting if _fits(read, wanted)]
-    if len(chosen) != 1:
-        fitting.sort(key=_by_map_index)
-        there = listed([f"{read.map_index}: {read.row.name} ({read.row.id})" for read in fitting])
-        raise TaskRunNotFound(
-            f"Flow run {flow_run_id} has no one task run of {slug!r} with map index {wanted}; "
-            f"by map index it has: {there}"
-        )
-    return (yield from _with_states(chosen[0], known))
+    fitting.sort(key=_by_map_index)
+    there = listed([f"{read.map_index}: {read.row.name} ({read.row.id})" for read in fitting])
+    return (
+        f"Flow run {flow_run_id} has no one task run of {slug!r} with map index {wanted}; "
+        f"by map index it has: {there}"
+    )
 
 
 def _numbered(row: TaskRun, limit: int) -> Poll[TaskRunRead]:
@@ -272,12 +282,12 @@ def read_result(row: TaskRun, limit: int) -> Poll[ResultRead]:
         TaskRunNotFound: The server knows it no more.
         ResultUnavailable: One of its children is not there, or not finished.
     """
-    who: Page[Server] = yield ServerQuery()
+    server = yield from who_answers()
     page: Page[StoredResult] = yield ResultQuery(row.id)
     if not page.rows:
         raise TaskRunNotFound(f"The server knows no task run {row.id}")
-    backend, stored = who.rows[0].backend, page.rows[0]
-    read = ResultRead(task_run_id=row.id, backend=backend, stored=stored)
+    stored = page.rows[0]
+    read = ResultRead(task_run_id=row.id, backend=server.backend, stored=stored)
     if stored.children is None:
         return read
     children = yield from _children(row, stored.children, limit)
@@ -285,7 +295,7 @@ def read_result(row: TaskRun, limit: int) -> Poll[ResultRead]:
     return replace(
         read,
         children=tuple(
-            ResultRead(task_run_id=task_run_id, backend=backend, stored=result)
+            ResultRead(task_run_id=task_run_id, backend=server.backend, stored=result)
             for task_run_id, result in results.items()
         ),
     )

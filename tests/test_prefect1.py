@@ -346,12 +346,19 @@ def test_task_runs_are_asked_for_by_their_ids() -> None:
 
 def test_task_runs_are_asked_for_by_their_task() -> None:
     """One task's runs, or those that are no children, are found by the server."""
-    query = TaskRunsQuery(flow_run_id=RUN, task_key="load-1", unmapped=True)
+    query = TaskRunsQuery(flow_run_id=RUN, task_key="load-1", map_index=-1)
     assert asked(query)["variables"]["where"] == {
         "flow_run_id": {"_eq": RUN},
         "task": {"slug": {"_eq": "load-1"}},
         "map_index": {"_eq": -1},
     }
+
+
+def test_no_more_is_asked_for_than_is_wanted() -> None:
+    """Of a flow group only the newest version, and of states as many as an answer may hold."""
+    assert asked(FlowsQuery(flow_group_id=FLOW))["variables"]["limit"] == 1
+    assert asked(FlowsQuery("demo"))["variables"]["limit"] == 200
+    assert asked(StatesQuery(RUN, limit=7))["variables"]["limit"] == 7
 
 
 def test_flows_are_asked_for_by_name_project_and_group() -> None:

@@ -137,6 +137,17 @@ def test_one_of_many_is_found_without_reading_all(scene: Scene1, call: Call) -> 
     assert len(scene.server.requests) - before == 3
 
 
+@pytest.mark.parametrize("map_index", [-1, 5])
+def test_one_of_many_children_is_asked_for_by_its_number(scene: Scene1, map_index: int) -> None:
+    """A mapped task may have a thousand children: the parent, or one of them, is one row."""
+    for index in range(-1, 500):
+        scene.server.add_task_run(scene.run, slug="load-1", map_index=index, state="Success")
+    view = scene.view()
+    scene.server.requests.clear()
+    assert view.get_task_run("load-1", map_index=map_index).map_index == map_index
+    assert len(scene.server.requests) < 500 / 200
+
+
 def test_a_task_run_shows_its_task_and_its_last_state(scene: Scene1, call: Call) -> None:
     """The task's id and slug are the server's; of the states it tells the last one."""
     task = scene.task("load", "RUNNING", name="load-17")

@@ -153,7 +153,7 @@ def call_of(query: Asked, limit: int) -> HttpCall:
         case RunQuery(flow_run_id):
             return _call(_FLOW_RUN, id=flow_run_id)
         case StatesQuery(flow_run_id, offset):
-            return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
+            return _call(_STATES, id=flow_run_id, offset=offset, limit=min(query.limit, limit))
         case AgentsQuery(offset):
             return _call(_AGENTS, offset=offset, limit=limit)
         case LogsQuery():
@@ -214,8 +214,8 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
         where["id"] = {"_in": query.task_run_ids}
     if query.task_key:
         where["task"] = {"slug": _is(query.task_key)}
-    if query.unmapped:
-        where["map_index"] = {"_eq": -1}
+    if query.map_index is not None:
+        where["map_index"] = {"_eq": query.map_index}
     return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
 
 

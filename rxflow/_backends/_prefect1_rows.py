@@ -199,7 +199,7 @@ class _TaskRow(_Row, frozen=True, kw_only=True):
 
 
 class _TaskRunRow(_Row, frozen=True, kw_only=True):
-    """A row of ``task_run``; its states have no ids of their own, but it counts them."""
+    """A row of ``task_run``: its state of the moment, which is known by its number."""
 
     name: str | None = None
     flow_run_id: str | None = None

@@ -201,12 +201,14 @@ def run_missing(flow_run_id: str) -> Failure:
     )
 
 
-def out_of_order(reply: HttpReply, said: str) -> Failure | None:
-    """What a status means that has nothing to do with the question.
+def failed(query: Query, reply: HttpReply, said: str, advice: str) -> Failure:
+    """What a bad status means that is the same for all servers.
 
     Args:
+        query: The question.
         reply: The answer.
         said: What the server said to it, if anything.
+        advice: Where the API is to be found.
     """
     status = reply.status
     if status in {408, 425, 429, 503}:
@@ -221,7 +223,9 @@ def out_of_order(reply: HttpReply, said: str) -> Failure | None:
             text=f"The server failed (HTTP {status}{after_comma(said)})",
             retry_after=retry_after(reply),
         )
-    return None
+    if status in {404, 405} or status < 400 or not is_json(reply):
+        return not_an_api(reply, advice)
+    return rejected(query, status, said)
 
 
 def rejected(query: Query, status: int, said: str) -> Failure:

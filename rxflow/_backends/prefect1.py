@@ -27,10 +27,10 @@ from rxflow._backends._prefect1_rows import (
 from rxflow._backends._replies import (
     Rows,
     after_comma,
+    failed,
     garbled,
     is_json,
     not_an_api,
-    out_of_order,
     page_of,
     plain,
     read,
@@ -60,6 +60,8 @@ from rxflow._polling import (
     WorkPoolQuery,
     WorkPoolsQuery,
 )
+
+_ADVICE = "Prefect Server's API is at the root of port 4200"
 
 _LEAST = 2  # rows that any server gives at once
 
@@ -105,7 +107,7 @@ class Prefect1:
                 if isinstance(query, LogsQuery | TaskRunsQuery):
                     return _page_limit(count)
         self._most[kind] = max(self._longest(kind), count)
-        if isinstance(query, StatesQuery | AgentsQuery) and count >= self._limit(query):
+        if isinstance(query, StatesQuery | AgentsQuery) and count >= self._wanted(query):
             return replace(page, rest=replace(query, offset=query.offset + count))
         return page
 
@@ -153,9 +155,9 @@ class Prefect1:
 
     def _wanted(self, query: Listed) -> int:
         """How many rows are asked for."""
-        if isinstance(query, LogsQuery | TaskRunsQuery):
-            return query.limit
-        return self._limit(query)
+        if isinstance(query, AgentsQuery):
+            return self._limit(query)
+        return min(query.limit, self._limit(query))
 
     def _limit(self, query: Query) -> int:
         """The most rows to ask for."""
@@ -222,11 +224,11 @@ def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failu
         if answer.errors:
             return _refused(query, reply, answer.errors)
         if answer.data is None:
-            return _not_an_api(reply)
+            return not_an_api(reply, _ADVICE)
         return rows(answer.data.get("rows", _NOTHING))
 
     def otherwise(reason: str) -> Failure:
-        return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+        return garbled(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
 
     return read(query, reply.body, page, otherwise)
 
@@ -294,11 +296,7 @@ def _out_of_order(query: Query, reply: HttpReply) -> Failure | None:
         return None
     if status in {401, 403}:
         return _no_access(reply, "")
-    if (failure := out_of_order(reply, "")) is not None:
-        return failure
-    if status in {404, 405} or status < 400 or not is_json(reply):
-        return _not_an_api(reply)
-    return rejected(query, status, "")
+    return failed(query, reply, "", _ADVICE)
 
 
 def _no_access(reply: HttpReply, said: str) -> Failure:
@@ -307,10 +305,6 @@ def _no_access(reply: HttpReply, said: str) -> Failure:
         text=f"The server refused access (HTTP {reply.status}{after_comma(said)}); check the key: "
         "RXFLOW_API_KEY, PREFECT__CLOUD__API_KEY or `prefect auth login`",
     )
-
-
-def _not_an_api(reply: HttpReply) -> Failure:
-    return not_an_api(reply, "Prefect Server's API is at the root of port 4200")
 
 
 # -- getting to know a server -------------------------------------------------------------------

@@ -20,14 +20,13 @@ from rxflow._backends._replies import (
     Rows,
     after_comma,
     encode_json,
+    failed,
     garbled,
     is_json,
     not_an_api,
-    out_of_order,
     page_of,
     plain,
     read,
-    rejected,
     run_missing,
     server_time,
 )
@@ -118,22 +117,48 @@ class _StateOfResult(msgspec.Struct, frozen=True, kw_only=True):
 class _TaskRunOfResult(msgspec.Struct, frozen=True, kw_only=True):
     state: _StateOfResult | None = None
 
+    def stored(self) -> StoredResult:
+        data = self.state.data if self.state is not None else None
+        if data is None:
+            return StoredResult()
+        metadata = msgspec.convert(data, _ResultMetadata)
+        return StoredResult(
+            location=metadata.storage_key,
+            form=metadata.serializer.type,
+            storage=metadata.storage_block_id and f"storage block {metadata.storage_block_id}",
+        )
+
 
 _csrf = msgspec.json.Decoder(_Csrf).decode
 _error = msgspec.json.Decoder(_Error).decode
 _log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
 
 
-_STATES = Rows(State)
 _LOGS = Rows(_Log)
-_TASK_RUNS = Rows(TaskRun)
-_WORKERS = Rows(Worker)
-_FLOW_RUN = Rows(FlowRun)
+_STATE = Rows(State)
+_TASK_RUN = Rows(TaskRun)
 _FLOW = Rows(Flow)
-_DEPLOYMENT = Rows(Deployment)
 _WORK_POOL = Rows(WorkPool)
 _version = msgspec.json.Decoder(str).decode
-_RESULT = Rows(_TaskRunOfResult)
+
+_LISTS: Mapping[type, Rows] = {
+    StatesQuery: _STATE,
+    TaskRunStatesQuery: _STATE,
+    TaskRunsQuery: _TASK_RUN,
+    FlowsQuery: _FLOW,
+    WorkersQuery: Rows(Worker),
+}
+
+_ONES: Mapping[type, Rows] = {
+    RunQuery: Rows(FlowRun),
+    TaskRunQuery: _TASK_RUN,
+    ResultQuery: Rows(_TaskRunOfResult, _TaskRunOfResult.stored),
+    FlowQuery: _FLOW,
+    DeploymentQuery: Rows(Deployment),
+    WorkPoolQuery: _WORK_POOL,
+}
+
+_ADVICE = "the URL of a self-hosted server's API ends in /api"
 
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 
@@ -305,7 +330,7 @@ def _read(query: Query, reply: HttpReply) -> Page[Any] | Failure:
     def otherwise(reason: str) -> Page[Any] | Failure:
         if isinstance(query, ServerQuery):
             return Page((_server(None),), server_time(reply))  # the next question will show it
-        return garbled(query, reason) if is_json(reply) else _not_an_api(reply)
+        return garbled(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
 
     return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
 
@@ -321,77 +346,17 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
             return Page((_server(_version(body)),), time)
         case AgentsQuery() | ResultsQuery():
             return Page((), time)
-        case RunQuery():
-            return Page((_FLOW_RUN.one(body),), time)
-        case StatesQuery() | TaskRunStatesQuery():
-            return page_of(_STATES, body, time)
         case LogsQuery():
             return _log_page(body, time)
-        case TaskRunsQuery() | TaskRunQuery() | ResultQuery():
-            return _task_run_page(query, body, time)
-        case FlowsQuery() | FlowQuery() | DeploymentQuery():
-            return _flow_page(query, body, time)
-        case WorkersQuery() | WorkPoolsQuery() | WorkPoolQuery():
-            return _work_pool_page(query, body, time)
-        case _:
-            assert_never(query)
-
-
-def _task_run_page(
-    query: TaskRunsQuery | TaskRunQuery | ResultQuery, body: bytes, time: datetime | None
-) -> Page[Any]:
-    match query:
-        case TaskRunsQuery():
-            return page_of(_TASK_RUNS, body, time)
-        case TaskRunQuery():
-            return Page((_TASK_RUNS.one(body),), time)
-        case ResultQuery():
-            return Page((_stored(_RESULT.one(body)),), time)
-        case _:
-            assert_never(query)
-
-
-def _flow_page(
-    query: FlowsQuery | FlowQuery | DeploymentQuery, body: bytes, time: datetime | None
-) -> Page[Any]:
-    match query:
-        case FlowsQuery():
-            return page_of(_FLOW, body, time)
-        case FlowQuery():
-            return Page((_FLOW.one(body),), time)
-        case DeploymentQuery():
-            return Page((_DEPLOYMENT.one(body),), time)
-        case _:
-            assert_never(query)
-
-
-def _work_pool_page(
-    query: WorkersQuery | WorkPoolsQuery | WorkPoolQuery, body: bytes, time: datetime | None
-) -> Page[Any]:
-    match query:
-        case WorkersQuery():
-            return page_of(_WORKERS, body, time)
         case WorkPoolsQuery(offset):
             page = page_of(_WORK_POOL, body, time)
             # As many as the server likes to give, so the last page is an empty one.
             rest = WorkPoolsQuery(offset + page.count) if page.count else None
             return replace(page, rest=rest)
-        case WorkPoolQuery():
-            return Page((_WORK_POOL.one(body),), time)
+        case _ if type(query) in _LISTS:
+            return page_of(_LISTS[type(query)], body, time)
         case _:
-            assert_never(query)
-
-
-def _stored(row: _TaskRunOfResult) -> StoredResult:
-    data = row.state.data if row.state is not None else None
-    if data is None:
-        return StoredResult()
-    metadata = msgspec.convert(data, _ResultMetadata)
-    return StoredResult(
-        location=metadata.storage_key,
-        form=metadata.serializer.type,
-        storage=metadata.storage_block_id and f"storage block {metadata.storage_block_id}",
-    )
+            return Page((_ONES[type(query)].one(body),), time)
 
 
 def _log_page(body: bytes, time: datetime | None) -> Page[FlowRunLog]:
@@ -418,11 +383,7 @@ def _failure(query: Query, reply: HttpReply) -> Failure:
         return _refused(status, said)
     if status == 422 and (limit := _LIMIT.search(said)):
         return Failure(trouble=Trouble.PAGE_LIMIT, text=said, limit=int(limit[1]))
-    if (failure := out_of_order(reply, said)) is not None:
-        return failure
-    if status in {404, 405} or status < 400 or not is_json(reply):
-        return _not_an_api(reply)
-    return rejected(query, status, said)
+    return failed(query, reply, said, _ADVICE)
 
 
 def _refused(status: int, said: str) -> Failure:
@@ -431,10 +392,6 @@ def _refused(status: int, said: str) -> Failure:
         text=f"The server refused access (HTTP {status}{after_comma(said)}); check "
         "PREFECT_API_KEY, or PREFECT_API_AUTH_STRING for a self-hosted server",
     )
-
-
-def _not_an_api(reply: HttpReply) -> Failure:
-    return not_an_api(reply, "the URL of a self-hosted server's API ends in /api")
 
 
 def _said(reply: HttpReply) -> str:
