@@ -661,6 +661,7 @@ def test_an_id_may_be_written_otherwise(world: World) -> None:
         {"drain": float("nan")},
         {"drain": float("inf")},
         {"drain": timedelta(seconds=-1)},
+        {"max_duration": True},
         {"max_duration": -0.5},
         {"max_duration": float("nan")},
         {"max_duration": timedelta(days=-1)},
@@ -760,7 +761,7 @@ def test_waiting_for_a_run_that_is_deleted(waiting: Waiting) -> None:
         waiting(run_id, client=server.client())
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), timedelta(seconds=-1)])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), timedelta(seconds=-1), True])
 def test_a_timeout_that_is_none_is_an_error(timeout: Any, world: World, waiting: Waiting) -> None:
     """A negative or indefinite timeout is refused, by its name."""
     with pytest.raises(ValueError, match="timeout"):
