@@ -11,6 +11,7 @@ from functools import partial
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,11 +302,26 @@ def test_an_outage_loses_nothing(prefect: AnyFake, trouble: Trouble) -> None:
 
 @in_trouble
 def test_a_moment_of_trouble_is_not_worth_a_word(prefect: AnyFake, trouble: Trouble) -> None:
-    """A few seconds without a good answer are made up for in silence."""
+    """What is soon over is made up for in silence."""
     run = live_a_minute(prefect)
-    prefect.at(20, lambda: trouble(prefect))
-    prefect.at(23, lambda: mend(prefect))
+    met: list[httpx.Request] = []
+
+    def begin() -> None:
+        trouble(prefect)
+        prefect.fake.intercept = meet
+
+    def meet(request: httpx.Request) -> None:
+        met.append(request)
+        prefect.at(0.001, end)
+
+    def end() -> None:
+        prefect.fake.intercept = None
+        mend(prefect)
+
+    prefect.at(20, begin)
+    prefect.at(21, end)  # for whom nobody met, since nobody listened
     events = watched(prefect, all_of(prefect, run))
+    assert bool(met) is (trouble is not refuse)
     assert_whole(events, prefect, run)
     assert late(events) == []
 
