@@ -146,10 +146,11 @@ def test_the_fold_is_what_the_server_says(life: list[tuple[float, Action]]) -> N
     start: Snapshot | None = None
     snapshot = reduce(fold, watched.events, start)
     assert snapshot is not None
+    row = {"run_config": None, **look.row}  # which Prefect 3 does not have, as it counts no states
     for field in FlowRun.__struct_fields__:
-        ours, theirs = as_json(getattr(snapshot.run, field)), as_json(look.row[field])
+        ours, theirs = as_json(getattr(snapshot.run, field)), as_json(row[field])
         if field == "state":
-            theirs = {name: theirs[name] for name in State.__struct_fields__}
+            theirs = {name: {"version": None, **theirs}[name] for name in State.__struct_fields__}
         assert ours == theirs, field
     assert [state.id for state in snapshot.states] == look.states
     assert watched.closed.view == snapshot
