@@ -201,9 +201,11 @@ class AgentsQuery(msgspec.Struct, frozen=True):
 
     Attributes:
         offset: How many to leave out, for the rest of an answer.
+        limit: How many in one answer, where there may be a rest.
     """
 
     offset: int = 0
+    limit: int = PAGE_LIMIT
 
 
 Query = (

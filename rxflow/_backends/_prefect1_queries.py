@@ -44,7 +44,7 @@ _HEADERS = (*JSON, ("X-PREFECT-CORE-VERSION", _VERSION))
 
 _Variables = Mapping[str, Any]
 
-# -- texts -----------------------------------------------------------------------------------------
+# -- texts --------------------------------------------------------------------------------------
 
 # All rows under one name, so that every answer is taken apart in the same way.
 
@@ -139,7 +139,7 @@ QUERIES = (
 """All texts that are ever sent."""
 
 
-# -- questions -------------------------------------------------------------------------------------
+# -- questions ----------------------------------------------------------------------------------
 
 
 def call_of(query: Asked, limit: int) -> HttpCall:
@@ -147,7 +147,7 @@ def call_of(query: Asked, limit: int) -> HttpCall:
 
     Args:
         query: The question.
-        limit: The most rows of a list to ask for, where the question does not say it.
+        limit: The most rows that the server gives of such a list.
     """
     match query:
         case RunQuery(flow_run_id):
@@ -155,7 +155,7 @@ def call_of(query: Asked, limit: int) -> HttpCall:
         case StatesQuery(flow_run_id, offset):
             return _call(_STATES, id=flow_run_id, offset=offset, limit=min(query.limit, limit))
         case AgentsQuery(offset):
-            return _call(_AGENTS, offset=offset, limit=limit)
+            return _call(_AGENTS, offset=offset, limit=min(query.limit, limit))
         case LogsQuery():
             return _logs(query)
         case TaskRunsQuery():

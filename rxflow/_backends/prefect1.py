@@ -155,8 +155,6 @@ class Prefect1:
 
     def _wanted(self, query: Listed) -> int:
         """How many rows are asked for."""
-        if isinstance(query, AgentsQuery):
-            return self._limit(query)
         return min(query.limit, self._limit(query))
 
     def _limit(self, query: Query) -> int:
