@@ -9,17 +9,11 @@ compose, a blocking iterator for scripts, and an async iterator for services. Wh
 from loguru import logger
 
 from rxflow import operators as operators
-from rxflow._fold import fold
-from rxflow._model import (
-    BackendName,
-    FlowRun,
-    Snapshot,
-    State,
-    StateType,
-    TaskRun,
-)
-from rxflow._runs import Quiet
-from rxflow._windows import Rate
+from rxflow._models.entities import BackendName, FlowRun, Snapshot, TaskRun
+from rxflow._models.states import State, StateType
+from rxflow._operators.rates import Rate
+from rxflow._operators.silence import Quiet
+from rxflow._watching.fold import fold
 from rxflow.agents import acheck_for_compatible_agents, check_for_compatible_agents
 from rxflow.client import Client
 from rxflow.errors import (

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterable
 
-from rxflow._lending import alent, lent
-from rxflow._polling import Poll
-from rxflow._readiness import find_takers
-from rxflow._schedulers import real_now
+from rxflow._protocol.pages import Poll
+from rxflow._runtime.clocks import real_now
+from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
+from rxflow._watching.run_takers import find_takers
 from rxflow.client import Client
 
 __all__ = ["acheck_for_compatible_agents", "check_for_compatible_agents"]
@@ -52,7 +52,7 @@ def check_for_compatible_agents(
         "Work pool 'gpu' does not exist"
     """
     poll = _finding(labels, since_minutes)
-    with lent(client) as used:
+    with given_or_temporary(client) as used:
         return used.read(poll)
 
 
@@ -61,7 +61,7 @@ async def acheck_for_compatible_agents(
 ) -> str:
     """Say the same as `check_for_compatible_agents`, on the running event loop."""
     poll = _finding(labels, since_minutes)
-    async with alent(client) as used:
+    async with agiven_or_temporary(client) as used:
         return await used.aread(poll)
 
 

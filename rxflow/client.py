@@ -7,14 +7,16 @@ from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from rxflow._asking import Answered, Learnt, PageLimit, Pause, ask
-from rxflow._channel import Acquaintance, AsyncChannel, Channel
-from rxflow._http import HttpTransport, tls_of
-from rxflow._model import BackendName
-from rxflow._polling import Failure, Poll, Query
-from rxflow._schedulers import apause, pause, real_now
-from rxflow._settings import Settings, load_settings
-from rxflow._transport import AsyncTransport, Transport
+from rxflow._config.settings import Settings, load_settings
+from rxflow._models.entities import BackendName
+from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
+from rxflow._net.http import HttpTransport, tls_of
+from rxflow._net.transport import AsyncTransport, Transport
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.pages import Poll
+from rxflow._protocol.poll_runner import Finished, PageLimit, Pause, TimedReply, run_poll
+from rxflow._protocol.queries import Query
+from rxflow._runtime.clocks import apause, pause, real_now
 from rxflow.errors import Unreachable
 
 __all__ = ["Client"]
@@ -79,7 +81,7 @@ class Client:
             backend=backend,
             tenant_id=tenant_id,
         )
-        self._known = Acquaintance(self._settings.backend)
+        self._known = SharedBackend(self._settings.backend)
         self._transport = transport
         self._tls = tls_of(self._settings)
         self._turn = threading.Lock()  # held while one thread asks
@@ -173,9 +175,9 @@ class Client:
             Unreachable: The server does not answer for 30 s, or the client was closed meanwhile.
         """
         channel = self._open()
-        steps = ask(poll, self._limit)
+        steps = run_poll(poll, self._limit)
         step = next(steps)
-        while not isinstance(step, Learnt):
+        while not isinstance(step, Finished):
             step = steps.send(self._do(step, channel))
         learnt: T = step.value
         return learnt
@@ -186,34 +188,34 @@ class Client:
         Cancelling the task breaks off a request that is under way.
         """
         shared = self._aopen()
-        steps = ask(poll, self._limit)
+        steps = run_poll(poll, self._limit)
         step = next(steps)
-        while not isinstance(step, Learnt):
+        while not isinstance(step, Finished):
             step = steps.send(await self._ado(step, shared))
         learnt: T = step.value
         return learnt
 
-    def _do(self, step: Query | Pause, channel: Channel) -> Answered | None:
+    def _do(self, step: Query | Pause, channel: Channel) -> TimedReply | None:
         if isinstance(step, Pause):
             pause(step.seconds)
             return None
         with self._turn:
             asked = real_now()
-            answer = channel.ask(step)
+            answer = channel.send(step)
         if isinstance(answer, Failure) and channel is not self._channel:
             raise Unreachable(_CLOSED)
-        return Answered(answer, asked, real_now())
+        return TimedReply(answer, asked, real_now())
 
-    async def _ado(self, step: Query | Pause, shared: "_Shared") -> Answered | None:
+    async def _ado(self, step: Query | Pause, shared: "_Shared") -> TimedReply | None:
         if isinstance(step, Pause):
             await apause(step.seconds)
             return None
         async with shared.turn:
             asked = real_now()
-            answer = await shared.channel.ask(step)
+            answer = await shared.channel.send(step)
         if isinstance(answer, Failure) and not self._is_open(shared):
             raise Unreachable(_CLOSED)
-        return Answered(answer, asked, real_now())
+        return TimedReply(answer, asked, real_now())
 
     def _open(self) -> Channel:
         with self._lock:

@@ -14,7 +14,9 @@ from typing import Any, Protocol, get_args
 
 import msgspec
 
-from rxflow._model import FlowRun, Instant, Snapshot, State, StateType, TaskRun
+from rxflow._models.entities import FlowRun, Snapshot, TaskRun
+from rxflow._models.states import State, StateType
+from rxflow._models.times import Instant
 from rxflow.errors import FlowRunFailed, InvalidEvent
 
 __all__ = [

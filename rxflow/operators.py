@@ -24,16 +24,25 @@ import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from rxflow._holding import Bounded, Conflated, Dated, Holdback, Overflowing
-from rxflow._listening import Listening
-from rxflow._model import canonical_id, seconds_of
-from rxflow._polling import Now
-from rxflow._predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
-from rxflow._runs import Endings, Quiet, Silence
-from rxflow._stage import Machine, Queue, Queued, Timed
-from rxflow._windows import Rate, Tally, last
+from rxflow._models.arguments import canonical_id, seconds_of
+from rxflow._models.times import Now
+from rxflow._operators.holdback import Dated, Holdback
+from rxflow._operators.predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
+from rxflow._operators.queues import BoundedQueue, ConflatingQueue, OverflowPolicy
+from rxflow._operators.rates import Rate, RateCounter
+from rxflow._operators.run_ends import RunEnds
+from rxflow._operators.silence import Quiet, SilenceDetector
+from rxflow._operators.windows import last
+from rxflow._runtime.operator_subscriptions import (
+    Machine,
+    Queue,
+    QueuedSubscription,
+    TimedSubscription,
+)
+from rxflow._runtime.silence_subscription import SilenceSubscription
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
+from rxflow.watch import watch_flow_run
 
 __all__ = [
     "bounded",
@@ -203,7 +212,7 @@ def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T
 
     def operator(source: Observable[T]) -> Observable[T]:
         def ending(_: abc.SchedulerBase) -> Observable[T]:
-            return source.pipe(ops.take_while(Endings(expected).goes_on, inclusive=True))
+            return source.pipe(ops.take_while(RunEnds(expected).goes_on, inclusive=True))
 
         return reactivex.defer(ending)
 
@@ -241,7 +250,7 @@ def conflate(
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
-        return _queued(source, lambda: Conflated(key or _one_for_all))
+        return _queued(source, lambda: ConflatingQueue(key or _one_for_all))
 
     return operator
 
@@ -250,7 +259,7 @@ def _one_for_all(_: object) -> Hashable:
     return None
 
 
-def bounded(n: int, overflow: Overflowing = "error") -> Callable[[Observable[T]], Observable[T]]:
+def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[T]], Observable[T]]:
     """Hold up to a number of items for a consumer that is slower than its source for a while.
 
         in:    --a--(b,c,d,e)--f--|
@@ -283,22 +292,22 @@ def bounded(n: int, overflow: Overflowing = "error") -> Callable[[Observable[T]]
     _check_overflow(overflow)
 
     def operator(source: Observable[T]) -> Observable[T]:
-        return _queued(source, lambda: Bounded(most, overflow))
+        return _queued(source, lambda: BoundedQueue(most, overflow))
 
     return operator
 
 
 def _check_overflow(overflow: str) -> None:
-    if overflow not in get_args(Overflowing):
+    if overflow not in get_args(OverflowPolicy):
         why = "; whoever blocks may hold a lock that the consumer needs" * (overflow == "block")
-        raise ValueError(f"overflow={overflow!r} is none of {get_args(Overflowing)}{why}")
+        raise ValueError(f"overflow={overflow!r} is none of {get_args(OverflowPolicy)}{why}")
 
 
 def _queued(source: Observable[T], queue: Callable[[], Queue[T]]) -> Observable[T]:
     def subscribe(
         observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return Queued(observer, scheduler, queue()).start(source)
+        return QueuedSubscription(observer, scheduler, queue()).start(source)
 
     return Observable(subscribe)
 
@@ -400,7 +409,7 @@ def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable
     seconds = seconds_of("window", window, zero=False)
 
     def operator(source: Observable[object]) -> Observable[Rate]:
-        return _timed(source, lambda now: Tally(seconds, now))
+        return _timed(source, lambda now: RateCounter(seconds, now))
 
     return operator
 
@@ -409,7 +418,7 @@ def _timed(source: Observable[T], machine: Callable[[Now], Machine[T, R]]) -> Ob
     def subscribe(
         observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return Timed(observer, scheduler, machine).start(source)
+        return TimedSubscription(observer, scheduler, machine).start(source)
 
     return Observable(subscribe)
 
@@ -452,13 +461,18 @@ def quiet_for(
         ...     print(quiet.message)
     """
     limit = seconds_of("seconds", seconds, zero=False)
-    asked = client or Client()
+    used = client or Client()
+
+    def look(run_id: str) -> Observable[FlowRunEvent]:
+        return watch_flow_run(run_id, stream_states=False, stream_logs=False, client=used)
 
     def operator(source: Observable[FlowRunEvent]) -> Observable[Quiet]:
         def subscribe(
             observer: abc.ObserverBase[Quiet], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return Listening(observer, scheduler, Silence(limit), asked).start(source)
+            return SilenceSubscription(observer, scheduler, SilenceDetector(limit), look).start(
+                source
+            )
 
         return Observable(subscribe)
 

@@ -5,7 +5,7 @@ import sys
 from contextlib import closing
 from datetime import timedelta
 
-from rxflow._terminal import in_column, local
+from rxflow._models.terminal_text import in_column, local
 from rxflow.client import Client
 from rxflow.events import Closed, FlowRunEvent, RunChanged, RunSeen
 from rxflow.watch import watch_flow_run

@@ -13,7 +13,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.pipe import pipe
 
-from rxflow._pump import apump, pump
+from rxflow._runtime.iteration import apull, pull
 
 if TYPE_CHECKING:
     from rxflow._fluent import Fluent
@@ -56,7 +56,7 @@ def iterate(observable: Observable[T]) -> Generator[T]:
         >>> list(iterate(reactivex.of(1, 2, 3)))
         [1, 2, 3]
     """
-    return pump(observable)
+    return pull(observable)
 
 
 def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
@@ -84,7 +84,7 @@ def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
         >>> asyncio.run(main())
         [1, 2, 3]
     """
-    return apump(observable)
+    return apull(observable)
 
 
 class Stream(Fluent[T_co]):

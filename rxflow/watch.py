@@ -11,13 +11,14 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._engine import Engine, EventPage
-from rxflow._fold import fold
-from rxflow._model import Snapshot, canonical_id, seconds_of
-from rxflow._reader import WatchSpec
-from rxflow._schedulers import scheduler_for
-from rxflow._session import Session
-from rxflow._telling import Source
+from rxflow._models.arguments import canonical_id, seconds_of
+from rxflow._models.entities import Snapshot
+from rxflow._runtime.engine import Engine, EventPage
+from rxflow._runtime.scheduling import scheduler_for
+from rxflow._watching.event_order import EventSource
+from rxflow._watching.fold import fold
+from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.session import Session
 from rxflow.client import Client
 from rxflow.errors import RunNotFound
 from rxflow.events import (
@@ -82,22 +83,22 @@ class FlowRunStream(_Paged[FlowRunEvent]):
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
         """The run's state changes, and its row whenever it changed otherwise."""
-        return _Paged(self._part(Source.STATES))
+        return _Paged(self._part(EventSource.STATES))
 
     @property
     def logs(self) -> Stream[FlowRunLog]:
         """The run's log lines alone."""
-        return _Paged(self._part(Source.LOGS))
+        return _Paged(self._part(EventSource.LOGS))
 
     @property
     def tasks(self) -> Stream[TaskRunStateChange]:
         """The states that the run's task runs are found in."""
-        return _Paged(self._part(Source.TASKS))
+        return _Paged(self._part(EventSource.TASKS))
 
     @property
     def notices(self) -> Stream[RunSeen | Notice | Closed]:
         """What the watch itself has to say."""
-        return _Paged(self._part(Source.NOTICES))
+        return _Paged(self._part(EventSource.NOTICES))
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the run: the scan of its events, whenever it says something new."""
@@ -112,7 +113,7 @@ class FlowRunStream(_Paged[FlowRunEvent]):
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
-    def _part(self, source: Source) -> Observable[Any]:
+    def _part(self, source: EventSource) -> Observable[Any]:
         alone = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return _merged(alone, self._client)
 
@@ -171,10 +172,10 @@ def watch_flow_run(
     if since is not None and since.tzinfo is None:
         raise ValueError(f"since={since!r} has no time zone; pass an aware datetime")
     asked = {
-        Source.STATES: stream_states,
-        Source.LOGS: stream_logs,
-        Source.TASKS: stream_tasks,
-        Source.NOTICES: True,
+        EventSource.STATES: stream_states,
+        EventSource.LOGS: stream_logs,
+        EventSource.TASKS: stream_tasks,
+        EventSource.NOTICES: True,
     }
     spec = WatchSpec(
         flow_run_id=run_id,

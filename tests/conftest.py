@@ -18,7 +18,7 @@ import psutil
 import pytest
 from hypothesis import settings
 from loguru import logger
-from virtual import World
+from virtual_world import World
 
 # Its tests are imported by others, and a failure of them is to show the values all the same.
 pytest.register_assert_rewrite("promises")
@@ -121,13 +121,19 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
         environment = {
             "HOME": str(tmp_path),
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(_TESTS / "shared"),
+            "PYTHONPATH": str(_TESTS / "support"),
             "PREFECT__BACKEND": "server",
             "PREFECT__CLOUD__API": url,
             "PREFECT__CLOUD__GRAPHQL": url,
         }
         done = subprocess.run(
-            [client_python, "-W", "ignore", str(_TESTS / script), *given],
+            [
+                client_python,
+                "-W",
+                "ignore",
+                str(_TESTS / "support" / "prefect1_scripts" / script),
+                *given,
+            ],
             env=environment,
             capture_output=True,
             text=True,

@@ -10,13 +10,14 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twins import TWINS, Call
+from twin_calls import TWINS, Call
 
 import rxflow
 from rxflow import acheck_for_compatible_agents, check_for_compatible_agents
-from rxflow._model import Agent, BackendName, Server
-from rxflow._polling import AgentsQuery, Page, ServerQuery
-from rxflow._readiness import Candidates, candidates, find_takers
+from rxflow._models.entities import Agent, BackendName, Server
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import AgentsQuery, ServerQuery
+from rxflow._watching.run_takers import Candidates, candidates, find_takers
 from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
 FAR_OFF = datetime(2040, 6, 1, 12, tzinfo=UTC)

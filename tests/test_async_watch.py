@@ -16,11 +16,11 @@ import pytest
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler.eventloop import AsyncIOScheduler
-from virtual import HOUR, PATIENCE, Recording, World, identities
+from virtual_world import HOUR, PATIENCE, Recording, World, identities
+from wire_server import Talk, WireServer, stall
 
 import rxflow
 from rxflow import Client, FlowRunEvent, watch_flow_run
-from tests.wire_server import Talk, WireServer, stall
 
 GONE = "00000000-0000-4000-8000-000000000000"
 

@@ -13,25 +13,25 @@ from typing import Any, Protocol
 import httpx
 import pytest
 import trustme
+from wire_server import Talk, WireServer, answer, answering, forever
 
-from rxflow._backends import HttpCall
+from rxflow._backends.backend import HttpCall
 from rxflow._backends.prefect3 import Prefect3
-from rxflow._channel import AsyncChannel, _steps
-from rxflow._http import MAX_BODY
-from rxflow._model import BackendName, Server
-from rxflow._polling import (
-    Failure,
+from rxflow._config.settings import Settings
+from rxflow._models.entities import BackendName, Server
+from rxflow._net.channel import AsyncChannel, _steps
+from rxflow._net.http import MAX_BODY
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.pages import Page, Poll
+from rxflow._protocol.queries import (
     FlowQuery,
     LogsQuery,
-    Page,
-    Poll,
     Query,
     RunQuery,
     ServerQuery,
     StatesQuery,
     WorkersQuery,
 )
-from rxflow._settings import Settings
 from rxflow.client import Client
 from rxflow.errors import (
     AuthError,
@@ -44,7 +44,6 @@ from rxflow.errors import (
     Unreachable,
 )
 from rxflow.testing import FakePrefect3
-from tests.wire_server import Talk, WireServer, answer, answering, forever
 
 RECORDED = Path(__file__).with_name("recorded") / "prefect3"
 GONE = "ca449f3a-c029-47d8-acb6-1db88b00c1f2"
@@ -106,7 +105,7 @@ def server() -> FakePrefect3:
 class Asker(Protocol):
     """A channel, as the test's thread uses it."""
 
-    def ask(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Page[Any] | Failure:
         """Ask, once."""
         ...
 
@@ -150,9 +149,9 @@ class ChannelOnLoop:
         self._channel = channel
         self._runner = runner
 
-    def ask(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Page[Any] | Failure:
         """Await an answer."""
-        return self._runner.run(self._channel.ask(query))
+        return self._runner.run(self._channel.send(query))
 
     def close(self) -> None:
         """Await the end."""
@@ -287,7 +286,7 @@ def test_a_token_is_fetched_once_and_shown_from_then_on(
     for _ in range(3):
         assert client.read(LOGS) == ()
     with closing(client.open_channel()) as channel:
-        assert isinstance(channel.ask(LogsQuery(flow_run_ids=(GONE,))), Page)
+        assert isinstance(channel.send(LogsQuery(flow_run_ids=(GONE,))), Page)
     assert guard.gave == 1
     assert len(guard.clients) == 1
     assert len(server.requests) == 2 + 4
@@ -351,10 +350,10 @@ def test_a_network_that_fails_on_the_way_to_a_token(
 
     server.intercept = fail
     with closing(client.open_channel()) as channel:
-        failure = channel.ask(LogsQuery(flow_run_ids=(GONE,)))
+        failure = channel.send(LogsQuery(flow_run_ids=(GONE,)))
         assert isinstance(failure, Failure)
         assert "canary" not in failure.text
-        assert isinstance(channel.ask(LogsQuery(flow_run_ids=(GONE,))), Page)
+        assert isinstance(channel.send(LogsQuery(flow_run_ids=(GONE,))), Page)
 
 
 def test_a_token_that_another_channel_was_given_is_taken(
@@ -555,11 +554,11 @@ def test_a_watch_outlives_its_client() -> None:
         with Client(api_url=wire.url, backend="prefect3") as client:
             channel = client.open_channel()
             client.read(LOGS)
-            channel.ask(LogsQuery(flow_run_ids=(GONE,)))
+            channel.send(LogsQuery(flow_run_ids=(GONE,)))
         with closing(channel):
-            assert isinstance(channel.ask(LogsQuery(flow_run_ids=(GONE,))), Page)
+            assert isinstance(channel.send(LogsQuery(flow_run_ids=(GONE,))), Page)
         assert wire.connections == 2
-        assert isinstance(channel.ask(LogsQuery(flow_run_ids=(GONE,))), Failure)
+        assert isinstance(channel.send(LogsQuery(flow_run_ids=(GONE,))), Failure)
 
 
 def ended_by_closing(wire: WireServer, ready: threading.Event) -> Exception:

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import event_schema
 import jsonschema
 import msgspec
 import pytest
-from arbitrary import events, events_of
+from event_strategies import events, events_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
 from rxflow import FlowRunEvent, FlowRunLog, InvalidEvent, RxflowError, decode_event, encode_event
-from tests import event_schema
 
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from arbitrary import events, events_of
+from event_strategies import events, events_of
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,19 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 import reactivex as rx
-import virtual
+import virtual_world
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 from reactivex import operators as ops
-from simulation import START, Watched, World, refused
+from simulated_world import START, Watched, World, refused
 
 import rxflow
 from rxflow import Closed, FlowRun, FlowRunLog, FlowRunStream, Snapshot, State, StateChange, fold
 from rxflow import operators as rxops
-from rxflow._polling import Failure, LogsQuery, Query, RunQuery
-from rxflow._reader import WatchSpec
-from rxflow._telling import Source
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.queries import LogsQuery, Query, RunQuery
+from rxflow._watching.event_order import EventSource
+from rxflow._watching.run_reader import WatchSpec
 from rxflow.testing import FakePrefect3
 
 pytestmark = pytest.mark.long
@@ -110,7 +111,7 @@ def watch(
     """A watch to the end, and what the server held then."""
     look = LastLook(world, fault)
     world.fault = look
-    spec = WatchSpec(flow_run_id=run_id, sources=frozenset(Source), **options)
+    spec = WatchSpec(flow_run_id=run_id, sources=frozenset(EventSource), **options)
     return Watched(world, spec).run(), look
 
 
@@ -281,7 +282,7 @@ def piped(source: Observable[Any], operators: Iterable[Operator]) -> Observable[
     return reduce(lambda stream, operator: operator(stream), operators, source)
 
 
-def lived(world: virtual.World, seed: int, lines: int) -> str:
+def lived(world: virtual_world.World, seed: int, lines: int) -> str:
     """A run whose life is drawn, and has been over for an hour."""
     dice, server = Random(seed), world.server
     run_id = server.add_run(state=dice.choice(STATES))
@@ -294,7 +295,7 @@ def lived(world: virtual.World, seed: int, lines: int) -> str:
         if dice.random() < 0.1:
             world.at(when, partial(server.set_state, run_id, dice.choice(STATES + ENDS)))
     world.at(begun + lines + 1, partial(server.set_state, run_id, dice.choice(ENDS)))
-    world.run(until=begun + lines + virtual.HOUR)
+    world.run(until=begun + lines + virtual_world.HOUR)
     return run_id
 
 
@@ -314,20 +315,20 @@ async def gathered(observable: Observable[Any]) -> list[Any]:
     return [item async for item in rxflow.aiterate(observable)]
 
 
-def given_by_each_face(world: virtual.World, stream: Observable[Any]) -> list[list[Any]]:
+def given_by_each_face(world: virtual_world.World, stream: Observable[Any]) -> list[list[Any]]:
     """What a subscriber in virtual time, a loop and an async loop get."""
     told = world.watch(stream)
     assert told.completed, told.error
     given = [told.values, list(rxflow.iterate(stream)), asyncio.run(gathered(stream))]
-    assert all(channel.gone.wait(virtual.PATIENCE) for channel in world.channels)
+    assert all(channel.gone.wait(virtual_world.PATIENCE) for channel in world.channels)
     return [[alike(item) for item in items] for items in given]
 
 
 def two_watches(
     seeds: tuple[int, int], lines: int, page_limit: int
-) -> tuple[virtual.World, FlowRunStream, FlowRunStream]:
+) -> tuple[virtual_world.World, FlowRunStream, FlowRunStream]:
     """A world, and watches over two runs in it."""
-    world = virtual.World(page_limit=page_limit)
+    world = virtual_world.World(page_limit=page_limit)
     one, other = (
         rxflow.watch_flow_run(lived(world, seed, lines), client=world.client) for seed in seeds
     )
@@ -344,7 +345,7 @@ worlds = st.builds(
 
 @given(made=worlds, join=st.sampled_from(sorted(JOINS)), pipeline=pipelines)
 def test_the_faces_give_equal_lists(
-    made: tuple[virtual.World, FlowRunStream, FlowRunStream],
+    made: tuple[virtual_world.World, FlowRunStream, FlowRunStream],
     join: str,
     pipeline: tuple[list[Operator], list[Operator]],
 ) -> None:
@@ -358,7 +359,7 @@ def test_the_faces_give_equal_lists(
 
 @given(made=worlds, side=st.sampled_from(sorted(SIDES)), pipeline=pipelines)
 def test_the_faces_merge_equal_lists(
-    made: tuple[virtual.World, FlowRunStream, FlowRunStream],
+    made: tuple[virtual_world.World, FlowRunStream, FlowRunStream],
     side: str,
     pipeline: tuple[list[Operator], list[Operator]],
 ) -> None:
@@ -388,7 +389,7 @@ def numbered(number: int, item: Any) -> tuple[int, Any]:
 def rows(events: Iterable[Any]) -> Counter[tuple[str, str]]:
     """State changes and log lines, as (kind, id)."""
     kept = [event for event in events if isinstance(event, StateChange | FlowRunLog)]
-    return Counter(virtual.identities(kept))
+    return Counter(virtual_world.identities(kept))
 
 
 # Without an end before the last: a watch closes at the first that lasts, a part perhaps later.
@@ -416,9 +417,9 @@ def test_the_parts_merged_are_the_whole(
     assert rows(merged.values) == rows(whole.values) == rows(late.values)
 
 
-def scheduled(life: list[tuple[float, Action]], page_limit: int) -> tuple[virtual.World, str]:
+def scheduled(life: list[tuple[float, Action]], page_limit: int) -> tuple[virtual_world.World, str]:
     """A world in virtual time in which a run will live such a life, and end."""
-    world = virtual.World(page_limit=page_limit)
+    world = virtual_world.World(page_limit=page_limit)
     run_id = world.server.add_run()
     when = 0.0
     for pause, action in life:
@@ -438,7 +439,7 @@ def test_to_resume_by_replay_is_never_to_have_stopped(
     seed: int, stops: list[int], page_limit: int, lines: int
 ) -> None:
     """Who stops anywhere, comes again and skips the ids it has, has all rows, in writers' order."""
-    world = virtual.World(page_limit=page_limit)
+    world = virtual_world.World(page_limit=page_limit)
     dice = Random(seed)
     run_id = world.server.add_run(state="RUNNING")
     writers: Counter[str] = Counter()
@@ -465,7 +466,7 @@ def test_to_resume_by_replay_is_never_to_have_stopped(
         read(islice(told_so_far(world, stream), stop))
     write(lines // (len(stops) + 1))
     world.server.set_state(run_id, "COMPLETED")
-    world.run(until=world.seconds + virtual.HOUR)
+    world.run(until=world.seconds + virtual_world.HOUR)
     read(stream)
     assert rows(had.values()) == rows(world.watch(stream).values)
     for writer in writers:
@@ -473,6 +474,6 @@ def test_to_resume_by_replay_is_never_to_have_stopped(
         assert mine == [f"{writer}:{number}" for number in range(writers[writer])]
 
 
-def told_so_far(world: virtual.World, stream: FlowRunStream) -> list[Any]:
+def told_so_far(world: virtual_world.World, stream: FlowRunStream) -> list[Any]:
     """What a watch that begins now tells within some seconds."""
     return world.watch(stream, until=world.seconds + 2).values

@@ -13,8 +13,8 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
 from reactivex.testing.marbles import marbles_testing
-from specimens import OTHER, RUN, TASK, closed, entered, line, notice, task_entered
-from virtual import World
+from sample_events import OTHER, RUN, TASK, closed, entered, line, notice, task_entered
+from virtual_world import World
 
 import rxflow
 from rxflow import FlowRunLog, InvalidRunId, NoticeCode, Rate, Stream, operators

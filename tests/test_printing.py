@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual import World
+from virtual_world import World
 
 import rxflow
 from rxflow import stream_flow_run_logs

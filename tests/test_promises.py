@@ -29,9 +29,9 @@ from promises import (
 )
 from reactivex import Observable
 from reactivex import operators as ops
-from servers import Acts, Line, Row, entered, ignore, outcome, rows, said, watched
-from twins import Call
-from virtual import HOUR, Recording
+from servers_under_test import Acts, Line, Row, entered, ignore, outcome, rows, said, watched
+from twin_calls import Call
+from virtual_world import HOUR, Recording
 
 import rxflow
 from rxflow import (
@@ -44,7 +44,7 @@ from rxflow import (
     StateChange,
     StateType,
 )
-from rxflow._model import TERMINAL
+from rxflow._models.states import TERMINAL_TYPES
 from rxflow.testing import FakePrefect1, FakePrefect3, Faults, VirtualTime
 
 T = TypeVar("T")
@@ -238,19 +238,19 @@ def lead_astray(server: AnyFake) -> None:
 
 def lose_hasura(server: Prefect1) -> None:
     """Of Prefect 1 one part is down, which it tells with HTTP status 200."""
-    server.fake.trouble = "hasura_down"
+    server.fake.outage = "hasura_down"
 
 
 def time_out(server: Prefect1) -> None:
     """Each query takes Prefect Cloud too long, which it tells with HTTP status 200."""
-    server.fake.trouble = "timed_out"
+    server.fake.outage = "timed_out"
 
 
 def mend(server: AnyFake) -> None:
     """All is well again."""
     server.fake.faults = Faults()
     if isinstance(server.fake, FakePrefect1):
-        server.fake.trouble = None
+        server.fake.outage = None
 
 
 Trouble: TypeAlias = Callable[[Any], None]
@@ -360,7 +360,7 @@ def test_a_part_that_is_not_asked_may_be_down() -> None:
     """Without the part of Prefect 1 that writes, a watch goes on as if nothing was the matter."""
     prefect = Prefect1()
     run = live_a_minute(prefect)
-    prefect.fake.trouble = "graphql_down"
+    prefect.fake.outage = "graphql_down"
     assert_whole(watched(prefect, all_of(prefect, run)), prefect, run)
 
 
@@ -522,7 +522,7 @@ def fail_and_go_on(server: AnyFake, run: str) -> None:
 
 
 steps: st.SearchStrategy[Step] = st.one_of(
-    st.sampled_from(sorted(PREFECT_1.keys() - TERMINAL)).map(entering),
+    st.sampled_from(sorted(PREFECT_1.keys() - TERMINAL_TYPES)).map(entering),
     st.just(fail_and_go_on),
     st.lists(st.tuples(LATENESS, LEVEL), max_size=9).map(logging_some),
     st.integers(40, 130).map(lambda n: logging_some([(line % 37 - 5, 20) for line in range(n)])),

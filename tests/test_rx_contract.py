@@ -45,18 +45,19 @@ from reactivex.scheduler import (
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
-from specimens import TASK
-from virtual import BEGINNING, HOUR, PATIENCE, Recording, World
+from sample_events import TASK
+from virtual_world import BEGINNING, HOUR, PATIENCE, Recording, World
 
 import rxflow
 from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, operators, sinks, watch_flow_run
-from rxflow._engine import Engine
-from rxflow._polling import Page, Query, RunQuery
-from rxflow._pump import FOREIGN_ITEMS
-from rxflow._reader import WatchSpec
-from rxflow._schedulers import default_scheduler
-from rxflow._session import Session
-from rxflow._telling import Source
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import Query, RunQuery
+from rxflow._runtime.engine import Engine
+from rxflow._runtime.iteration import FOREIGN_ITEMS
+from rxflow._runtime.poll_scheduler import default_scheduler
+from rxflow._watching.event_order import EventSource
+from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.session import Session
 from rxflow.testing import FakePrefect3
 from rxflow.watch import _flat
 
@@ -965,7 +966,7 @@ def test_a_fork_watches_anew_and_its_parent_goes_on() -> None:
 
 def spec_of(run_id: str) -> WatchSpec:
     """What a watch of all but tasks watches, for ever."""
-    sources = frozenset({Source.STATES, Source.LOGS, Source.NOTICES})
+    sources = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
     return WatchSpec(flow_run_id=run_id, sources=sources, max_duration=None)
 
 
@@ -982,12 +983,12 @@ class Idle:
         self._answers: dict[Query, Page[Any]] = {}
         self.polls = 0
 
-    def ask(self, query: Query) -> Page[Any]:
+    def send(self, query: Query) -> Page[Any]:
         """Give the answer of the first time, as of now."""
         self.polls += isinstance(query, RunQuery)
         known = self._answers.get(query)
         if known is None:
-            answer = self._channel.ask(query)
+            answer = self._channel.send(query)
             assert isinstance(answer, Page)
             known = self._answers[query] = answer
         now = self._world.scheduler.now.replace(microsecond=0)

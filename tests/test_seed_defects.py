@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from tests.seed_defects import logs, order, polling, trouble, views
+from tests.seed_defects import logs, order, outages, polling, views
 from tests.seed_defects.scenes import New, OnPrefect1, OnPrefect3, Scene
 
 Check: TypeAlias = Callable[[New], None]
@@ -165,39 +165,39 @@ DEFECTS = (
         "D11",
         "It warned that no agent had submitted a run scheduled for tomorrow, and one that was "
         "Queued, Paused, Retrying or in Resume.",
-        trouble.said_of_waiting_runs,
+        outages.said_of_waiting_runs,
     ),
     Defect(
         "D12",
         "A failing question about agents ended the watch.",
-        trouble.no_answer_about_agents,
+        outages.no_answer_about_agents,
     ),
     Defect(
         "D12b",
         "An agent whose labels are null was a TypeError.",
-        trouble.agent_without_labels,
+        outages.agent_without_labels,
         _ONE,  # a worker has no labels
     ),
     Defect(
         "D20",
         "A state of an unknown type was a ValidationError out of the watch.",
-        trouble.unknown_state,
+        outages.unknown_state,
     ),
     Defect(
         "D33",
         "Any error ended the generator, and its place in the log with it; errors that a server "
         "told with HTTP status 200 were not even tried again.",
-        trouble.error_in_the_middle,
+        outages.error_in_the_middle,
     ),
     Defect(
         "D31",
         "The call was said to block, and did nothing, since it only made a generator.",
-        trouble.call_that_does_nothing,
+        outages.call_that_does_nothing,
     ),
     Defect(
         "D32",
         "An id that was none raised only when the first item was asked for.",
-        trouble.unknown_id,
+        outages.unknown_id,
     ),
     # -- views ----------------------------------------------------------------------------------
     Defect("D16", "`get_logs` of a deleted run was an IndexError.", views.deleted_run),

@@ -1,8 +1,8 @@
 """Hostile worlds, a few hundred of them; ``tox -e simulate`` watches as many as one likes."""
 
 import pytest
-from hostile import Hostile
-from hostile1 import Hostile1
+from hostile_worlds import Hostile
+from hostile_worlds_prefect1 import Hostile1
 
 WORLDS = 300
 AT_ONCE = 30

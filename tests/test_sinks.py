@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import msgspec
 import pytest
 import reactivex as rx
-from arbitrary import events
+from event_strategies import events
 from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger as loguru_logger
@@ -26,7 +26,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
-from virtual import PATIENCE, Recording, World
+from virtual_world import PATIENCE, Recording, World
 
 import rxflow
 from rxflow import (

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from faces import gathered
 from reactivex import ConnectableObservable, GroupedObservable, Observable, abc
 from reactivex import operators as ops
 from reactivex.internal.exceptions import SequenceContainsNoElementsError
 from reactivex.scheduler import NewThreadScheduler
-from virtual import PATIENCE, World
+from stream_faces import gathered
+from virtual_world import PATIENCE, World
 
 from rxflow import Stream, iterate
 

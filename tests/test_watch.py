@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 import reactivex as rx
-from faces import gathered
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.scheduler import (
@@ -27,7 +26,8 @@ from reactivex.scheduler import (
     TimeoutScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
-from virtual import HOUR, PATIENCE, Recording, World, identities
+from stream_faces import gathered
+from virtual_world import HOUR, PATIENCE, Recording, World, identities
 
 import rxflow
 from rxflow import (
@@ -49,8 +49,9 @@ from rxflow import (
     wait_for_flow_run,
     watch_flow_run,
 )
-from rxflow._channel import Channel
-from rxflow._schedulers import FETCH_WORKERS, default_scheduler
+from rxflow._net.channel import Channel
+from rxflow._runtime.fetch_workers import FETCH_WORKERS
+from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow.testing import FakePrefect3
 
 GONE = "00000000-0000-4000-8000-000000000000"

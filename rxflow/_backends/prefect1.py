@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from rxflow._backends import Exchange, HttpCall, HttpReply
-from rxflow._backends._prefect1_queries import Listed, any_rows, call_of
-from rxflow._backends._prefect1_rows import (
+from rxflow._backends.backend import Conversation, HttpCall, HttpReply
+from rxflow._backends.bodies import read_body
+from rxflow._backends.headers import is_json, server_time
+from rxflow._backends.prefect1_queries import Listed, any_rows, call_of
+from rxflow._backends.prefect1_rows import (
     AGENT,
     FLOW,
     FLOW_RUN,
@@ -24,28 +26,24 @@ from rxflow._backends._prefect1_rows import (
     TASK_RUN,
     TASK_STATE,
 )
-from rxflow._backends._replies import (
-    Rows,
+from rxflow._backends.rows import RowDecoder, page_of
+from rxflow._backends.status_failures import (
     after_comma,
-    failed,
-    garbled,
-    is_json,
     not_an_api,
-    page_of,
     plain,
-    read,
     rejected,
     run_missing,
-    server_time,
+    status_failure,
+    unreadable,
 )
-from rxflow._model import BackendName, Server
-from rxflow._polling import (
+from rxflow._models.entities import BackendName, Server
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import (
     PAGE_LIMIT,
     AgentsQuery,
     DeploymentQuery,
-    Failure,
     LogsQuery,
-    Page,
     Query,
     ResultQuery,
     ResultsQuery,
@@ -55,7 +53,6 @@ from rxflow._polling import (
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
-    Trouble,
     WorkersQuery,
     WorkPoolQuery,
     WorkPoolsQuery,
@@ -93,7 +90,7 @@ class Prefect1:
         """Read the answer to a question; never raises."""
         return _decoded(query, reply, lambda rows: _rows_of(query, rows, server_time(reply)))
 
-    def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+    def check(self, query: Query, page: Page[Any]) -> Conversation[Page[Any] | Failure]:
         """See whether a short page is all there is, unless the server has given longer ones."""
         if not isinstance(query, Listed):
             return page
@@ -108,10 +105,10 @@ class Prefect1:
                     return _page_limit(count)
         self._most[kind] = max(self._longest(kind), count)
         if isinstance(query, StatesQuery | AgentsQuery) and count >= self._wanted(query):
-            return replace(page, rest=replace(query, offset=query.offset + count))
+            return replace(page, next_query=replace(query, offset=query.offset + count))
         return page
 
-    def _is_cut_off(self, query: Listed, count: int) -> Exchange[bool | Failure]:
+    def _is_cut_off(self, query: Listed, count: int) -> Conversation[bool | Failure]:
         """Whether a page of so many rows was cut off there.
 
         If there are more rows than that, and the page from the first row on has as many again, it
@@ -129,7 +126,7 @@ class Prefect1:
         self._most[type(query)] = max(self._longest(type(query)), again)
         return again == count
 
-    def _gives_more(self, query: Listed, count: int) -> Exchange[bool]:
+    def _gives_more(self, query: Listed, count: int) -> Conversation[bool]:
         """Whether the server gives more rows of any runs, which it shows once for all.
 
         While it has hardly more than those that are asked for, that is tried as often as they
@@ -147,7 +144,7 @@ class Prefect1:
         self._most[kind] = max(self._longest(kind), most)
         return most > count
 
-    def _count(self, query: Listed) -> Exchange[int | Failure]:
+    def _count(self, query: Listed) -> Conversation[int | Failure]:
         call = self.encode(query)
         reply = (yield call) if isinstance(call, HttpCall) else call
         page = self.decode(query, reply) if isinstance(reply, HttpReply) else reply
@@ -226,9 +223,9 @@ def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failu
         return rows(answer.data.get("rows", _NOTHING))
 
     def otherwise(reason: str) -> Failure:
-        return garbled(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
+        return unreadable(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
 
-    return read(query, reply.body, page, otherwise)
+    return read_body(query, reply.body, page, otherwise)
 
 
 def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any] | Failure:
@@ -249,7 +246,7 @@ def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any
             return Page(FLOW.many(rows), time)
 
 
-_LISTS: Mapping[type, Rows] = {
+_LISTS: Mapping[type, RowDecoder] = {
     StatesQuery: STATE,
     LogsQuery: LOG,
     TaskRunsQuery: TASK_RUN,
@@ -273,7 +270,7 @@ _MALFORMED_HEADER = "Malformed Authorization header"
 
 def _page_limit(limit: int) -> Failure:
     text = f"The server gives {limit} rows at once"
-    return Failure(trouble=Trouble.PAGE_LIMIT, text=text, limit=limit)
+    return Failure(kind=FailureKind.PAGE_LIMIT, text=text, limit=limit)
 
 
 def _refused(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> Failure:
@@ -285,7 +282,7 @@ def _refused(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> Fail
             return rejected(query, reply.status, error.text)
     # INTERNAL_SERVER_ERROR while a service behind the gateway is down, API_ERROR for a time-out.
     code, said = errors[0].code or "no code", after_comma(errors[0].text)
-    return Failure(trouble=Trouble.SERVER, text=f"The server failed ({plain(code)}{said})")
+    return Failure(kind=FailureKind.SERVER, text=f"The server failed ({plain(code)}{said})")
 
 
 def _out_of_order(query: Query, reply: HttpReply) -> Failure | None:
@@ -294,12 +291,12 @@ def _out_of_order(query: Query, reply: HttpReply) -> Failure | None:
         return None
     if status in {401, 403}:
         return _no_access(reply, "")
-    return failed(query, reply, "", _ADVICE)
+    return status_failure(query, reply, "", _ADVICE)
 
 
 def _no_access(reply: HttpReply, said: str) -> Failure:
     return Failure(
-        trouble=Trouble.AUTH,
+        kind=FailureKind.AUTH,
         text=f"The server refused access (HTTP {reply.status}{after_comma(said)}); check the key: "
         "RXFLOW_API_KEY, PREFECT__CLOUD__API_KEY or `prefect auth login`",
     )

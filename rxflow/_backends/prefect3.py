@@ -14,43 +14,39 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from rxflow._backends import Exchange, HttpCall, HttpReply
-from rxflow._backends._replies import (
-    JSON,
-    Rows,
+from rxflow._backends.backend import Conversation, HttpCall, HttpReply
+from rxflow._backends.bodies import JSON_HEADERS, encode_json, read_body
+from rxflow._backends.headers import is_json, server_time
+from rxflow._backends.rows import RowDecoder, page_of
+from rxflow._backends.status_failures import (
     after_comma,
-    encode_json,
-    failed,
-    garbled,
-    is_json,
     not_an_api,
-    page_of,
     plain,
-    read,
     run_missing,
-    server_time,
+    status_failure,
+    unreadable,
 )
-from rxflow._model import (
+from rxflow._models.entities import (
     BackendName,
     Deployment,
     Flow,
     FlowRun,
-    Instant,
     Server,
-    State,
     StoredResult,
     TaskRun,
     Worker,
     WorkPool,
 )
-from rxflow._polling import (
+from rxflow._models.states import State
+from rxflow._models.times import Instant
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import (
     AgentsQuery,
     DeploymentQuery,
-    Failure,
     FlowQuery,
     FlowsQuery,
     LogsQuery,
-    Page,
     Query,
     ResultQuery,
     ResultsQuery,
@@ -60,7 +56,6 @@ from rxflow._polling import (
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
-    Trouble,
     WorkersQuery,
     WorkPoolQuery,
     WorkPoolsQuery,
@@ -134,27 +129,27 @@ _error = msgspec.json.Decoder(_Error).decode
 _log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
 
 
-_LOGS = Rows(_Log)
-_STATE = Rows(State)
-_TASK_RUN = Rows(TaskRun)
-_FLOW = Rows(Flow)
-_WORK_POOL = Rows(WorkPool)
+_LOGS = RowDecoder(_Log)
+_STATE = RowDecoder(State)
+_TASK_RUN = RowDecoder(TaskRun)
+_FLOW = RowDecoder(Flow)
+_WORK_POOL = RowDecoder(WorkPool)
 _version = msgspec.json.Decoder(str).decode
 
-_LISTS: Mapping[type, Rows] = {
+_LISTS: Mapping[type, RowDecoder] = {
     StatesQuery: _STATE,
     TaskRunStatesQuery: _STATE,
     TaskRunsQuery: _TASK_RUN,
     FlowsQuery: _FLOW,
-    WorkersQuery: Rows(Worker),
+    WorkersQuery: RowDecoder(Worker),
 }
 
-_ONES: Mapping[type, Rows] = {
-    RunQuery: Rows(FlowRun),
+_ONES: Mapping[type, RowDecoder] = {
+    RunQuery: RowDecoder(FlowRun),
     TaskRunQuery: _TASK_RUN,
-    ResultQuery: Rows(_TaskRunOfResult, _TaskRunOfResult.stored),
+    ResultQuery: RowDecoder(_TaskRunOfResult, _TaskRunOfResult.stored),
     FlowQuery: _FLOW,
-    DeploymentQuery: Rows(Deployment),
+    DeploymentQuery: RowDecoder(Deployment),
     WorkPoolQuery: _WORK_POOL,
 }
 
@@ -207,7 +202,7 @@ class Prefect3:
             return Page(missing, server_time(reply))
         return _failure(query, reply)
 
-    def check(self, query: Query, page: Page[Any]) -> Exchange[Page[Any] | Failure]:
+    def check(self, query: Query, page: Page[Any]) -> Conversation[Page[Any] | Failure]:
         """Believe the answer."""
         del query
         yield from ()
@@ -241,7 +236,7 @@ def _get(path: str, *params: tuple[str, str]) -> HttpCall:
 
 
 def _post(path: str, body: Mapping[str, Any]) -> HttpCall:
-    return HttpCall(method="POST", path=path, headers=JSON, body=encode_json(body))
+    return HttpCall(method="POST", path=path, headers=JSON_HEADERS, body=encode_json(body))
 
 
 WHO = _get("/admin/version")
@@ -330,9 +325,9 @@ def _read(query: Query, reply: HttpReply) -> Page[Any] | Failure:
     def otherwise(reason: str) -> Page[Any] | Failure:
         if isinstance(query, ServerQuery):
             return Page((_server(None),), server_time(reply))  # the next question will show it
-        return garbled(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
+        return unreadable(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)
 
-    return read(query, reply.body, lambda body: _page(query, reply, body), otherwise)
+    return read_body(query, reply.body, lambda body: _page(query, reply, body), otherwise)
 
 
 def _server(version: str | None) -> Server:
@@ -352,7 +347,7 @@ def _page(query: Query, reply: HttpReply, body: bytes) -> Page[Any]:
             page = page_of(_WORK_POOL, body, time)
             # As many as the server likes to give, so the last page is an empty one.
             rest = WorkPoolsQuery(offset + page.count) if page.count else None
-            return replace(page, rest=rest)
+            return replace(page, next_query=rest)
         case _ if type(query) in _LISTS:
             return page_of(_LISTS[type(query)], body, time)
         case _:
@@ -382,13 +377,13 @@ def _failure(query: Query, reply: HttpReply) -> Failure:
     if status in {401, 403}:
         return _refused(status, said)
     if status == 422 and (limit := _LIMIT.search(said)):
-        return Failure(trouble=Trouble.PAGE_LIMIT, text=said, limit=int(limit[1]))
-    return failed(query, reply, said, _ADVICE)
+        return Failure(kind=FailureKind.PAGE_LIMIT, text=said, limit=int(limit[1]))
+    return status_failure(query, reply, said, _ADVICE)
 
 
 def _refused(status: int, said: str) -> Failure:
     return Failure(
-        trouble=Trouble.AUTH,
+        kind=FailureKind.AUTH,
         text=f"The server refused access (HTTP {status}{after_comma(said)}); check "
         "PREFECT_API_KEY, or PREFECT_API_AUTH_STRING for a self-hosted server",
     )

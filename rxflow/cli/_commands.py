@@ -12,10 +12,10 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow import BackendName
-from rxflow._terminal import safe
+from rxflow._models.terminal_text import safe
 from rxflow.cli._demo import start_demo_flow
 from rxflow.cli._lines import Transcript, closing
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 _ENDED_BADLY, _TROUBLE, _INTERRUPTED = 1, 2, 130
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]

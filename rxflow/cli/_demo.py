@@ -14,7 +14,7 @@ from time import monotonic
 from time import sleep as pause  # noqa: TID251 - before anything is watched
 from urllib.parse import urlsplit
 
-from rxflow.cli._server import PrefectServer, ServerNotStarted
+from rxflow.cli._prefect_server import PrefectServer, ServerNotStarted
 
 __all__ = ["start_demo_flow"]
 

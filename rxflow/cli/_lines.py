@@ -13,7 +13,7 @@ from rxflow import (
     Snapshot,
     TaskRunStateChange,
 )
-from rxflow._terminal import in_column, local, safe
+from rxflow._models.terminal_text import in_column, local, safe
 
 
 class Transcript:

@@ -71,9 +71,9 @@ recorded to.
 from rxflow.testing._faults import Faults
 from rxflow.testing._history import History, Played
 from rxflow.testing._hold import Hold
-from rxflow.testing._prefect1 import FakePrefect1
-from rxflow.testing._prefect3 import FakePrefect3
-from rxflow.testing._virtual import VirtualTime
+from rxflow.testing._prefect1.server import FakePrefect1
+from rxflow.testing._prefect3.server import FakePrefect3
+from rxflow.testing._virtual_time import VirtualTime
 from rxflow.testing._world import World
 from rxflow.testing._writer import Landing, Writer
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import httpx
 
-from rxflow.testing._faults import Fate, Faults
+from rxflow.testing._faults import FaultDraw, Faults
 from rxflow.testing._hold import Hold
 
 Steps = Generator[float | Hold, None, httpx.Response]
@@ -49,7 +49,7 @@ def answer(status: int, body: bytes, now: datetime) -> httpx.Response:
     return httpx.Response(status, content=body, headers=headers)
 
 
-def error(fate: Fate, faults: Faults, now: datetime) -> httpx.Response:
+def error(fate: FaultDraw, faults: Faults, now: datetime) -> httpx.Response:
     """An answer of a server that did not read."""
     response = answer(fate.status, b'{"exception_message":"Internal Server Error"}', now)
     if faults.retry_after and fate.status in {
@@ -71,7 +71,7 @@ def refuse(request: httpx.Request) -> None:
     )
 
 
-def deliver(response: httpx.Response, request: httpx.Request, fate: Fate) -> httpx.Response:
+def deliver(response: httpx.Response, request: httpx.Request, fate: FaultDraw) -> httpx.Response:
     """Send an answer back, as far as it gets.
 
     Raises:

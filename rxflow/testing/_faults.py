@@ -14,7 +14,7 @@ _DURATIONS = ("retry_after", "staleness", "delay", "latency")
 
 Accident = Literal["refused", "error", "lost", "cut", "garbled"]
 
-Trouble = Literal["hasura_down", "graphql_down", "timed_out"]
+BackendOutage = Literal["hasura_down", "graphql_down", "timed_out"]
 """What a Prefect 1 server tells of with HTTP status 200: which part of it is out of order."""
 
 
@@ -88,7 +88,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("statuses names no status to answer with")
 
 
-class Fate(msgspec.Struct, frozen=True, kw_only=True):
+class FaultDraw(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided on a request.
 
     Attributes:
@@ -104,10 +104,10 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
 
 
-def draw(faults: Faults, dice: Random) -> Fate:
+def draw_fault(faults: Faults, dice: Random) -> FaultDraw:
     """Decide on a request; without faults no die is thrown."""
     accident = _accident(faults, dice)
-    return Fate(
+    return FaultDraw(
         accident=accident,
         status=dice.choice(faults.statuses) if accident == "error" else 0,
         age=timedelta(seconds=_up_to(faults.staleness, faults.stale, dice)),

@@ -6,9 +6,9 @@ from random import Random
 
 import msgspec
 
-from rxflow._model import StateType
-from rxflow.testing._rows import Row
-from rxflow.testing._store import Store
+from rxflow._models.states import StateType
+from rxflow.testing._prefect3.rows import Row
+from rxflow.testing._prefect3.store import Prefect3Store
 from rxflow.testing._writer import Landing, Writer
 
 
@@ -49,7 +49,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     restores: tuple[tuple[float, float], ...] = ()
     tail: float = 4.0
 
-    def play(self, server: Store, random: Random) -> "Played":
+    def play(self, server: Prefect3Store, random: Random) -> "Played":
         """Have it befall a new run, from now on, in the server's time.
 
         Args:
@@ -71,7 +71,7 @@ class Played:
         end: The seconds from the beginning to the run's last state.
     """
 
-    def __init__(self, history: History, server: Store, random: Random) -> None:
+    def __init__(self, history: History, server: Prefect3Store, random: Random) -> None:
         """Put everything on the server's agenda."""
         self._server = server
         self._random = random

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
-from rxflow.testing._agenda import Agenda
+from rxflow.testing._schedule import Schedule
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -30,7 +30,7 @@ class Timeline:
         self.clock = clock
         self._lock = threading.RLock()
         self._ids = random or Random()  # noqa: S311 - ids, not secrets
-        self._agenda = Agenda(clock)
+        self._agenda = Schedule(clock)
         self._written: datetime | None = None
 
     def now(self) -> datetime:

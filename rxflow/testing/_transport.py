@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from rxflow._schedulers import pause
+from rxflow._runtime.clocks import pause
 from rxflow.testing._exchange import Handler, acarry_out, carry_out
 from rxflow.testing._hold import Hold
 

@@ -7,11 +7,11 @@ virtual time.
 from random import Random
 from typing import Literal, get_args
 
-from rxflow._model import StateType
+from rxflow._models.states import StateType
 from rxflow.testing._faults import Faults
 from rxflow.testing._history import History
-from rxflow.testing._prefect3 import FakePrefect3
-from rxflow.testing._virtual import VirtualTime
+from rxflow.testing._prefect3.server import FakePrefect3
+from rxflow.testing._virtual_time import VirtualTime
 from rxflow.testing._writer import Writer
 
 Kind = Literal["calm", "ties", "skewed", "late", "busy", "faulty", "stale", "deleted", "restored"]

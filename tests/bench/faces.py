@@ -27,12 +27,15 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler import VirtualTimeScheduler
 
 from rxflow import FlowRunEvent, FlowRunLog, operators
-from rxflow._engine import Engine
-from rxflow._polling import Failure, Now, Page, Query, ServerQuery
-from rxflow._reader import WatchSpec
-from rxflow._schedulers import scheduler_for
-from rxflow._session import Command, Done, Fetch, Session
-from rxflow._telling import Batch, Source
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import Query, ServerQuery
+from rxflow._runtime.engine import Engine
+from rxflow._runtime.scheduling import scheduler_for
+from rxflow._watching.event_order import EventPages, EventSource
+from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.session import Command, Done, Fetch, Session
 from rxflow.testing import FakePrefect3
 from rxflow.watch import _Paged
 
@@ -46,7 +49,7 @@ GOAL_IMPORT = 1 / 6
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 TASK_RUN_ID = "6ecd8c99-4036-403d-bf84-cf8400f67836"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SOURCES = frozenset(Source)
+SOURCES = frozenset(EventSource)
 
 
 def _event(number: int) -> FlowRunLog:
@@ -78,16 +81,16 @@ class Scripted(Session):
         """Ask, or be done."""
         return Done() if self._page is None else Fetch(ServerQuery())
 
-    def receive(self, answer: Page[Any] | Failure, now: Now) -> Batch:  # noqa: ARG002
+    def receive(self, answer: Page[Any] | Failure, now: Now) -> EventPages:  # noqa: ARG002
         """Tell the page."""
         page, self._page = self._page, next(self._pages, None)
-        return () if page is None else ((Source.LOGS, page),)
+        return () if page is None else ((EventSource.LOGS, page),)
 
 
 class Prompt:
     """A channel, for threads and for loops, that answers at once."""
 
-    def ask(self, query: Query) -> Any:  # noqa: ARG002
+    def send(self, query: Query) -> Any:  # noqa: ARG002
         """Answer."""
         return _ANSWER
 
@@ -104,7 +107,7 @@ class Prompt:
 
 
 class _PromptOnLoop:
-    async def ask(self, query: Query) -> Any:  # noqa: ARG002
+    async def send(self, query: Query) -> Any:  # noqa: ARG002
         return _ANSWER
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 
 @pytest.fixture(scope="session")

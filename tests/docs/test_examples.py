@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = [FOLDER / name for name in ("alert_with_context.py", "follow_and_exit.py")]

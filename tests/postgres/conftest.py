@@ -17,7 +17,8 @@ import psutil
 import psycopg
 import pytest
 
-from rxflow._polling import LogsQuery, Page
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import LogsQuery
 from rxflow.events import FlowRunLog
 
 # As the migrations of Prefect 3.8.8 leave it on PostgreSQL; the names are theirs.
@@ -93,7 +94,7 @@ class LogTable:
         select = b"SELECT id FROM log WHERE flow_run_id = %s"
         return [str(row_id) for (row_id,) in self._database.execute(select, [flow_run_id])]
 
-    def ask(self, query: LogsQuery) -> Page[FlowRunLog]:
+    def send(self, query: LogsQuery) -> Page[FlowRunLog]:
         """Answer a question."""
         where, values = self._where(query)
         order = "DESC" if query.descending else "ASC"

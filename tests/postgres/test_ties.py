@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rxflow._cursor import LogCursor, LogRead
-from rxflow._polling import PAGE_LIMIT, LogsQuery
+from rxflow._logs.cursor import LogCursor, LogRead
+from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def follow(table: LogTable, cursor: LogCursor, write: Callable[[], bool]) -> Cou
         read: LogRead | None = None
         while read is None:
             assert isinstance(query, LogsQuery)
-            page = table.ask(query)
+            page = table.send(query)
             quiet &= not write()
             try:
                 query = poll.send(page)
@@ -92,7 +92,7 @@ def by_offset(table: LogTable) -> Counter[str]:
     """Read the pages one after the other, as `prefect flow-run logs` does."""
     told: Counter[str] = Counter()
     while True:
-        page = table.ask(LogsQuery(flow_run_ids=(RUN,), offset=told.total()))
+        page = table.send(LogsQuery(flow_run_ids=(RUN,), offset=told.total()))
         told.update(row.id for row in page.rows)
         if page.count < PAGE_LIMIT:
             return told

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 import pytest
 
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from rxflow.cli._server import PrefectServer
+    from rxflow.cli._prefect_server import PrefectServer
     from tests.real.conftest import Hand, Until
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "rxflow"

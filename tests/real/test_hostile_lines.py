@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from virtual import Recording
+from virtual_world import Recording
 
 from rxflow import Client, Closed, FlowRunEvent, FlowRunLog, watch_flow_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rxflow.cli._server import PrefectServer
+    from rxflow.cli._prefect_server import PrefectServer
     from tests.real.conftest import Hand, Truth, Until
 
 MICROSECOND = timedelta(microseconds=1)

@@ -11,12 +11,12 @@ import pytest
 from promises import *  # noqa: F403
 from reactivex import Observable
 from reactivex import operators as ops
-from servers import Line, Row, outcome
-from virtual import Recording
+from servers_under_test import Line, Row, outcome
+from virtual_world import Recording
 
 import rxflow
 from rxflow import StateType
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 if TYPE_CHECKING:
     from tests.real.conftest import Hand, Truth

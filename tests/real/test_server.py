@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from rxflow.cli._demo import start_demo_flow
-from rxflow.cli._server import PrefectServer, ServerNotStarted, _end
+from rxflow.cli._prefect_server import PrefectServer, ServerNotStarted, _end
 
 if TYPE_CHECKING:
     from collections.abc import Callable

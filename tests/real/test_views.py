@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twins import TWINS
+from twin_calls import TWINS
 
 import rxflow
 from rxflow import FlowRunView, FlowView, TaskRunView
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from twins import Call
+    from twin_calls import Call
 
-    from rxflow.cli._server import PrefectServer
+    from rxflow.cli._prefect_server import PrefectServer
     from tests.real.conftest import Hand, Until
 
 FLOW = """

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from faces import gathered
 from reactivex import operators as ops
-from virtual import Recording, identity
+from stream_faces import gathered
+from virtual_world import Recording, identity
 
 import rxflow
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 
 if TYPE_CHECKING:
     from tests.real.conftest import Hand, Truth, TwoWriters, Until

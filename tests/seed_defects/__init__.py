@@ -7,5 +7,5 @@ explain the asserts in it.
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("logs", "order", "polling", "trouble", "views"))
+    *(f"{__name__}.{part}" for part in ("logs", "order", "polling", "outages", "views"))
 )

@@ -19,7 +19,7 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow import Client, Closed, FlowRunEvent, FlowRunLog, FlowRunView, Notice, StateChange
-from rxflow._model import BackendName
+from rxflow._models.entities import BackendName
 from rxflow.testing import FakePrefect1, FakePrefect3, Faults, VirtualTime
 
 Server: TypeAlias = FakePrefect1 | FakePrefect3
@@ -279,11 +279,11 @@ class OnPrefect1(Scene):
 
     def break_down(self) -> None:
         """As it was with 1.4.1: errors are told with HTTP status 200."""
-        self.server.trouble = "hasura_down"
+        self.server.outage = "hasura_down"
 
     def heal(self) -> None:
         """All services are up."""
-        self.server.trouble = None
+        self.server.outage = None
 
     def wait_rightly(self) -> Iterator[str]:
         """In the states that 1.4.1 warned of."""

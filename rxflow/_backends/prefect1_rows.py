@@ -1,0 +1,349 @@
+"""Rows of Prefect 1's tables, and what they are in the words of all backends.
+
+Prefect 1 told its states apart by their classes. A class is a state's name here, and has one of the
+types that are known of Prefect 3, so that a script asks both in the same way.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
+from typing import Any, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from rxflow._backends.rows import RowDecoder
+from rxflow._models.entities import Agent, Flow, FlowRegistration, FlowRun, StoredResult, TaskRun
+from rxflow._models.states import State, StateType
+from rxflow._models.times import Instant
+from rxflow.events import FlowRunLog
+
+_TYPES: Mapping[str, StateType] = {
+    **dict.fromkeys(("Scheduled", "Resume", "Retrying", "Queued"), StateType.SCHEDULED),
+    **dict.fromkeys(("Pending", "Submitted", "ClientFailed"), StateType.PENDING),
+    "Paused": StateType.PAUSED,
+    "Running": StateType.RUNNING,
+    "Cancelling": StateType.CANCELLING,
+    "Cancelled": StateType.CANCELLED,
+    **dict.fromkeys(("Success", "Cached", "Mapped", "Skipped"), StateType.COMPLETED),
+    **dict.fromkeys(("Finished", "Looped"), StateType.COMPLETED),
+    **dict.fromkeys(("Failed", "TimedOut", "TriggerFailed"), StateType.FAILED),
+    "ValidationFailed": StateType.FAILED,
+}
+
+LEVELS: Mapping[str, int] = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+}
+"""The levels that Prefect Server stores, which names them."""
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+
+
+class _Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a result is; by which serializer it was written, Prefect 1 says of none."""
+
+    type: str | None = None
+    location: str | None = None
+    dir: str | None = None
+    bucket: str | None = None
+    container: str | None = None
+
+    def at(self, location: str) -> StoredResult:
+        match self.type:
+            case "PrefectResult":  # whose location is the result itself
+                return StoredResult(location=location, form="value")
+            case "LocalResult":
+                return StoredResult(location=_below(self.dir, location))
+            case kind:
+                kept = self.bucket or self.container
+                where = f"Prefect 1's {kind}" + (f" {kept!r}" if kept else "")
+                return StoredResult(location=location, storage=where)
+
+
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a state says, as the client wrote it."""
+
+    type: str | None = None
+    message: str | None = None
+    start_time: Instant | None = None
+
+
+def _said(serialized: Any) -> _Said:
+    """Read what a state says, as far as it can be read: the server takes any JSON for it."""
+    if not isinstance(serialized, dict):
+        return _Said()
+    said = cast("dict[str, Any]", serialized)
+    return _Said(
+        type=_readable(said.get("type"), str),
+        message=_readable(said.get("message"), str),
+        start_time=_readable(said.get("start_time"), Instant),
+    )
+
+
+def _readable(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
+
+
+class _StateRow(_Row, frozen=True, kw_only=True):
+    """A row of ``flow_run_state``."""
+
+    version: int | None = None
+    timestamp: Instant
+    state: str | None = None
+    message: str | None = None
+    serialized_state: Any = None
+
+    def read(self) -> State:
+        said = _said(self.serialized_state)
+        return _state(
+            said.type or self.state or "",
+            id=self.id,
+            timestamp=self.timestamp,
+            message=said.message or self.message,
+            version=self.version or 0,
+        )
+
+
+class _FlowRunRow(_Row, frozen=True, kw_only=True):
+    """A row of ``flow_run``, with the newest of its states, of which one is its own."""
+
+    name: str | None = None
+    flow_id: str | None = None
+    created: Instant
+    updated: Instant
+    labels: tuple[str, ...] | None = None
+    parameters: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    run_config: dict[str, Any] | None = None
+    scheduled_start_time: Instant | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+    version: int | None = None
+    state: str | None = None
+    state_timestamp: Instant | None = None
+    states: tuple[_StateRow, ...] = ()
+
+    def read(self) -> FlowRun:
+        newest = self._its_state()
+        return FlowRun(
+            id=self.id,
+            name=self.name or "",
+            flow_id=self.flow_id,
+            created=self.created,
+            updated=self.updated,
+            state_id=newest.id if newest else None,
+            state=newest.read() if newest else None,
+            parameters=self.parameters or {},
+            context=self.context or {},
+            run_config=self.run_config,
+            tags=self.labels or (),
+            expected_start_time=self.scheduled_start_time,
+            next_scheduled_start_time=_said(newest.serialized_state).start_time if newest else None,
+            start_time=self.start_time,
+            end_time=self.end_time,
+        )
+
+    def _its_state(self) -> _StateRow | None:
+        """The state that the row has: of two with the same version, the one stored last."""
+        own = (self.version, self.state, self.state_timestamp)
+        for row in self.states:
+            if (row.version, row.state, row.timestamp) == own:
+                return row
+        return self.states[0] if self.states else None
+
+
+class _LogRow(_Row, frozen=True, kw_only=True):
+    """A row of ``log``."""
+
+    flow_run_id: str
+    timestamp: Instant
+    created: Instant
+    level: str | None = None
+    name: str | None = None
+    message: str | None = None
+    task_run_id: str | None = None
+
+    def read(self) -> FlowRunLog:
+        return FlowRunLog(
+            id=self.id,
+            flow_run_id=self.flow_run_id,
+            task_run_id=self.task_run_id,
+            timestamp=self.timestamp,
+            created=self.created,
+            level=level_of(self.level),
+            name=self.name or "",
+            message=self.message or "",
+        )
+
+
+class _TaskRow(_Row, frozen=True, kw_only=True):
+    slug: str | None = None
+    name: str | None = None
+
+
+class _TaskRunRow(_Row, frozen=True, kw_only=True):
+    """A row of ``task_run``: its state of the moment, which is known by its number."""
+
+    name: str | None = None
+    flow_run_id: str | None = None
+    task: _TaskRow | None = None
+    map_index: int | None = None
+    version: int | None = None
+    state: str | None = None
+    state_timestamp: Instant | None = None
+    serialized_state: Any = None
+    created: Instant
+    updated: Instant
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+
+    def read(self) -> TaskRun:
+        state = self.read_state()
+        index = -1 if self.map_index is None else self.map_index
+        slug = (self.task and (self.task.slug or self.task.name)) or ""
+        return TaskRun(
+            id=self.id,
+            name=self.name or (slug if index < 0 else f"{slug}[{index}]"),
+            flow_run_id=self.flow_run_id,
+            task_key=slug,
+            task_id=self.task.id if self.task else None,
+            dynamic_key=str(index),
+            map_index=index,
+            created=self.created,
+            updated=self.updated,
+            state_id=state.id if state else None,
+            state=state,
+            start_time=self.start_time,
+            end_time=self.end_time,
+        )
+
+    def read_state(self) -> State | None:
+        said = _said(self.serialized_state)
+        kind = said.type or self.state
+        if kind is None:
+            return None
+        return _state(
+            kind,
+            id=f"{self.id}:{self.version or 0}",
+            timestamp=self.state_timestamp or self.updated,
+            message=said.message,
+            version=self.version or 0,
+        )
+
+
+class _SerializedResult(msgspec.Struct, frozen=True, kw_only=True):
+    type: str | None = None
+    result: _Result | None = msgspec.field(name="_result", default=None)
+    n_map_states: int | None = None
+
+
+class _ResultRow(_Row, frozen=True, kw_only=True):
+    """A row of ``task_run``, for its result."""
+
+    serialized_state: _SerializedResult | None = None
+
+    def read(self) -> StoredResult:
+        said = self.serialized_state or _SerializedResult()
+        result = said.result
+        if said.type == "Mapped":
+            return StoredResult(task_run_id=self.id, children=said.n_map_states or 0)
+        if result is None or result.location is None:
+            return StoredResult(task_run_id=self.id)
+        return replace(result.at(result.location), task_run_id=self.id)
+
+
+class _ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | None = None
+
+
+class _FlowGroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    labels: tuple[str, ...] | None = None
+
+
+class _FlowRow(_Row, frozen=True, kw_only=True):
+    """A row of ``flow``."""
+
+    name: str | None = None
+    created: Instant
+    updated: Instant
+    version: int | None = None
+    archived: bool | None = None
+    core_version: str | None = None
+    settings: dict[str, Any] | None = None
+    run_config: Any = None
+    storage: Any = None
+    serialized_flow: Any = None
+    project: _ProjectRow | None = None
+    flow_group: _FlowGroupRow | None = None
+
+    def read(self) -> Flow:
+        labels = self.flow_group.labels if self.flow_group else None
+        return Flow(
+            id=self.id,
+            name=self.name or "",
+            created=self.created,
+            updated=self.updated,
+            tags=labels or (),
+            registered=FlowRegistration(
+                version=self.version,
+                project_name=self.project.name if self.project else None,
+                core_version=self.core_version,
+                settings=self.settings or {},
+                serialized_flow=self.serialized_flow,
+                storage=self.storage,
+                run_config=self.run_config,
+                archived=bool(self.archived),
+            ),
+        )
+
+
+class _AgentRow(_Row, frozen=True, kw_only=True):
+    """A row of ``agent``."""
+
+    name: str | None = None
+    labels: tuple[str, ...] | None = None
+    last_queried: Instant | None = None
+
+    def read(self) -> Agent:
+        return Agent(
+            id=self.id,
+            name=self.name or "",
+            labels=self.labels or (),
+            last_queried=self.last_queried,
+        )
+
+
+def level_of(name: str | None) -> int:
+    """The number of a level; of one that is not known here, INFO, so that it is not overlooked."""
+    return LEVELS.get(name or "", logging.INFO)
+
+
+def _state(name: str, **fields: Any) -> State:
+    return State(type=_TYPES.get(name, name), name=name, **fields)
+
+
+def _below(folder: str | None, location: str) -> str:
+    """Where a local result is: its location, in the folder that it is given in."""
+    if folder is None or location.startswith("/") or PureWindowsPath(location).is_absolute():
+        return location
+    return f"{folder.rstrip('/')}/{location}"
+
+
+FLOW_RUN = RowDecoder(_FlowRunRow, _FlowRunRow.read)
+STATE = RowDecoder(_StateRow, _StateRow.read)
+LOG = RowDecoder(_LogRow, _LogRow.read)
+TASK_RUN = RowDecoder(_TaskRunRow, _TaskRunRow.read)
+TASK_STATE = RowDecoder(_TaskRunRow, _TaskRunRow.read_state)
+RESULT = RowDecoder(_ResultRow, _ResultRow.read)
+FLOW = RowDecoder(_FlowRow, _FlowRow.read)
+AGENT = RowDecoder(_AgentRow, _AgentRow.read)
+ID = RowDecoder(_Row)

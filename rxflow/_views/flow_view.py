@@ -1,0 +1,380 @@
+"""`FlowView`: what a server knows of a flow."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, Self
+
+from rxflow._models.arguments import canonical_id
+from rxflow._models.entities import Deployment, FlowRegistration
+from rxflow._protocol.pages import Poll
+from rxflow._views.flow_lookups import (
+    FlowRead,
+    read_flow,
+    read_flow_of_any_id,
+    read_flow_of_group,
+    read_flow_of_name,
+)
+from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
+from rxflow.client import Client
+from rxflow.errors import FlowNotFound, InvalidRunId
+
+_NOT_REGISTERED = FlowRegistration()
+
+
+class FlowView:
+    """A flow as it was at one moment; it never changes.
+
+    What a server does not know of a flow is None, or empty. Two views are equal when they show the
+    same.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3
+        >>> server = FakePrefect3()
+        >>> run_id = server.add_run()
+        >>> view = rxflow.FlowRunView.from_flow_run_id(run_id, client=server.client())
+        >>> view.get_flow_metadata().name
+        'fake-flow'
+    """
+
+    __slots__ = ("_shown",)
+
+    _shown: tuple[tuple[str, Any], ...]
+
+    def __init__(  # noqa: PLR0917 - as in Prefect 1
+        self,
+        flow_id: str,
+        settings: Mapping[str, Any] | None = None,
+        run_config: Any = None,
+        serialized_flow: Any = None,
+        archived: bool = False,
+        project_name: str | None = None,
+        core_version: str | None = None,
+        storage: Any = None,
+        name: str = "",
+        flow_group_labels: tuple[str, ...] | list[str] = (),
+        *,
+        deployment: Deployment | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Make a view by hand; `from_flow_id` asks the server for one.
+
+        Args:
+            flow_id: The flow's id.
+            settings: The flow's settings; on Prefect 3 there are none.
+            run_config: How it is run; on Prefect 3 the work pool, queue and job variables of its
+                deployment.
+            serialized_flow: The flow's graph; on Prefect 3 None.
+            archived: Whether it was archived.
+            project_name: Its project; on Prefect 3 None.
+            core_version: The Prefect that it was registered with; on Prefect 3 None.
+            storage: Where its code is; on Prefect 3 the entry point, path and pull steps of its
+                deployment.
+            name: Its name.
+            flow_group_labels: Its labels; on Prefect 3 its tags.
+            deployment: The deployment of the run that was asked about.
+            version: The flow's version in that run; on Prefect 1 how often it was registered.
+        """
+        shown: dict[str, Any] = {
+            "flow_id": flow_id,
+            "name": name,
+            "labels": tuple(flow_group_labels),
+            "settings": dict(settings or {}),
+            "run_config": run_config,
+            "serialized_flow": serialized_flow,
+            "archived": archived,
+            "project_name": project_name,
+            "core_version": core_version,
+            "storage": storage,
+            "deployment": deployment,
+            "version": version,
+        }
+        self._shown = tuple(deepcopy(shown).items())
+
+    @classmethod
+    def from_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask the server for a flow, or else for the newest version in a flow group.
+
+        Args:
+            flow_id: The id of the flow or, on Prefect 1, of the group, a UUID.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            TypeError: The id is no text.
+            FlowNotFound: It is not a UUID, or the server has neither.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        wanted = _canonical(flow_id)
+        return cls._read(lambda _: read_flow_of_any_id(wanted), client)
+
+    @classmethod
+    async def afrom_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask as `from_id` does, on the running event loop."""
+        wanted = _canonical(flow_id)
+        return await cls._aread(lambda _: read_flow_of_any_id(wanted), client)
+
+    @classmethod
+    def from_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask the server for a flow.
+
+        Args:
+            flow_id: The flow's id, a UUID.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            TypeError: The id is no text.
+            FlowNotFound: It is not a UUID, or the server has no such flow.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        return cls.of_run(_canonical(flow_id), client=client)
+
+    @classmethod
+    async def afrom_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+        """Ask as `from_flow_id` does, on the running event loop."""
+        return await cls.aof_run(_canonical(flow_id), client=client)
+
+    @classmethod
+    def from_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+        """Ask a Prefect 1 server for the newest version of a flow.
+
+        Args:
+            flow_group_id: The id of the group that all versions of the flow are in, a UUID.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            TypeError: The id is no text.
+            FlowNotFound: It is not a UUID, or the server has no such group; Prefect 3 has none.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        wanted = _canonical(flow_group_id, "flow group")
+        return cls._read(lambda _: read_flow_of_group(wanted), client)
+
+    @classmethod
+    async def afrom_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+        """Ask as `from_flow_group_id` does, on the running event loop."""
+        wanted = _canonical(flow_group_id, "flow group")
+        return await cls._aread(lambda _: read_flow_of_group(wanted), client)
+
+    @classmethod
+    def from_flow_name(
+        cls,
+        flow_name: str,
+        project_name: str | None = "",
+        last_updated: bool = False,
+        *,
+        client: Client | None = None,
+    ) -> Self:
+        """Ask the server for the flow of a name; versions that were archived are left out.
+
+        Args:
+            flow_name: The flow's name.
+            project_name: The project to look in; "" is all, None is flows without one. Prefect 3
+                has no projects.
+            last_updated: Whether to take the one updated last where there are several; on Prefect 1
+                the version that was registered last.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            FlowNotFound: The server has no such flow, or has several.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        return cls._read(
+            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
+        )
+
+    @classmethod
+    async def afrom_flow_name(
+        cls,
+        flow_name: str,
+        project_name: str | None = "",
+        last_updated: bool = False,
+        *,
+        client: Client | None = None,
+    ) -> Self:
+        """Ask as `from_flow_name` does, on the running event loop."""
+        return await cls._aread(
+            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
+        )
+
+    @classmethod
+    def of_run(
+        cls,
+        flow_id: str,
+        deployment_id: str | None = None,
+        version: str | None = None,
+        *,
+        client: Client | None = None,
+    ) -> Self:
+        """Ask the server for the flow of a run, and for the deployment of that run.
+
+        Args:
+            flow_id: The flow's id.
+            deployment_id: The id of the run's deployment, if it has one.
+            version: The flow's version in the run.
+            client: The server to ask; found from the environment and the active profile if None.
+
+        Raises:
+            FlowNotFound: The server has no such flow.
+            RxflowError: As for `FlowRunView.from_flow_run_id`.
+        """
+        return cls._read(lambda _: read_flow(flow_id, deployment_id, version), client)
+
+    @classmethod
+    async def aof_run(
+        cls,
+        flow_id: str,
+        deployment_id: str | None = None,
+        version: str | None = None,
+        *,
+        client: Client | None = None,
+    ) -> Self:
+        """Ask as `of_run` does, on the running event loop."""
+        return await cls._aread(lambda _: read_flow(flow_id, deployment_id, version), client)
+
+    @classmethod
+    def _read(cls, poll: Callable[[int], Poll[FlowRead]], client: Client | None) -> Self:
+        with given_or_temporary(client) as used:
+            return cls._of(used.read(poll))
+
+    @classmethod
+    async def _aread(cls, poll: Callable[[int], Poll[FlowRead]], client: Client | None) -> Self:
+        async with agiven_or_temporary(client) as used:
+            return cls._of(await used.aread(poll))
+
+    @classmethod
+    def _of(cls, read: FlowRead) -> Self:
+        flow, deployment = read.flow, read.deployment
+        known = flow.registered or _NOT_REGISTERED
+        registered = None if known.version is None else str(known.version)
+        return cls(
+            flow_id=flow.id,
+            settings=known.settings,
+            run_config=known.run_config or _run_config(deployment),
+            serialized_flow=known.serialized_flow,
+            archived=known.archived,
+            project_name=known.project_name,
+            core_version=known.core_version,
+            storage=known.storage or _storage(deployment),
+            name=flow.name,
+            flow_group_labels=flow.tags,
+            deployment=deployment,
+            version=read.version or (deployment.version if deployment else registered),
+        )
+
+    # -- what it shows --------------------------------------------------------------------------
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        return str(self._get("flow_id"))
+
+    @property
+    def name(self) -> str:
+        """The flow's name."""
+        return str(self._get("name"))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The flow's labels; on Prefect 3 its tags."""
+        labels: tuple[str, ...] = self._get("labels")
+        return labels
+
+    @property
+    def flow_group_labels(self) -> tuple[str, ...]:
+        """The same, as Prefect 1 called them."""
+        return self.labels
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """A copy of the flow's settings; on Prefect 3 there are none."""
+        settings: dict[str, Any] = self._get("settings")
+        return settings
+
+    @property
+    def run_config(self) -> Any:
+        """How it is run; on Prefect 3 the deployment's work pool, queue and job variables."""
+        return self._get("run_config")
+
+    @property
+    def serialized_flow(self) -> Any:
+        """The flow's graph; on Prefect 3 None."""
+        return self._get("serialized_flow")
+
+    @property
+    def archived(self) -> bool:
+        """Whether it was archived; on Prefect 3 never."""
+        return bool(self._get("archived"))
+
+    @property
+    def project_name(self) -> str | None:
+        """The flow's project; on Prefect 3 None."""
+        project_name: str | None = self._get("project_name")
+        return project_name
+
+    @property
+    def core_version(self) -> str | None:
+        """The Prefect that it was registered with; on Prefect 3 None."""
+        core_version: str | None = self._get("core_version")
+        return core_version
+
+    @property
+    def storage(self) -> Any:
+        """Where its code is; on Prefect 3 the deployment's entry point, path and pull steps."""
+        return self._get("storage")
+
+    @property
+    def deployment(self) -> str | None:
+        """The name of the deployment of the run that was asked about, if it has one."""
+        deployment: Deployment | None = self._get("deployment")
+        return deployment.name if deployment else None
+
+    @property
+    def version(self) -> str | None:
+        """The flow's version in the run that was asked about; on Prefect 1 a number."""
+        version: str | None = self._get("version")
+        return version
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other view shows the same."""
+        return self._shown == other._shown if isinstance(other, FlowView) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By the flow."""
+        return hash(self.flow_id)
+
+    def __repr__(self) -> str:
+        """Name the flow."""
+        return f"<FlowView {self.flow_id} name={self.name!r} deployment={self.deployment!r}>"
+
+    def _get(self, name: str) -> Any:
+        # A copy, so that whoever changes it does not change the view.
+        return deepcopy(dict(self._shown)[name])
+
+
+def _canonical(flow_id: object, noun: str = "flow") -> str:
+    if not isinstance(flow_id, str):
+        raise TypeError(f"A {noun} id is text, not {flow_id!r}")
+    try:
+        return canonical_id(flow_id, noun)
+    except InvalidRunId as error:
+        raise FlowNotFound(str(error)) from None
+
+
+def _run_config(deployment: Deployment | None) -> dict[str, Any] | None:
+    if deployment is None:
+        return None
+    return {
+        "work_pool_name": deployment.work_pool_name,
+        "work_queue_name": deployment.work_queue_name,
+        "job_variables": deployment.job_variables,
+    }
+
+
+def _storage(deployment: Deployment | None) -> dict[str, Any] | None:
+    if deployment is None:
+        return None
+    return {
+        "entrypoint": deployment.entrypoint,
+        "path": deployment.path,
+        "pull_steps": deployment.pull_steps,
+    }

@@ -1,0 +1,81 @@
+"""The fold: what a snapshot is, as one pure function over events.
+
+``events.pipe(ops.scan(fold, None))`` is how every view comes about; nothing else builds one.
+"""
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from rxflow._models.entities import Snapshot, TaskRun
+from rxflow._models.states import State
+from rxflow.events import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    RunChanged,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
+
+
+def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
+    """Take one event into a snapshot; the snapshot given is left as it was.
+
+    Args:
+        snapshot: What was known before, or None before the run's `RunSeen`.
+        event: An event of the same run.
+
+    Returns:
+        What is known now; the same object where the event adds nothing, and None as long as no
+        `RunSeen` came.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> import rxflow
+        >>> notice = rxflow.Notice(
+        ...     flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa",
+        ...     code=rxflow.NoticeCode.RECOVERED,
+        ...     message="the server answers again",
+        ...     timestamp=datetime(2026, 11, 22, tzinfo=UTC),
+        ... )
+        >>> rxflow.fold(None, notice) is None
+        True
+    """
+    if isinstance(event, RunSeen):
+        return Snapshot(run=event.run)
+    if snapshot is None:
+        return None
+    match event:
+        case RunChanged():
+            return replace(snapshot, run=event.run)
+        case StateChange():
+            run = replace(snapshot.run, state=event.state, state_id=event.id)
+            return replace(snapshot, run=run, states=_with_state(snapshot.states, event.state))
+        case TaskRunStateChange():
+            return replace(snapshot, task_runs=_with_task(snapshot.task_runs, event.task_run))
+        case Closed():
+            return _ended(snapshot, event)
+        case FlowRunLog() | Notice():
+            return snapshot
+        case _:
+            assert_never(event)
+
+
+def _ended(snapshot: Snapshot, event: Closed) -> Snapshot:
+    # Only a watch that streams no states has its last state to learn from the end.
+    if event.state is None or event.state == snapshot.state:
+        return snapshot
+    return replace(snapshot, run=replace(snapshot.run, state=event.state, state_id=event.state.id))
+
+
+def _with_state(states: tuple[State, ...], new: State) -> tuple[State, ...]:
+    others = (state for state in states if state.id != new.id)
+    return tuple(sorted((*others, new), key=lambda state: state.order))
+
+
+def _with_task(task_runs: tuple[TaskRun, ...], new: TaskRun) -> tuple[TaskRun, ...]:
+    others = (task_run for task_run in task_runs if task_run.id != new.id)
+    return tuple(sorted((*others, new), key=lambda task_run: (task_run.created, task_run.id)))

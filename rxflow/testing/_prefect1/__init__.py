@@ -1,0 +1,6 @@
+"""A Prefect 1 server in memory: its tables, its GraphQL gateway, its mutations.
+
+Belongs here: what Prefect Server 1 stores and replies. Does not belong here: what both fake servers
+share (connections, faults, gates, time), which is beside this package. `rxflow.testing` alone
+imports it, and only `gateway` needs graphql-core.
+"""

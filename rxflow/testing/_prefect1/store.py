@@ -1,0 +1,370 @@
+"""What a Prefect 1 server holds, and how it comes to hold it: the tables, and the writes to them.
+
+The rows are dicts with the columns of Prefect Server, which a test may change as it likes: ids are
+texts, times are aware.
+"""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from rxflow.testing._prefect1 import rows
+from rxflow.testing._prefect1.hasura import Tables
+from rxflow.testing._prefect1.rows import Row
+from rxflow.testing._prefect3.rows import uuid4
+from rxflow.testing._timeline import Timeline
+
+Table = dict[str, Row]
+
+
+class Prefect1Store(Timeline):
+    """The tables of a Prefect 1 server; many threads may write to them by its methods."""
+
+    def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
+        """Make empty tables, but for one tenant.
+
+        Args:
+            clock: The server's time, aware.
+            random: Draws the ids; None: nobody knows which.
+        """
+        super().__init__(clock, random)
+        self.tenants: Table = {}
+        self.projects: Table = {}
+        self.flow_groups: Table = {}
+        self.flows: Table = {}
+        self.tasks: Table = {}
+        self.runs: Table = {}
+        self.states: Table = {}
+        self.task_runs: Table = {}
+        self.logs: Table = {}
+        self.agents: Table = {}
+        self._landed: dict[str, datetime] = {}
+        self._insert(self.tenants, name="default", slug="default")
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def add_project(self, name: str = "fake-project", **row: Any) -> str:
+        """Add a project.
+
+        Args:
+            name: Its name.
+            row: Columns of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            columns = {"name": name, "tenant_id": next(iter(self.tenants))} | row
+            return str(self._insert(self.projects, **columns)["id"])
+
+    def add_flow(
+        self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any
+    ) -> str:
+        """Add a flow.
+
+        Args:
+            name: Its name.
+            project: The name of the project that it is in, which comes to be if it is not there.
+            row: Columns of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            tenant = next(iter(self.tenants))
+            known = (row["id"] for row in self.projects.values() if row["name"] == project)
+            project_id = next(known, None) or self.add_project(project)
+            group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
+            columns = {"project_id": project_id, "flow_group_id": group["id"], "tenant_id": tenant}
+            now, flow_id = self._write(), uuid4(self._ids)
+            flow = rows.flow(now, row_id=flow_id, name=name, **columns) | row
+            self.flows[flow["id"]] = flow
+        return str(flow["id"])
+
+    def add_run(
+        self,
+        *,
+        name: str = "fake-run",
+        state: str | None = "Scheduled",
+        flow_id: str | None = None,
+        **row: Any,
+    ) -> str:
+        """Add a flow run.
+
+        Args:
+            name: Its name.
+            state: The type of its first state; None for a run without one.
+            flow_id: The flow that it is a run of; None: a flow of its own.
+            row: Columns of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            flow_id = flow_id or self.add_flow()
+            tenant = self.flows[flow_id]["tenant_id"]
+            now, run_id = self._write(), uuid4(self._ids)
+            run = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
+            run |= row
+            run_id = str(run["id"])
+            self.runs[run_id] = run
+            if state is not None:
+                self.set_state(run_id, state)
+        return run_id
+
+    def set_state(
+        self,
+        run_id: str,
+        type: str,  # noqa: A002 - the server's own word
+        message: str | None = None,
+        *,
+        timestamp: datetime | None = None,
+        **fields: Any,
+    ) -> str:
+        """Put a run in a state, whatever state it is in.
+
+        Args:
+            run_id: The run.
+            type: The state's type, such as ``Running``.
+            message: What is said about it.
+            timestamp: When it is set, by the API's clock; the server's time if None.
+            fields: What else stands in the serialized state. By themselves a scheduled state has a
+                ``start_time``, and a submitted one has the state before it as ``state``.
+
+        Returns:
+            The state's id.
+
+        Example:
+            >>> from rxflow.testing import FakePrefect1
+            >>> server = FakePrefect1()
+            >>> run_id = server.add_run()
+            >>> _ = server.set_state(run_id, "Submitted", "Submitted for execution")
+            >>> state = server.runs[run_id]["serialized_state"]
+            >>> state["message"], state["state"]["type"]
+            ('Submitted for execution', 'Scheduled')
+        """
+        with self._lock:
+            run = self.runs[run_id]
+            state = rows.serialized(type, message, **(_context(run, type) | fields))
+            return self._enter(run, state, timestamp)
+
+    def change_run(self, run_id: str, **columns: Any) -> None:
+        """Change columns of a run's row."""
+        with self._lock:
+            self.runs[run_id] |= {**columns, "updated": self._write()}
+
+    def log(
+        self,
+        run_id: str,
+        message: str | None = "a line",
+        *,
+        level: str = "INFO",
+        timestamp: datetime | None = None,
+        created: datetime | None = None,
+        name: str = "prefect.flow",
+        task_run_id: str | None = None,
+        info: Any = None,
+    ) -> str:
+        """Store a log line.
+
+        Args:
+            run_id: The run that wrote it.
+            message: The line.
+            level: Its level's name.
+            timestamp: When it was written, by the writer's clock; the server's time if None.
+            created: When the server stored it, if its commit took until now; now if None.
+            name: The logger's name.
+            task_run_id: The task run that wrote it.
+            info: What the writer's logging knew of it.
+
+        Returns:
+            The row's id.
+        """
+        with self._lock:
+            self.catch_up()
+            now, row_id = created or self._write(), uuid4(self._ids)
+            self.logs[row_id] = rows.new(
+                now,
+                row_id=row_id,
+                flow_run_id=run_id,
+                task_run_id=task_run_id,
+                timestamp=timestamp or now,
+                name=name,
+                level=level,
+                message=message,
+                info={} if info is None else info,
+                tenant_id=self.runs[run_id]["tenant_id"] if run_id in self.runs else None,
+            )
+            self._landed[row_id] = self.now()
+        return row_id
+
+    def add_task_run(
+        self,
+        run_id: str,
+        *,
+        slug: str = "task-1",
+        map_index: int = -1,
+        state: str | None = "Pending",
+        **row: Any,
+    ) -> str:
+        """Add a task run.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            slug: The slug of its task, which comes to be if the flow has no such task.
+            map_index: Which child of a mapped task run it is; -1: none.
+            state: The type of its first state; None for a task run without one.
+            row: Columns of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            task_id = self._task(self.runs[run_id]["flow_id"], slug)
+            now, new_id = self._write(), uuid4(self._ids)
+            task_run = rows.task_run(
+                now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
+            )
+            task_run |= row
+            task_run_id = str(task_run["id"])
+            self.task_runs[task_run_id] = task_run
+            if state is not None:
+                self.set_task_state(task_run_id, state)
+        return task_run_id
+
+    def set_task_state(
+        self,
+        task_run_id: str,
+        type: str,  # noqa: A002 - the server's own word
+        message: str | None = None,
+        *,
+        timestamp: datetime | None = None,
+        **fields: Any,
+    ) -> None:
+        """Put a task run in a state; the arguments are those of `set_state`."""
+        with self._lock:
+            now, task_run = self._write(), self.task_runs[task_run_id]
+            state = rows.serialized(type, message, **(_context(task_run, type) | fields))
+            rows.enter(task_run, state, timestamp or now, now)
+
+    def add_agent(
+        self,
+        name: str = "fake-agent",
+        *,
+        labels: Collection[str] = (),
+        last_queried: datetime | None = None,
+    ) -> str:
+        """Add an agent.
+
+        Args:
+            name: Its name.
+            labels: Its labels.
+            last_queried: When it last asked for runs; the server's time if None.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            agent = self._insert(self.agents, name=name, labels=list(labels))
+            agent["last_queried"] = last_queried or agent["created"]
+            agent["tenant_id"] = next(iter(self.tenants))
+        return str(agent["id"])
+
+    # -- what goes ------------------------------------------------------------------------------
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run with all that belongs to it."""
+        with self._lock:
+            self.catch_up()
+            del self.runs[run_id]
+            self.states, self.task_runs, self.logs = (
+                {row_id: row for row_id, row in table.items() if row["flow_run_id"] != run_id}
+                for table in (self.states, self.task_runs, self.logs)
+            )
+
+    def delete_logs(self, row_ids: Collection[str]) -> None:
+        """Delete log rows.
+
+        Args:
+            row_ids: Their ids.
+        """
+        with self._lock:
+            self.catch_up()
+            gone = set(row_ids)
+            self.logs = {row_id: row for row_id, row in self.logs.items() if row_id not in gone}
+
+    def restore_logs(self, then: datetime) -> None:
+        """Lose the log rows that were stored after a time, as when a backup is restored."""
+        with self._lock:
+            self.catch_up()
+            self.logs = self._logs_of(then)
+
+    # -- what there is --------------------------------------------------------------------------
+
+    def tables(self, then: datetime | None = None) -> Tables:
+        """All tables by their names in the API.
+
+        Args:
+            then: Without the log rows that could not be read yet at that time.
+        """
+        return {
+            "tenant": self.tenants,
+            "project": self.projects,
+            "flow_group": self.flow_groups,
+            "flow": self.flows,
+            "task": self.tasks,
+            "flow_run": self.runs,
+            "flow_run_state": self.states,
+            "task_run": self.task_runs,
+            "log": self.logs if then is None else self._logs_of(then),
+            "agent": self.agents,
+        }
+
+    def _logs_of(self, then: datetime) -> Table:
+        landed = self._landed  # without the rows that a test put into the table by itself
+        return {
+            row_id: row for row_id, row in self.logs.items() if landed.get(row_id, then) <= then
+        }
+
+    def _task(self, flow_id: str, slug: str) -> str:
+        for task in self.tasks.values():
+            if (task["flow_id"], task["slug"]) == (flow_id, slug):
+                return str(task["id"])
+        name, tenant = slug.rpartition("-")[0] or slug, self.flows[flow_id]["tenant_id"]
+        task = self._insert(self.tasks, slug=slug, name=name, flow_id=flow_id, tenant_id=tenant)
+        return str(task["id"])
+
+    def _enter(self, run: Row, state: Row, timestamp: datetime | None = None) -> str:
+        now = self._write()
+        rows.enter(run, state, timestamp or now, now)
+        start = state.get("start_time")
+        row = self._insert(
+            self.states,
+            flow_run_id=run["id"],
+            version=run["version"],
+            state=state["type"],
+            message=state.get("message"),
+            timestamp=timestamp or now,
+            start_time=start and datetime.fromisoformat(start).astimezone(UTC),
+            serialized_state=state,
+            tenant_id=run["tenant_id"],
+        )
+        return str(row["id"])
+
+    def _insert(self, table: Table, **columns: Any) -> Row:
+        row_id = uuid4(self._ids)
+        table[row_id] = rows.new(self._write(), row_id=row_id, **columns)
+        return table[row_id]
+
+
+def _context(run: Row, type: str) -> Row:  # noqa: A002 - as above
+    """What a state says by itself of the run that enters it."""
+    match type:
+        case "Scheduled":
+            due = run.get("scheduled_start_time")
+            return {"start_time": due and due.isoformat()}
+        case "Submitted" | "Queued" | "ClientFailed":
+            return {"state": run["serialized_state"]}
+        case _:
+            return {}

@@ -1,0 +1,43 @@
+"""What a state does to the row of its flow run or task run, times and counts among it."""
+
+from datetime import datetime
+
+from rxflow._models.states import TERMINAL_TYPES
+from rxflow.testing._prefect3.rows import Row
+
+
+def enter(row: Row, state: Row, now: datetime) -> None:
+    """Put a row in a state.
+
+    Args:
+        row: A flow run or a task run.
+        state: The state's row.
+        now: When that is stored.
+    """
+    before = row["state"]
+    if before is not None and before["type"] == "RUNNING":
+        row["total_run_time"] += _seconds(before["timestamp"], state["timestamp"])
+    if state["type"] == "RUNNING":
+        row["run_count"] += 1
+        row["start_time"] = row["start_time"] or state["timestamp"]
+    row |= {
+        "end_time": state["timestamp"] if state["type"] in TERMINAL_TYPES else None,
+        "state": state,
+        "state_id": state["id"],
+        "state_type": state["type"],
+        "state_name": state["name"],
+        "updated": now,
+    }
+
+
+def estimated(row: Row, now: datetime) -> Row:
+    """A row as it is sent: with the times that are worked out anew for each answer."""
+    run_time = row["total_run_time"]
+    if row["state_type"] == "RUNNING":
+        run_time += _seconds(row["state"]["timestamp"], now)
+    waited = _seconds(row["expected_start_time"], row["start_time"] or now)
+    return row | {"estimated_run_time": run_time, "estimated_start_time_delta": waited}
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return max(0.0, (until - since).total_seconds())

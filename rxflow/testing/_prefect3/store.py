@@ -1,0 +1,345 @@
+"""What a server holds, and how it comes to hold it: the tables, and the writes to them.
+
+The rows are dicts as the server sends them, which a test may change as it likes.
+"""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from rxflow._models.states import StateType
+from rxflow.testing._prefect3 import rows
+from rxflow.testing._prefect3.rows import Row
+from rxflow.testing._prefect3.state_effects import enter
+from rxflow.testing._timeline import Timeline
+
+
+class Prefect3Store(Timeline):
+    """The tables of a server; many threads may write to them by its methods."""
+
+    def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
+        """Make empty tables.
+
+        Args:
+            clock: The server's time, aware.
+            random: Draws the ids; None: nobody knows which.
+        """
+        super().__init__(clock, random)
+        self.runs: dict[str, Row] = {}
+        self.states: dict[str, list[Row]] = {}
+        self.flows: dict[str, Row] = {}
+        self.logs: list[Row] = []
+        self.task_runs: dict[str, Row] = {}
+        self.task_run_states: dict[str, list[Row]] = {}
+        self.deployments: dict[str, Row] = {}
+        self.pools: dict[str, Row] = {}
+        self.workers: dict[str, list[Row]] = {}
+        self._on_run: dict[str, Callable[[str], object]] = {}
+        self._landed: dict[str, datetime] = {}
+
+    # -- what happens now -----------------------------------------------------------------------
+
+    def add_run(
+        self,
+        *,
+        name: str = "fake-run",
+        state: str | None = "SCHEDULED",
+        flow: str = "fake-flow",
+        **row: Any,
+    ) -> str:
+        """Add a flow run.
+
+        Args:
+            name: Its name.
+            state: The type of its first state; None for a run without one.
+            flow: The name of the flow that it is a run of, which is added if there is none.
+            row: Fields of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            now = self._write()
+            flow_id = self._flow(now, flow)
+            run_id = rows.uuid4(self._ids)
+            run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
+            run_id = str(run["id"])
+            self.runs[run_id] = run
+            self.states[run_id] = []
+            if state is not None:
+                self.set_state(run_id, state)
+        return run_id
+
+    def add_deployment(
+        self,
+        *,
+        name: str = "fake-deployment",
+        flow: str = "fake-flow",
+        on_run: Callable[[str], object] | None = None,
+        **row: Any,
+    ) -> str:
+        """Add a deployment, of which clients may create runs.
+
+        Args:
+            name: Its name.
+            flow: The name of its flow, which is added if there is none.
+            on_run: Called with the id of each run that is created of it, in place of a worker.
+            row: Fields of its row that are to be different from a new row's.
+
+        Returns:
+            Its id.
+
+        Example:
+            >>> import httpx
+            >>> from rxflow import StateType
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> deployment_id = server.add_deployment(
+            ...     name="nightly",
+            ...     flow="report",
+            ...     on_run=lambda run_id: server.script(run_id, [(5, StateType.RUNNING)]),
+            ... )
+            >>> api = "http://fake.invalid/api"
+            >>> with httpx.Client(base_url=api, transport=server.transport()) as http:
+            ...     found = http.get("/deployments/name/report/nightly").json()
+            ...     path = f"/deployments/{found['id']}/create_flow_run"
+            ...     run = http.post(path, json={"name": "by hand"}).json()
+            >>> found["id"] == run["deployment_id"] == deployment_id
+            True
+        """
+        with self._lock:
+            now = self._write()
+            flow_id, deployment_id = self._flow(now, flow), rows.uuid4(self._ids)
+            made = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
+            deployment_id = str((made | row)["id"])
+            self.deployments[deployment_id] = made | row
+            if on_run is not None:
+                self._on_run[deployment_id] = on_run
+        return deployment_id
+
+    def create_run(self, deployment_id: str, **row: Any) -> str:
+        """Create a run of a deployment, as a client does that wants it run now.
+
+        Args:
+            deployment_id: The deployment.
+            row: Fields of the run's row that are to be different from what the deployment says;
+                ``parameters``, ``labels`` and ``tags`` are added to its own.
+
+        Returns:
+            The run's id.
+        """
+        with self._lock:
+            deployment = self.deployments[deployment_id]
+            labels = deployment["labels"] | {"prefect.deployment.id": deployment_id}
+            fields: Row = {
+                "deployment_id": deployment_id,
+                "deployment_version": deployment["version"],
+                "work_queue_name": deployment["work_queue_name"],
+                "work_queue_id": deployment["work_queue_id"],
+                "work_pool_name": deployment["work_pool_name"],
+                **row,
+                "parameters": deployment["parameters"] | row.get("parameters", {}),
+                "labels": labels | row.get("labels", {}),
+                "tags": sorted({*deployment["tags"], *row.get("tags", ())}),
+            }
+            run_id = self.add_run(flow=self.flows[deployment["flow_id"]]["name"], **fields)
+            if deployment_id in self._on_run:
+                self._on_run[deployment_id](run_id)
+        return run_id
+
+    def set_state(
+        self,
+        run_id: str,
+        type: str,  # noqa: A002 - the server's own word
+        name: str | None = None,
+        *,
+        message: str | None = None,
+        timestamp: datetime | None = None,
+    ) -> str:
+        """Put a run in a state, whatever state it is in.
+
+        Args:
+            run_id: The run.
+            type: The state's type.
+            name: The state's name; the type's own if None.
+            message: What is said about it.
+            timestamp: When it is set; the server's time if None.
+
+        Returns:
+            The state's id.
+        """
+        with self._lock:
+            now = self._write()
+            run = self.runs[run_id]
+            scheduled = None
+            if type == StateType.SCHEDULED:
+                scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
+            state = self._state(now, type, name=name, flow_run_id=run_id, scheduled_time=scheduled)
+            state |= {"timestamp": timestamp or now, "message": message}
+            self.states[run_id].append(state)
+            run["next_scheduled_start_time"] = scheduled
+            enter(run, state, now)
+        return str(state["id"])
+
+    def change_run(self, run_id: str, **fields: Any) -> None:
+        """Change fields of a run's row."""
+        with self._lock:
+            self.runs[run_id] |= {**fields, "updated": self._write()}
+
+    def log(
+        self,
+        run_id: str,
+        message: str = "a line",
+        *,
+        level: int = 20,
+        timestamp: datetime | None = None,
+        created: datetime | None = None,
+        name: str = "prefect.flow_runs",
+        task_run_id: str | None = None,
+    ) -> str:
+        """Store a log line.
+
+        Args:
+            run_id: The run that wrote it.
+            message: The line.
+            level: As in `logging`.
+            timestamp: When it was written, by the writer's clock; the server's time if None.
+            created: When the server stored it, if its commit took until now; now if None.
+            name: The logger's name.
+            task_run_id: The task run that wrote it.
+
+        Returns:
+            The row's id.
+        """
+        with self._lock:
+            self.catch_up()
+            now = created or self._write()
+            row = rows.log(
+                now,
+                row_id=rows.uuid7(now, self._ids),
+                name=name,
+                level=level,
+                message=message,
+                timestamp=timestamp or now,
+                flow_run_id=run_id,
+                task_run_id=task_run_id,
+            )
+            self.logs.append(row)
+            self._landed[row["id"]] = self.now()
+        return str(row["id"])
+
+    def add_task_run(self, run_id: str, *, state: str = "PENDING", **row: Any) -> str:
+        """Add a task run.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            state: The type of its first state.
+            row: Fields of its row that are to be different from a new row's, such as ``name`` and
+                ``task_key``.
+
+        Returns:
+            Its id.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(state="RUNNING")
+            >>> task_run_id = server.add_task_run(run_id, name="load-0", state="RUNNING")
+            >>> _ = server.log(run_id, "17 rows", task_run_id=task_run_id)
+            >>> _ = server.set_task_state(run_id, task_run_id, "COMPLETED")
+            >>> _ = server.set_state(run_id, "COMPLETED")
+            >>> client = server.client()
+            >>> stream = rxflow.watch_flow_run(run_id, stream_tasks=True, drain=0, client=client)
+            >>> [(event.task_run.name, event.state.name) for event in stream.tasks]
+            [('load-0', 'Completed')]
+        """
+        with self._lock:
+            task_run_id = self.set_task_state(run_id, None, state)
+            self.task_runs[task_run_id] |= row
+        return task_run_id
+
+    def set_task_state(
+        self,
+        run_id: str,
+        task_run_id: str | None,
+        type: str,  # noqa: A002 - the server's own word
+        name: str | None = None,
+        *,
+        data: Row | None = None,
+    ) -> str:
+        """Put a task run in a state; a new one if its id is None.
+
+        Args:
+            run_id: The flow run that it belongs to.
+            task_run_id: The task run.
+            type: The state's type.
+            name: The state's name; the type's own if None.
+            data: Where the result is, as Prefect writes it into a state.
+
+        Returns:
+            The task run's id.
+        """
+        with self._lock:
+            now = self._write()
+            task_run_id = task_run_id or rows.uuid7(now, self._ids)
+            if task_run_id not in self.task_runs:
+                self.task_runs[task_run_id] = rows.task_run(
+                    now,
+                    task_run_id=task_run_id,
+                    dynamic_key=rows.uuid4(self._ids),
+                    run=self.runs[run_id],
+                )
+            state = self._state(now, type, name=name, flow_run_id=run_id, task_run_id=task_run_id)
+            state["data"] = data
+            self.task_run_states.setdefault(task_run_id, []).append(state)
+            enter(self.task_runs[task_run_id], state, now)
+        return task_run_id
+
+    # -- what goes ------------------------------------------------------------------------------
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run with its states; its logs go later, as on the real server."""
+        with self._lock:
+            self.catch_up()
+            del self.runs[run_id], self.states[run_id]
+
+    def delete_logs(self, row_ids: Collection[str]) -> None:
+        """Delete log rows.
+
+        Args:
+            row_ids: Their ids.
+        """
+        with self._lock:
+            self.catch_up()
+            gone = set(row_ids)
+            self.logs = [row for row in self.logs if row["id"] not in gone]
+
+    def restore_logs(self, then: datetime) -> None:
+        """Lose the log rows that were stored after a time, as when a backup is restored."""
+        with self._lock:
+            self.catch_up()
+            self.logs = self.logs_of(then)
+
+    # -- what there is --------------------------------------------------------------------------
+
+    def logs_of(self, then: datetime | None) -> list[Row]:
+        """The log rows; with a time, those of them that could be read then already."""
+        if then is None:
+            return self.logs
+        landed = self._landed  # without the rows that a test put into the table by itself
+        return [row for row in self.logs if landed.get(row["id"], then) <= then]
+
+    def _flow(self, now: datetime, name: str) -> str:
+        """The id of the flow of a name; there is one flow a name."""
+        known = (flow_id for flow_id, flow in self.flows.items() if flow["name"] == name)
+        flow_id = next(known, None)
+        if flow_id is None:
+            flow_id = rows.uuid4(self._ids)
+            self.flows[flow_id] = rows.flow(now, flow_id=flow_id, name=name)
+        return flow_id
+
+    def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
+        state_id = rows.uuid7(now, self._ids)
+        return rows.state(now, state_id=state_id, type=str(type), name=name, **details)

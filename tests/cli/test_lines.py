@@ -1,0 +1,228 @@
+"""Lines: what a person reads of a run, and that no text of a run can do anything to a terminal."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rxflow
+from rxflow._models.terminal_text import safe
+from rxflow.cli._lines import Transcript, closing
+
+RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def run(name: str = "amber-fox") -> rxflow.FlowRun:
+    """A run's row."""
+    return rxflow.FlowRun(id=RUN, name=name, created=NOON, updated=NOON)
+
+
+def state(name: str = "Running", kind: str = "RUNNING", **more: Any) -> rxflow.State:
+    """A state."""
+    return rxflow.State(id=name, type=kind, name=name, timestamp=NOON, **more)
+
+
+def change(name: str = "Running", kind: str = "RUNNING", **more: Any) -> rxflow.StateChange:
+    """A change to a state."""
+    return rxflow.StateChange(flow_run_id=RUN, id=name, state=state(name, kind, **more))
+
+
+def log(
+    message: str, *, level: int = 20, at: datetime = NOON, task_run: str | None = None
+) -> rxflow.FlowRunLog:
+    """A log line."""
+    return rxflow.FlowRunLog(
+        flow_run_id=RUN,
+        id=message,
+        name="tests",
+        task_run_id=task_run,
+        timestamp=at,
+        created=at,
+        level=level,
+        message=message,
+    )
+
+
+def task_run(name: str) -> rxflow.TaskRun:
+    """A task run that is over."""
+    return rxflow.TaskRun(
+        id=f"id of {name}",
+        name=name,
+        task_key=name,
+        dynamic_key="0",
+        created=NOON,
+        updated=NOON,
+        state=state("Completed", "COMPLETED"),
+    )
+
+
+def task_change(name: str) -> rxflow.TaskRunStateChange:
+    """A task run's change to Completed."""
+    row = task_run(name)
+    assert row.state is not None
+    return rxflow.TaskRunStateChange(flow_run_id=RUN, id=name, task_run=row, state=row.state)
+
+
+def closed(*, verified: bool = True, log_count: int = 3) -> rxflow.Closed:
+    """The end."""
+    return rxflow.Closed(flow_run_id=RUN, timestamp=NOON, verified=verified, log_count=log_count)
+
+
+def read(*events: rxflow.FlowRunEvent) -> list[str]:
+    """What a transcript that has begun says of some events, without their times."""
+    return [re.sub(r"^\d\d:\d\d:\d\d\.\d{3}", "TIME", line) for line in told(*events)]
+
+
+def told(*events: rxflow.FlowRunEvent) -> Iterator[str]:
+    """What a transcript that has begun says of some events."""
+    transcript = Transcript()
+    for event in (rxflow.RunSeen(flow_run_id=RUN, run=run()), *events):
+        lines = list(transcript.lines(event))
+        if not isinstance(event, rxflow.RunSeen):
+            yield from lines
+
+
+def test_an_event_is_a_time_a_level_and_a_message() -> None:
+    """The columns stand below each other, whatever the level."""
+    assert read(
+        change(), log("ready", level=10), log("worn out", level=30), log("x", level=25)
+    ) == [
+        "TIME INFO     | Entered state Running",
+        "TIME DEBUG    | ready",
+        "TIME WARNING  | worn out",
+        "TIME Level 25 | x",
+    ]
+
+
+def test_a_time_is_local_with_milliseconds() -> None:
+    """The time is the event's own, in the time zone of whoever reads it."""
+    at = NOON + timedelta(milliseconds=7, microseconds=900)
+    (line,) = told(log("x", at=at))
+    assert line.split()[0] == f"{at.astimezone():%H:%M:%S}.007"
+
+
+def test_the_first_line_names_the_run() -> None:
+    """It has the name, the id and the day."""
+    (line,) = Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run()))
+    assert line == f"Flow run 'amber-fox' ({RUN}), created {NOON.astimezone().date()}"
+
+
+def test_a_new_day_has_a_line() -> None:
+    """The date stands where it changes, and nowhere else."""
+    later = NOON + timedelta(days=2)
+    lines = read(log("one"), log("two", at=later), log("three", at=later))
+    assert lines == [
+        "TIME INFO     | one",
+        f"{later.astimezone().date()}",
+        "TIME INFO     | two",
+        "TIME INFO     | three",
+    ]
+
+
+def test_a_notice_may_come_before_the_run() -> None:
+    """A server that does not answer is told of before anything is known of the run."""
+    text = "No good answer"
+    code = rxflow.NoticeCode.DEGRADED
+    notice = rxflow.Notice(flow_run_id=RUN, code=code, message=text, timestamp=NOON)
+    (line,) = Transcript().lines(notice)
+    assert line.endswith(" WARNING  | No good answer")
+
+
+@pytest.mark.parametrize(
+    "event", [rxflow.RunChanged(flow_run_id=RUN, run=run()), closed()], ids=["changed", "closed"]
+)
+def test_what_is_not_for_people_has_no_line(event: rxflow.FlowRunEvent) -> None:
+    """A changed row and the end are nobody's news."""
+    assert read(event) == []
+
+
+def test_a_task_runs_lines_have_its_name() -> None:
+    """A log line of a task run that was told of begins with its name; of another it does not."""
+    lines = read(
+        log("early", task_run="id of sift-0"),
+        task_change("sift-0"),
+        log("sifted", task_run="id of sift-0"),
+        log("unknown", task_run="id of weld-0"),
+        log("the flow's own"),
+    )
+    assert lines == [
+        "TIME INFO     | early",
+        "TIME INFO     | Task run 'sift-0' entered state Completed",
+        "TIME INFO     | sift-0: sifted",
+        "TIME INFO     | unknown",
+        "TIME INFO     | the flow's own",
+    ]
+
+
+@pytest.mark.parametrize("text", ["one\ntwo\n\tthree", "one\r\ntwo\r\n\tthree\r\n"])
+def test_a_message_of_many_lines_stays_in_its_column(text: str) -> None:
+    """Further lines of a message cannot be taken for events; a last newline is none."""
+    (line,) = told(log(text))
+    first, *more = line.split("\n")
+    assert [first.index("|")] * 2 == [each.index("|") for each in more]
+    assert [each[first.index("|") :] for each in (first, *more)] == ["| one", "| two", "| \tthree"]
+    assert {each[: first.index("|")].strip() for each in more} == {""}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b2J\x7f\x00", r"\x9b2J\x7f\x00"),
+        ("over\rwritten\x08", r"over\x0dwritten\x08"),
+        ("\x0b\x0c\x85", r"\x0b\x0c\x85"),
+        ("user\u202etxt.exe", r"user\u202etxt.exe"),
+        ("\u2066a\u2069", r"\u2066a\u2069"),
+        ("schön, 漢字, שלום, a\tb, C:\\x1b", "schön, 漢字, שלום, a\tb, C:\\x1b"),
+    ],
+    ids=["colour", "title", "c1", "carriage", "vertical", "bidi", "isolates", "innocent"],
+)
+def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
+    """Control and direction characters are shown as escapes; all other text is left alone."""
+    assert safe(text) == shown
+    assert read(log(text)) == [f"TIME INFO     | {shown}"]
+
+
+@given(st.text(), st.text(min_size=1))
+def test_no_text_of_a_run_reaches_the_terminal_as_a_command(text: str, name: str) -> None:
+    """Whatever a run's messages and names are, its lines have no character that is obeyed."""
+    view = rxflow.Snapshot(run=run(name), states=(state(name),), task_runs=(task_run(name),))
+    lines = [
+        *Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run(name))),
+        *told(task_change(name), log(text, task_run=f"id of {name}"), change(name, message=text)),
+        *closing(view, closed()),
+    ]
+    obeyed = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+    assert [line for line in lines if obeyed.search(line)] == []
+    assert [line for line in closing(view, closed()) if "\n" in line] == []
+
+
+def test_the_end_shows_the_run() -> None:
+    """The last lines say how the run ended, on which way, and whether all lines are here."""
+    last = state("Completed", "COMPLETED")
+    row = rxflow.FlowRun(id=RUN, name="amber-fox", created=NOON, updated=NOON, state=last)
+    states = (state("Scheduled", "SCHEDULED"), state(), last)
+    view = rxflow.Snapshot(run=row, states=states, task_runs=(task_run("a"), task_run("b")))
+    assert list(closing(view, closed())) == [
+        f"Flow run 'amber-fox' ({RUN})",
+        "  state      Completed",
+        "  states     Scheduled > Running > Completed",
+        "  task runs  2 of 2 over",
+        "  log lines  3, as many as the server counts",
+    ]
+
+
+def test_the_end_of_an_unverified_watch_says_so() -> None:
+    """A count that did not agree is not passed over, nor a run that has no state."""
+    lines = list(closing(rxflow.Snapshot(run=run()), closed(verified=False)))
+    assert lines[1:] == [
+        "  state      none",
+        "  states     ",
+        "  log lines  3, not verified by a count",
+    ]

@@ -1,0 +1,370 @@
+"""The ledger: what it counts, what it remembers by id, and how it tells the new from the told."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from itertools import pairwise
+from random import Random
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from simulated_world import START
+
+from rxflow._logs.ledger import WINDOW, Ledger, LedgerState
+from rxflow._models.times import later
+from rxflow.testing._prefect3.rows import uuid7
+
+RUNS = ("run-a", "run-b", "run-c")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A row, as far as a ledger asks."""
+
+    id: str
+    flow_run_id: str
+    timestamp: datetime
+    created: datetime
+
+
+Batch = list[Line]
+"""Rows that one poll found."""
+
+
+def seconds(number: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=number)
+
+
+def line(number: int, at: float, *, run: str = RUNS[0], stored: float | None = None) -> Line:
+    """A row dated `at` seconds after the start, and stored then unless told otherwise."""
+    created = START + seconds(at if stored is None else stored)
+    row_id = f"row-{number}" if number % 3 == 0 else uuid7(created, Random(number))
+    return Line(row_id, run, START + seconds(at), created)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Batch]:
+    """Batches of rows as polls find them: young, late, ahead, tied, long in commit."""
+    lag = st.one_of(st.floats(0, 3), st.sampled_from([0.0, 12.0, 60.0, 900.0, -30.0, -3600.0]))
+    commit = st.sampled_from([0.0, 0.0, 0.0, 2.0, 15.0])
+    row = st.tuples(st.sampled_from(RUNS), lag, commit)
+    batches: list[Batch] = []
+    now, number = 0.0, 0
+    for pause, rows in draw(
+        st.lists(st.tuples(st.floats(0, 20), st.lists(row, max_size=8)), max_size=25)
+    ):
+        now += pause
+        batch: Batch = []
+        for run, late, long in rows:
+            batch.append(line(number, round(now - late, 1), run=run, stored=now - long))
+            number += 1
+        batches.append(batch)
+    return batches
+
+
+def ledger_of(batches: Iterable[Batch], *, fill: int = 200, most_buckets: int = 4096) -> Ledger:
+    """A ledger that took in some batches, a poll each."""
+    ledger = Ledger(RUNS, fill=fill, most_buckets=most_buckets)
+    for batch in batches:
+        ledger.add(batch)
+        ledger.advance()
+    return ledger
+
+
+def digest(rows: Iterable[Line]) -> bytes:
+    """The sum of rows' ids as numbers, reckoned anew."""
+    return (sum(as_number(row.id) for row in rows) % (2**128 - 1)).to_bytes(16)
+
+
+def as_number(row_id: str) -> int:
+    """A random UUID as it is, or the hash of an id that may be any text."""
+    with suppress(ValueError):
+        if (uuid := UUID(row_id)).version in {4, 7}:
+            return uuid.int
+    return int.from_bytes(blake2b(row_id.encode(), digest_size=16).digest())
+
+
+def in_bucket(ledger: Ledger, run: str, index: int, rows: Iterable[Line]) -> Batch:
+    """The rows of a run below the floor that lie in one of its buckets."""
+    starts = [bucket.start or datetime.min.replace(tzinfo=START.tzinfo) for bucket in
+              ledger.buckets_of(run)]  # fmt: skip
+    return [
+        row
+        for row in rows
+        if row.flow_run_id == run
+        and ledger.floor is not None
+        and row.timestamp < ledger.floor
+        and bisect_right(starts, row.timestamp) - 1 == index
+    ]
+
+
+def assert_counts_all(ledger: Ledger, told: Sequence[Line]) -> None:
+    """Compare a ledger with a naive recount of what was told."""
+    below = 0
+    for run in RUNS:
+        buckets = ledger.buckets_of(run)
+        starts = [bucket.start for bucket in buckets]
+        assert None not in starts[1:]
+        assert starts[0] is None
+        assert all(a < b for a, b in pairwise(filter(None, starts)))
+        assert all(start < ledger.floor for start in filter(None, starts) if ledger.floor)
+        for index, bucket in enumerate(buckets):
+            rows = in_bucket(ledger, run, index, told)
+            assert bucket.count == len(rows)
+            assert bucket.digest == digest(rows)
+            below += len(rows)
+    assert ledger.above == len(told) - below
+    assert ledger.total == len(told)
+
+
+@given(life=lives(), fill=st.sampled_from([1, 3, 200]), most=st.sampled_from([2, 5, 4096]))
+def test_buckets_are_a_recount(life: list[Batch], fill: int, most: int) -> None:
+    """Buckets follow each other without a gap, and count and sum all rows below the floor."""
+    told: Batch = []
+    ledger = Ledger(RUNS, fill=fill, most_buckets=most)
+    for batch in life:
+        told += batch
+        ledger.add(batch)
+        ledger.advance()
+        assert_counts_all(ledger, told)
+        assert all(len(ledger.buckets_of(run)) <= most for run in RUNS)
+
+
+def is_young(row: Line, floor: datetime | None, horizon: datetime | None) -> bool:
+    """Whether a row is above the floor, or was stored after the horizon."""
+    if floor is None or horizon is None:
+        return True
+    return row.timestamp >= floor or row.created >= horizon
+
+
+@given(life=lives())
+def test_the_floor_follows_and_never_falls(life: list[Batch]) -> None:
+    """The floor is ten to eleven seconds behind the newest row or the clock, and never falls."""
+    told: Batch = []
+    ledger = Ledger(RUNS)
+    floor: datetime | None = None
+    for batch in life:
+        told += batch
+        ledger.add(batch)
+        ledger.advance()
+        if told:
+            newest = max(row.timestamp for row in told)
+            clock = max(row.created for row in told)
+            aim = min(newest, clock) - WINDOW
+            assert ledger.floor is not None
+            assert ledger.floor > aim - timedelta(seconds=1)
+            assert ledger.floor <= aim or ledger.floor == floor
+            assert floor is None or ledger.floor >= floor
+        floor = ledger.floor
+
+
+@given(life=lives())
+def test_young_rows_are_known_by_id(life: list[Batch]) -> None:
+    """Ids are kept of rows above the floor or stored in ten seconds, and of none past eleven."""
+    told: Batch = []
+    ledger = Ledger(RUNS)
+    for batch in life:
+        told += batch
+        ledger.add(batch)
+        ledger.advance()
+        floor, horizon = ledger.floor, ledger.horizon
+        kept = {row.id for row in told if ledger.knows(row)}
+        assert kept >= {row.id for row in told if is_young(row, floor, horizon)}
+        late = None if horizon is None else horizon - timedelta(seconds=1)
+        assert kept <= {row.id for row in told if is_young(row, floor, late)}
+        assert ledger.held == len(kept)
+        assert not any(ledger.is_new(row) for row in told)
+        assert set(ledger.window()) == {
+            row.id for row in told if floor is None or row.timestamp >= floor
+        }
+
+
+@given(life=lives(), ahead=st.floats(0, 4000))
+def test_rows_dated_later_are_counted(life: list[Batch], ahead: float) -> None:
+    """How many rows are dated after a time above the floor is known exactly."""
+    ledger = ledger_of(life)
+    time = (ledger.floor or START) + seconds(ahead)
+    later = [row for batch in life for row in batch if row.timestamp > time]
+    assert ledger.later_than(time) == len(later)
+
+
+def steady(count: int, *, fill: int = 10) -> tuple[Ledger, Batch]:
+    """A ledger of a run with a row a second."""
+    rows = [line(number, number) for number in range(count)]
+    return ledger_of(([row] for row in rows), fill=fill), rows
+
+
+@pytest.mark.parametrize("at", [-100.0, 0.0, 9.5, 10.0, 35.0, 88.9], ids=str)
+def test_a_late_row_goes_into_its_bucket(at: float) -> None:
+    """Below the floor a row is counted where its timestamp lies, and nowhere else."""
+    ledger, rows = steady(100)
+    before = [bucket.count for bucket in ledger.buckets_of(RUNS[0])]
+    late = line(100, at, stored=100.0)
+    ledger.add([late])
+    index = ledger.bucket_at(RUNS[0], late.timestamp)
+    assert [bucket.count for bucket in ledger.buckets_of(RUNS[0])] == [
+        count + (number == index) for number, count in enumerate(before)
+    ]
+    ledger.advance()
+    assert_counts_all(ledger, [*rows, late])
+
+
+def test_joined_buckets_keep_their_sums() -> None:
+    """Of too many buckets each two neighbours become one, and nothing is lost by it."""
+    ledger, rows = steady(500, fill=1)
+    joined = ledger_of(([row] for row in rows), fill=1, most_buckets=16)
+    assert len(ledger.buckets_of(RUNS[0])) == 489
+    assert 8 <= len(joined.buckets_of(RUNS[0])) <= 16
+    assert_counts_all(joined, rows)
+    assert joined.total == ledger.total
+
+
+@st.composite
+def row_ids(draw: st.DrawFn) -> list[str]:
+    """Ids as servers give them, random or by time, and some that are much alike."""
+    random = Random(draw(st.integers()))
+    alike = [f"row-{number}" for number in range(4)]
+    counted = [str(UUID(int=number)) for number in range(4)]
+    version_4 = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(4)]
+    version_7 = [uuid7(START, random) for _ in range(4)]
+    return draw(st.permutations([*alike, *counted, *version_4, *version_7]))
+
+
+@given(ids=row_ids(), cut=st.integers(0, 16), split=st.integers(0, 16))
+def test_a_sum_is_the_same_in_any_order(ids: list[str], cut: int, split: int) -> None:
+    """However rows come, at once or in parts, their sum is that of each alone."""
+    told = [Line(row_id, RUNS[0], START, START) for row_id in ids[:cut]]
+    later = line(1, 100)
+    ledger = ledger_of([told[:split], told[split:], [later]])
+    assert ledger.buckets_of(RUNS[0])[0].digest == digest(told)
+
+
+@given(ids=row_ids(), size=st.integers(1, 8), others=st.randoms(use_true_random=False))
+def test_sums_of_different_rows_differ(ids: list[str], size: int, others: Random) -> None:
+    """As many rows, of which one is another, have another sum: also where ids are much alike."""
+    told = [Line(row_id, RUNS[0], START, START) for row_id in ids[:size]]
+    found = [Line(row_id, RUNS[0], START, START) for row_id in others.sample(ids, size)]
+    ledger = ledger_of([told, [line(1, 100)]])
+    assume({row.id for row in found} != {row.id for row in told})
+    assert ledger.missing_of(RUNS[0], 0, found) is None
+
+
+# -- which rows are missing ---------------------------------------------------------------------
+
+UNTOLD = {
+    "none": [],
+    "one": [0.0],
+    "several": [0.0, 0.0, 3.0, 9.0],
+    "one slow commit": [40.0],
+    "two slow commits": [40.0, 60.0],
+    "young and slow": [0.0, 2.0, 40.0],
+}
+
+
+@pytest.mark.parametrize("commits", UNTOLD.values(), ids=UNTOLD)
+@pytest.mark.parametrize("size", [5, 200])
+def test_the_rows_that_were_not_told_are_named(commits: list[float], size: int) -> None:
+    """With a bucket's rows at hand exactly those that were not told are found, however slow."""
+    rows = [line(number, number / size, stored=number / size) for number in range(size)]
+    ledger = ledger_of([rows, [line(1000, 100.0)]])
+    untold = [
+        line(2000 + number, 0.5, stored=100.0 - commit) for number, commit in enumerate(commits)
+    ]
+    at_hand = [*rows, *untold]
+    Random(size).shuffle(at_hand)
+    missing = ledger.missing_of(RUNS[0], 0, at_hand)
+    assert missing is not None
+    assert sorted(row.id for row in missing) == sorted(row.id for row in untold)
+
+
+@given(life=lives(), data=st.data())
+def test_what_was_not_told_is_told_apart(life: list[Batch], data: st.DataObject) -> None:
+    """Up to two rows of any bucket that were stored at any time are told apart from the rest."""
+    everything = [row for batch in life for row in batch]
+    untold = data.draw(
+        st.lists(st.sampled_from(everything), max_size=2, unique=True)
+        if everything
+        else st.just([])
+    )
+    told = [[row for row in batch if row not in untold] for batch in life]
+    ledger = ledger_of(told, fill=3)
+    for run in RUNS:
+        for index in range(len(ledger.buckets_of(run))):
+            rows = in_bucket(ledger, run, index, everything)
+            data.draw(st.randoms(use_true_random=False)).shuffle(rows)
+            missing = ledger.missing_of(run, index, rows)
+            assert missing is not None
+            assert {row.id for row in missing} == {row.id for row in rows if row in untold}
+
+
+@pytest.mark.parametrize("new", [0, 1, 2], ids="{} new".format)
+@pytest.mark.parametrize("gone", [1, 2], ids="{} gone".format)
+def test_rows_that_are_gone_are_noticed(gone: int, new: int) -> None:
+    """When rows are gone no choice of rows fits the sum, even where the number is right."""
+    ledger, rows = steady(100)
+    bucket = in_bucket(ledger, RUNS[0], 3, rows)
+    late = [line(200 + number, 35.5, stored=100.0) for number in range(new)]
+    assert ledger.missing_of(RUNS[0], 3, [*bucket[gone:], *late]) is None
+
+
+# -- rows that are gone -------------------------------------------------------------------------
+
+
+@given(life=lives(), data=st.data())
+def test_forgotten_and_replaced_rows_are_not_counted(
+    life: list[Batch], data: st.DataObject
+) -> None:
+    """What is gone leaves the counts and sums, and what is left is counted as if told alone."""
+    everything = [row for batch in life for row in batch]
+    ledger = ledger_of(life, fill=3)
+    left = [row for row in everything if data.draw(st.booleans())]
+    ids = {row.id for row in left}
+    ledger.forget([row_id for row_id in ledger.window() if row_id not in ids])
+    for run in RUNS:
+        for index in range(len(ledger.buckets_of(run))):
+            ledger.replace(run, index, in_bucket(ledger, run, index, left))
+    assert_counts_all(ledger, left)
+
+
+# -- saving -------------------------------------------------------------------------------------
+
+
+@given(life=lives(), more=lives())
+def test_a_saved_ledger_goes_on_where_it_was(life: list[Batch], more: list[Batch]) -> None:
+    """Through JSON and back a ledger is the same, and stays the same with all that follows."""
+    ledger = ledger_of(life)
+    text = msgspec.json.encode(ledger.save())
+    loaded = Ledger.load(msgspec.json.decode(text, type=LedgerState))
+    for number, batch in enumerate([[], *more]):
+        renamed = [msgspec.structs.replace(row, id=f"{number}-{row.id}") for row in batch]
+        for each in (ledger, loaded):
+            each.add(renamed)
+            each.advance()
+        assert loaded.save() == ledger.save()
+        assert (loaded.total, loaded.above) == (ledger.total, ledger.above)
+        assert loaded.runs == ledger.runs
+
+
+def test_what_was_saved_stays_as_it_was() -> None:
+    """A saved ledger is a picture of that moment: what the ledger takes in later is not in it."""
+    ledger, _ = steady(100)
+    saved = ledger.save()
+    text = msgspec.json.encode(saved)
+    ledger.add([line(100, 50.0, stored=100.0), line(101, 120.0)])
+    ledger.advance()
+    assert msgspec.json.encode(saved) == text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [(None, None, None), (1, None, 1), (None, 1, 1), (1, 2, 2), (2, 1, 2), (3, 3, 3)],
+)
+def test_the_later_of_two_times(a: float | None, b: float | None, expected: float | None) -> None:
+    """None is before all times."""
+    times = [None if time is None else START + timedelta(seconds=time) for time in (a, b, expected)]
+    assert later(times[0], times[1]) == times[2]
