@@ -200,22 +200,22 @@ class Client:
             pause(step.seconds)
             return None
         with self._turn:
-            asked = real_now()
-            answer = channel.send(step)
-        if isinstance(answer, Failure) and channel is not self._channel:
+            sent = real_now()
+            reply = channel.send(step)
+        if isinstance(reply, Failure) and channel is not self._channel:
             raise Unreachable(_CLOSED)
-        return TimedReply(answer, asked, real_now())
+        return TimedReply(reply, sent, real_now())
 
     async def _ado(self, step: Query | Pause, shared: "_Shared") -> TimedReply | None:
         if isinstance(step, Pause):
             await apause(step.seconds)
             return None
         async with shared.turn:
-            asked = real_now()
-            answer = await shared.channel.send(step)
-        if isinstance(answer, Failure) and not self._is_open(shared):
+            sent = real_now()
+            reply = await shared.channel.send(step)
+        if isinstance(reply, Failure) and not self._is_open(shared):
             raise Unreachable(_CLOSED)
-        return TimedReply(answer, asked, real_now())
+        return TimedReply(reply, sent, real_now())
 
     def _open(self) -> Channel:
         with self._lock:

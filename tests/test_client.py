@@ -21,7 +21,7 @@ from rxflow._config.settings import Settings
 from rxflow._models.entities import BackendName, Server
 from rxflow._net.channel import AsyncChannel, _steps
 from rxflow._net.http import MAX_BODY
-from rxflow._protocol.failures import Failure
+from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import (
     FlowQuery,
@@ -105,7 +105,7 @@ def server() -> FakePrefect3:
 class Asker(Protocol):
     """A channel, as the test's thread uses it."""
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask, once."""
         ...
 
@@ -149,7 +149,7 @@ class ChannelOnLoop:
         self._channel = channel
         self._runner = runner
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Await an answer."""
         return self._runner.run(self._channel.send(query))
 

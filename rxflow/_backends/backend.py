@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from rxflow._protocol.failures import Failure
+from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query
 
@@ -53,15 +53,15 @@ Conversation = Generator[HttpCall, HttpReply | Failure, T]
 class Backend(Protocol):
     """What it takes to speak to one kind of server."""
 
-    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+    def encode(self, query: Query) -> HttpCall | Reply:
         """Put a question into the server's words, or answer it without asking."""
         ...
 
-    def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
+    def decode(self, query: Query, reply: HttpReply) -> Reply:
         """Read the answer to a question; never raises."""
         ...
 
-    def check(self, query: Query, page: Page[Any]) -> Conversation[Page[Any] | Failure]:
+    def check(self, query: Query, page: Page[Any]) -> Conversation[Reply]:
         """Ask what else must be known before a good answer can be believed; give what holds."""
         ...
 

@@ -6,13 +6,11 @@ the others are taken.
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from rxflow._backends.status_failures import unreadable
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 
 JSON_HEADERS = (("Content-Type", "application/json"),)
@@ -24,9 +22,9 @@ encode_json = msgspec.json.Encoder().encode
 def read_body(
     query: Query,
     body: bytes,
-    page: Callable[[bytes], Page[Any] | Failure],
-    otherwise: Callable[[str], Page[Any] | Failure],
-) -> Page[Any] | Failure:
+    page: Callable[[bytes], Reply],
+    otherwise: Callable[[str], Reply],
+) -> Reply:
     """Read an answer, mended if it is not quite JSON.
 
     Args:

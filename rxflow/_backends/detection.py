@@ -5,8 +5,6 @@ GraphQL at the URL itself. What does neither may be a Prefect 3 of which somethi
 a part: that is tried, and nothing is decided until it has given a good answer.
 """
 
-from typing import Any
-
 import msgspec
 
 from rxflow._backends.backend import Backend, Conversation, HttpReply
@@ -15,8 +13,7 @@ from rxflow._backends.prefect1_queries import say_hello
 from rxflow._backends.prefect3 import WHO, Prefect3
 from rxflow._backends.status_failures import not_an_api
 from rxflow._models.entities import BackendName
-from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import ServerQuery
 
 _OF_ANY_SERVER = frozenset({FailureKind.AUTH, FailureKind.BUSY, FailureKind.SERVER})
@@ -37,7 +34,7 @@ class TentativeBackend(msgspec.Struct, frozen=True):
     backend: Backend
     reply: HttpReply
 
-    def judge(self, answer: Page[Any] | Failure) -> Page[Any] | Failure:
+    def judge(self, answer: Reply) -> Reply:
         """Say what an answer means, now that nobody knows whose it is."""
         if isinstance(answer, Failure) and answer.kind is FailureKind.NOT_AN_API:
             return not_an_api(self.reply, _ADVICE)

@@ -37,7 +37,7 @@ from rxflow._backends.status_failures import (
     unreadable,
 )
 from rxflow._models.entities import BackendName, Server
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import (
     PAGE_LIMIT,
@@ -74,7 +74,7 @@ class Prefect1:
         self._most: dict[type, int] = {}
         self._measured: dict[type, int] = {}
 
-    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+    def encode(self, query: Query) -> HttpCall | Reply:
         """Put a question into the server's words, or answer what the server has no word for."""
         match query:
             case ServerQuery():
@@ -86,11 +86,11 @@ class Prefect1:
             case _:
                 return call_of(query, self._limit(query))
 
-    def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
+    def decode(self, query: Query, reply: HttpReply) -> Reply:
         """Read the answer to a question; never raises."""
         return _decoded(query, reply, lambda rows: _rows_of(query, rows, server_time(reply)))
 
-    def check(self, query: Query, page: Page[Any]) -> Conversation[Page[Any] | Failure]:
+    def check(self, query: Query, page: Page[Any]) -> Conversation[Reply]:
         """See whether a short page is all there is, unless the server has given longer ones."""
         if not isinstance(query, Listed):
             return page
@@ -207,14 +207,14 @@ _answer = msgspec.json.Decoder(_Answer).decode
 _NOTHING = msgspec.Raw(b"null")
 
 
-_Reader = Callable[[msgspec.Raw], Page[Any] | Failure]
+_Reader = Callable[[msgspec.Raw], Reply]
 
 
-def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failure:
+def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Reply:
     if (failure := _out_of_order(query, reply)) is not None:
         return failure
 
-    def page(body: bytes) -> Page[Any] | Failure:
+    def page(body: bytes) -> Reply:
         answer = _answer(body)
         if answer.errors:
             return _refused(query, reply, answer.errors)
@@ -228,7 +228,7 @@ def _decoded(query: Query, reply: HttpReply, rows: _Reader) -> Page[Any] | Failu
     return read_body(query, reply.body, page, otherwise)
 
 
-def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Page[Any] | Failure:
+def _rows_of(query: Query, rows: msgspec.Raw, time: datetime | None) -> Reply:
     if type(query) in _LISTS:
         return page_of(_LISTS[type(query)], rows, time)
     match query:

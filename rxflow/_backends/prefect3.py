@@ -39,7 +39,7 @@ from rxflow._models.entities import (
 )
 from rxflow._models.states import State
 from rxflow._models.times import Instant
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import (
     AgentsQuery,
@@ -169,7 +169,7 @@ class Prefect3:
         """
         self._server = server
 
-    def encode(self, query: Query) -> HttpCall | Page[Any] | Failure:
+    def encode(self, query: Query) -> HttpCall | Reply:
         """Put a question into the server's words, or answer what the server has no word for."""
         match query:
             case ServerQuery():
@@ -193,7 +193,7 @@ class Prefect3:
             case _:
                 assert_never(query)
 
-    def decode(self, query: Query, reply: HttpReply) -> Page[Any] | Failure:
+    def decode(self, query: Query, reply: HttpReply) -> Reply:
         """Read the answer to a question; never raises."""
         if reply.status in {200, 201}:
             return _read(query, reply)
@@ -202,7 +202,7 @@ class Prefect3:
             return Page(missing, server_time(reply))
         return _failure(query, reply)
 
-    def check(self, query: Query, page: Page[Any]) -> Conversation[Page[Any] | Failure]:
+    def check(self, query: Query, page: Page[Any]) -> Conversation[Reply]:
         """Believe the answer."""
         del query
         yield from ()
@@ -321,8 +321,8 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
 # -- good answers -------------------------------------------------------------------------------
 
 
-def _read(query: Query, reply: HttpReply) -> Page[Any] | Failure:
-    def otherwise(reason: str) -> Page[Any] | Failure:
+def _read(query: Query, reply: HttpReply) -> Reply:
+    def otherwise(reason: str) -> Reply:
         if isinstance(query, ServerQuery):
             return Page((_server(None),), server_time(reply))  # the next question will show it
         return unreadable(query, reason) if is_json(reply) else not_an_api(reply, _ADVICE)

@@ -6,7 +6,6 @@ For threads, and its twin for an event loop; what is said on it is the same.
 import threading
 import uuid
 from collections.abc import Generator
-from typing import Any
 
 import msgspec
 
@@ -14,7 +13,7 @@ from rxflow._backends.backend import Backend, Conversation, HttpCall, HttpReply
 from rxflow._backends.detection import TentativeBackend, detect_backend
 from rxflow._models.entities import BackendName
 from rxflow._net.transport import AsyncTransport, Transport
-from rxflow._protocol.failures import Failure
+from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query
 
@@ -60,7 +59,7 @@ class Channel:
         self._transport = transport
         self._known = known
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask, once, and wait for the answer; never raises."""
         steps = _steps(self._known, query)
         step = next(steps)
@@ -81,7 +80,7 @@ class AsyncChannel:
         self._transport = transport
         self._known = known
 
-    async def send(self, query: Query) -> Page[Any] | Failure:
+    async def send(self, query: Query) -> Reply:
         """Ask, once; raises nothing but `asyncio.CancelledError`."""
         steps = _steps(self._known, query)
         step = next(steps)
@@ -94,17 +93,12 @@ class AsyncChannel:
         await self._transport.aclose()
 
 
-_Answer = Page[Any] | Failure
-
-
-def _steps(
-    known: SharedBackend, query: Query
-) -> Generator[HttpCall | _Answer, HttpReply | Failure]:
+def _steps(known: SharedBackend, query: Query) -> Generator[HttpCall | Reply, HttpReply | Failure]:
     """Yield the calls that a question takes, and its answer after them."""
     yield (yield from _introduced(known, query))
 
 
-def _introduced(known: SharedBackend, query: Query) -> Conversation[_Answer]:
+def _introduced(known: SharedBackend, query: Query) -> Conversation[Reply]:
     backend = known.backend
     if backend is None:
         found = yield from detect_backend(known.name)
@@ -116,7 +110,7 @@ def _introduced(known: SharedBackend, query: Query) -> Conversation[_Answer]:
     return (yield from _asked(backend, known, query))
 
 
-def _tried(guess: TentativeBackend, known: SharedBackend, query: Query) -> Conversation[_Answer]:
+def _tried(guess: TentativeBackend, known: SharedBackend, query: Query) -> Conversation[Reply]:
     """Ask as if the server was known, and take it for known if it has rows to show."""
     backend = guess.backend
     answer = yield from _asked(backend, known, query)
@@ -126,7 +120,7 @@ def _tried(guess: TentativeBackend, known: SharedBackend, query: Query) -> Conve
     return guess.judge(answer)
 
 
-def _asked(backend: Backend, known: SharedBackend, query: Query) -> Conversation[_Answer]:
+def _asked(backend: Backend, known: SharedBackend, query: Query) -> Conversation[Reply]:
     call = backend.encode(query)
     if not isinstance(call, HttpCall):
         return call
@@ -138,7 +132,7 @@ def _asked(backend: Backend, known: SharedBackend, query: Query) -> Conversation
 
 def _exchange(
     backend: Backend, known: SharedBackend, query: Query, call: HttpCall
-) -> Conversation[_Answer]:
+) -> Conversation[Reply]:
     fetched = False
     while True:
         headers = known.headers

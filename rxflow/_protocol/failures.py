@@ -6,8 +6,11 @@ is told the time and never waits; the one source of chance is handed in.
 """
 
 from enum import Enum
+from typing import Any
 
 import msgspec
+
+from rxflow._protocol.pages import Page
 
 
 class FailureKind(Enum):
@@ -39,3 +42,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     retry_after: float | None = None
     limit: int | None = None
+
+
+Reply = Page[Any] | Failure
+"""What a query is answered with: a page of rows, or the reason why there is none."""

@@ -26,8 +26,8 @@ class PollInterval:
         self._shortest, self._longest, self._growth = shortest, longest, growth
         self._seconds = shortest
 
-    def after(self, *, something_happened: bool) -> float:
+    def next_delay(self, *, active: bool) -> float:
         """Seconds from a poll to the next."""
         grown = min(self._longest, self._seconds * self._growth)
-        self._seconds = self._shortest if something_happened else grown
+        self._seconds = self._shortest if active else grown
         return self._seconds * self._random.uniform(0.9, 1.1)

@@ -1,7 +1,8 @@
-"""Asking once: what a client reads beside watches, with patience, and without the I/O.
+"""Run one poll for a read outside of watches: retries, pauses and page limits, without I/O.
 
-A poll wants all its answers; a failure is waited out and the question put again, until patience
-ends. Whoever carries this out, in a thread or on an event loop, sends back what came of each step.
+`run_poll` yields the steps of a read; the client carries each out, in a thread or on an event loop,
+and sends the result back. A failed query is retried until the `RetryPolicy` gives up. The queries
+themselves come from the poll. A watch has its own runner, `rxflow._watching.session`.
 """
 
 from collections.abc import Callable, Generator
@@ -9,7 +10,7 @@ from random import Random
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import PAGE_LIMIT, Query
 from rxflow._protocol.retry import RetryPolicy
@@ -19,91 +20,109 @@ T = TypeVar("T")
 
 
 class Pause(NamedTuple):
-    """Wait before the next step."""
+    """Wait before the next step.
+
+    Attributes:
+        seconds: How long.
+    """
 
     seconds: float
 
 
 class Finished(NamedTuple, Generic[T]):
-    """Done: what the poll learnt."""
+    """The last step.
+
+    Attributes:
+        value: The return value of the poll.
+    """
 
     value: T
 
 
 class TimedReply(NamedTuple):
-    """What came of a question.
+    """The reply to a query and the times of both.
 
     Attributes:
-        answer: What the server said.
-        asked: When the question was sent.
-        now: When the answer was there.
+        reply: The page or the failure.
+        sent: When the query was sent.
+        received: When the reply was received.
     """
 
-    answer: Page[Any] | Failure
-    asked: Now
-    now: Now
+    reply: Reply
+    sent: Now
+    received: Now
 
 
 class PageLimit:
-    """The most rows that a server gives at once, as far as it is known."""
+    """The most rows that a server puts into one page, shared by all reads of a client.
+
+    Attributes:
+        rows: The limit as far as it is known; it only ever falls.
+    """
 
     def __init__(self) -> None:
-        """Begin with what Prefect allows if nobody configures it."""
+        """Start with Prefect's default."""
         self.rows = PAGE_LIMIT
 
 
 PollSteps = Generator[Query | Pause | Finished[T], TimedReply | None]
-"""Yields what to do; is sent what came of a question, and None after a pause."""
+"""Yields steps; is sent a `TimedReply` after a query and None after a pause."""
 
 
-def run_poll(poll: Callable[[int], Poll[T]], limit: PageLimit) -> PollSteps[T]:
-    """Carry out a poll.
+def run_poll(make_poll: Callable[[int], Poll[T]], page_limit: PageLimit) -> PollSteps[T]:
+    """Run a poll to its end, with a fresh retry policy for each of its queries.
 
     Args:
-        poll: Makes the poll, given the most rows to ask for at once.
-        limit: What is known of that, and what is learnt.
+        make_poll: Makes the poll, given the most rows to query at once. It is called again, with
+            fewer rows, when the server refuses so large a page.
+        page_limit: The server's page limit; lowered when the server names a lower one.
+
+    Yields:
+        Queries to send, pauses to wait for, and `Finished` last.
 
     Raises:
-        RxflowError: Patience ended, or the server said that asking again is no use.
+        RxflowError: The retry policy gave up.
     """
-    rows = limit.rows
+    rows = page_limit.rows
     while True:
-        asking = poll(rows)
+        poll = make_poll(rows)
         try:
-            query = next(asking)
+            query = next(poll)
             while True:
-                answer = yield from _send_until_answered(query)
-                if isinstance(answer, Failure):
-                    rows = _lower_limit(rows, answer, limit)
+                reply = yield from _send_with_retries(query)
+                if isinstance(reply, Failure):
+                    rows = _lower_limit(rows, reply, page_limit)
                     break
-                query = asking.send(answer)
+                query = poll.send(reply)
         except StopIteration as end:
             yield Finished(end.value)
 
 
-def _send_until_answered(
+def _send_with_retries(
     query: Query,
-) -> Generator[Query | Pause | Finished[Any], TimedReply | None, Page[Any] | Failure]:
-    """Ask until there is an answer; of failures only `FailureKind.PAGE_LIMIT` is returned."""
-    patience = RetryPolicy(Random())  # noqa: S311 - jitter, not a secret
+) -> Generator[Query | Pause | Finished[Any], TimedReply | None, Reply]:
+    """Send a query until a page is received, or a failure of kind `FailureKind.PAGE_LIMIT`."""
+    retry = RetryPolicy(Random())  # noqa: S311 - jitter, not a secret
     while True:
-        answered = yield query
-        if answered is None:
-            continue  # it was not asked yet
-        answer, asked, now = answered
-        patience.record_sent(asked)
-        if isinstance(answer, Page) or answer.kind is FailureKind.PAGE_LIMIT:
-            return answer
-        wait = patience.record_failure(answer, now)
-        if isinstance(wait, RxflowError):
-            raise wait
-        yield Pause(wait)
+        result = yield query
+        if result is None:
+            continue  # advanced without a reply: yield the query again
+        reply, sent, received = result
+        retry.record_sent(sent)
+        if isinstance(reply, Page) or reply.kind is FailureKind.PAGE_LIMIT:
+            return reply
+        delay = retry.record_failure(reply, received)
+        if isinstance(delay, RxflowError):
+            raise delay
+        yield Pause(delay)
 
 
-def _lower_limit(rows: int, failure: Failure, limit: PageLimit) -> int:
+def _lower_limit(rows: int, failure: Failure, page_limit: PageLimit) -> int:
     lower = failure.limit or rows // 2
     if not 0 < lower < rows:
         raise BadResponse(failure.text)
-    if failure.limit is not None:  # which holds for whatever is asked for
-        limit.rows = lower
+    if failure.limit is not None:
+        # Only a limit that the server names holds for every query. A page that was too large in
+        # bytes says nothing about the next table's rows.
+        page_limit.rows = lower
     return lower

@@ -13,8 +13,7 @@ from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Channel, ChannelOpener, Fetcher, open_fetcher
@@ -139,7 +138,7 @@ class Engine:
             self._alarm.disposable = self._carrier.remind(overdue, self._ring)
         self._carrier.carry(query, self._take_and_go_on, self._finish)
 
-    def _ask(self, query: Query) -> Page[Any] | Failure:
+    def _ask(self, query: Query) -> Reply:
         """Ask here and now."""
         if self._channel is None:
             self._channel = self._opener.open_channel()
@@ -158,7 +157,7 @@ class Engine:
             logger.opt(exception=error).debug("The scheduler of a watch was closed, so it ends")
             self.dispose()
 
-    def _take_and_go_on(self, answer: Page[Any] | Failure) -> None:
+    def _take_and_go_on(self, answer: Reply) -> None:
         self._take(answer)
         self._go_on()
 
@@ -167,7 +166,7 @@ class Engine:
 
     # -- what the observers get -----------------------------------------------------------------
 
-    def _take(self, answer: Page[Any] | Failure) -> bool:
+    def _take(self, answer: Reply) -> bool:
         return self._tell(self._session.receive(answer, self._clock()))
 
     def _tell(self, batch: EventPages) -> bool:

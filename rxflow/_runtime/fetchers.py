@@ -13,15 +13,13 @@ from typing import Any, Protocol
 
 from reactivex import abc
 
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.fetch_workers import fetch_workers
 from rxflow._runtime.iteration import AsyncPullScheduler
 from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._runtime.scheduling import running_loop
 
-Reply = Page[Any] | Failure
 OnReply = Callable[[Reply], None]
 OnError = Callable[[Exception], None]
 Post = Callable[[Callable[[], None]], None]

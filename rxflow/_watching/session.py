@@ -9,7 +9,6 @@ import math
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
-from typing import Any
 
 import msgspec
 
@@ -17,9 +16,9 @@ from rxflow._logs.cursor import LogRead
 from rxflow._models.entities import FlowRun
 from rxflow._models.states import State
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import PollInterval
-from rxflow._protocol.pages import MalformedRow, Page, Poll
+from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import RetryPolicy
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages, EventSource
@@ -123,7 +122,7 @@ class Session:
         self._asked = now.mono
         return Fetch(self._query)
 
-    def receive(self, answer: Page[Any] | Failure, now: Now) -> EventPages:
+    def receive(self, answer: Reply, now: Now) -> EventPages:
         """Take in an answer to the question last asked, and say what to tell."""
         self._now = now
         if isinstance(answer, Failure):
@@ -292,7 +291,7 @@ class Session:
 
     def _plan(self, *, something_happened: bool) -> None:
         now = self._now
-        pause = self._interval.after(something_happened=something_happened)
+        pause = self._interval.next_delay(active=something_happened)
         if self._reader.position is not None:
             pause = 0.0
         elif self._lifecycle.phase is Phase.DRAINING:
@@ -318,7 +317,7 @@ class Session:
         if told or logs.position is not None:
             return told
         if not self._lifecycle.end(proven=logs.proven, provable=logs.provable):
-            self._wake += self._interval.after(something_happened=False)
+            self._wake += self._interval.next_delay(active=False)
             return ()
         return self._close(verified=logs.proven)
 

@@ -60,7 +60,7 @@ UVICORN = (
     "--timeout-graceful-shutdown=3",
 )
 
-LEASH = Path(__file__).with_name("_leash.py")
+LEASH = Path(__file__).with_name("_child_process.py")
 
 PROBE = """
 import importlib.util, sys

@@ -20,7 +20,7 @@ from rxflow._backends.prefect1 import Prefect1
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._models.entities import BackendName, FlowRun, Server
 from rxflow._net.channel import Channel
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import RunQuery, ServerQuery, StatesQuery
 from rxflow.client import Client
@@ -71,12 +71,12 @@ def greetings(server: Fake) -> int:
     return sum(each == "/admin/version" or each.startswith("query Hello") for each in asked)
 
 
-def ask(channel: Channel, run_id: str = NO_RUN) -> Page[Any] | Failure:
+def ask(channel: Channel, run_id: str = NO_RUN) -> Reply:
     """Ask for a flow run."""
     return channel.send(RunQuery(run_id))
 
 
-def trouble(answer: Page[Any] | Failure) -> FailureKind:
+def trouble(answer: Reply) -> FailureKind:
     """What went wrong."""
     assert isinstance(answer, Failure), answer
     return answer.kind

@@ -22,7 +22,7 @@ from rxflow import FlowRunLog, FlowRunView, StateChange
 from rxflow._backends.prefect1 import Prefect1
 from rxflow._logs.full_read import read_all_logs
 from rxflow._net.channel import Channel
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll, read_all_pages
 from rxflow._protocol.queries import (
     PAGE_LIMIT,
@@ -278,7 +278,7 @@ class Counted:
         self._time.wait(seconds)
         self.server.catch_up()
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask, and count."""
         before = len(self.server.requests)
         answer = self._channel.send(query)

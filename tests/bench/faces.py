@@ -28,7 +28,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 from rxflow import FlowRunEvent, FlowRunLog, operators
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, ServerQuery
 from rxflow._runtime.engine import Engine
@@ -81,7 +81,7 @@ class Scripted(Session):
         """Ask, or be done."""
         return Done() if self._page is None else Fetch(ServerQuery())
 
-    def receive(self, answer: Page[Any] | Failure, now: Now) -> EventPages:  # noqa: ARG002
+    def receive(self, answer: Reply, now: Now) -> EventPages:  # noqa: ARG002
         """Tell the page."""
         page, self._page = self._page, next(self._pages, None)
         return () if page is None else ((EventSource.LOGS, page),)

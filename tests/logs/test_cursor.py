@@ -19,7 +19,7 @@ from rxflow import FlowRunLog
 from rxflow._logs.cursor import CursorState, LogCursor, LogRead
 from rxflow._logs.full_read import read_all_logs
 from rxflow._logs.ledger import Ledger
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import LogsQuery, Query
 from rxflow._watching.event_order import EventSource
@@ -28,7 +28,7 @@ from rxflow._watching.run_reader import WatchSpec
 PERIOD = 2.0
 """Seconds between two polls, and between two uploads of a writer."""
 
-Ask = Callable[[LogsQuery], Page[Any] | Failure]
+Ask = Callable[[LogsQuery], Reply]
 
 
 def seconds(number: float) -> timedelta:
@@ -482,7 +482,7 @@ def test_pages_of_different_replicas_are_not_put_together() -> None:
     for behind in range(3):  # the request that goes to the replica
         asked = 0
 
-        def ask(query: LogsQuery, behind: int = behind) -> Page[Any] | Failure:
+        def ask(query: LogsQuery, behind: int = behind) -> Reply:
             nonlocal asked
             world.server.logs = before if asked == behind else now
             asked += 1
@@ -587,7 +587,7 @@ def test_a_dropped_poll_changes_nothing(times: list[float]) -> None:
     plain, asked, fail_at = reader.ask, 0, 0
     world.wait(PERIOD)
 
-    def ask(query: LogsQuery) -> Page[Any] | Failure:
+    def ask(query: LogsQuery) -> Reply:
         nonlocal asked
         asked += 1
         return Failure(kind=FailureKind.NETWORK, text="gone") if asked > fail_at else plain(query)

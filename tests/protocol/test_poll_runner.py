@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.poll_runner import Finished, PageLimit, Pause, PollSteps, TimedReply, run_poll
 from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery, Query, RunQuery, StatesQuery
@@ -29,7 +29,7 @@ def at(seconds: float) -> Now:
     return Now(seconds, datetime.fromtimestamp(seconds, UTC))
 
 
-def said(answer: Page[Any] | Failure, seconds: float = 0.0) -> TimedReply:
+def said(answer: Reply, seconds: float = 0.0) -> TimedReply:
     """What came of a question that was asked and answered then."""
     return TimedReply(answer, at(seconds), at(seconds))
 
@@ -53,7 +53,7 @@ def paged(limit: int) -> Poll[int]:
 
 
 def play(
-    poll: Callable[[int], Poll[Any]], answers: Iterator[Page[Any] | Failure], limit: PageLimit
+    poll: Callable[[int], Poll[Any]], answers: Iterator[Reply], limit: PageLimit
 ) -> tuple[list[Query | Pause], Any]:
     """Carry out a poll with these answers; what it did, and what it learnt."""
     steps: PollSteps[Any] = run_poll(poll, limit)
@@ -168,7 +168,7 @@ def test_asking_for_fewer_rows_comes_to_an_end(limits: list[int | None]) -> None
     refusals = [Failure(kind=FailureKind.PAGE_LIMIT, text="less", limit=rows) for rows in limits]
     asked: list[int] = []
 
-    def answers() -> Iterator[Page[Any] | Failure]:
+    def answers() -> Iterator[Reply]:
         yield from refusals
         yield page()
 

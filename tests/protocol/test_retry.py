@@ -438,7 +438,7 @@ def test_since_when_there_was_no_answer() -> None:
 
 def pauses(interval: PollInterval, *happened: bool) -> list[float]:
     """The pauses after some polls."""
-    return [interval.after(something_happened=something) for something in happened]
+    return [interval.next_delay(active=something) for something in happened]
 
 
 def test_the_interval_grows_while_nothing_happens() -> None:

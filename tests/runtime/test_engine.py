@@ -20,8 +20,7 @@ from virtual_world import PATIENCE, Recording, World, identities
 import rxflow
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.engine import Engine, EventPage
 from rxflow._runtime.fetch_workers import FETCH_WORKERS, fetch_workers
@@ -56,7 +55,7 @@ class Held:
         self.closed = 0
         self.thread: threading.Thread | None = None
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Hold the answer back."""
         self.questions += 1
         self.thread = threading.current_thread()
@@ -87,7 +86,7 @@ class HeldOnLoop:
         self.broken_off = 0
         self.closed = 0
 
-    async def send(self, query: Query) -> Page[Any] | Failure:
+    async def send(self, query: Query) -> Reply:
         """Hold the answer back."""
         self.asked.set()
         try:
@@ -124,7 +123,7 @@ class Broken:
 
     closed = 0
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Raise."""
         raise ZeroDivisionError(type(query).__name__)
 
@@ -400,7 +399,7 @@ def test_the_end_of_an_outage_is_noticed(world: World) -> None:
     """After an overdue answer that failed, the next good one is told to have ended the trouble."""
 
     class Faltering(Held):
-        def send(self, query: Query) -> Page[Any] | Failure:
+        def send(self, query: Query) -> Reply:
             """Fail at first."""
             answer = super().send(query)
             return LOST if self.questions == 1 else answer
@@ -464,7 +463,7 @@ def test_a_defect_of_a_channel_on_a_loop_is_an_error(world: World) -> None:
     """What a channel raises on an event loop is told as the stream's error."""
 
     class Defective(HeldOnLoop):
-        async def send(self, query: Query) -> Page[Any] | Failure:
+        async def send(self, query: Query) -> Reply:
             """Raise."""
             raise ZeroDivisionError(type(query).__name__)
 

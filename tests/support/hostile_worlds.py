@@ -17,8 +17,7 @@ from simulated_world import Watched, exchange
 
 from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, StateChange, fold
 from rxflow._logs.cursor import LogCursor
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventSource
 from rxflow._watching.run_reader import WatchSpec
@@ -80,7 +79,7 @@ class Hostile(simulated_world.World):
         self.wait(self.random.choice([0.0, 0.0, end / 2, end + 1, 200.0]))
         return self._judge(self.watched.run(until=3600.0))
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask the server, which takes its time for the answer."""
         if self._faults is not None and self.watched.session._reader.row is not None:
             if self.now < self.world.healed:

@@ -16,8 +16,7 @@ from hostile_worlds import Hostile, Result, _cursor
 from simulated_world import Watched
 
 from rxflow import Snapshot, StateType, fold
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow.testing import FakePrefect1, Faults, History, VirtualTime, Writer
 from rxflow.testing._faults import BackendOutage
@@ -121,7 +120,7 @@ class Hostile1(Hostile):
         result.requests = len(self.server.requests)
         return result
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask the server, by as many requests as a question takes."""
         if self._faults is not None and self.watched.session._reader.row is not None:
             if self.now < self.world.healed:

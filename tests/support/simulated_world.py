@@ -15,8 +15,7 @@ import httpx
 from rxflow._backends.backend import HttpCall, HttpReply
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.run_reader import WatchSpec
@@ -62,7 +61,7 @@ class World:
         self.time.wait(seconds)
         self.server.catch_up()
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Have the server answer a question, after half the latency and before the other half."""
         self.wait(LATENCY / 2)
         failure = self.fault(query)
@@ -127,7 +126,7 @@ class Watched:
         self.told += [(self.world.now, event) for _, page in batch for event in page]
 
 
-def exchange(server: FakePrefect3, query: Query) -> Page[Any] | Failure:
+def exchange(server: FakePrefect3, query: Query) -> Reply:
     """Ask a fake server, by its real codec; what breaks off is a failure."""
     call = Prefect3().encode(query)
     if not isinstance(call, HttpCall):

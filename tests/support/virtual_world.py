@@ -26,8 +26,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.testing import TestScheduler
 
 from rxflow._net.channel import AsyncChannel, Channel
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow.client import Client
 from rxflow.events import (
@@ -211,7 +210,7 @@ class CountingChannel(Channel):
         self.closed = 0
         self.gone = threading.Event()
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Note the question, and ask it."""
         self.asked.append(query)
         return super().send(query)
@@ -233,7 +232,7 @@ class CountingAsyncChannel(AsyncChannel):
         self.closed = 0
         self.gone = threading.Event()
 
-    async def send(self, query: Query) -> Page[Any] | Failure:
+    async def send(self, query: Query) -> Reply:
         """Note the question, and ask it."""
         self.asked.append(query)
         return await super().send(query)

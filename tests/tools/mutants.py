@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,8 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_worlds import Hostile, Result
 
-from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import Page
+from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow.testing import History, World
 from rxflow.testing._world import draw_history
@@ -279,7 +278,7 @@ class Worse(Hostile):
         """Draw it."""
         super().__init__(seed, World(seed, kind="late", history=worse(Random(f"worse {seed}"))))
 
-    def send(self, query: Query) -> Page[Any] | Failure:
+    def send(self, query: Query) -> Reply:
         """Ask, and let much happen meanwhile."""
         self.wait(self.random.uniform(0, 0.2))
         return super().send(query)
