@@ -114,7 +114,7 @@ class Engine:
     def _step(self) -> None:
         while not self._stopped:
             now = self._clock()
-            if self._tell(self._session.overdue(now)):
+            if self._tell(self._session.wake(now)):
                 return self._go_on()
             match self._session.next_command(now):
                 case Wait(seconds):
@@ -133,9 +133,9 @@ class Engine:
         if self._carrier is None:
             self._carrier = open_fetcher(self._opener, self._scheduler, self._post)
             self._connection.disposable = Disposable(self._carrier.close)
-        overdue = self._session.overdue_in(self._clock())
-        if overdue is not None:
-            self._alarm.disposable = self._carrier.remind(overdue, self._ring)
+        due = self._session.due_in(self._clock())
+        if due is not None:
+            self._alarm.disposable = self._carrier.remind(due, self._ring)
         self._carrier.carry(query, self._take_and_go_on, self._finish)
 
     def _ask(self, query: Query) -> Reply:
@@ -162,7 +162,7 @@ class Engine:
         self._go_on()
 
     def _ring(self) -> None:
-        self._tell(self._session.overdue(self._clock()))
+        self._tell(self._session.wake(self._clock()))
 
     # -- what the observers get -----------------------------------------------------------------
 

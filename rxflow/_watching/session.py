@@ -92,7 +92,7 @@ class Session:
         self._poll: Poll[Tick] | Poll[CloseCheck] | None = None
         self._query: Query | None = None
         self._closing = False
-        self._wake = 0.0
+        self._next_poll = 0.0
         self._deadline = math.inf
         self._begun = False
         self._done: Done | None = None
@@ -110,10 +110,10 @@ class Session:
         if self._done is not None:
             return self._done
         if self._query is None:
-            start = self._wake if self._is_over() else min(self._wake, self._deadline)
+            start = self._next_poll if self._is_over() else min(self._next_poll, self._deadline)
             pause = start - now.mono
             if pause > _INSTANT:
-                alarm = self.overdue_in(now)
+                alarm = self.due_in(now)
                 return Wait(pause if alarm is None else min(pause, alarm))
             reader = self._reader
             self._poll = reader.prove() if self._closing else reader.tick(now, self._server_time)
@@ -122,32 +122,32 @@ class Session:
         self._asked = now.mono
         return Fetch(self._query)
 
-    def receive(self, answer: Reply, now: Now) -> EventPages:
-        """Take in an answer to the question last asked, and say what to tell."""
+    def receive(self, reply: Reply, now: Now) -> EventPages:
+        """Receive the reply to the query last sent, and return the events to emit."""
         self._now = now
-        if isinstance(answer, Failure):
-            return self._failed(answer)
-        self._server_time = answer.server_time or self._server_time
+        if isinstance(reply, Failure):
+            return self._failed(reply)
+        self._server_time = reply.server_time or self._server_time
         self._reader.probed(self._query, now.mono - self._asked)
-        if self._poll is None:  # an answer that nobody waits for any more
+        if self._poll is None:  # no poll waits for this reply any more
             return ()
         try:
-            self._query = self._poll.send(answer)
+            self._query = self._poll.send(reply)
         except StopIteration as end:
             return (*self._answered(), *self._found(end.value))
         except RxflowError as error:
             self._done = Done(error)
         return ()
 
-    def overdue(self, now: Now) -> EventPages:
-        """Say what is to be told because of the time that has passed."""
+    def wake(self, now: Now) -> EventPages:
+        """Return the events that are due because time has passed."""
         self._now = now
-        if self.overdue_in(now) != 0:
+        if self.due_in(now) != 0:
             return ()
         return self._degrade()
 
-    def overdue_in(self, now: Now) -> float | None:
-        """Seconds until `overdue` has something to say, if no answer comes; None for never."""
+    def due_in(self, now: Now) -> float | None:
+        """Return the seconds until `wake` has events to emit if no reply comes; None for never."""
         since = self._retry.waiting_since
         if self._degraded or since is None:
             return None
@@ -160,7 +160,7 @@ class Session:
         if self._begun:
             return
         self._begun = True
-        self._wake = now.mono
+        self._next_poll = now.mono
         if self._spec.max_duration is not None:
             self._deadline = now.mono + self._spec.max_duration
 
@@ -302,11 +302,11 @@ class Session:
             self._closing = quiet == 0
             # The server tells its time in whole seconds, and there is no point in asking sooner.
             pause = 0.0 if self._closing else min(pause, max(quiet, _HTTP_DATE_STEP / 4))
-        self._wake = now.mono + pause
+        self._next_poll = now.mono + pause
 
     def _closed(self, proof: CloseCheck) -> EventPages:
         self._closing = False
-        self._wake = self._now.mono
+        self._next_poll = self._now.mono
         row, logs = self._reader.row, proof.logs
         if row is None or proof.run != row:
             return ()
@@ -317,7 +317,7 @@ class Session:
         if told or logs.position is not None:
             return told
         if not self._lifecycle.end(proven=logs.proven, provable=logs.provable):
-            self._wake += self._interval.next_delay(active=False)
+            self._next_poll += self._interval.next_delay(active=False)
             return ()
         return self._close(verified=logs.proven)
 
@@ -354,9 +354,9 @@ class Session:
     def _failed(self, failure: Failure) -> EventPages:
         query, self._poll, self._query = self._query, None, None
         self._last_failure = failure
-        self._wake = self._now.mono
+        self._next_poll = self._now.mono
         if self._reader.forgo(query, failure, self._now):
-            self._wake += failure.retry_after or 0.0
+            self._next_poll += failure.retry_after or 0.0
             return ()
         if self._reader.learn(query, failure):
             return ()
@@ -366,9 +366,9 @@ class Session:
         if isinstance(verdict, RxflowError):
             self._done = Done(verdict)
             return ()
-        self._wake += verdict
+        self._next_poll += verdict
         self._time_out()
-        return self._degrade() if self.overdue_in(self._now) == 0 else ()
+        return self._degrade() if self.due_in(self._now) == 0 else ()
 
     def _degrade(self) -> EventPages:
         self._degraded = True
@@ -384,7 +384,7 @@ class Session:
             len(self._missing) < _MISSING_ANSWERS
             or self._now.mono - self._missing[0] < _MISSING_SECONDS
         ):
-            self._wake += _MISSING_SECONDS / (_MISSING_ANSWERS - 1)
+            self._next_poll += _MISSING_SECONDS / (_MISSING_ANSWERS - 1)
             return ()
         self._lifecycle.vanish()
         gone = self._notice(NoticeCode.RUN_DELETED, "The flow run was deleted from the server")

@@ -81,7 +81,7 @@ class Scripted(Session):
         """Ask, or be done."""
         return Done() if self._page is None else Fetch(ServerQuery())
 
-    def receive(self, answer: Reply, now: Now) -> EventPages:  # noqa: ARG002
+    def receive(self, reply: Reply, now: Now) -> EventPages:  # noqa: ARG002
         """Tell the page."""
         page, self._page = self._page, next(self._pages, None)
         return () if page is None else ((EventSource.LOGS, page),)

@@ -141,9 +141,9 @@ class Impatient(Session):
 
     patient = False
 
-    def overdue_in(self, now: Now) -> float | None:
+    def due_in(self, now: Now) -> float | None:
         """As if 9.95 seconds more had passed."""
-        return super().overdue_in(now if self.patient else Now(now.mono + 9.95, now.utc))
+        return super().due_in(now if self.patient else Now(now.mono + 9.95, now.utc))
 
 
 def session_of(run_id: str, sources: Iterable[EventSource] = SOURCES, **spec: Any) -> Session:
@@ -794,10 +794,10 @@ def test_what_a_session_says_last_is_told_before_the_end(world: World) -> None:
     script: list[str] = []
 
     class Scripted(Session):
-        def overdue(self, now: Now) -> EventPages:
+        def wake(self, now: Now) -> EventPages:
             """Once something, and then nothing."""
             script.append("overdue")
-            return ((EventSource.NOTICES, (notice,)),) if len(script) == 1 else super().overdue(now)
+            return ((EventSource.NOTICES, (notice,)),) if len(script) == 1 else super().wake(now)
 
         def next_command(self, now: Now) -> Command:
             """As it is."""

@@ -106,7 +106,7 @@ class Watched:
 
     def step(self, until: float = 1e6) -> None:
         """Carry out one command."""
-        self.take(self.session.overdue(self.now()))
+        self.take(self.session.wake(self.now()))
         match self.session.next_command(self.now()):
             case Fetch(query):
                 self.asked.append((self.world.now, query))

@@ -590,7 +590,7 @@ def test_an_answer_that_is_late_but_good_ends_the_trouble() -> None:
     def ask(query: Query) -> Any:
         if world.now > 5 and next(slow, False):
             world.wait(12)
-            watched.take(watched.session.overdue(watched.now()))
+            watched.take(watched.session.wake(watched.now()))
         return plain(query)
 
     world.send = ask  # type: ignore[method-assign]
