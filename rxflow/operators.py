@@ -24,7 +24,7 @@ import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from rxflow._models.arguments import canonical_id, seconds_of
+from rxflow._models.arguments import canonical_id, positive_count, seconds_of
 from rxflow._models.times import Now
 from rxflow._operators.holdback import Dated, Holdback
 from rxflow._operators.predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
@@ -288,7 +288,7 @@ def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[
         >>> list(rxflow.iterate(numbers))
         [7, 8, 9]
     """
-    most = _count("n", n)
+    most = positive_count("n", n)
     _check_overflow(overflow)
 
     def operator(source: Observable[T]) -> Observable[T]:
@@ -374,7 +374,7 @@ def tail(n: int) -> Callable[[Observable[T]], Observable[tuple[T, ...]]]:
         >>> list(rxflow.iterate(reactivex.of(1, 2, 3).pipe(tail(2))))
         [(1,), (1, 2), (2, 3)]
     """
-    most = _count("n", n)
+    most = positive_count("n", n)
 
     def operator(source: Observable[T]) -> Observable[tuple[T, ...]]:
         none: tuple[T, ...] = ()
@@ -477,14 +477,3 @@ def quiet_for(
         return Observable(subscribe)
 
     return operator
-
-
-# -- arguments ----------------------------------------------------------------------------------
-
-
-def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is not a whole number")
-    if value < 1:
-        raise ValueError(f"{name}={value!r} holds nothing; pass 1 or more")
-    return value

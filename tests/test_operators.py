@@ -397,7 +397,7 @@ def test_watches_are_put_in_order(world: World) -> None:
 @pytest.mark.parametrize("operator", [in_order, rate, quiet_for])
 def test_what_is_no_time_is_refused(operator: Callable[[Any], Operator], value: Any) -> None:
     """A time that is negative, endless or not a number is refused at the call."""
-    with pytest.raises(ValueError, match="is not a time"):
+    with pytest.raises(ValueError, match="is not a duration"):
         operator(value)
 
 

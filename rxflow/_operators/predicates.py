@@ -4,13 +4,11 @@ What makes a predicate checks its arguments, so that a mistake shows where it wa
 the first event comes.
 """
 
-import logging
 import re
 from collections.abc import Callable
 from typing import Protocol
-from uuid import UUID
 
-from rxflow.errors import InvalidRunId
+from rxflow._models.arguments import canonical_id, level_number
 from rxflow.events import FlowRunLog, TaskRunStateChange
 
 
@@ -57,19 +55,8 @@ def is_at_least(level: int | str) -> Callable[[Leveled], bool]:
         TypeError: The level is neither a number nor a name.
         ValueError: No level has this name.
     """
-    lowest = _number(level)
+    lowest = level_number(level)
     return lambda event: event.level >= lowest
-
-
-def _number(level: object) -> int:
-    if isinstance(level, int) and not isinstance(level, bool):
-        return level
-    if not isinstance(level, str):
-        raise TypeError(f"A level is a number such as 40, or a name such as 'ERROR', not {level!r}")
-    names = logging.getLevelNamesMapping()
-    if level.upper() not in names:
-        raise ValueError(f"No level is named {level!r}; there are {', '.join(names)}")
-    return names[level.upper()]
 
 
 def is_of_task(task_run_id: str) -> Callable[[object], bool]:
@@ -78,7 +65,7 @@ def is_of_task(task_run_id: str) -> Callable[[object], bool]:
     Raises:
         InvalidRunId: The id is not a UUID.
     """
-    wanted = _canonical(task_run_id)
+    wanted = canonical_id(task_run_id, "task run")
 
     def predicate(event: object) -> bool:
         match event:
@@ -90,16 +77,6 @@ def is_of_task(task_run_id: str) -> Callable[[object], bool]:
                 return False
 
     return predicate
-
-
-def _canonical(task_run_id: str) -> str:
-    try:
-        return str(UUID(task_run_id))
-    except (ValueError, AttributeError, TypeError):
-        shown = repr(task_run_id)[:80]
-        raise InvalidRunId(
-            f"{shown} is not a task run id; an id is a UUID, as `FlowRunLog.task_run_id` has it"
-        ) from None
 
 
 def says(pattern: str | re.Pattern[str]) -> Callable[[Worded], bool]:

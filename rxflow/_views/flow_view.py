@@ -16,7 +16,7 @@ from rxflow._views.flow_lookups import (
 )
 from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
 from rxflow.client import Client
-from rxflow.errors import FlowNotFound, InvalidRunId
+from rxflow.errors import FlowNotFound
 
 _NOT_REGISTERED = FlowRegistration()
 
@@ -104,13 +104,13 @@ class FlowView:
             FlowNotFound: It is not a UUID, or the server has neither.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        wanted = _canonical(flow_id)
+        wanted = _flow_id(flow_id)
         return cls._read(lambda _: read_flow_of_any_id(wanted), client)
 
     @classmethod
     async def afrom_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
         """Ask as `from_id` does, on the running event loop."""
-        wanted = _canonical(flow_id)
+        wanted = _flow_id(flow_id)
         return await cls._aread(lambda _: read_flow_of_any_id(wanted), client)
 
     @classmethod
@@ -126,12 +126,12 @@ class FlowView:
             FlowNotFound: It is not a UUID, or the server has no such flow.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        return cls.of_run(_canonical(flow_id), client=client)
+        return cls.of_run(_flow_id(flow_id), client=client)
 
     @classmethod
     async def afrom_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
         """Ask as `from_flow_id` does, on the running event loop."""
-        return await cls.aof_run(_canonical(flow_id), client=client)
+        return await cls.aof_run(_flow_id(flow_id), client=client)
 
     @classmethod
     def from_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
@@ -146,13 +146,13 @@ class FlowView:
             FlowNotFound: It is not a UUID, or the server has no such group; Prefect 3 has none.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        wanted = _canonical(flow_group_id, "flow group")
+        wanted = _flow_id(flow_group_id, "flow group")
         return cls._read(lambda _: read_flow_of_group(wanted), client)
 
     @classmethod
     async def afrom_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
         """Ask as `from_flow_group_id` does, on the running event loop."""
-        wanted = _canonical(flow_group_id, "flow group")
+        wanted = _flow_id(flow_group_id, "flow group")
         return await cls._aread(lambda _: read_flow_of_group(wanted), client)
 
     @classmethod
@@ -351,13 +351,8 @@ class FlowView:
         return deepcopy(dict(self._shown)[name])
 
 
-def _canonical(flow_id: object, noun: str = "flow") -> str:
-    if not isinstance(flow_id, str):
-        raise TypeError(f"A {noun} id is text, not {flow_id!r}")
-    try:
-        return canonical_id(flow_id, noun)
-    except InvalidRunId as error:
-        raise FlowNotFound(str(error)) from None
+def _flow_id(flow_id: object, noun: str = "flow") -> str:
+    return canonical_id(flow_id, noun, error=FlowNotFound, only_text=True)
 
 
 def _run_config(deployment: Deployment | None) -> dict[str, Any] | None:

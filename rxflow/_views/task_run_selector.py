@@ -32,9 +32,7 @@ def select_task_run(
         TypeError: The id is no text.
     """
     if task_run_id is not None or flow_run_id is None:
-        if not isinstance(task_run_id, str):
-            raise TypeError(f"A task run id is text, not {task_run_id!r}")
-        wanted = canonical_id(task_run_id, "task run")
+        wanted = canonical_id(task_run_id, "task run", only_text=True)
         return lambda client: (
             lambda limit: read_task_run_by_id(
                 flow_run_id,
