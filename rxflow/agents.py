@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from rxflow._protocol.pages import Poll
 from rxflow._runtime.clocks import real_now
 from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
-from rxflow._watching.run_takers import find_takers
+from rxflow._watching.compatible_agents import find_takers
 from rxflow.client import Client
 
 __all__ = ["acheck_for_compatible_agents", "check_for_compatible_agents"]

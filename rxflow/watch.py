@@ -15,10 +15,9 @@ from rxflow._models.arguments import canonical_id, seconds_of
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine, EventPage
 from rxflow._runtime.scheduling import scheduler_for
-from rxflow._watching.event_order import EventSource
 from rxflow._watching.fold import fold
-from rxflow._watching.run_reader import WatchSpec
 from rxflow._watching.session import Session
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import RunNotFound
 from rxflow.events import (

@@ -17,7 +17,7 @@ from rxflow import acheck_for_compatible_agents, check_for_compatible_agents
 from rxflow._models.entities import Agent, BackendName, Server
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import AgentsQuery, ServerQuery
-from rxflow._watching.run_takers import Candidates, candidates, find_takers
+from rxflow._watching.compatible_agents import Candidates, candidates, find_takers
 from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
 FAR_OFF = datetime(2040, 6, 1, 12, tzinfo=UTC)

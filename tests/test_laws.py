@@ -24,8 +24,7 @@ from rxflow import Closed, FlowRun, FlowRunLog, FlowRunStream, Snapshot, State, 
 from rxflow import operators as rxops
 from rxflow._protocol.failures import Failure
 from rxflow._protocol.queries import LogsQuery, Query, RunQuery
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
 
 pytestmark = pytest.mark.long

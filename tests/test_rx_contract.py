@@ -55,9 +55,8 @@ from rxflow._protocol.queries import Query, RunQuery
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.iteration import FOREIGN_ITEMS
 from rxflow._runtime.poll_scheduler import default_scheduler
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import WatchSpec
 from rxflow._watching.session import Session
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
 from rxflow.watch import _flat
 

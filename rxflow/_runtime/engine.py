@@ -18,8 +18,9 @@ from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Channel, ChannelOpener, Fetcher, open_fetcher
 from rxflow._runtime.scheduling import fetches_inline, schedule_next
-from rxflow._watching.event_order import EventPages, EventSource
+from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Done, Fetch, Session, Wait
+from rxflow._watching.watch_spec import EventSource
 from rxflow.events import FlowRunEvent
 
 EventPage = tuple[FlowRunEvent, ...]

@@ -7,13 +7,13 @@ an earlier tick is flagged late.
 
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 from itertools import groupby
 
 import msgspec
 
 from rxflow._models.entities import Snapshot
 from rxflow._watching.fold import fold
+from rxflow._watching.watch_spec import EventSource
 from rxflow.events import (
     FlowRunEvent,
     FlowRunLog,
@@ -21,20 +21,6 @@ from rxflow.events import (
     StateChange,
     TaskRunStateChange,
 )
-
-
-class EventSource(StrEnum):
-    """The parts that a watch is the merge of."""
-
-    STATES = "states"
-    """`StateChange` and `RunChanged`."""
-    LOGS = "logs"
-    """`FlowRunLog`."""
-    TASKS = "tasks"
-    """`TaskRunStateChange`."""
-    NOTICES = "notices"
-    """`RunSeen`, `Notice` and `Closed`: what the watch has to say itself."""
-
 
 DatedEvent = StateChange | RunChanged | FlowRunLog | TaskRunStateChange
 """Events that have their place in time; the others come when they come."""

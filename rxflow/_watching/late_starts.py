@@ -11,7 +11,13 @@ from rxflow._models.entities import Agent, BackendName, Deployment, FlowRun, Wor
 from rxflow._models.states import State, StateType
 from rxflow._protocol.pages import Page, Poll, read_all_pages
 from rxflow._protocol.queries import AgentsQuery, DeploymentQuery, WorkersQuery, WorkPoolQuery
-from rxflow._watching.run_takers import HEALTHY_FOR, Candidates, candidates, is_paused, with_labels
+from rxflow._watching.compatible_agents import (
+    HEALTHY_FOR,
+    Candidates,
+    candidates,
+    is_paused,
+    with_labels,
+)
 
 GRACE = timedelta(seconds=15)
 """How far past its time a run is late: when Prefect 3.8.8 itself names a run's state Late."""

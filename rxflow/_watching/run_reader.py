@@ -16,9 +16,9 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.pages import MalformedRow, Page, Poll, read_all_pages, read_server
 from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery, Query, RunQuery, StatesQuery
-from rxflow._watching.event_order import EventSource
 from rxflow._watching.late_starts import REASON_QUERIES, late_by, read_late_reason
 from rxflow._watching.task_run_reader import TaskRunReader, TaskRunsRead
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
 
 _LATE_REASON_INTERVAL = 30.0
@@ -27,27 +27,6 @@ _LATE_REASON_INTERVAL = 30.0
 # the end are read at each poll, and all are counted only so often that it takes 2 % of the time.
 _LONG_TABLE = 100_000
 _PROBE_SHARE = 50
-
-
-class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to watch, and for how long.
-
-    Attributes:
-        flow_run_id: The run.
-        sources: Which parts to tell.
-        level: Only log lines of this level and above.
-        since: Only log lines of this time and later.
-        drain: Seconds without news before a run that is over is closed; None is what the server's
-            writers need.
-        max_duration: Seconds until a run that is not over is given up; None is for ever.
-    """
-
-    flow_run_id: str
-    sources: frozenset[EventSource] = frozenset(EventSource)
-    level: int = 0
-    since: datetime | None = None
-    drain: float | None = None
-    max_duration: float | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):

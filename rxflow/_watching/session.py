@@ -21,9 +21,10 @@ from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import RetryPolicy
-from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages, EventSource
+from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.lifecycle import Lifecycle, Phase
-from rxflow._watching.run_reader import CloseCheck, RunReader, Tick, WatchSpec
+from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import RxflowError, WatchTimedOut
 from rxflow.events import (
     Closed,

@@ -33,7 +33,7 @@ from rxflow._protocol.queries import (
     TaskRunsQuery,
 )
 from rxflow._views.task_run_lookups import read_task_runs
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.testing import FakePrefect1, Faults, VirtualTime
 
 pytestmark = pytest.mark.long

@@ -33,9 +33,9 @@ from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, ServerQuery
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.scheduling import scheduler_for
-from rxflow._watching.event_order import EventPages, EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Command, Done, Fetch, Session
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
 from rxflow.watch import _Paged
 

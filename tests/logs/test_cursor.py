@@ -22,8 +22,7 @@ from rxflow._logs.ledger import Ledger
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import LogsQuery, Query
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 
 PERIOD = 2.0
 """Seconds between two polls, and between two uploads of a writer."""

@@ -26,9 +26,9 @@ from rxflow._runtime.engine import Engine, EventPage
 from rxflow._runtime.fetch_workers import FETCH_WORKERS, fetch_workers
 from rxflow._runtime.fetchers import AsyncChannel, Channel
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
-from rxflow._watching.event_order import EventPages, EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Command, Session, Wait
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.watch import _flat
 
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})

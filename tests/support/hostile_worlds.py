@@ -19,8 +19,7 @@ from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, St
 from rxflow._logs.cursor import LogCursor
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import Faults, World
 
 

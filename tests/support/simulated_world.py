@@ -18,8 +18,8 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
-from rxflow._watching.run_reader import WatchSpec
 from rxflow._watching.session import Done, Fetch, Session, Wait
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError
 from rxflow.events import Closed, FlowRunEvent
 from rxflow.testing import FakePrefect3, Faults, VirtualTime

@@ -25,7 +25,8 @@ from rxflow import (
     TaskRunStateChange,
     fold,
 )
-from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages, EventSource
+from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
+from rxflow._watching.watch_spec import EventSource
 
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -24,8 +24,8 @@ from rxflow._protocol.queries import (
     WorkersQuery,
     WorkPoolQuery,
 )
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import CloseCheck, RunReader, Tick, WatchSpec
+from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
 
 STATES, LOGS, TASKS, NOTICES = EventSource

@@ -25,8 +25,7 @@ from rxflow import (
 )
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery, Query, RunQuery
-from rxflow._watching.event_order import EventSource
-from rxflow._watching.run_reader import WatchSpec
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
 PARTS = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})

@@ -1,0 +1,45 @@
+"""What a user watches: the sources, the filters on log rows, and the time limits.
+
+Belongs here: plain data that `rxflow.watch` validates and a session reads. Does not belong here:
+decisions (`session`, `lifecycle`).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class EventSource(StrEnum):
+    """The sources that a watch merges."""
+
+    STATES = "states"
+    """`StateChange` and `RunChanged`."""
+    LOGS = "logs"
+    """`FlowRunLog`."""
+    TASKS = "tasks"
+    """`TaskRunStateChange`."""
+    NOTICES = "notices"
+    """`RunSeen`, `Notice` and `Closed`: events that the watch itself makes."""
+
+
+class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to watch, and for how long.
+
+    Attributes:
+        flow_run_id: The run.
+        sources: The sources whose events are emitted.
+        level: The lowest level of the log rows to read.
+        since: The earliest time of the log rows to read, by the writers' clocks; None for all.
+        drain: Seconds without news before a terminal run is closed; None for the default of the
+            server's kind (`lifecycle.DRAINS`).
+        max_duration: Seconds until the watch of a run that is not terminal times out; None for no
+            limit.
+    """
+
+    flow_run_id: str
+    sources: frozenset[EventSource] = frozenset(EventSource)
+    level: int = 0
+    since: datetime | None = None
+    drain: float | None = None
+    max_duration: float | None = None
