@@ -1,8 +1,6 @@
-"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+"""The reply to a query: a page, or a failure of one of several kinds.
 
-A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
-until the last page is there, so a poll that fails half way has changed nothing. Everything here
-is told the time and never waits; the one source of chance is handed in.
+Transports and backends make failures; the retry policy decides what follows from each kind.
 """
 
 from enum import Enum
@@ -14,28 +12,39 @@ from rxflow._protocol.pages import Page
 
 
 class FailureKind(Enum):
-    """Why there is no good answer; what follows from each is in `_PATIENCE`."""
+    """Why a query failed; `rxflow._protocol.retry` has the rule for each kind."""
 
-    REFUSED = "refused"  # nobody listens there
-    NETWORK = "network"  # no name, a time-out, a connection that broke
-    CERTIFICATE = "certificate"  # whoever answers cannot prove who it is
-    BUSY = "busy"  # 429, or 503: come again later
-    SERVER = "server"  # another 5xx
-    UNREADABLE = "unreadable"  # cannot be parsed
-    NOT_AN_API = "not an api"  # something else than a Prefect API answered
-    AUTH = "auth"  # 401 or 403
-    RUN_NOT_FOUND = "run not found"  # the API says that there is no such run
-    REJECTED = "rejected"  # the API does not take the question: a defect of ours, or an old server
-    PAGE_LIMIT = "page limit"  # ask for fewer rows
+    REFUSED = "refused"
+    """The connection was refused: no process listens at that address."""
+    NETWORK = "network"
+    """The name could not be resolved, a timeout passed, or the connection broke."""
+    CERTIFICATE = "certificate"
+    """The server's TLS certificate could not be verified."""
+    BUSY = "busy"
+    """The server was overloaded: 429, 503 and the like."""
+    SERVER = "server"
+    """The server failed: another 5xx."""
+    UNREADABLE = "unreadable"
+    """The response could not be parsed."""
+    NOT_AN_API = "not an api"
+    """The response did not come from a Prefect API."""
+    AUTH = "auth"
+    """The server refused the credentials: 401 or 403."""
+    RUN_NOT_FOUND = "run not found"
+    """The API has no such run."""
+    REJECTED = "rejected"
+    """The API rejected the request: a defect here, or an old server."""
+    PAGE_LIMIT = "page limit"
+    """The page was too large: query fewer rows."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A question without a good answer.
+    """A query that failed.
 
     Attributes:
-        text: What happened, in words fit for a user: no secrets, no response bodies.
-        retry_after: Seconds that the server asked to be left alone for.
-        limit: The most rows the server gives at once, with `FailureKind.PAGE_LIMIT`.
+        text: What happened, for users: without secrets and response bodies.
+        retry_after: Seconds that the server asked clients to wait for.
+        limit: The most rows in one page, with `FailureKind.PAGE_LIMIT`, if the server named it.
     """
 
     kind: FailureKind
@@ -45,4 +54,4 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Reply = Page[Any] | Failure
-"""What a query is answered with: a page of rows, or the reason why there is none."""
+"""What is received for a query."""

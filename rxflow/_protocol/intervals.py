@@ -1,25 +1,23 @@
-"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+"""The delay between two polls: short while a run is active, longer while it is idle.
 
-A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
-until the last page is there, so a poll that fails half way has changed nothing. Everything here
-is told the time and never waits; the one source of chance is handed in.
+Retries after failures have delays of their own, in `rxflow._protocol.retry`.
 """
 
 from random import Random
 
 
 class PollInterval:
-    """The time between two polls: short while things happen, longer while nothing does."""
+    """The adaptive delay from one poll to the next."""
 
     def __init__(
         self, random: Random, *, shortest: float = 0.5, longest: float = 5.0, growth: float = 1.5
     ) -> None:
-        """Start at the shortest.
+        """Start at the shortest delay.
 
         Args:
-            random: The source of jitter, a tenth either way.
-            shortest: Seconds, right after something happened.
-            longest: Seconds, when nothing has happened for long.
+            random: The source of jitter, which is a tenth either way.
+            shortest: Seconds after a poll that returned something new.
+            longest: Seconds after many polls that did not.
             growth: Factor from one idle poll to the next.
         """
         self._random = random
@@ -27,7 +25,11 @@ class PollInterval:
         self._seconds = shortest
 
     def next_delay(self, *, active: bool) -> float:
-        """Seconds from a poll to the next."""
+        """Return the seconds to the next poll.
+
+        Args:
+            active: Whether the last poll returned something new.
+        """
         grown = min(self._longest, self._seconds * self._growth)
         self._seconds = self._shortest if active else grown
         return self._seconds * self._random.uniform(0.9, 1.1)

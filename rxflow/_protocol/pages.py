@@ -1,8 +1,6 @@
-"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+"""Pages, which are sent to polls for their queries, and two polls that several layers share.
 
-A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
-until the last page is there, so a poll that fails half way has changed nothing. Everything here
-is told the time and never waits; the one source of chance is handed in.
+How a page is read from a response is up to the backends.
 """
 
 from collections.abc import Generator
@@ -16,35 +14,35 @@ from rxflow._protocol.queries import Query, ServerQuery
 
 T = TypeVar("T")
 
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class MalformedRow(msgspec.Struct, frozen=True):
     """A row that cannot be read.
 
     Attributes:
-        id: The row's id, or a digest of the row where not even that can be read.
-        reason: What is wrong with it, with the JSON path.
-        flow_run_id: The run it belongs to, of a log row; as good as can be read, like its times.
-        timestamp: When it was written; that of the row before it where it cannot be read.
-        created: When the server stored it; the same.
+        id: The row's id, or a digest of the row if the id cannot be read either.
+        reason: What is wrong with the row, with the JSON path.
+        flow_run_id: Of a log row the run that it belongs to; "" if that cannot be read.
+        timestamp: When the row was written; that of the row before it if it cannot be read.
+        created: When the server stored the row; that of the row before it if it cannot be read.
     """
 
     id: str
     reason: str
     flow_run_id: str = ""
-    timestamp: datetime = _BEFORE_ALL
-    created: datetime = _BEFORE_ALL
+    timestamp: datetime = _EARLIEST
+    created: datetime = _EARLIEST
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A good answer.
+    """The rows of one reply.
 
     Attributes:
         rows: The rows, in the server's order.
-        server_time: When the server answered, by its own clock, to the second.
-        malformed: Rows that were left out of ``rows``.
-        next_query: The query for more rows, where there may be more than one answer holds.
+        server_time: When the server sent them, by its own clock, to the second.
+        malformed: Rows that cannot be read; they are not in ``rows``.
+        next_query: The query for the next page; None if this is the last one.
     """
 
     rows: tuple[T, ...]
@@ -59,17 +57,17 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 Poll = Generator[Query, Page[Any], T]
-"""Yields queries, is sent a page for each, returns what it learnt."""
+"""Yields queries, is sent a page for each, and returns its result after the last one."""
 
 
 def read_server() -> Poll[Server]:
-    """Ask who answers."""
+    """Query the server's kind and version."""
     page: Page[Server] = yield ServerQuery()
     return page.rows[0]
 
 
 def read_all_pages(query: Query) -> Poll[Page[Any]]:
-    """Ask for all rows of an answer, however many answers they take."""
+    """Query a page and all that follow it, and return them as one."""
     page: Page[Any] = yield query
     while page.next_query is not None:
         more: Page[Any] = yield page.next_query

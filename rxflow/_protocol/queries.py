@@ -1,8 +1,7 @@
-"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+"""Queries: what can be read from a server, in terms that all servers share.
 
-A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
-until the last page is there, so a poll that fails half way has changed nothing. Everything here
-is told the time and never waits; the one source of chance is handed in.
+A query is data. A backend encodes it as a request, or returns an empty page at once if its server
+does not support it. Rows are the structs of `rxflow._models`.
 """
 
 from datetime import datetime
@@ -10,25 +9,25 @@ from datetime import datetime
 import msgspec
 
 PAGE_LIMIT = 200
-"""Rows to ask for at once until a server names a lower limit: the default of Prefect 3.8.8."""
+"""The most rows to query at once until a server names a lower limit: Prefect 3.8.8's default."""
 
 
 class ServerQuery(msgspec.Struct, frozen=True):
-    """Who answers? One `Server`."""
+    """The server itself: one `Server`."""
 
 
 class RunQuery(msgspec.Struct, frozen=True):
-    """One flow run's row: exactly one `FlowRun`."""
+    """A flow run: exactly one `FlowRun`."""
 
     flow_run_id: str
 
 
 class StatesQuery(msgspec.Struct, frozen=True):
-    """All states that a flow run was ever in, by time.
+    """All states of a flow run, by time.
 
     Attributes:
-        offset: How many to leave out, for the rest of an answer.
-        limit: How many in one answer, where there may be a rest.
+        offset: How many states to skip, for pages after the first.
+        limit: The most states in one page, on servers that page them.
     """
 
     flow_run_id: str
@@ -37,15 +36,15 @@ class StatesQuery(msgspec.Struct, frozen=True):
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Log rows of some runs, by their timestamp; rows of one timestamp come in any order.
+    """Log rows of some runs, by their timestamp; rows of equal timestamp are in no order.
 
     Attributes:
         after: Only rows of this time and later.
         before: Only rows of this time and earlier.
         level: Only rows of this level and above; 0 is all.
-        descending: Whether the newest come first.
-        offset: How many rows to leave out, from the first on.
-        limit: How many rows at the most.
+        descending: Whether the newest rows come first.
+        offset: How many rows to skip.
+        limit: The most rows in the page.
     """
 
     flow_run_ids: tuple[str, ...]
@@ -61,9 +60,9 @@ class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Task runs of a flow run, in an order that does not change while they run.
 
     Attributes:
-        task_run_ids: Only these; none are all.
-        task_key: Only runs of this task, where the server can tell; "" is any.
-        map_index: Only those with this map index, where the server numbers them; None is all.
+        task_run_ids: Only these task runs; an empty tuple is all.
+        task_key: Only runs of this task, where the server can filter by it; "" is any.
+        map_index: Only runs with this map index, where the server has one; None is any.
     """
 
     flow_run_id: str
@@ -75,38 +74,38 @@ class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRunQuery(msgspec.Struct, frozen=True):
-    """A task run: one `TaskRun`, or no row."""
+    """A task run: one `TaskRun`, or no row if it does not exist."""
 
     task_run_id: str
 
 
 class TaskRunStatesQuery(msgspec.Struct, frozen=True):
-    """All states that a task run was ever in, by time."""
+    """All states of a task run, by time."""
 
     task_run_id: str
 
 
 class ResultQuery(msgspec.Struct, frozen=True):
-    """Where a task run's result is: one `StoredResult`, or no row for no such task run."""
+    """The location of a task run's result: one `StoredResult`, or no row without a task run."""
 
     task_run_id: str
 
 
 class ResultsQuery(msgspec.Struct, frozen=True):
-    """Where the results of mapped task runs are: a `StoredResult` each, in any order.
+    """The locations of the results of mapped task runs: one `StoredResult` each, in any order.
 
-    No rows where mapped task runs have no parent.
+    The page is empty on servers where mapped task runs have no parent.
     """
 
     task_run_ids: tuple[str, ...]
 
 
 class FlowsQuery(msgspec.Struct, frozen=True):
-    """The flows of a name, of a project, or of a group of versions; the newest first.
+    """The flows of a name, of a project, or of a group of versions, the newest first.
 
     Attributes:
         name: Only flows of this name; "" is any.
-        project_name: Only flows of this project; "" is any, None is no project.
+        project_name: Only flows of this project; "" is any, None is flows without a project.
         flow_group_id: Only versions of this flow; "" is any.
     """
 
@@ -116,45 +115,45 @@ class FlowsQuery(msgspec.Struct, frozen=True):
 
 
 class FlowQuery(msgspec.Struct, frozen=True):
-    """A flow: one `Flow`, or no row."""
+    """A flow: one `Flow`, or no row if it does not exist."""
 
     flow_id: str
 
 
 class DeploymentQuery(msgspec.Struct, frozen=True):
-    """A deployment: one `Deployment`, or no row."""
+    """A deployment: one `Deployment`, or no row if it does not exist."""
 
     deployment_id: str
 
 
 class WorkPoolQuery(msgspec.Struct, frozen=True):
-    """A work pool: one `WorkPool`, or no row."""
+    """A work pool: one `WorkPool`, or no row if it does not exist."""
 
     name: str
 
 
 class WorkPoolsQuery(msgspec.Struct, frozen=True):
-    """All work pools; none where there are agents instead.
+    """All work pools; no rows on servers that have agents instead.
 
     Attributes:
-        offset: How many to leave out, for the rest of an answer.
+        offset: How many work pools to skip, for pages after the first.
     """
 
     offset: int = 0
 
 
 class WorkersQuery(msgspec.Struct, frozen=True):
-    """The workers of a work pool; none where the pool does not exist."""
+    """The workers of a work pool; no rows if the pool does not exist."""
 
     work_pool_name: str
 
 
 class AgentsQuery(msgspec.Struct, frozen=True):
-    """All agents; none where there are workers instead.
+    """All agents; no rows on servers that have workers instead.
 
     Attributes:
-        offset: How many to leave out, for the rest of an answer.
-        limit: How many in one answer, where there may be a rest.
+        offset: How many agents to skip, for pages after the first.
+        limit: The most agents in one page, on servers that page them.
     """
 
     offset: int = 0

@@ -1,8 +1,6 @@
-"""Asking: queries and their pages, how often to ask, and how patient to be when asking fails.
+"""The retry policy: how long to retry a failing server, and how long to wait before each retry.
 
-A *poll* is a generator that yields queries and is sent pages; what it learnt it keeps to itself
-until the last page is there, so a poll that fails half way has changed nothing. Everything here
-is told the time and never waits; the one source of chance is handed in.
+The policy waits for nothing and reads no clock: it is given the times and the random generator.
 """
 
 import math
@@ -24,20 +22,31 @@ from rxflow.errors import (
 
 
 class _RetryRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kind of trouble leads to; times in seconds, None for never, 0 for at once."""
+    """How failures of one kind are retried.
+
+    Attributes:
+        error: The error to end with.
+        attach: Seconds to retry for before the first poll has succeeded; 0 is not at all.
+        watch: Seconds to retry for after it; 0 is not at all, None is for ever.
+        cap: Seconds of the longest delay between two retries.
+    """
 
     error: type[RxflowError]
-    attach: float | None  # before the first poll was answered to its end: how long to try
-    watch: float | None  # after it
-    cap: float  # the longest wait between two tries
+    attach: float
+    watch: float | None
+    cap: float
 
 
 ATTACH_TIMEOUT = 30.0
+"""Seconds that a server has for the first poll to succeed."""
+
 AUTH_GRACE = 60.0
+"""Seconds that a server may refuse the credentials for which it has accepted before."""
+
 _UNREADABLE_IN_A_ROW = 3
 _BASE_DELAY = 0.5
 
-# Refused connections end as soon as the server is up again, so they are tried more often.
+# A server whose connections are refused is usually restarting: retry often to find it soon.
 _RULES = {
     FailureKind.REFUSED: _RetryRule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
     FailureKind.NETWORK: _RetryRule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
@@ -54,82 +63,89 @@ _RULES = {
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """A time in which questions had no good answer, in monotonic seconds."""
+    """A period without a successful poll.
+
+    Attributes:
+        began: Monotonic seconds.
+        ended: Monotonic seconds.
+    """
 
     began: float
     ended: float
 
 
 class RetryPolicy:
-    """How long to go on asking a server that does not answer well, and how often.
+    """Decides after each failure of a poll how long to wait, or with which error to end.
 
-    Waits are drawn evenly from nothing to a bound that doubles with each failure in a row (full
-    jitter), after what the server asks for.
+    Delays have full jitter: they are drawn evenly between 0 and a bound that doubles with each
+    failure in a row, and come on top of the server's ``Retry-After``.
     """
 
     def __init__(self, random: Random) -> None:
-        """Start with all the patience.
+        """Start before the first poll.
 
         Args:
             random: The source of jitter.
         """
         self._random = random
         self._failures = 0
-        self._garbled = 0
-        self._kinds: dict[FailureKind, float] = {}
-        self._since: float | None = None
-        self._question: float | None = None
+        self._unreadable = 0
+        self._first_failures: dict[FailureKind, float] = {}
+        self._poll_sent: float | None = None
+        self._query_sent: float | None = None
         self._attached = False
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when there has been no good answer, in monotonic seconds; None while all is well.
+        """Since when no page was received, in monotonic seconds; None after a successful poll.
 
-        That is when the question was sent that waits for its answer, or, once one has failed, when
-        the poll began that could not be answered to its end since.
+        That is when the last query was sent or, once a query has failed, when the first query of
+        that poll was sent.
         """
-        return self._since if self._failures else self._question
+        return self._poll_sent if self._failures else self._query_sent
 
     def record_sent(self, now: Now) -> None:
-        """Note that a question of a poll is sent."""
-        self._question = now.mono
-        if self._since is None:
-            self._since = now.mono
+        """Record that a query of a poll is sent."""
+        self._query_sent = now.mono
+        if self._poll_sent is None:
+            self._poll_sent = now.mono
 
     def record_success(self, now: Now) -> Outage | None:
-        """Note that a poll was answered to its end.
+        """Record that a poll received all its pages.
 
         Returns:
-            The outage that it ends, if questions had failed before it.
+            The outage that ends with it, if queries had failed before.
         """
-        failed, began = self._failures, self._since
-        self._failures = self._garbled = 0
-        self._since = self._question = None
-        self._kinds.clear()
+        failed, began = self._failures, self._poll_sent
+        self._failures = self._unreadable = 0
+        self._poll_sent = self._query_sent = None
+        self._first_failures.clear()
         self._attached = True
         return Outage(began, now.mono) if failed and began is not None else None
 
     def record_failure(self, failure: Failure, now: Now) -> float | RxflowError:
-        """Note a failure.
+        """Record that a query failed.
 
         Returns:
-            Seconds to wait before asking again, or the error to end with.
+            Seconds to wait before the retry, or the error to end with.
         """
         rule = _RULES[failure.kind]
         self._failures += 1
-        self._garbled = self._garbled + 1 if failure.kind is FailureKind.UNREADABLE else 0
-        began = self._since if self._since is not None else now.mono
-        # A grace is for one kind of trouble: an outage before it has not used it up.
-        of_its_kind = self._kinds.setdefault(failure.kind, now.mono)
-        bound = rule.attach if not self._attached else rule.watch
-        left = math.inf
-        if bound is not None:
-            left = bound - (now.mono - (of_its_kind if self._attached else began))
-        if left <= 0 or self._garbled >= _UNREADABLE_IN_A_ROW:
+        self._unreadable = self._unreadable + 1 if failure.kind is FailureKind.UNREADABLE else 0
+        left = self._seconds_left(rule, failure.kind, now)
+        if left <= 0 or self._unreadable >= _UNREADABLE_IN_A_ROW:
             return rule.error(failure.text)
-        wait = self._random.uniform(
-            0, min(rule.cap, _BASE_DELAY * 2 ** min(self._failures - 1, 10))
-        )
+        bound = min(rule.cap, _BASE_DELAY * 2 ** min(self._failures - 1, 10))
+        delay = self._random.uniform(0, bound)
         if failure.retry_after is not None:
-            wait += failure.retry_after
-        return min(wait, left)
+            delay += failure.retry_after
+        return min(delay, left)
+
+    def _seconds_left(self, rule: _RetryRule, kind: FailureKind, now: Now) -> float:
+        # In a watch the time counts per kind: an outage of the network must not use up the
+        # seconds in which credentials may be refused.
+        first_failure = self._first_failures.setdefault(kind, now.mono)
+        if not self._attached:
+            began = now.mono if self._poll_sent is None else self._poll_sent
+            return rule.attach - (now.mono - began)
+        return math.inf if rule.watch is None else rule.watch - (now.mono - first_failure)

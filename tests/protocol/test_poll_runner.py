@@ -1,4 +1,4 @@
-"""Asking once: what a read does next, step by step, without a server or a clock."""
+"""The poll runner: the steps of a read, without a server or a clock."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,9 +17,9 @@ from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery, Query, RunQuery, Sta
 from rxflow._protocol.retry import ATTACH_TIMEOUT
 from rxflow.errors import AuthError, BadResponse, RunNotFound, ServerError, Unreachable
 
-LOST = Failure(kind=FailureKind.NETWORK, text="no answer")
+LOST = Failure(kind=FailureKind.NETWORK, text="no response")
 BUSY = Failure(kind=FailureKind.BUSY, text="come again")
-TOO_MUCH = Failure(kind=FailureKind.PAGE_LIMIT, text="too large")
+TOO_LARGE = Failure(kind=FailureKind.PAGE_LIMIT, text="too large")
 ONE = RunQuery("one")
 TWO = StatesQuery("two")
 
@@ -29,50 +29,50 @@ def at(seconds: float) -> Now:
     return Now(seconds, datetime.fromtimestamp(seconds, UTC))
 
 
-def said(answer: Reply, seconds: float = 0.0) -> TimedReply:
-    """What came of a question that was asked and answered then."""
-    return TimedReply(answer, at(seconds), at(seconds))
+def timed(reply: Reply, seconds: float = 0.0) -> TimedReply:
+    """A reply that was received at the moment when its query was sent."""
+    return TimedReply(reply, at(seconds), at(seconds))
 
 
 def page(*rows: Any) -> Page[Any]:
-    """A good answer."""
+    """A page of these rows."""
     return Page(rows)
 
 
 def both(_: int) -> Poll[list[Any]]:
-    """Put two questions, and learn both answers' rows."""
+    """Send two queries and return the rows of both pages."""
     first = yield ONE
     second = yield TWO
     return [*first.rows, *second.rows]
 
 
 def paged(limit: int) -> Poll[int]:
-    """Ask for as many rows as may be asked for, and learn how many that were."""
+    """Query as many rows as the limit allows and return how many that were."""
     yield LogsQuery(flow_run_ids=("run",), limit=limit)
     return limit
 
 
 def play(
-    poll: Callable[[int], Poll[Any]], answers: Iterator[Reply], limit: PageLimit
+    make_poll: Callable[[int], Poll[Any]], replies: Iterator[Reply], limit: PageLimit
 ) -> tuple[list[Query | Pause], Any]:
-    """Carry out a poll with these answers; what it did, and what it learnt."""
-    steps: PollSteps[Any] = run_poll(poll, limit)
+    """Run a poll with these replies; its steps and its result."""
+    steps: PollSteps[Any] = run_poll(make_poll, limit)
     step = next(steps)
     done: list[Query | Pause] = []
     while not isinstance(step, Finished):
         done.append(step)
-        step = steps.send(None if isinstance(step, Pause) else said(next(answers)))
+        step = steps.send(None if isinstance(step, Pause) else timed(next(replies)))
     return done, step.value
 
 
-def test_questions_are_put_one_after_the_other() -> None:
-    """A poll's questions come in its order, each when the one before it has its answer."""
-    done, learnt = play(both, iter([page(1), page(2, 3)]), PageLimit())
-    assert (done, learnt) == ([ONE, TWO], [1, 2, 3])
+def test_queries_are_sent_one_after_the_other() -> None:
+    """A poll's queries are sent in its order, each after the page of the one before it."""
+    done, result = play(both, iter([page(1), page(2, 3)]), PageLimit())
+    assert (done, result) == ([ONE, TWO], [1, 2, 3])
 
 
-def test_a_poll_may_have_no_question() -> None:
-    """A poll that asks nothing has learnt at once what it learns."""
+def test_a_poll_may_have_no_query() -> None:
+    """A poll without queries finishes at once."""
 
     def nothing(_: int) -> Poll[str]:
         yield from ()
@@ -81,16 +81,16 @@ def test_a_poll_may_have_no_question() -> None:
     assert play(nothing, iter([]), PageLimit()) == ([], "nothing")
 
 
-def test_only_the_question_that_failed_is_put_again() -> None:
-    """After a failure comes a pause and the same question; what was learnt before it is kept."""
-    done, learnt = play(both, iter([page(1), LOST, BUSY, page(2)]), PageLimit())
+def test_only_the_failed_query_is_retried() -> None:
+    """After a failure comes a pause and the same query; the pages before it are kept."""
+    done, result = play(both, iter([page(1), LOST, BUSY, page(2)]), PageLimit())
     assert [step for step in done if not isinstance(step, Pause)] == [ONE, TWO, TWO, TWO]
     assert [isinstance(step, Pause) for step in done] == [False, False, True, False, True, False]
-    assert learnt == [1, 2]
+    assert result == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("trouble", "error"),
+    ("kind", "error"),
     [
         (FailureKind.RUN_NOT_FOUND, RunNotFound),
         (FailureKind.AUTH, AuthError),
@@ -98,16 +98,16 @@ def test_only_the_question_that_failed_is_put_again() -> None:
         (FailureKind.CERTIFICATE, Unreachable),
     ],
 )
-def test_what_waiting_does_not_mend_is_raised(trouble: FailureKind, error: type[Exception]) -> None:
-    """Where asking again is no use the error comes at once, in the failure's words."""
+def test_a_permanent_failure_is_raised_at_once(kind: FailureKind, error: type[Exception]) -> None:
+    """A failure that no retry can mend is raised at once, with the failure's text."""
     with pytest.raises(error, match="the reason"):
-        play(both, iter([page(1), Failure(kind=trouble, text="the reason")]), PageLimit())
+        play(both, iter([page(1), Failure(kind=kind, text="the reason")]), PageLimit())
 
 
 @pytest.mark.parametrize(("failure", "error"), [(LOST, Unreachable), (BUSY, ServerError)])
 @given(took=st.floats(0.01, 10))
-def test_patience_ends(failure: Failure, error: type[Exception], took: float) -> None:
-    """Pauses and answers together last no longer than patience, and then it is an error."""
+def test_retries_end(failure: Failure, error: type[Exception], took: float) -> None:
+    """Pauses and replies together take no longer than the attach timeout; then it is an error."""
     steps: PollSteps[Any] = run_poll(both, PageLimit())
     step = next(steps)
     now = 0.0
@@ -125,36 +125,36 @@ def test_patience_ends(failure: Failure, error: type[Exception], took: float) ->
     assert ATTACH_TIMEOUT - 1e-6 <= now <= ATTACH_TIMEOUT + took + 1e-6
 
 
-def test_each_question_has_all_the_patience() -> None:
-    """A question that was answered late has used up nothing of the next one's time."""
+def test_each_query_has_its_own_timeout() -> None:
+    """A slow reply uses up nothing of the next query's time."""
     steps: PollSteps[Any] = run_poll(both, PageLimit())
     next(steps)
-    assert isinstance(steps.send(said(LOST, 0)), Pause)
+    assert isinstance(steps.send(timed(LOST, 0)), Pause)
     assert steps.send(None) == ONE
-    assert steps.send(said(page(1), ATTACH_TIMEOUT - 1)) == TWO
-    assert isinstance(steps.send(said(LOST, ATTACH_TIMEOUT + 5)), Pause)
+    assert steps.send(timed(page(1), ATTACH_TIMEOUT - 1)) == TWO
+    assert isinstance(steps.send(timed(LOST, ATTACH_TIMEOUT + 5)), Pause)
 
 
-def test_the_server_is_left_alone_as_long_as_it_wants() -> None:
-    """A pause is no shorter than what the server asked for."""
+def test_a_pause_includes_retry_after() -> None:
+    """A pause is no shorter than the server's Retry-After."""
     steps: PollSteps[Any] = run_poll(both, PageLimit())
     next(steps)
-    pause = steps.send(said(Failure(kind=FailureKind.BUSY, text="later", retry_after=7.0)))
+    pause = steps.send(timed(Failure(kind=FailureKind.BUSY, text="later", retry_after=7.0)))
     assert isinstance(pause, Pause)
     assert 7 <= pause.seconds < 8
 
 
-def test_too_large_an_answer_is_halved() -> None:
-    """Of rows too large for one answer half as many are asked for, without a pause, anew."""
+def test_a_page_that_is_too_large_is_halved() -> None:
+    """The poll starts again at once, with half as many rows; later reads start with all."""
     limit = PageLimit()
-    done, learnt = play(paged, iter([TOO_MUCH, TOO_MUCH, page()]), limit)
-    asked = [step.limit for step in done if isinstance(step, LogsQuery)]
-    assert asked == [PAGE_LIMIT, PAGE_LIMIT // 2, PAGE_LIMIT // 4]
-    assert (len(done), learnt, limit.rows) == (3, PAGE_LIMIT // 4, PAGE_LIMIT)
+    done, result = play(paged, iter([TOO_LARGE, TOO_LARGE, page()]), limit)
+    limits = [step.limit for step in done if isinstance(step, LogsQuery)]
+    assert limits == [PAGE_LIMIT, PAGE_LIMIT // 2, PAGE_LIMIT // 4]
+    assert (len(done), result, limit.rows) == (3, PAGE_LIMIT // 4, PAGE_LIMIT)
 
 
-def test_what_the_server_gives_at_once_is_remembered() -> None:
-    """A limit that the server names holds for all later reads."""
+def test_a_limit_that_the_server_names_is_kept() -> None:
+    """A page limit that the server names holds for all later reads."""
     limit = PageLimit()
     refused = Failure(kind=FailureKind.PAGE_LIMIT, text="at most 50", limit=50)
     assert play(paged, iter([refused, page()]), limit)[1] == 50
@@ -163,29 +163,29 @@ def test_what_the_server_gives_at_once_is_remembered() -> None:
 
 
 @given(limits=st.lists(st.none() | st.integers(-5, 400)))
-def test_asking_for_fewer_rows_comes_to_an_end(limits: list[int | None]) -> None:
-    """Whatever limits a server names, fewer rows are asked for each time, or it is an error."""
+def test_page_limits_only_fall(limits: list[int | None]) -> None:
+    """Whatever limits a server names, each attempt queries fewer rows, or it is an error."""
     refusals = [Failure(kind=FailureKind.PAGE_LIMIT, text="less", limit=rows) for rows in limits]
-    asked: list[int] = []
+    attempts: list[int] = []
 
-    def answers() -> Iterator[Reply]:
+    def replies() -> Iterator[Reply]:
         yield from refusals
         yield page()
 
-    def noting(limit: int) -> Poll[int]:
-        asked.append(limit)
+    def recorded(limit: int) -> Poll[int]:
+        attempts.append(limit)
         return (yield from paged(limit))
 
     try:
-        play(noting, answers(), PageLimit())
+        play(recorded, replies(), PageLimit())
     except BadResponse as error:
         assert str(error) == "less"  # noqa: PT017 - either end is right
-    assert asked == sorted(set(asked), reverse=True)
-    assert min(asked) > 0
+    assert attempts == sorted(set(attempts), reverse=True)
+    assert min(attempts) > 0
 
 
-def test_who_stops_asking_leaves_nothing() -> None:
-    """A read that is given up half way ends its poll."""
+def test_closing_a_read_closes_its_poll() -> None:
+    """A read that is abandoned half-way closes its poll once."""
     ended: list[str] = []
 
     def poll(_: int) -> Poll[None]:
