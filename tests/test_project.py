@@ -17,7 +17,7 @@ MODULES = sorted((ROOT / "rxflow").rglob("*.py"))
 
 # What the top level holds; caches and build results beside it are nobody's text.
 PARTS = [
-    *(".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
+    *(".ci", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
     *("docs", "examples", "pyproject.toml", "rxflow", "tests", "tox.ini"),
 ]
 
@@ -57,14 +57,14 @@ def test_readme_and_ci_run_the_same_tests() -> None:
     assert re.search(rf"(?m)^{re.escape(command)}(?= |$)", script)
 
 
-def test_floors_are_what_is_declared() -> None:
-    """The `floors` environment pins each dependency to the lowest version that is declared."""
+def test_min_versions_are_what_is_declared() -> None:
+    """The `min-versions` environment pins each dependency to the lowest version that is declared."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
     extras = PROJECT["optional-dependencies"]
     declared = {*PROJECT["dependencies"], *extras["cli"], *extras["fake-prefect1"]}
     lowest = {re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in declared}
-    assert set(tox["testenv:floors"]["deps"].split()) == lowest
+    assert set(tox["testenv:min-versions"]["deps"].split()) == lowest
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
