@@ -1,8 +1,8 @@
-"""The documentation site: what Sphinx is told, and the rules by which our texts become pages.
+"""The documentation site: Sphinx's settings, and the rules by which our texts become pages.
 
 `sphinx-build -W --keep-going -n -b html docs OUT` builds it, without a network. With
-`DOCS_INTERSPHINX=1` in the environment the network is asked, and names of Python's own library are
-links too.
+`DOCS_INTERSPHINX=1` in the environment inventories are fetched, and names of Python's own library
+are links too.
 """
 
 import builtins
@@ -48,13 +48,13 @@ napoleon_numpy_docstring = False
 python_maximum_signature_line_length = 88
 
 nitpick_ignore_regex = [
-    # Other people's names: where they lead to is known only where the network is asked.
+    # Names of other projects: their pages are known only if inventories are fetched.
     (
         r"any|py:.*",
         r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex)(\..*)?",
     ),
     (r"any|py:.*", r"Logger|SequenceContainsNoElementsError|merge"),
-    # Types that stand in a signature and have an underscore in front, and type variables.
+    # Private types in signatures, and type variables.
     (r"py:.*", r"rxflow\.(\w+\.)*(_.*|[A-Z](_co)?)"),
 ]
 
@@ -64,8 +64,8 @@ if os.environ.get("DOCS_INTERSPHINX"):
 
 
 def setup(app: Sphinx) -> None:
-    """Have the rules below applied."""
-    # Before napoleon, which takes sections apart, and after it.
+    """Register the rules below."""
+    # Before napoleon, which parses sections, and after it.
     app.connect("autodoc-process-docstring", _keep_drawings, priority=400)
     app.connect("autodoc-process-docstring", _shorten_types, priority=600)
     app.connect("autodoc-process-signature", _shorten_signature)
@@ -106,7 +106,7 @@ def _shorten_types(*event: Any) -> None:
 
 
 def _leave_to_type_checkers() -> None:
-    """Forget overloads, and that times are aware, which all are here."""
+    """Drop overloads, and the mark of aware times, since all are aware here."""
     for module in ("rxflow.stream", "rxflow.operators"):
         analyzer = ModuleAnalyzer.for_module(module)
         analyzer.analyze()
@@ -121,16 +121,19 @@ def _leave_to_type_checkers() -> None:
 
 
 def _keep_drawings(*event: Any) -> None:
-    """Show a block that is indented under running text as it stands, as Markdown does.
+    """Show a block that is indented under running text as code, as Markdown does.
 
-    To reStructuredText it would be a quotation, and a marble diagram be set as prose.
+    reStructuredText would make it a quotation, and set a marble diagram as prose.
     """
     lines: list[str] = event[-1]
     lines[:] = list(_with_marks(lines))
 
 
 def _with_marks(lines: Iterable[str]) -> Iterator[str]:
-    text, after_blank = "", False  # the last line that is not blank, and whether a blank one came
+    text, after_blank = (
+        "",
+        False,
+    )  # the last non-blank line, and whether a blank one followed
     for line in lines:
         if _is_drawn(line) and after_blank and _is_running_text(text):
             yield from (".. code-block:: text", "")
@@ -154,16 +157,16 @@ _NAMES = {name: f"{module.__name__}.{name}" for module in _MODULES for name in m
 
 
 def _leave_builtins(_: Sphinx, doctree: nodes.document) -> None:
-    """Do not take the `type` of an annotation for an attribute of that name, which a state has."""
+    """Keep the builtin `type` of an annotation from linking to `State.type`."""
     for reference in list(doctree.findall(pending_xref)):
         if hasattr(builtins, reference.get("reftarget", "")):
             reference.replace_self(reference.children)
 
 
 def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Make a public name in backticks a link to what the reference says of it.
+    """Turn a public name in backticks into a link to the reference.
 
-    So the pages stay plain Markdown, which reads as well where nobody builds a site of it.
+    The pages stay plain Markdown, readable without the site.
     """
     for literal in list(doctree.findall(nodes.literal)):
         if isinstance(literal.parent, nodes.reference | pending_xref):
@@ -174,7 +177,7 @@ def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def _target_of(text: str, env: BuildEnvironment) -> tuple[str, str] | None:
-    """The page and the place of `name`, `module.name` or `name(arguments)`."""
+    """Return the page and the anchor of `name`, `module.name` or `name(arguments)`."""
     named = re.fullmatch(r"([\w.]+)(\(.*\))?", text)
     if named is None:
         return None

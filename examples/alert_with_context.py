@@ -2,8 +2,8 @@
 
     python examples/alert_with_context.py RUN_ID
 
-Errors that come in a burst are one alert: it is sent when none has come for two seconds, and it is
-about the last of them. That a run failed or crashed is an error too.
+A burst of errors is one alert: it is sent after two seconds without a further error, for the last
+of them. A run that failed or crashed is an error too.
 
 Expected: ALERT: the mail was not sent
 Expected: 2 orders have no price
@@ -29,7 +29,7 @@ def is_alarming(events: Events) -> bool:
 
 
 def send(events: Events) -> None:
-    """Send an alert; here is the place for your pager or chat."""
+    """Send an alert; replace this by your pager or chat."""
     *before, error = events
     print(f"ALERT: {error.message}", flush=True)
     for event in before:

@@ -1,4 +1,4 @@
-"""Tell whether the runs of a flow failed three times within an hour.
+"""Check whether the runs of a flow failed three times within an hour.
 
     python examples/failed_three_times.py FLOW
 
@@ -21,25 +21,25 @@ from rxflow.operators import in_order, level_at_least, only
 
 TIMES = 3
 WINDOW = timedelta(hours=1)
-HISTORY = timedelta(days=365)  # which comes run by run, so it is held until it is complete
+HISTORY = timedelta(days=365)  # comes run by run, so all of it is held back
 
 Failures = tuple[rxflow.StateChange, ...]
 
 
 def failed_runs(api_url: str, flow: str) -> list[str]:
-    """Ask Prefect's API for the ids of runs; rxflow watches runs whose ids are known."""
+    """Read the ids of runs from Prefect's API; rxflow watches runs by id."""
     wanted = {
         "flows": {"name": {"any_": [flow]}},
         "flow_runs": {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}},
         "sort": "END_TIME_DESC",
         "limit": 100,
     }
-    answer = httpx.post(f"{api_url}/flow_runs/filter", json=wanted, timeout=30)
-    return [run["id"] for run in answer.raise_for_status().json()]
+    response = httpx.post(f"{api_url}/flow_runs/filter", json=wanted, timeout=30)
+    return [run["id"] for run in response.raise_for_status().json()]
 
 
 def slide(window: Failures, failure: rxflow.StateChange) -> Failures:
-    """Add a failure to the window, and leave out those that are too old by now."""
+    """Add a failure to the window, and drop those that are too old."""
     since = failure.timestamp - WINDOW
     return (*(earlier for earlier in window if earlier.timestamp > since), failure)
 

@@ -1,10 +1,10 @@
-"""Find zombies: flow runs that are said to be running and show no sign of life.
+"""Find zombies: flow runs in state Running without a sign of life.
 
     python examples/find_zombies.py --silence 600
 
-A run whose machine was switched off stays in state Running for ever, since nobody is left to say
-otherwise. What tells is absence: no state, no log line and no task run in ten minutes. The search
-takes twice as long as that; the exit status is 1 if it found a run.
+A run whose machine was switched off stays in state Running for ever, since no process is left to
+report its end. The sign is absence: no state, no log line and no task run for ten minutes. The
+search takes twice as long as that; the exit status is 1 if it found a run.
 
 Expected: No event of flow run
 """
@@ -21,10 +21,10 @@ from rxflow.operators import quiet_for
 
 
 def running(api_url: str) -> list[str]:
-    """Ask Prefect's API for the ids of the runs that are running."""
+    """Read the ids of the running runs from Prefect's API."""
     wanted = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
-    answer = httpx.post(f"{api_url}/flow_runs/filter", json=wanted, timeout=30)
-    return [run["id"] for run in answer.raise_for_status().json()]
+    response = httpx.post(f"{api_url}/flow_runs/filter", json=wanted, timeout=30)
+    return [run["id"] for run in response.raise_for_status().json()]
 
 
 def main(silence: float) -> int:
@@ -35,7 +35,7 @@ def main(silence: float) -> int:
             for run_id in running(client.api_url)
         ]
         print(f"Listening to {len(watches)} running flow runs", flush=True)
-        # By then each run was silent for so long, or has spoken since half of the time.
+        # By then each run was silent for that long, or had an event in the second half.
         over = reactivex.timer(2 * silence)
         zombies = reactivex.merge(*watches).pipe(quiet_for(silence, client), ops.take_until(over))
         status = 0

@@ -4,7 +4,7 @@
 
 The exit status is 0 if the run completed, 1 if it ended otherwise, 2 if it cannot be started or
 followed. rxflow only watches, so the run is started by two requests to Prefect's API. They carry no
-key: where the server wants one, hand it to httpx too.
+key: where the server requires one, pass it to httpx too.
 
 Expected: Started flow run
 Expected: Entered state Completed

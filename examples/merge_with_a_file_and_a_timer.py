@@ -2,8 +2,8 @@
 
     python examples/merge_with_a_file_and_a_timer.py RUN_ID FILE --every 60
 
-The file may be the log of a tool that the flow starts, or of a machine that it works on. What is
-added to it is printed between what the run does, and the timer says that the run still goes on.
+The file may be the log of a tool that the flow starts, or of a machine that it works on. Lines
+added to it are printed between the run's events, and the timer shows that the run still goes on.
 
 Expected: file: 120 rows loaded
 Expected: still running
@@ -21,11 +21,11 @@ from reactivex import operators as ops
 
 import rxflow
 
-LOOK = 0.5  # seconds between two looks at the file
+READ_EVERY = 0.5  # seconds between two reads of the file
 
 
 def added_lines(file: TextIO) -> Iterator[list[str]]:
-    """Look again and again what was added to a file; half a line waits for its other half."""
+    """Yield the lines added to a file since the last read; half a line waits for its other half."""
     rest = ""
     while True:
         *lines, rest = (rest + file.read()).split("\n")
@@ -39,7 +39,7 @@ def main(run_id: str, file: Path, every: float) -> None:
         looks = added_lines(opened)
         merged: Observable[object] = reactivex.merge(
             rxflow.watch_flow_run(run_id),
-            reactivex.interval(LOOK).pipe(
+            reactivex.interval(READ_EVERY).pipe(
                 ops.flat_map(lambda _: reactivex.from_iterable(next(looks)))
             ),
             reactivex.interval(every),

@@ -3,8 +3,8 @@
     python examples/serve_events.py --port 8000
 
 Then open http://127.0.0.1:8000/runs/RUN_ID. Each browser has a watch of its own, which ends when
-the browser goes. One that was cut off comes back by itself and is told the run from its beginning;
-by their ids it knows the events that it has shown.
+the browser disconnects. A browser that lost its connection reconnects by itself and receives the
+run from its beginning; it skips the events whose ids it has shown.
 
 Expected: Uvicorn running on http://127.0.0.1:
 """
@@ -56,7 +56,7 @@ async def frames(stream: rxflow.FlowRunStream) -> AsyncIterator[bytes]:
 
 
 async def show_events(request: Request) -> Response:
-    """Answer with the events of a run, as they come."""
+    """Respond with the events of a run, as they come."""
     client, run_id = request.state.client, request.path_params["run_id"]
     await rxflow.FlowRunView.afrom_flow_run_id(run_id, client=client)  # or it is not found
     stream = rxflow.watch_flow_run(run_id, client=client)
@@ -64,12 +64,12 @@ async def show_events(request: Request) -> Response:
 
 
 async def show_page(_: Request) -> Response:
-    """Answer with a page that asks for the events."""
+    """Respond with a page that subscribes to the events."""
     return HTMLResponse(PAGE)
 
 
 async def explain(_: Request, error: Exception) -> Response:
-    """Answer with a sentence where there is nothing to show."""
+    """Respond with a sentence if there is nothing to show."""
     unknown = isinstance(error, rxflow.RunNotFound | rxflow.InvalidRunId)
     return PlainTextResponse(str(error), 404 if unknown else 502)
 

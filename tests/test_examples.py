@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 
 class Script:
-    """An example that runs.
+    """A running example.
 
     Args:
         process: Its process, whose errors come with its output.
@@ -42,7 +42,7 @@ class Script:
         self.output = ""
 
     def until(self, text: str) -> str:
-        """Read until a line has come that has a text in it, and return the line."""
+        """Read until a line contains a text, and return the line."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line
@@ -60,7 +60,7 @@ class Script:
 
 
 class Stage:
-    """A fake server at which examples may be started.
+    """A fake server, and the examples started against it.
 
     Its time stands still but for what a test lets pass, so that nothing is waited for.
     """
@@ -98,7 +98,7 @@ class Stage:
         return Script(process)
 
     def close(self, run_id: str, state: str = "COMPLETED") -> None:
-        """Put a run in a last state, and let so much time pass that no line is waited for."""
+        """Put a run into a terminal state, and let the drain's time pass."""
         self.server.set_state(run_id, state)
         self.time.wait(60)
 
@@ -114,7 +114,7 @@ def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A stage, with no process left at its end."""
+    """Yield a stage; at its end no process is left."""
     # A pytest that was started in the background ignores SIGINT, and its children would too.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as processes:
@@ -123,13 +123,13 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def promised(name: str) -> list[str]:
-    """What an example's docstring says that it prints."""
+    """Return the lines that an example's docstring promises."""
     docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text("utf-8"))) or ""
     return re.findall(r"(?m)^Expected: (.+)$", docstring)
 
 
 def broken(name: str, script: Script) -> list[str]:
-    """Which promises of an example were not kept."""
+    """Return the promised lines that were not printed."""
     return [line for line in promised(name) if line not in script.output]
 
 
@@ -137,8 +137,8 @@ def broken(name: str, script: Script) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_each_example_says_what_it_is_for(path: Path) -> None:
-    """It has a docstring that shows its command and what to expect, and a test in this file."""
+def test_each_example_is_documented_and_tested(path: Path) -> None:
+    """Each example's docstring shows its command and its output, and this file tests it."""
     docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
     assert f"\n    python examples/{path.name}" in docstring
     assert promised(path.name)
@@ -166,16 +166,16 @@ def arguments(name: str, stage: Stage, run_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
-def test_an_unknown_run_is_a_sentence(name: str, stage: Stage) -> None:
-    """Where the server has no such run, the script says so, and its exit status is 2."""
+def test_an_unknown_run_is_reported(name: str, stage: Stage) -> None:
+    """Without such a run on the server, the script prints the error and exits with 2."""
     script = stage.start(name, *arguments(name, stage, UNKNOWN))
     assert script.end() == 2
     assert UNKNOWN in script.output
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
-def test_a_malformed_id_is_a_sentence(name: str, stage: Stage) -> None:
-    """So it is where the id is none."""
+def test_a_malformed_id_is_reported(name: str, stage: Stage) -> None:
+    """With a malformed id, the script prints the error and exits with 2."""
     script = stage.start(name, *arguments(name, stage, "amber-fox"))
     assert script.end() == 2
     assert "amber-fox" in script.output
@@ -183,8 +183,8 @@ def test_a_malformed_id_is_a_sentence(name: str, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("name", OF_A_RUN | WITHOUT_A_RUN)
-def test_no_server_is_a_sentence(name: str, stage: Stage) -> None:
-    """Where no server is configured, the script says how to do that, and its exit status is 2."""
+def test_a_missing_server_setting_is_reported(name: str, stage: Stage) -> None:
+    """Without a configured server, the script says how to configure one and exits with 2."""
     script = stage.start(name, *arguments(name, stage, UNKNOWN), api_url="")
     assert script.end() == 2
     assert "PREFECT_API_URL" in script.output
@@ -208,7 +208,7 @@ def test_ctrl_c_ends_it(name: str, stage: Stage) -> None:
 
 @pytest.mark.parametrize(("state", "status"), [("COMPLETED", 0), ("FAILED", 1), ("CANCELLED", 1)])
 def test_follow_and_exit(state: str, status: int, stage: Stage) -> None:
-    """It prints a live run as it goes, and exits by its outcome."""
+    """It prints a live run, and exits by its outcome."""
     run_id = stage.server.add_run()
     script = stage.start("follow_and_exit.py", run_id)
     script.until("Entered state Scheduled")
@@ -225,7 +225,7 @@ def test_follow_and_exit(state: str, status: int, stage: Stage) -> None:
 
 
 def test_follow_a_run_that_is_deleted(stage: Stage) -> None:
-    """A run that is deleted meanwhile did not complete."""
+    """A run that is deleted while it is followed gives exit status 1."""
     run_id = stage.server.add_run(state="RUNNING")
     script = stage.start("follow_and_exit.py", run_id)
     script.until("Entered state Running")
@@ -235,7 +235,7 @@ def test_follow_a_run_that_is_deleted(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("state", "status"), [("COMPLETED", 0), ("CRASHED", 1)])
 def test_follow_deployment(state: str, status: int, stage: Stage) -> None:
-    """It starts one run, prints it as it goes, and exits by its outcome."""
+    """It starts one run, prints it live, and exits by its outcome."""
     started: list[str] = []
     stage.server.add_deployment(flow="my report", name="nightly", on_run=started.append)
     script = stage.start("follow_deployment.py", "my report/nightly")
@@ -252,8 +252,8 @@ def test_follow_deployment(state: str, status: int, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("name", ["report/none", "none/nightly", "nightly"])
-def test_follow_a_deployment_that_there_is_not(name: str, stage: Stage) -> None:
-    """A name that no deployment has is a sentence, and the exit status is 2."""
+def test_follow_an_unknown_deployment(name: str, stage: Stage) -> None:
+    """An unknown deployment is reported in a sentence, and the exit status is 2."""
     stage.server.add_deployment(flow="report", name="nightly")
     script = stage.start("follow_deployment.py", name)
     assert script.end() == 2
@@ -288,7 +288,7 @@ def test_alert_with_context(stage: Stage) -> None:
 
 
 def test_merge_with_a_file_and_a_timer(stage: Stage) -> None:
-    """Each of the three is told as it happens, half a line of the file only when it is whole."""
+    """Each of the three is printed as it happens, half a line of the file only when it is whole."""
     run_id = stage.server.add_run(state="RUNNING")
     path = stage.home / "loader.log"
     path.write_text("from yesterday\n")
@@ -314,7 +314,7 @@ def test_merge_with_a_file_and_a_timer(stage: Stage) -> None:
 
 
 def test_merge_starts_no_thread(stage: Stage) -> None:
-    """All three are looked after in the one thread of the loop."""
+    """All three sources run in the thread of the loop."""
     run_id = stage.server.add_run(state="RUNNING")
     name = "merge_with_a_file_and_a_timer.py"
     script = stage.start(name, *arguments(name, stage, run_id), "--every=0.1")
@@ -324,15 +324,15 @@ def test_merge_starts_no_thread(stage: Stage) -> None:
     assert script.end() == 0
 
 
-def test_merge_with_a_file_that_there_is_not(stage: Stage) -> None:
-    """A file that cannot be read is a sentence, and the exit status is 2."""
+def test_merge_with_a_missing_file(stage: Stage) -> None:
+    """An unreadable file is reported in a sentence, and the exit status is 2."""
     script = stage.start("merge_with_a_file_and_a_timer.py", UNKNOWN, stage.home / "none.log")
     assert script.end() == 2
     assert "none.log" in script.output
 
 
 def _fails_at(stage: Stage, *minutes: float, flow: str = "report", state: str = "FAILED") -> None:
-    """Have a run of a flow fail at each of some minutes from now."""
+    """Add a run of a flow that fails, for each of some minutes from now."""
     for minute in minutes:
         run_id = stage.server.add_run(flow=flow)
         stage.server.at(minute * 60 - 30, partial(stage.server.set_state, run_id, "RUNNING"))
@@ -358,7 +358,7 @@ def _fails_at(stage: Stage, *minutes: float, flow: str = "report", state: str = 
     ids=["within", "apart", "two", "none", "twice"],
 )
 def test_failed_three_times(minutes: tuple[int, ...], expected: list[str], stage: Stage) -> None:
-    """Failures count by when they were, whichever run's history comes first."""
+    """Failures count by their times, whichever run's history comes first."""
     _fails_at(stage, *minutes)
     _fails_at(stage, 15, 25, 305, flow="another")
     _fails_at(stage, 15, 25, 305, state="COMPLETED")
@@ -370,7 +370,7 @@ def test_failed_three_times(minutes: tuple[int, ...], expected: list[str], stage
 
 
 def test_find_zombies(stage: Stage) -> None:
-    """A run without a sign of life is told; those that live, and those that are over, are not."""
+    """A silent run is reported; active runs and ended runs are not."""
     zombie = stage.server.add_run(name="zombie", state="RUNNING")
     stage.server.log(zombie, "the last that was heard of it")
     alive = stage.server.add_run(name="alive", state="RUNNING")
@@ -394,7 +394,7 @@ def test_find_zombies(stage: Stage) -> None:
 
 
 def test_no_zombies(stage: Stage) -> None:
-    """Where nothing runs there is nothing to wait for, and the exit status is 0."""
+    """Without running runs it ends at once, with exit status 0."""
     stage.server.add_run(name="not yet")
     script = stage.start("find_zombies.py", "--silence", 3600)
     assert script.end() == 0
@@ -405,14 +405,14 @@ def test_no_zombies(stage: Stage) -> None:
 
 
 class Browser:
-    """What a browser does with the service, without showing it."""
+    """A browser's requests to the service."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
 
     @contextmanager
     def events(self, run_id: str) -> Iterator[Iterator[Any]]:
-        """Ask for a run's events; at the end of the block, go."""
+        """Open a run's event stream; disconnect at the end of the block."""
         with self._http.stream("GET", f"/runs/{run_id}/events") as response:
             assert response.status_code == httpx.codes.OK
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -423,13 +423,13 @@ class Browser:
             )
 
     def get(self, path: str) -> httpx.Response:
-        """Ask for a page."""
+        """Load a page."""
         return self._http.get(path)
 
 
 @pytest.fixture
 def service(stage: Stage) -> Script:
-    """The service, once it is up."""
+    """Yield the running service."""
     script = stage.start("serve_events.py", "--port=0")
     script.until("Uvicorn running on")
     return script
@@ -437,7 +437,7 @@ def service(stage: Stage) -> Script:
 
 @pytest.fixture
 def browser(service: Script) -> Iterator[Browser]:
-    """A browser at the service's address."""
+    """Yield a browser at the service's address."""
     (url,) = re.findall(r"http://127\.0\.0\.1:\d+", service.output)
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         yield Browser(http)
@@ -460,7 +460,7 @@ def until_message(events: Iterator[Any], message: str) -> list[Any]:
 
 
 def test_serve_events(stage: Stage, service: Script, browser: Browser) -> None:
-    """A browser is told a run live, from its first event to its last."""
+    """A browser receives a run live, from its first event to its last."""
     run_id = stage.server.add_run(state="RUNNING")
     with browser.events(run_id) as events:
         told = until_message(events, "Entered state Running")
@@ -475,10 +475,10 @@ def test_serve_events(stage: Stage, service: Script, browser: Browser) -> None:
     assert broken("serve_events.py", service) == []
 
 
-def test_a_browser_that_comes_back_is_told_the_same(
+def test_a_reconnected_browser_receives_the_same(
     stage: Stage, service: Script, browser: Browser
 ) -> None:
-    """Events have the ids that they had, by which the page knows what it has shown."""
+    """A reconnected browser receives the same event ids, by which the page skips shown events."""
     run_id = stage.server.add_run(state="RUNNING")
     stage.server.log(run_id, "one")
     with browser.events(run_id) as events:
@@ -497,10 +497,8 @@ def _ids(events: list[Any]) -> set[str]:
     }
 
 
-def test_a_browser_that_goes_ends_its_watch(
-    stage: Stage, service: Script, browser: Browser
-) -> None:
-    """The request under way is broken off, and no other comes, while other watches go on."""
+def test_a_disconnect_ends_the_watch(stage: Stage, service: Script, browser: Browser) -> None:
+    """A disconnect aborts the request under way and sends no other; other watches go on."""
     left, kept = (stage.server.add_run(state="RUNNING") for _ in range(2))
     with browser.events(kept) as others:
         until_message(others, "Entered state Running")
@@ -520,7 +518,7 @@ def test_a_browser_that_goes_ends_its_watch(
 
 
 def asks_of(run_id: str) -> Callable[[httpx.Request], bool]:
-    """Whether a request is for a run's row."""
+    """Return whether a request reads a run's row."""
     return lambda request: request.url.path.endswith(f"/flow_runs/{run_id}")
 
 
@@ -528,10 +526,10 @@ def _requests_of(stage: Stage, run_id: str) -> int:
     return sum(run_id in path for _, path in stage.server.requests)
 
 
-def test_ctrl_c_stops_the_service_while_a_browser_looks(
+def test_ctrl_c_stops_the_service_during_a_stream(
     stage: Stage, service: Script, browser: Browser
 ) -> None:
-    """A live stream is ended in its order, and does not keep the service up."""
+    """A live stream ends orderly at shutdown, and does not keep the service running."""
     run_id = stage.server.add_run(state="RUNNING")
     with browser.events(run_id) as events:
         until_message(events, "Entered state Running")
@@ -542,16 +540,16 @@ def test_ctrl_c_stops_the_service_while_a_browser_looks(
 
 
 @pytest.mark.parametrize("run_id", [UNKNOWN, "amber-fox"])
-def test_the_service_knows_no_such_run(run_id: str, service: Script, browser: Browser) -> None:
-    """Status 404 keeps a browser from asking again; the sentence is there for who looks."""
+def test_an_unknown_run_is_not_found(run_id: str, service: Script, browser: Browser) -> None:
+    """An unknown run gives status 404, so that a browser does not reconnect, and a sentence."""
     answer = browser.get(f"/runs/{run_id}/events")
     assert answer.status_code == httpx.codes.NOT_FOUND
     assert run_id in answer.text
     stop(service)
 
 
-def test_the_page_asks_for_the_events(service: Script, browser: Browser) -> None:
-    """It is HTML with an EventSource, and needs nothing from elsewhere."""
+def test_the_page_subscribes_to_the_events(service: Script, browser: Browser) -> None:
+    """The page is HTML with an EventSource, and loads nothing from other hosts."""
     page = browser.get(f"/runs/{UNKNOWN}")
     assert page.headers["content-type"].startswith("text/html")
     assert "new EventSource" in page.text

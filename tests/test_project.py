@@ -1,4 +1,4 @@
-"""What the project's files say of each other: README, pyproject.toml, tox.ini, and the package."""
+"""The project's files agree: README, pyproject.toml, tox.ini, `.ci/run`, and the package."""
 
 import ast
 import configparser
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 MODULES = sorted((ROOT / "rxflow").rglob("*.py"))
 
-# What the top level holds; caches and build results beside it are nobody's text.
+# The parts of the top level; caches and build results beside them are not ours.
 PARTS = [
     *(".ci", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
     *("docs", "examples", "pyproject.toml", "rxflow", "tests", "tox.ini"),
@@ -44,7 +44,7 @@ def _commands() -> list[str]:
 
 
 def test_readme_installs_from_the_checkout() -> None:
-    """README names the distribution, and installs it from the checkout or not at all."""
+    """README names the distribution, and installs it from the checkout only."""
     assert PROJECT["name"] in (ROOT / "README.md").read_text("utf-8")
     installed = re.findall(r"pip install (?:--quiet )?(\S+)", "\n".join(_commands()))
     assert set(installed) <= {"'.[demo]'", "tox"}
@@ -58,7 +58,7 @@ def test_readme_and_ci_run_the_same_tests() -> None:
 
 
 def test_min_versions_are_what_is_declared() -> None:
-    """The `min-versions` environment pins each dependency to the lowest version that is declared."""
+    """The `min-versions` environment pins each dependency to the lowest declared version."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
     extras = PROJECT["optional-dependencies"]
@@ -80,6 +80,6 @@ def test_exports_exist_in_order() -> None:
 
 
 def test_no_text_knows_a_machine() -> None:
-    """No file holds the absolute path of somebody's machine, or the address of a package index."""
+    """No file holds an absolute path of a machine, or the address of a package index."""
     found = [f"{file}: {hit.group()}" for file, text in _texts() for hit in MACHINE.finditer(text)]
     assert found == []

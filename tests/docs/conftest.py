@@ -1,4 +1,4 @@
-"""What the texts are run against: a real Prefect server with one finished flow run."""
+"""Fixtures of the documentation's tests: a real Prefect server with one completed flow run."""
 
 import threading
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Every Python block of README.md and of the pages in docs/ runs, in order, on a real server.
 
-The blocks of one document share their names and find `run_id` there, a run that has ended. A block
-may `await` at its top level, as in a notebook, and write files into the folder that it runs in.
-`<!-- skip: next -->` leaves the next block out.
+The blocks of one document share a namespace, which has the `run_id` of an ended run. A block
+may `await` at its top level, as in a notebook, and write files into its working directory.
+`<!-- skip: next -->` skips the next block.
 """
 
 import ast
@@ -22,7 +22,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def _run(block: Example) -> None:
     source = pad(block.parsed, block.line + block.parsed.line_offset)
     code = compile(source, block.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    # eval, not exec: it hands over the coroutine that a top-level `await` makes of the block.
+    # eval, not exec: it returns the coroutine that a top-level `await` makes of the block.
     result = eval(code, block.namespace)  # noqa: S307
     if inspect.iscoroutine(result):
         asyncio.run(result)

@@ -1,4 +1,4 @@
-"""Two scripts in examples/ run as their docstrings say on a real server; all do on a fake one."""
+"""Two scripts in examples/ run on a real server; tests/test_examples.py runs all on a fake one."""
 
 import ast
 import re
@@ -15,8 +15,10 @@ EXAMPLES = [FOLDER / name for name in ("alert_with_context.py", "follow_and_exit
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
-def test_example_prints_what_it_promises(script: Path, server: PrefectServer, run_id: str) -> None:
-    """The script, given a run id, ends well and prints each `Expected:` of its docstring."""
+def test_example_prints_its_expected_lines(
+    script: Path, server: PrefectServer, run_id: str
+) -> None:
+    """The script exits with 0 and prints each `Expected:` line of its docstring."""
     docstring = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
     expected = re.findall(r"(?m)^Expected: (.+)$", docstring)
     assert expected, "the docstring has no line `Expected: ...`"

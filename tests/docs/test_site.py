@@ -1,4 +1,4 @@
-"""The documentation site: it has every public name, and each link of it leads somewhere."""
+"""The documentation site: it has every public name, and each of its links has a target."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ PAGES = [text.relative_to(ROOT / "docs") for text in TEXTS[1:] if text.parent.na
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Find the site where tox has just built it; without tox, build it now."""
+    """Return the site that tox has just built; without tox, build it."""
     if "SITE" in os.environ:
         return Path(os.environ["SITE"])
     built = tmp_path_factory.mktemp("site") / "html"
@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names_in(inventory: bytes) -> set[str]:
-    """The Python names in the inventory of a site, which Sphinx makes for other sites."""
+    """Return the Python names in the site's inventory."""
     *_, packed = inventory.split(b"\n", maxsplit=4)
     entries = zlib.decompress(packed).decode().splitlines()
     return {entry.split()[0] for entry in entries if entry.split()[1].startswith("py:")}
@@ -48,7 +48,7 @@ def names_in(inventory: bytes) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_reference_has_every_public_name(module: str, site: Path) -> None:
-    """Each name that a module promises has an entry in the reference."""
+    """Each name of a public module's `__all__` has an entry in the reference."""
     promised = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
     assert promised - names_in((site / "objects.inv").read_bytes()) == set()
 
@@ -57,7 +57,7 @@ def test_the_reference_has_every_public_name(module: str, site: Path) -> None:
 
 
 class Links(HTMLParser):
-    """What a page of HTML links to, and what can be linked to on it."""
+    """The links and the anchors of an HTML page."""
 
     def __init__(self, path: Path) -> None:
         """Read a page."""
@@ -67,7 +67,7 @@ class Links(HTMLParser):
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of a link or a place."""
+        """Record a link or an anchor."""
         found = dict(attrs)
         self.places.add(found.get("id") or "")
         if tag == "a":
@@ -75,7 +75,7 @@ class Links(HTMLParser):
 
 
 def dead_links(site: Path) -> Iterator[str]:
-    """Each link within the site that leads nowhere."""
+    """Yield the links within the site that have no target."""
     pages = {path.resolve(): Links(path) for path in site.rglob("*.html")}
     for path, page in pages.items():
         for target in page.targets:
@@ -89,19 +89,19 @@ def dead_links(site: Path) -> Iterator[str]:
 
 
 def test_each_link_within_the_site_leads_somewhere(site: Path) -> None:
-    """Each link leads to a page that is there, and to a place that is on it."""
+    """Each link leads to an existing page and anchor."""
     assert sorted(set(dead_links(site))) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_each_text_is_a_page(page: Path, site: Path) -> None:
-    """Each text in docs/, but for the fragments of the changelog, is a page of the site."""
+    """Each text in docs/, except changelog fragments, is a page of the site."""
     assert (site / page).with_suffix(".html").exists()
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_link_between_texts_leads_somewhere(path: Path) -> None:
-    """Each link to another file of the checkout finds it, for those who read the texts there."""
+    """Each link to another file of the checkout finds it."""
     links = re.findall(
         r"\]\(([^)\s#]+)[^)]*\)|\{(?:literal)?include\} (\S+)", path.read_text("utf-8")
     )
