@@ -1,15 +1,17 @@
-"""What a place sets, in words that can be shown: secrets, findings, and files read with care.
+"""A text that no repr, log line or format string shows.
 
-A place is the environment, a file, the arguments. Which places there are is known to ``_profiles``
-and ``_prefect1_config``, what outranks what to ``_settings``, what a text means to ``_values``.
+Only the class lives here. Which settings are secret is decided where they are parsed, in
+`rxflow._config.setting_values`.
 """
 
 
 class Secret:
-    """Text that shows itself only to who asks for it by `reveal`.
+    """A text that only `reveal` returns; its repr and its str are masked.
+
+    Secrets compare and hash by their text.
 
     Args:
-        text: What to hide.
+        text: The text to mask.
     """
 
     __slots__ = ("_text",)

@@ -1,10 +1,10 @@
-"""What a place sets, in words that can be shown: secrets, findings, and files read with care.
+"""A source of settings, such as the environment or one file, and the texts that it sets.
 
-A place is the environment, a file, the arguments. Which places there are is known to ``_profiles``
-and ``_prefect1_config``, what outranks what to ``_settings``, what a text means to ``_values``.
+Which sources exist, and in which order they are searched, is decided in
+`rxflow._config.source_order`; what a text means, in `rxflow._config.setting_values`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -12,19 +12,32 @@ from rxflow._config.secrets import Secret
 
 
 class SettingText(msgspec.Struct, frozen=True):
-    """One setting's text, and the words that say where it stood ("api.url in /x/prefect.toml")."""
+    """The text of one setting and where it was found.
+
+    Attributes:
+        text: The text, not parsed yet. An empty text sets the setting to nothing.
+        origin: Where it was found, as a phrase for messages: ``api.url in /x/prefect.toml``.
+    """
 
     text: Secret
-    where: str
+    origin: str
 
 
 class SettingSource(msgspec.Struct, frozen=True, kw_only=True):
-    """What one place sets.
+    """What one source sets.
 
-    `found` is keyed by the names that settings have in ``_settings``; `url_place` says where a URL
-    would stand in this place, and `note` why none does.
+    Attributes:
+        texts: The texts that it sets, keyed by the field names of `Settings`; beside these
+            ``profile``, ``profiles_path`` and ``skip_verify``.
+        url_origin: Where this source would set a URL, as a phrase for messages.
+        no_url_reason: Why this source sets no URL, if it sets none.
     """
 
-    found: Mapping[str, SettingText]
-    url_place: str
-    note: str = "not set"
+    texts: Mapping[str, SettingText]
+    url_origin: str
+    no_url_reason: str = "not set"
+
+
+def first_text(sources: Iterable[SettingSource], name: str) -> SettingText | None:
+    """Return the text of a setting from the first source that sets it, or None."""
+    return next((source.texts[name] for source in sources if name in source.texts), None)

@@ -1,7 +1,8 @@
-"""What the text of a setting means, and which texts cannot be used.
+"""Parse the text of a setting, and reject the texts that cannot be used.
 
-Each reader takes what was found, gives None where there is nothing or an empty text, and complains
-of the rest by the name of its place. Where settings are found is no business of this file.
+Each reader takes a text and returns its value, or None where the text is missing or empty. An error
+names the origin of the text and the rule that it breaks, never the text itself. Where texts are
+looked up is decided elsewhere in this package.
 """
 
 import math
@@ -23,13 +24,13 @@ from rxflow.errors import ConfigurationError
 # Prefect's client drops these from its custom headers (prefect/client/base.py, 3.8.8).
 _PROTECTED_HEADERS: Final = frozenset({"user-agent", "prefect-csrf-token", "prefect-csrf-client"})
 
-# What h11 lets through (RFC 9110, 5.1 and 5.5), in ASCII. Refused here, because an error of httpx
-# would quote the header.
+# The headers that h11 accepts (RFC 9110, 5.1 and 5.5), in ASCII. Others are rejected here, because
+# an error of httpx would quote the header.
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
-_HEADERS: Final = msgspec.json.Decoder(dict[str, str])
+_HEADERS_DECODER: Final = msgspec.json.Decoder(dict[str, str])
 
-# The words that pydantic, and so Prefect, takes for a boolean.
+# The words that pydantic, and so Prefect, parses as a boolean.
 _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
     **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
@@ -41,49 +42,49 @@ _URL_RULE: Final = (
 )
 _HEADERS_RULE: Final = (
     "must be a JSON object of header names and of values, each one line of printable ASCII "
-    "without blanks around it; User-Agent and Prefect-Csrf-* are not yours to set"
+    "without blanks around it; User-Agent and Prefect-Csrf-* are set by the client itself"
 )
 _BACKEND_RULE: Final = f"must be {' or '.join(BackendName)}"
 
 _T = TypeVar("_T")
 
-Headers = dict[str, tuple[str, Secret]]
-"""Headers by the lower-case name, for names differ not by case."""
+CustomHeaders = dict[str, tuple[str, Secret]]
+"""Headers, as names and values, keyed by lower-cased name; names are case-insensitive."""
 
 
 def read_backend(found: SettingText | None) -> BackendName | None:
-    """Return what the server is."""
+    """Return the name of a backend."""
     return _read(found, _parse_backend, _BACKEND_RULE)
 
 
 def read_url(found: SettingText | None) -> tuple[str, Secret | None] | None:
-    """Return the URL without user-info, and this as an auth string."""
+    """Return the URL without its user-info, and the user-info as an auth string."""
     return _read(found, _parse_url, _URL_RULE)
 
 
 def read_key(found: SettingText | None) -> Secret | None:
-    """Return a key."""
+    """Return an API key."""
     return _read(found, _parse_key, "must be one line of ASCII, without blanks around it")
 
 
 def read_tenant(found: SettingText | None) -> Secret | None:
-    """Return a tenant's id."""
+    """Return the id of a tenant, in its canonical form."""
     return _read(found, _parse_tenant, "must be the id of a tenant, which is a UUID")
 
 
-def read_auth(found: SettingText | None) -> Secret | None:
+def read_auth_string(found: SettingText | None) -> Secret | None:
     """Return an auth string."""
-    return _read(found, _parse_auth, "must be user:password, in one line")
+    return _read(found, _parse_auth_string, "must be user:password, in one line")
 
 
-def read_headers(found: SettingText | None, *, refuse_protected: bool) -> Headers:
-    """Return custom headers; those of the client's own are refused, or left out."""
-    parse = partial(_parse_headers, refuse_protected=refuse_protected)
+def read_headers(found: SettingText | None, *, reject_protected: bool) -> CustomHeaders:
+    """Return custom headers; headers that the client sets itself are rejected or dropped."""
+    parse = partial(_parse_headers, reject_protected=reject_protected)
     return _read(found, parse, _HEADERS_RULE) or {}
 
 
 def read_flag(found: SettingText | None) -> bool | None:
-    """Return a yes or a no."""
+    """Return a boolean."""
     return _read(found, _parse_flag, "must be true or false")
 
 
@@ -93,18 +94,22 @@ def read_seconds(found: SettingText | None) -> float | None:
     return _read(found, _parse_seconds, rule)
 
 
-def read_file(found: SettingText | None, cwd: Path) -> str | None:
-    """Return the path of a file that exists, as it was given."""
-    return _read(found, partial(_parse_file, cwd), "names no file")
+def read_file_path(found: SettingText | None, cwd: Path) -> str | None:
+    """Return the path of an existing file, as it was written."""
+    return _read(found, partial(_parse_file_path, cwd), "must be the path of an existing file")
 
 
 def _read(found: SettingText | None, parse: Callable[[str], _T | None], rule: str) -> _T | None:
-    """Parse a value, None if there is none or it is empty; a parser returns None if it cannot."""
+    """Return the parsed text, or None if it is missing or empty.
+
+    Raises:
+        ConfigurationError: `parse` returned None, which says that the text cannot be used.
+    """
     if found is None or not found.text.reveal():
         return None
     value = parse(found.text.reveal())
     if value is None:
-        message = f"{found.where} {rule}."
+        message = f"{found.origin} {rule}."
         raise ConfigurationError(message)
     return value
 
@@ -121,7 +126,7 @@ def _parse_url(text: str) -> tuple[str, Secret | None] | None:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         return None
-    # An "@" in the path is what a "/" within a password looks like; the rest of it would show.
+    # A "/" in a password ends up as an "@" in the path; the rest of the password would be shown.
     if not usable or "@" in parts.path:
         return None
     user_info, _, host = parts.netloc.rpartition("@")
@@ -130,13 +135,13 @@ def _parse_url(text: str) -> tuple[str, Secret | None] | None:
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), secret
 
 
-def _parse_headers(text: str, *, refuse_protected: bool) -> Headers | None:
+def _parse_headers(text: str, *, reject_protected: bool) -> CustomHeaders | None:
     try:
-        given = _HEADERS.decode(text)
+        given = _HEADERS_DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     headers = {name.lower(): (name, Secret(value)) for name, value in given.items()}
-    if refuse_protected and not _PROTECTED_HEADERS.isdisjoint(headers):
+    if reject_protected and not _PROTECTED_HEADERS.isdisjoint(headers):
         return None
     for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
@@ -155,8 +160,8 @@ def _parse_tenant(text: str) -> Secret | None:
         return None
 
 
-def _parse_auth(text: str) -> Secret | None:
-    # Not ":" in it: a proxy may want something else. Lone surrogates could not be encoded.
+def _parse_auth_string(text: str) -> Secret | None:
+    # A ":" is not required: a proxy may expect another form. Lone surrogates cannot be encoded.
     return Secret(text) if text.isprintable() else None
 
 
@@ -172,7 +177,7 @@ def _parse_seconds(text: str) -> float | None:
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
-def _parse_file(cwd: Path, text: str) -> str | None:
+def _parse_file_path(cwd: Path, text: str) -> str | None:
     try:
         return text if (cwd / text).is_file() else None
     except OSError:

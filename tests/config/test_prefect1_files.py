@@ -255,7 +255,12 @@ def test_the_client_of_prefect_1_finds_the_same(client_python: str, tmp_path: Pa
             json.dumps({"home": str(home.home), "cwd": str(home.cwd), "environ": variables})
         )
     done = subprocess.run(
-        [client_python, "-W", "ignore", str(TESTS / "settings.py")],
+        [
+            client_python,
+            "-W",
+            "ignore",
+            str(TESTS / "support" / "prefect1_scripts" / "settings.py"),
+        ],
         input="\n".join(lines),
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
@@ -328,7 +333,7 @@ def test_an_api_of_nothing_is_no_url(bare: Installation) -> None:
     assert lines[1:-1] == [
         "  - the argument api_url: not given",
         "  - RXFLOW_API_URL in the environment: not set",
-        "  - PREFECT__CLOUD__API in the environment: empty, which hides any further one",
+        "  - PREFECT__CLOUD__API in the environment: empty, which hides all later sources",
     ]
     assert "http://localhost:4200" in lines[-1]
 
@@ -509,7 +514,7 @@ def test_credentials_of_prefect_3_stay_there(bare: Installation) -> None:
 def test_an_empty_url_hides_prefect_1_too(bare: Installation) -> None:
     """The list of places ends at the empty one."""
     message = bare.fails({"PREFECT__CLOUD__API": ""})
-    assert message.splitlines()[-3].endswith("empty, which hides any further one")
+    assert message.splitlines()[-3].endswith("empty, which hides all later sources")
 
 
 # --- what is sent ---------------------------------------------------------------------------------

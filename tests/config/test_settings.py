@@ -545,7 +545,7 @@ def test_unusable_urls(bare: Installation, url: str) -> None:
             )
         ],
         ("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "maybe", "must be true or false"),
-        ("PREFECT_API_SSL_CERT_FILE", "gone.pem", "names no file"),
+        ("PREFECT_API_SSL_CERT_FILE", "gone.pem", "must be the path of an existing file"),
         ("PREFECT_API_KEY", "k\n", "must be one line of ASCII"),
         ("RXFLOW_API_AUTH_STRING", "a:b\n", "must be user:password, in one line"),
         ("RXFLOW_API_AUTH_STRING", "a:\udcff", "must be user:password, in one line"),
@@ -562,7 +562,7 @@ def test_unusable_arguments(bare: Installation) -> None:
     assert bare.fails(api_url=URL, deadline=float("nan")).startswith("the argument deadline must")
     assert bare.fails(api_url=URL, headers={"A": "\ud800"}).startswith("the argument headers must")
     message = bare.fails(api_url=URL, ssl_cert_file="a\0b")
-    assert message == "the argument ssl_cert_file names no file."
+    assert message == "the argument ssl_cert_file must be the path of an existing file."
 
 
 def test_what_is_outranked_is_not_judged(bare: Installation) -> None:

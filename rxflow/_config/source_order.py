@@ -1,0 +1,159 @@
+"""The sources of settings in order of precedence, and the backend that they imply.
+
+Decides which installation is read, Prefect 3's or Prefect 1's, and whether its files are read at
+all. How they are read is in `rxflow._config.prefect3_sources` and
+`rxflow._config.prefect1_sources`; how credentials are chosen, in `rxflow._config.credentials`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from rxflow._config.prefect1_sources import read_prefect1_sources
+from rxflow._config.prefect3_sources import read_prefect3_environment, read_prefect3_files
+from rxflow._config.secrets import Secret
+from rxflow._config.setting_sources import SettingSource, SettingText, first_text
+from rxflow._config.setting_values import read_backend
+from rxflow._models.entities import BackendName
+from rxflow.errors import ConfigurationError
+
+_OWN_VARIABLES: Final[Mapping[str, str]] = {
+    "api_url": "RXFLOW_API_URL",
+    "api_key": "RXFLOW_API_KEY",
+    "auth_string": "RXFLOW_API_AUTH_STRING",
+    "headers": "RXFLOW_CUSTOM_HEADERS",
+    "profile": "RXFLOW_PROFILE",
+    "backend": "RXFLOW_BACKEND",
+    "tenant_id": "RXFLOW_TENANT_ID",
+    "skip_verify": "RXFLOW_TLS_INSECURE_SKIP_VERIFY",
+    "ssl_cert_file": "RXFLOW_SSL_CERT_FILE",
+    "connect_timeout": "RXFLOW_CONNECT_TIMEOUT",
+    "read_timeout": "RXFLOW_READ_TIMEOUT",
+    "deadline": "RXFLOW_DEADLINE",
+}
+
+_PREFECT_3_ADVICE: Final = (
+    "Set PREFECT_API_URL (for a local server: http://127.0.0.1:4200/api), or store it in the "
+    "active profile with `prefect config set PREFECT_API_URL=...`, or choose a profile that has "
+    "one with `prefect profile use`. An 'ephemeral' profile has none: its server lives inside the "
+    "process that runs the flow, and no other process can reach it."
+)
+
+_PREFECT_1_ADVICE: Final = (
+    "For a server of Prefect 1 set RXFLOW_API_URL (for a local one: http://localhost:4200), or "
+    "PREFECT__BACKEND to server or cloud."
+)
+
+_SourceGroup = tuple[SettingSource, ...]
+
+
+class SourceOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """All sources, highest precedence first, and the backend.
+
+    Attributes:
+        groups: The arguments, ``RXFLOW_*``, and the settings of Prefect. Within a group each
+            credential has its own precedence; between groups they replace each other.
+        backend: The backend, None if no setting says it.
+    """
+
+    groups: tuple[_SourceGroup, _SourceGroup, _SourceGroup]
+    backend: BackendName | None
+
+    @property
+    def sources(self) -> _SourceGroup:
+        """The sources of all groups."""
+        return tuple(source for group in self.groups for source in group)
+
+
+def argument_source(**arguments: str | float | None) -> SettingSource:
+    """Return the source made of the arguments; None says that one was not given."""
+    texts = {
+        name: SettingText(
+            Secret(str(value)), f"the argument {name.replace('skip_verify', 'verify')}"
+        )
+        for name, value in arguments.items()
+        if value is not None
+    }
+    return SettingSource(texts=texts, url_origin="the argument api_url", no_url_reason="not given")
+
+
+def order_sources(
+    arguments: SettingSource, environ: Mapping[str, str], cwd: Path, home: Path | None
+) -> SourceOrder:
+    """Read all sources that may be read for these arguments and this environment.
+
+    Raises:
+        ConfigurationError: A file is broken or cannot be read, or the chosen profile does not
+            exist or would be ignored.
+    """
+    own = _own_environment(environ)
+    chosen = (arguments, own)
+    backend = read_backend(first_text(chosen, "backend"))
+    _reject_ignored_profile(arguments, own, backend)
+    url = first_text(chosen, "api_url")
+    profile = first_text(chosen, "profile")
+
+    def ordered(backend: BackendName | None, installed: _SourceGroup) -> SourceOrder:
+        return SourceOrder(groups=((arguments,), (own,), installed), backend=backend)
+
+    if backend is BackendName.PREFECT_1:
+        return ordered(backend, read_prefect1_sources(environ, cwd, home, url=url))
+    if url is not None:
+        # The files may describe another server.
+        return ordered(backend, (read_prefect3_environment(environ),))
+    prefect3 = (
+        read_prefect3_environment(environ),
+        *read_prefect3_files(environ, cwd, home, profile),
+    )
+    # A chosen profile implies Prefect 3, as does a URL in its settings.
+    if backend is not None or profile is not None or first_text(prefect3, "api_url") is not None:
+        return ordered(BackendName.PREFECT_3, prefect3)
+    prefect1 = read_prefect1_sources(environ, cwd, home, defaults=False)
+    found = first_text(prefect1, "api_url")
+    if found is not None and found.text.reveal():
+        return ordered(BackendName.PREFECT_1, prefect1)
+    return ordered(None, (*prefect3, *prefect1))
+
+
+def no_url_error(order: SourceOrder) -> ConfigurationError:
+    """Return the error that lists where no URL was found, in order, and says how to set one."""
+    lines = ["No URL of a Prefect API was found. Looked for, in this order:"]
+    for source in order.sources:
+        if "api_url" in source.texts:
+            origin = source.texts["api_url"].origin
+            lines.append(f"  - {origin}: empty, which hides all later sources")
+            break
+        lines.append(f"  - {source.url_origin}: {source.no_url_reason}")
+    if order.backend is not BackendName.PREFECT_1:
+        lines.append(_PREFECT_3_ADVICE)
+    if order.backend is not BackendName.PREFECT_3:
+        lines.append(_PREFECT_1_ADVICE)
+    return ConfigurationError("\n".join(lines))
+
+
+def _own_environment(environ: Mapping[str, str]) -> SettingSource:
+    # An empty RXFLOW_PROFILE chooses no profile; any other empty variable sets to nothing.
+    texts = {
+        name: SettingText(Secret(environ[variable]), f"{variable} in the environment")
+        for name, variable in _OWN_VARIABLES.items()
+        if environ.get(variable) or (variable in environ and name != "profile")
+    }
+    return SettingSource(texts=texts, url_origin="RXFLOW_API_URL in the environment")
+
+
+def _reject_ignored_profile(
+    arguments: SettingSource, own: SettingSource, backend: BackendName | None
+) -> None:
+    """Reject the argument `profile` where another argument or variable would hide it."""
+    if "profile" not in arguments.texts:
+        return
+    url = first_text((arguments, own), "api_url")
+    if url is not None:
+        message = f"{url.origin} and the argument profile both choose a server: give only one."
+        raise ConfigurationError(message)
+    named = first_text((arguments, own), "backend")
+    if named is not None and backend is BackendName.PREFECT_1:
+        message = f"{named.origin} is prefect1, which has no profiles: give no argument profile."
+        raise ConfigurationError(message)
