@@ -1,6 +1,6 @@
-"""Views: the API that Prefect 1 had, thin over snapshots and a client.
+"""The views: Prefect 1's API over snapshots and a client.
 
-What they ask is in `_lookups.py`; a blocking method and its twin differ by two lines.
+A thin import path: the classes and the polls that they read with are in `_views`.
 """
 
 from rxflow._views.flow_run_view import FlowRunView

@@ -1,4 +1,4 @@
-"""What views ask about a run, its flow and its log lines: polls."""
+"""Read a flow by its id, its group or its name, and the deployment of a run, as polls."""
 
 from collections.abc import Iterable
 
@@ -7,16 +7,16 @@ import msgspec
 from rxflow._models.entities import BackendName, Deployment, Flow
 from rxflow._protocol.pages import Page, Poll, read_server
 from rxflow._protocol.queries import DeploymentQuery, FlowQuery, FlowsQuery
-from rxflow._views.task_run_lookups import listed
+from rxflow._views.message_lists import listed
 from rxflow.errors import FlowNotFound
 
 
 class FlowRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow as it was read.
+    """A flow as it was read, by itself or for one of its runs.
 
     Attributes:
-        deployment: The deployment of the run that was asked about, if it has one.
-        version: The flow's version in that run.
+        deployment: The deployment of the run, if it has one.
+        version: The flow's version in the run.
     """
 
     flow: Flow
@@ -30,88 +30,93 @@ def read_flow(
     """Read a flow, and the deployment of one of its runs.
 
     Raises:
-        FlowNotFound: The server knows no such flow.
+        FlowNotFound: The server has no such flow.
     """
     page: Page[Flow] = yield FlowQuery(flow_id)
     if not page.rows:
-        raise FlowNotFound(f"The server knows no flow {flow_id}")
+        raise FlowNotFound(f"The server has no flow {flow_id}")
     deployments: tuple[Deployment, ...] = ()
     if deployment_id is not None:
         deployed: Page[Deployment] = yield DeploymentQuery(deployment_id)
         deployments = deployed.rows
-    deployment = deployments[0] if deployments else None
+    deployment = deployments[0] if deployments else None  # a run outlives its deployment
     return FlowRead(flow=page.rows[0], deployment=deployment, version=version)
 
 
 def read_flow_of_group(flow_group_id: str) -> Poll[FlowRead]:
-    """Read the newest version of a flow.
+    """Read the newest version of a flow, by the id of its flow group.
 
     Raises:
-        FlowNotFound: The server knows no such group, or no groups at all.
+        FlowNotFound: The server has no such group, or no groups at all.
     """
     if (yield from read_server()).backend is BackendName.PREFECT_3:
         raise FlowNotFound(
-            f"There is no flow group {flow_group_id}, since Prefect 3 has no flow groups; a flow "
-            "has one id for all its versions there, which `from_flow_id` takes"
+            f"There is no flow group {flow_group_id}: Prefect 3 has no flow groups, a flow has one "
+            "id for all its versions; pass that to `from_flow_id`"
         )
     page: Page[Flow] = yield FlowsQuery(flow_group_id=flow_group_id)
     if not page.rows:
-        raise FlowNotFound(f"The server knows no flow group {flow_group_id}")
-    return FlowRead(flow=_last(page.rows))
+        raise FlowNotFound(f"The server has no flow group {flow_group_id}")
+    return FlowRead(flow=_latest(page.rows))
 
 
 def read_flow_of_any_id(flow_or_group_id: str) -> Poll[FlowRead]:
-    """Read the flow of an id, or else the newest version of the flow whose group has it.
+    """Read the flow with an id or, if there is none, the newest version in the group with it.
 
     Raises:
-        FlowNotFound: The server knows neither.
+        FlowNotFound: The server has neither.
     """
     page: Page[Flow] = yield FlowQuery(flow_or_group_id)
     if page.rows:
         return FlowRead(flow=page.rows[0])
     if (yield from read_server()).backend is BackendName.PREFECT_3:
-        raise FlowNotFound(f"The server knows no flow {flow_or_group_id}")
+        raise FlowNotFound(f"The server has no flow {flow_or_group_id}")
     page = yield FlowsQuery(flow_group_id=flow_or_group_id)
     if not page.rows:
-        raise FlowNotFound(f"The server knows neither a flow nor a flow group {flow_or_group_id}")
-    return FlowRead(flow=_last(page.rows))
+        raise FlowNotFound(f"The server has neither a flow nor a flow group {flow_or_group_id}")
+    return FlowRead(flow=_latest(page.rows))
 
 
 def read_flow_of_name(
     name: str, project_name: str | None = "", *, last_updated: bool
 ) -> Poll[FlowRead]:
-    """Read the flow of a name.
+    """Read the flow with a name.
 
     Args:
         name: The name.
-        project_name: The project to look in; "" is all, None is no project.
-        last_updated: Whether to take the last one where there are several.
+        project_name: The project to search; "" is all projects, None is flows without one.
+        last_updated: Whether to return the latest of several; otherwise several are an error.
 
     Raises:
-        FlowNotFound: There is none, or more than one and not the last updated is wanted.
+        FlowNotFound: There is no such flow, or there are several.
     """
     if project_name and (yield from read_server()).backend is BackendName.PREFECT_3:
         raise FlowNotFound(
-            f"There is no project {project_name!r}, since Prefect 3 has no projects; "
+            f"There is no project {project_name!r}: Prefect 3 has no projects; "
             "leave project_name out"
         )
     page: Page[Flow] = yield FlowsQuery(name, project_name)
     named = f"named {name!r}" + (f" in project {project_name!r}" if project_name else "")
     if not page.rows:
-        raise FlowNotFound(f"The server knows no flow {named}")
+        raise FlowNotFound(f"The server has no flow {named}")
     if len(page.rows) > 1 and not last_updated:
+        flows = listed([_described(row) for row in page.rows])
         raise FlowNotFound(
-            f"The server knows several flows {named}: {listed([_shown(row) for row in page.rows])};"
-            " pass last_updated=True for the one that was updated last"
+            f"The server has several flows {named}: {flows}; pass last_updated=True for the one "
+            "that was updated last"
         )
-    return FlowRead(flow=_last(page.rows))
+    return FlowRead(flow=_latest(page.rows))
 
 
-def _last(flows: Iterable[Flow]) -> Flow:
-    """The flow that was updated last; Prefect 1 stores each version as another flow for it."""
+def _latest(flows: Iterable[Flow]) -> Flow:
+    """Return the flow that was updated last.
+
+    Prefect 1 stores each version as a new row, so there the creation of a row counts: a later write
+    to an older version does not make that the latest.
+    """
     return max(flows, key=lambda flow: flow.created if flow.registered else flow.updated)
 
 
-def _shown(flow: Flow) -> str:
+def _described(flow: Flow) -> str:
     project = flow.registered.project_name if flow.registered else None
     return f"{flow.id} in project {project!r}" if project else flow.id

@@ -1,4 +1,7 @@
-"""`FlowView`: what a server knows of a flow."""
+"""`FlowView`: a flow, by itself or with the deployment of one of its runs.
+
+A blocking method and its async twin differ in how they read; what both share is a poll.
+"""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -22,10 +25,10 @@ _NOT_REGISTERED = FlowRegistration()
 
 
 class FlowView:
-    """A flow as it was at one moment; it never changes.
+    """A flow as it was at one moment; a view never changes.
 
-    What a server does not know of a flow is None, or empty. Two views are equal when they show the
-    same.
+    An attribute that the server does not have is None, or empty. Two views are equal if they show
+    the same.
 
     Example:
         >>> import rxflow
@@ -37,9 +40,7 @@ class FlowView:
         'fake-flow'
     """
 
-    __slots__ = ("_shown",)
-
-    _shown: tuple[tuple[str, Any], ...]
+    __slots__ = ("_fields",)
 
     def __init__(  # noqa: PLR0917 - as in Prefect 1
         self,
@@ -57,25 +58,25 @@ class FlowView:
         deployment: Deployment | None = None,
         version: str | None = None,
     ) -> None:
-        """Make a view by hand; `from_flow_id` asks the server for one.
+        """Make a view by hand; `from_flow_id` reads one from the server.
 
         Args:
             flow_id: The flow's id.
-            settings: The flow's settings; on Prefect 3 there are none.
-            run_config: How it is run; on Prefect 3 the work pool, queue and job variables of its
-                deployment.
+            settings: The flow's settings; on Prefect 3 empty.
+            run_config: The run configuration; on Prefect 3 the work pool, queue and job variables
+                of the deployment.
             serialized_flow: The flow's graph; on Prefect 3 None.
             archived: Whether it was archived.
             project_name: Its project; on Prefect 3 None.
-            core_version: The Prefect that it was registered with; on Prefect 3 None.
-            storage: Where its code is; on Prefect 3 the entry point, path and pull steps of its
+            core_version: The version of Prefect that registered it; on Prefect 3 None.
+            storage: Where its code is; on Prefect 3 the entry point, path and pull steps of the
                 deployment.
             name: Its name.
             flow_group_labels: Its labels; on Prefect 3 its tags.
-            deployment: The deployment of the run that was asked about.
-            version: The flow's version in that run; on Prefect 1 how often it was registered.
+            deployment: The deployment of the run that the flow was read for.
+            version: The flow's version in that run; on Prefect 1 the count of its registrations.
         """
-        shown: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "flow_id": flow_id,
             "name": name,
             "labels": tuple(flow_group_labels),
@@ -89,71 +90,75 @@ class FlowView:
             "deployment": deployment,
             "version": version,
         }
-        self._shown = tuple(deepcopy(shown).items())
+        self._fields = deepcopy(fields)
 
     @classmethod
     def from_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
-        """Ask the server for a flow, or else for the newest version in a flow group.
+        """Read the flow with an id or, if there is none, the newest version in the flow group.
 
         Args:
             flow_id: The id of the flow or, on Prefect 1, of the group, a UUID.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
-            TypeError: The id is no text.
-            FlowNotFound: It is not a UUID, or the server has neither.
+            TypeError: The id is not a string.
+            FlowNotFound: The id is not a UUID, or the server has neither.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        wanted = _flow_id(flow_id)
-        return cls._read(lambda _: read_flow_of_any_id(wanted), client)
+        canonical = _flow_id(flow_id)
+        return cls._read(lambda _: read_flow_of_any_id(canonical), client)
 
     @classmethod
     async def afrom_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
-        """Ask as `from_id` does, on the running event loop."""
-        wanted = _flow_id(flow_id)
-        return await cls._aread(lambda _: read_flow_of_any_id(wanted), client)
+        """Async twin of `from_id`, on the running event loop."""
+        canonical = _flow_id(flow_id)
+        return await cls._aread(lambda _: read_flow_of_any_id(canonical), client)
 
     @classmethod
     def from_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
-        """Ask the server for a flow.
+        """Read a flow from the server by its id.
 
         Args:
             flow_id: The flow's id, a UUID.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
-            TypeError: The id is no text.
-            FlowNotFound: It is not a UUID, or the server has no such flow.
+            TypeError: The id is not a string.
+            FlowNotFound: The id is not a UUID, or the server has no such flow.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
         return cls.of_run(_flow_id(flow_id), client=client)
 
     @classmethod
     async def afrom_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
-        """Ask as `from_flow_id` does, on the running event loop."""
+        """Async twin of `from_flow_id`, on the running event loop."""
         return await cls.aof_run(_flow_id(flow_id), client=client)
 
     @classmethod
     def from_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
-        """Ask a Prefect 1 server for the newest version of a flow.
+        """Read the newest version of a flow from a Prefect 1 server, by its flow group.
 
         Args:
-            flow_group_id: The id of the group that all versions of the flow are in, a UUID.
-            client: The server to ask; found from the environment and the active profile if None.
+            flow_group_id: The id of the group that holds all versions of the flow, a UUID.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
-            TypeError: The id is no text.
-            FlowNotFound: It is not a UUID, or the server has no such group; Prefect 3 has none.
+            TypeError: The id is not a string.
+            FlowNotFound: The id is not a UUID, or the server has no such group; Prefect 3 has no
+                groups.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        wanted = _flow_id(flow_group_id, "flow group")
-        return cls._read(lambda _: read_flow_of_group(wanted), client)
+        canonical = _flow_id(flow_group_id, "flow group")
+        return cls._read(lambda _: read_flow_of_group(canonical), client)
 
     @classmethod
     async def afrom_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
-        """Ask as `from_flow_group_id` does, on the running event loop."""
-        wanted = _flow_id(flow_group_id, "flow group")
-        return await cls._aread(lambda _: read_flow_of_group(wanted), client)
+        """Async twin of `from_flow_group_id`, on the running event loop."""
+        canonical = _flow_id(flow_group_id, "flow group")
+        return await cls._aread(lambda _: read_flow_of_group(canonical), client)
 
     @classmethod
     def from_flow_name(
@@ -164,18 +169,19 @@ class FlowView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask the server for the flow of a name; versions that were archived are left out.
+        """Read the flow with a name from the server; archived versions are left out.
 
         Args:
             flow_name: The flow's name.
-            project_name: The project to look in; "" is all, None is flows without one. Prefect 3
-                has no projects.
-            last_updated: Whether to take the one updated last where there are several; on Prefect 1
-                the version that was registered last.
-            client: The server to ask; found from the environment and the active profile if None.
+            project_name: The project to search; "" is all projects, None is flows without one.
+                Prefect 3 has no projects.
+            last_updated: Whether to return the one that was updated last if there are several; on
+                Prefect 1 the version that was registered last.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
-            FlowNotFound: The server has no such flow, or has several.
+            FlowNotFound: The server has no such flow, or several.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
         return cls._read(
@@ -191,7 +197,7 @@ class FlowView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask as `from_flow_name` does, on the running event loop."""
+        """Async twin of `from_flow_name`, on the running event loop."""
         return await cls._aread(
             lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
         )
@@ -205,13 +211,14 @@ class FlowView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask the server for the flow of a run, and for the deployment of that run.
+        """Read the flow of a run from the server, and the deployment of that run.
 
         Args:
             flow_id: The flow's id.
             deployment_id: The id of the run's deployment, if it has one.
             version: The flow's version in the run.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
             FlowNotFound: The server has no such flow.
@@ -228,7 +235,7 @@ class FlowView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask as `of_run` does, on the running event loop."""
+        """Async twin of `of_run`, on the running event loop."""
         return await cls._aread(lambda _: read_flow(flow_id, deployment_id, version), client)
 
     @classmethod
@@ -244,24 +251,22 @@ class FlowView:
     @classmethod
     def _of(cls, read: FlowRead) -> Self:
         flow, deployment = read.flow, read.deployment
-        known = flow.registered or _NOT_REGISTERED
-        registered = None if known.version is None else str(known.version)
+        registration = flow.registered or _NOT_REGISTERED
+        registered = None if registration.version is None else str(registration.version)
         return cls(
             flow_id=flow.id,
-            settings=known.settings,
-            run_config=known.run_config or _run_config(deployment),
-            serialized_flow=known.serialized_flow,
-            archived=known.archived,
-            project_name=known.project_name,
-            core_version=known.core_version,
-            storage=known.storage or _storage(deployment),
+            settings=registration.settings,
+            run_config=registration.run_config or _run_config(deployment),
+            serialized_flow=registration.serialized_flow,
+            archived=registration.archived,
+            project_name=registration.project_name,
+            core_version=registration.core_version,
+            storage=registration.storage or _storage(deployment),
             name=flow.name,
             flow_group_labels=flow.tags,
             deployment=deployment,
             version=read.version or (deployment.version if deployment else registered),
         )
-
-    # -- what it shows --------------------------------------------------------------------------
 
     @property
     def flow_id(self) -> str:
@@ -281,18 +286,21 @@ class FlowView:
 
     @property
     def flow_group_labels(self) -> tuple[str, ...]:
-        """The same, as Prefect 1 called them."""
+        """The flow's labels, by Prefect 1's name for them."""
         return self.labels
 
     @property
     def settings(self) -> dict[str, Any]:
-        """A copy of the flow's settings; on Prefect 3 there are none."""
+        """The flow's settings, a copy; on Prefect 3 empty."""
         settings: dict[str, Any] = self._get("settings")
         return settings
 
     @property
     def run_config(self) -> Any:
-        """How it is run; on Prefect 3 the deployment's work pool, queue and job variables."""
+        """The run configuration.
+
+        On Prefect 3 the work pool, queue and job variables of the deployment.
+        """
         return self._get("run_config")
 
     @property
@@ -302,7 +310,7 @@ class FlowView:
 
     @property
     def archived(self) -> bool:
-        """Whether it was archived; on Prefect 3 never."""
+        """Whether it was archived; on Prefect 3 False."""
         return bool(self._get("archived"))
 
     @property
@@ -313,7 +321,7 @@ class FlowView:
 
     @property
     def core_version(self) -> str | None:
-        """The Prefect that it was registered with; on Prefect 3 None."""
+        """The version of Prefect that registered it; on Prefect 3 None."""
         core_version: str | None = self._get("core_version")
         return core_version
 
@@ -324,31 +332,31 @@ class FlowView:
 
     @property
     def deployment(self) -> str | None:
-        """The name of the deployment of the run that was asked about, if it has one."""
+        """The name of the deployment of the run that the flow was read for, if it has one."""
         deployment: Deployment | None = self._get("deployment")
         return deployment.name if deployment else None
 
     @property
     def version(self) -> str | None:
-        """The flow's version in the run that was asked about; on Prefect 1 a number."""
+        """The flow's version in the run that it was read for; on Prefect 1 a number."""
         version: str | None = self._get("version")
         return version
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other view shows the same."""
-        return self._shown == other._shown if isinstance(other, FlowView) else NotImplemented
+        """Return whether the other view shows the same."""
+        return self._fields == other._fields if isinstance(other, FlowView) else NotImplemented
 
     def __hash__(self) -> int:
-        """By the flow."""
+        """Hash the flow's id."""
         return hash(self.flow_id)
 
     def __repr__(self) -> str:
-        """Name the flow."""
+        """Show the flow's id, name and deployment."""
         return f"<FlowView {self.flow_id} name={self.name!r} deployment={self.deployment!r}>"
 
     def _get(self, name: str) -> Any:
-        # A copy, so that whoever changes it does not change the view.
-        return deepcopy(dict(self._shown)[name])
+        # A copy, so that a caller's change to it does not change the view.
+        return deepcopy(self._fields[name])
 
 
 def _flow_id(flow_id: object, noun: str = "flow") -> str:

@@ -1,4 +1,4 @@
-"""A flow run as HTML, for notebooks."""
+"""Render a flow run as HTML, for notebooks."""
 
 from html import escape
 
@@ -6,9 +6,9 @@ from rxflow._models.entities import Snapshot
 
 
 def table_of(snapshot: Snapshot) -> str:
-    """Show what is known of a run as a table; names in it may be anybody's."""
+    """Render a snapshot as a table; all values are escaped, since they are user input."""
     run, state = snapshot.run, snapshot.state
-    shown = {
+    fields = {
         "Flow run": f"{run.name} ({run.id})",
         "State": state.name if state else "none yet",
         "Message": (state.message if state else None) or "",
@@ -19,6 +19,6 @@ def table_of(snapshot: Snapshot) -> str:
     }
     rows = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in shown.items()
+        for name, value in fields.items()
     )
     return f"<table>{rows}</table>"

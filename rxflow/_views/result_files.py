@@ -1,6 +1,6 @@
-"""Results of task runs: values that a server keeps, and files of this machine in JSON or text.
+"""Load results of task runs: values that the server stores, and local files in JSON or text.
 
-Nothing is unpickled here, ever: that would run whatever the file says.
+Nothing is ever unpickled: unpickling runs whatever code the file names.
 """
 
 import json
@@ -12,100 +12,102 @@ from rxflow._models.entities import BackendName
 from rxflow._views.result_lookups import ResultRead
 from rxflow.errors import ResultNotKept, ResultUnavailable, ResultUnreadable
 
-_ENCODED = "__class__"  # under this key Prefect 3's JSON names what only Prefect can make again
+_CLASS_KEY = "__class__"  # Prefect 3's JSON names under it a class that only Prefect can rebuild
 
 
-class _Words(NamedTuple):
-    """What to say of a backend.
+class _Advice(NamedTuple):
+    """What an error message advises, by backend.
 
     Attributes:
-        reader: What reads results that are not read here.
-        keeper: What has a result kept.
+        reader: How to read a result that is not read here.
+        persistence: How to have results kept.
     """
 
     reader: str
-    keeper: str
+    persistence: str
 
 
-_OF: Mapping[BackendName, _Words] = {
-    BackendName.PREFECT_3: _Words(
+_ADVICE: Mapping[BackendName, _Advice] = {
+    BackendName.PREFECT_3: _Advice(
         reader="Prefect's `state.result()` reads it",
-        keeper="with Prefect 3, `persist_result` has it kept",
+        persistence="Prefect 3 keeps it if `persist_result` is on",
     ),
-    BackendName.PREFECT_1: _Words(
+    BackendName.PREFECT_1: _Advice(
         reader="prefect 1.4.1's `TaskRunView.get_result` reads it, unless its class is your own",
-        keeper="Prefect 1 keeps it if checkpointing is on and the task or its flow has a `result`",
+        persistence=(
+            "Prefect 1 keeps it if checkpointing is on and the task or its flow has a `result`"
+        ),
     ),
 }
 
 
-def load(read: ResultRead) -> Any:
-    """Read a result; that of the parent of mapped task runs is the list of theirs.
+def load_result(read: ResultRead) -> Any:
+    """Load a result; that of the parent of mapped task runs is the list of its children's.
 
     Args:
-        read: Where it is.
+        read: Where it is stored.
 
     Raises:
         ResultNotKept: It was not kept.
-        ResultUnavailable: It is not on this machine.
-        ResultUnreadable: It is kept elsewhere, or neither as JSON nor as text.
+        ResultUnavailable: Its file is not on this machine.
+        ResultUnreadable: It is stored elsewhere, or neither as JSON nor as text.
     """
     if read.children is not None:
-        return [load(child) for child in read.children]
-    stored, words = read.stored, _OF[read.backend]
+        return [load_result(child) for child in read.children]
+    stored, advice = read.stored, _ADVICE[read.backend]
     if stored.location is None:
         raise ResultNotKept(
-            f"The result of task run {read.task_run_id} was not kept; {words.keeper}"
+            f"The result of task run {read.task_run_id} was not kept; {advice.persistence}"
         )
-    where = f"The result of task run {read.task_run_id} is at {stored.location!r}"
+    place = f"The result of task run {read.task_run_id} is at {stored.location!r}"
     if stored.form == "value":
-        return _read(stored.form, stored.location.encode(), where, words)
+        return _decode(stored.form, stored.location.encode(), place, advice)
     if stored.storage is not None or not Path(stored.location).is_absolute():
         raise ResultUnreadable(
-            f"{where} in {stored.storage or 'a storage that is not known here'}; there "
-            f"{words.reader}"
+            f"{place} in {stored.storage or 'an unknown storage'}, which is not read here; "
+            f"{advice.reader}"
         )
     if stored.form not in {"json", "text", None}:
         raise ResultUnreadable(
-            f"{where}, written by the serializer {stored.form!r}; only JSON and text are read "
-            f"here, and {words.reader}"
+            f"{place}, written by the serializer {stored.form!r}; only JSON and text are read "
+            f"here, and {advice.reader}"
         )
     try:
         content = Path(stored.location).read_bytes()
     except OSError as error:
         raise ResultUnavailable(
-            f"{where}, which cannot be read on this machine: {error}"
+            f"{place}, which cannot be read on this machine: {error}"
         ) from error
-    return _read(stored.form, content, where, words)
+    return _decode(stored.form, content, place, advice)
 
 
-def _read(form: str | None, content: bytes, where: str, words: _Words) -> Any:
+def _decode(form: str | None, content: bytes, place: str, advice: _Advice) -> Any:
     try:
         match form:
             case "text":
                 return content.decode()
             case "json":
-                return _record(content)
+                return _decode_prefect3_json(content)
             case _:
-                # Where nobody says what it was written as: no pickle is JSON, since the last byte
-                # of a pickle is a full stop.
+                # Prefect 1 does not say how a file was written. JSON is safe to try: no pickle is
+                # JSON, since the last byte of a pickle is a full stop.
                 return json.loads(content.decode())
-    except (ValueError, RecursionError, _NotPlain) as error:
+    except (ValueError, RecursionError, _NotPlainJson) as error:
         raise ResultUnreadable(
-            f"{where}, and is no plain JSON or text ({error}); {words.reader}"
+            f"{place}, and is no plain JSON or text ({error}); {advice.reader}"
         ) from error
 
 
-class _NotPlain(Exception):
-    """JSON that stands for something else than JSON."""
+class _NotPlainJson(Exception):
+    """JSON that describes an object of a Python class."""
 
 
-def _record(content: bytes) -> Any:
+def _decode_prefect3_json(content: bytes) -> Any:
+    """Decode what Prefect 3 writes: a record with the result as JSON in a string, or bare JSON."""
     value = json.loads(content)
     match value:
-        # What Prefect 3 writes: a record, which has the result as JSON in a string.
-        case {"metadata": dict(), "result": str(written)} if len(value) == 2:
-            value = json.loads(written)
+        case {"metadata": dict(), "result": str(result)} if len(value) == 2:
+            value = json.loads(result)
         case _:
             pass
     _check_plain(value)
@@ -115,13 +117,13 @@ def _record(content: bytes) -> Any:
 def _check_plain(value: Any) -> None:
     if isinstance(value, dict):
         entries = cast("dict[str, Any]", value)
-        if _ENCODED in entries:
-            raise _NotPlain(f"it has an object of {entries[_ENCODED]!r}")
-        _check_all(entries.values())
+        if _CLASS_KEY in entries:
+            raise _NotPlainJson(f"it has an object of {entries[_CLASS_KEY]!r}")
+        _check_all_plain(entries.values())
     elif isinstance(value, list):
-        _check_all(value)  # pyright: ignore[reportUnknownArgumentType]
+        _check_all_plain(value)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _check_all(values: Iterable[Any]) -> None:
+def _check_all_plain(values: Iterable[Any]) -> None:
     for value in values:
         _check_plain(value)

@@ -1,4 +1,7 @@
-"""What views ask about task runs: polls that find one of many, and where its result is."""
+"""Read where the result of a task run is stored, or those of its mapped children, as polls.
+
+Nothing here reads a result: `result_files` does, from the place that was found.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,16 +11,18 @@ from msgspec.structs import replace
 from rxflow._models.entities import BackendName, StoredResult, TaskRun
 from rxflow._protocol.pages import Page, Poll, read_server
 from rxflow._protocol.queries import ResultQuery, ResultsQuery
-from rxflow._views.task_run_lookups import TaskRunRead, listed, mapped_runs
+from rxflow._views.map_indexes import TaskRunRead
+from rxflow._views.message_lists import listed
+from rxflow._views.task_run_lookups import read_mapped_runs
 from rxflow.errors import ResultUnavailable, TaskRunNotFound
 
 
 class ResultRead(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a result is, as it was read.
+    """Where the result of a task run is stored, as it was read.
 
     Attributes:
-        backend: What the server is.
-        children: Of the parent of mapped task runs: theirs, by map index.
+        backend: The kind of server that it was read from.
+        children: For the parent of mapped task runs, those of its children by map index.
     """
 
     task_run_id: str
@@ -27,26 +32,26 @@ class ResultRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_result(row: TaskRun, limit: int) -> Poll[ResultRead]:
-    """Read where the result of a task run is, or those of its children.
+    """Read where the result of a finished task run is stored, or those of its children.
 
     Args:
-        row: The task run, which is finished.
-        limit: The most rows the server gives at once.
+        row: The task run.
+        limit: The most rows the server returns at once.
 
     Raises:
-        TaskRunNotFound: The server knows it no more.
-        ResultUnavailable: One of its children is not there, or not finished.
+        TaskRunNotFound: The server no longer has it.
+        ResultUnavailable: A child is missing or is not finished.
     """
     server = yield from read_server()
     page: Page[StoredResult] = yield ResultQuery(row.id)
     if not page.rows:
-        raise TaskRunNotFound(f"The server knows no task run {row.id}")
+        raise TaskRunNotFound(f"The server has no task run {row.id}")
     stored = page.rows[0]
     read = ResultRead(task_run_id=row.id, backend=server.backend, stored=stored)
     if stored.children is None:
         return read
-    children = yield from _children(row, stored.children, limit)
-    results = yield from _results([child.row.id for child in children], limit)
+    children = yield from _read_finished_children(row, stored.children, limit)
+    results = yield from _read_stored_results([child.row.id for child in children], limit)
     return replace(
         read,
         children=tuple(
@@ -56,14 +61,15 @@ def read_result(row: TaskRun, limit: int) -> Poll[ResultRead]:
     )
 
 
-def _children(row: TaskRun, expected: int, limit: int) -> Poll[Sequence[TaskRunRead]]:
-    children = (yield from mapped_runs(row, limit)) or ()
-    there = {child.map_index for child in children}
-    number = max(expected, *(index + 1 for index in there), 0)
-    if missing := sorted(set(range(number)) - there):
+def _read_finished_children(row: TaskRun, expected: int, limit: int) -> Poll[Sequence[TaskRunRead]]:
+    """Read the children of a mapped task run, all of which must exist and be finished."""
+    children = (yield from read_mapped_runs(row, limit)) or ()
+    found = {child.map_index for child in children}
+    count = max(expected, *(index + 1 for index in found), 0)
+    if missing := sorted(set(range(count)) - found):
         raise ResultUnavailable(
-            f"Task run {row.id} is the parent of {number} mapped task runs, of which {len(there)} "
-            f"are there; those with map index {listed([*map(str, missing)])} are not"
+            f"Task run {row.id} is the parent of {count} mapped task runs, of which {len(found)} "
+            f"exist; those with map index {listed([*map(str, missing)])} do not"
         )
     for child in children:
         state = child.row.state
@@ -76,15 +82,21 @@ def _children(row: TaskRun, expected: int, limit: int) -> Poll[Sequence[TaskRunR
     return children
 
 
-def _results(task_run_ids: Sequence[str], limit: int) -> Poll[Mapping[str, StoredResult]]:
-    """Read where results are, in the order of the ids; what an answer lacks is asked for again."""
+def _read_stored_results(
+    task_run_ids: Sequence[str], limit: int
+) -> Poll[Mapping[str, StoredResult]]:
+    """Read where results are stored, in the order of the ids.
+
+    A server may return fewer rows than requested, so missing ids are queried again as long as each
+    page brings some of them.
+    """
     found: dict[str, StoredResult] = {}
     wanted: list[str] = list(task_run_ids)
     while wanted:
         page: Page[StoredResult] = yield ResultsQuery(tuple(wanted[:limit]))
         found.update((row.task_run_id, row) for row in page.rows if row.task_run_id)
-        left: list[str] = [task_run_id for task_run_id in wanted if task_run_id not in found]
-        if len(left) == len(wanted):
-            raise TaskRunNotFound(f"The server knows no task run {left[0]}")
-        wanted = left
+        missing: list[str] = [task_run_id for task_run_id in wanted if task_run_id not in found]
+        if len(missing) == len(wanted):
+            raise TaskRunNotFound(f"The server has no task run {missing[0]}")
+        wanted = missing
     return {task_run_id: found[task_run_id] for task_run_id in task_run_ids}

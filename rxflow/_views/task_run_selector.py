@@ -1,14 +1,19 @@
-"""Which task run is meant: by id or by slug, as a view is asked for one."""
+"""Select one task run, by its id or by the slug of its task, and make the poll that reads it."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from rxflow._models.arguments import canonical_id
 from rxflow._protocol.pages import Poll
-from rxflow._views.task_run_lookups import TaskRunRead, read_task_run_by_id, read_task_run_by_slug
+from rxflow._views.map_indexes import TaskRunRead
+from rxflow._views.task_run_lookups import read_task_run_by_id, read_task_run_by_slug
 from rxflow.client import Client
 
 TaskRunSelector = Callable[[Client], Callable[[int], Poll[TaskRunRead]]]
-"""Makes the poll that picks a task run, for the server of a client."""
+"""Makes the poll that reads the selected task run; the client knows the other names of a task."""
+
+_NONE_KNOWN: Mapping[str, str | None] = MappingProxyType({})
 
 
 def select_task_run(
@@ -16,38 +21,33 @@ def select_task_run(
     task_slug: str | None = None,
     task_run_id: str | None = None,
     map_index: int | None = None,
-    known: Mapping[str, str | None] | None = None,
+    known: Mapping[str, str | None] = _NONE_KNOWN,
 ) -> TaskRunSelector:
-    """Say which task run is meant.
+    """Select a task run by its id or, without one, by its task's slug.
 
     Args:
-        flow_run_id: The flow run that it must belong to, if any.
-        task_slug: What its task goes by.
-        task_run_id: Its id, which goes before the slug.
-        map_index: Which of the runs of its task.
-        known: The state ids of task runs whose states need not be read again.
+        flow_run_id: The flow run that it must belong to, if any; without one an id is needed.
+        task_slug: The slug of its task; with an id, it must match.
+        task_run_id: Its id, a UUID.
+        map_index: Which of the runs of its task; with an id, it must match.
+        known: By task run id, the state ids of those whose states need not be read again.
 
     Raises:
-        ValueError: Neither slug nor id were given.
-        TypeError: The id is no text.
+        ValueError: Neither a slug nor an id is given.
+        TypeError: The id is not a string.
+        InvalidRunId: The id is not a UUID.
     """
     if task_run_id is not None or flow_run_id is None:
-        wanted = canonical_id(task_run_id, "task run", only_text=True)
-        return lambda client: (
-            lambda limit: read_task_run_by_id(
-                flow_run_id,
-                wanted,
-                limit,
-                slug=task_slug,
-                map_index=map_index,
-                names=client.task_names,
-                known=known or {},
-            )
+        by_id = partial(
+            read_task_run_by_id,
+            flow_run_id,
+            canonical_id(task_run_id, "task run", only_text=True),
+            slug=task_slug,
+            map_index=map_index,
+            known=known,
         )
+        return lambda client: partial(by_id, names=client.task_names)
     if task_slug is None:
-        raise ValueError("Say which task run: pass its `task_run_id`, or the `task_slug`")
-    return lambda client: (
-        lambda limit: read_task_run_by_slug(
-            flow_run_id, task_slug, map_index, limit, names=client.task_names, known=known or {}
-        )
-    )
+        raise ValueError("No task run is selected; pass its `task_run_id` or a `task_slug`")
+    by_slug = partial(read_task_run_by_slug, flow_run_id, task_slug, map_index, known=known)
+    return lambda client: partial(by_slug, names=client.task_names)

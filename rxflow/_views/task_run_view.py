@@ -1,4 +1,8 @@
-"""`TaskRunView`: one task run, its states, its log lines and its result."""
+"""`TaskRunView`: one task run, its states, its log lines, its mapped runs and its result.
+
+A blocking method and its async twin differ by two lines; what both share is a poll or a private
+method.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,10 +15,11 @@ from rxflow._models.arguments import canonical_id
 from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
-from rxflow._views import result_files
-from rxflow._views.log_lookups import LogSelection
+from rxflow._views.log_selection import LogSelection
+from rxflow._views.map_indexes import UNMAPPED, TaskRunRead
+from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead, read_result
-from rxflow._views.task_run_lookups import UNMAPPED, TaskRunRead, mapped_runs
+from rxflow._views.task_run_lookups import read_mapped_runs
 from rxflow._views.task_run_selector import select_task_run
 from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
 from rxflow.client import Client
@@ -22,13 +27,13 @@ from rxflow.errors import ResultUnavailable
 from rxflow.events import FlowRunLog
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_NOT_READ = object()  # None is a result too
+_NOT_READ = object()  # a marker, since None is a result too
 
 
 class TaskRunView:
-    """A task run as it was at one moment; it never changes, `get_latest` gives a new one.
+    """A task run as it was at one moment; a view never changes, `get_latest` returns a new one.
 
-    Two views are equal when they are of the same task run in the same state.
+    Two views are equal if they show the same task run in the same state.
 
     Example:
         >>> import rxflow
@@ -58,18 +63,19 @@ class TaskRunView:
         *,
         client: Client | None = None,
     ) -> None:
-        """Make a view by hand; `from_task_run_id` asks the server for one.
+        """Make a view by hand; `from_task_run_id` reads one from the server.
 
         Args:
             task_run_id: The task run's id, a UUID.
-            task_id: The id of its task; on Prefect 3 there is none.
-            task_slug: What its task goes by; on Prefect 3 the task key.
+            task_id: The id of its task; on Prefect 3 None.
+            task_slug: The slug of its task; on Prefect 3 the task key.
             name: Its name.
             state: Its state; None if it has none yet.
             map_index: Which of the runs of its task it is; -1 for the only one, and on Prefect 1
                 for the parent of mapped ones.
             flow_run_id: The flow run that it belongs to.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
             InvalidRunId: ``task_run_id`` is not a UUID.
@@ -87,48 +93,50 @@ class TaskRunView:
             state_id=state.id if state is not None else None,
             state=state,
         )
-        self._show(TaskRunRead(row=row, map_index=map_index), client)
+        self._initialize(TaskRunRead(row=row, map_index=map_index), client)
 
     @classmethod
     def of(cls, read: TaskRunRead, *, client: Client | None = None) -> Self:
-        """Make a view of what was read.
+        """Make a view of a task run that was read.
 
         Args:
             read: The task run.
-            client: The server to ask for more.
+            client: The client to read more with; None for the server that the environment or the
+                active profile names.
         """
         view = cls.__new__(cls)
-        view._show(read, client)  # noqa: SLF001 - one of our own
+        view._initialize(read, client)  # noqa: SLF001 - the same class
         return view
 
     @classmethod
     def from_task_run_id(
         cls, task_run_id: str | None = None, *, client: Client | None = None
     ) -> Self:
-        """Ask the server for a task run.
+        """Read a task run from the server by its id.
 
         Args:
             task_run_id: The task run's id, a UUID.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
-            TypeError: The id is no text.
-            InvalidRunId: It is not a UUID.
+            TypeError: The id is not a string.
+            InvalidRunId: The id is not a UUID.
             TaskRunNotFound: The server has no such task run.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        pick = select_task_run(None, task_run_id=task_run_id)
+        selector = select_task_run(None, task_run_id=task_run_id)
         with given_or_temporary(client) as used:
-            return cls.of(used.read(pick(used)), client=client)
+            return cls.of(used.read(selector(used)), client=client)
 
     @classmethod
     async def afrom_task_run_id(
         cls, task_run_id: str | None = None, *, client: Client | None = None
     ) -> Self:
-        """Ask as `from_task_run_id` does, on the running event loop."""
-        pick = select_task_run(None, task_run_id=task_run_id)
+        """Async twin of `from_task_run_id`, on the running event loop."""
+        selector = select_task_run(None, task_run_id=task_run_id)
         async with agiven_or_temporary(client) as used:
-            return cls.of(await used.aread(pick(used)), client=client)
+            return cls.of(await used.aread(selector(used)), client=client)
 
     @classmethod
     def from_task_slug(
@@ -139,23 +147,24 @@ class TaskRunView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask the server for the task run of a task.
+        """Read a task run of a flow run from the server, by the slug of its task.
 
         Args:
-            task_slug: What the task goes by; on Prefect 3 the task key, with its hash or without.
+            task_slug: The slug of the task; on Prefect 3 the task key, with or without its hash.
             flow_run_id: The flow run that it belongs to, a UUID.
             map_index: Which of the runs of the task, on Prefect 3 by creation; -1 for the only
                 one, and on Prefect 1 for the parent of mapped ones.
-            client: The server to ask; found from the environment and the active profile if None.
+            client: The client to read with; None for the server that the environment or the active
+                profile names.
 
         Raises:
             InvalidRunId: ``flow_run_id`` is not a UUID.
-            TaskRunNotFound: None fits, or more than one; the message lists what there is.
+            TaskRunNotFound: No task run matches, or several do; the message lists the candidates.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        pick = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
+        selector = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
         with given_or_temporary(client) as used:
-            return cls.of(used.read(pick(used)), client=client)
+            return cls.of(used.read(selector(used)), client=client)
 
     @classmethod
     async def afrom_task_slug(
@@ -166,71 +175,70 @@ class TaskRunView:
         *,
         client: Client | None = None,
     ) -> Self:
-        """Ask as `from_task_slug` does, on the running event loop."""
-        pick = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
+        """Async twin of `from_task_slug`, on the running event loop."""
+        selector = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
         async with agiven_or_temporary(client) as used:
-            return cls.of(await used.aread(pick(used)), client=client)
+            return cls.of(await used.aread(selector(used)), client=client)
 
     def get_latest(self) -> Self:
-        """Ask the server for the task run as it is now; this view is left as it is.
+        """Read the task run as it is now and return a new view; this one does not change.
 
         Raises:
             RxflowError: As for `from_task_run_id`.
         """
         latest = self.from_task_run_id(self.task_run_id, client=self._client)
-        return self.hand_on(latest)
+        return self.carry_over(latest)
 
     async def aget_latest(self) -> Self:
-        """Ask as `get_latest` does, on the running event loop."""
+        """Async twin of `get_latest`, on the running event loop."""
         latest = await self.afrom_task_run_id(self.task_run_id, client=self._client)
-        return self.hand_on(latest)
+        return self.carry_over(latest)
 
     def get_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
     ) -> list[FlowRunLog]:
-        """Ask the server for the log lines of the task run, and make sure that all came.
+        """Read the log lines of the task run, and verify that none is missing.
 
-        The lines of the whole flow run are read for it, since those are what the server's count
-        can prove.
+        The log of the whole flow run is read, since the server's count proves only that.
 
         Args:
-            start_time: Only lines after this time, aware; None is from the first.
-            end_time: Only lines up to this time, aware; None is to the last that is there.
+            start_time: Only lines after this time, aware; None from the first line on.
+            end_time: Only lines up to this time, aware; None up to the last line.
 
         Returns:
             The lines by (timestamp, created, id).
 
         Raises:
-            ValueError: A time has no offset from UTC, or the task run is in no flow run.
+            ValueError: A time has no offset from UTC, or the task run belongs to no flow run.
             RxflowError: As for `from_task_run_id`.
         """
-        lines = self._lines(start_time, end_time)
+        selection = self._log_selection(start_time, end_time)
         with given_or_temporary(self._client) as client:
-            return lines.within(client.read(lines.poll))
+            return selection.filter(client.read(selection.poll))
 
     async def aget_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
     ) -> list[FlowRunLog]:
-        """Ask as `get_logs` does, on the running event loop."""
-        lines = self._lines(start_time, end_time)
+        """Async twin of `get_logs`, on the running event loop."""
+        selection = self._log_selection(start_time, end_time)
         async with agiven_or_temporary(self._client) as client:
-            return lines.within(await client.aread(lines.poll))
+            return selection.filter(await client.aread(selection.poll))
 
     def get_result(self) -> Any:
-        """Read what the task returned, from where it was put.
+        """Read the value that the task returned, from where it was stored.
 
-        Only JSON and text are read, in files of this machine, or where Prefect 1 keeps the value
-        itself; nothing is ever unpickled. The parent of mapped task runs, as Prefect 1 has it, has
-        the list of their results.
+        Only JSON and text are read, from files on this machine or, on Prefect 1, from the server
+        if it stores the value itself; nothing is ever unpickled. The result of the parent of mapped
+        task runs, which only Prefect 1 has, is the list of its children's results.
 
         Returns:
-            The result; it is read once.
+            The result; a view reads it once.
 
         Raises:
-            ResultUnavailable: The task run is not finished, or one of those that were mapped is
-                not, or the result is not on this machine; also a ValueError.
-            ResultNotKept: The result was not kept; a TypeError too.
-            ResultUnreadable: It is kept in another form or place, which the message names; also a
+            ResultUnavailable: The task run or one of its mapped children is not finished, or the
+                result is not on this machine; also a ValueError.
+            ResultNotKept: The result was not kept; also a TypeError.
+            ResultUnreadable: It is stored in another form or place, which the message names; also a
                 TypeError.
             RxflowError: As for `from_task_run_id`.
 
@@ -251,48 +259,47 @@ class TaskRunView:
         if self._result is _NOT_READ:
             with given_or_temporary(self._client) as client:
                 read = client.read(self._read_result)
-            self._result = result_files.load(read)
+            self._result = load_result(read)
         return self._result
 
     async def aget_result(self) -> Any:
-        """Read as `get_result` does, without holding up the running event loop."""
+        """Async twin of `get_result`; files are read in a thread, not on the event loop."""
         self._check_finished()
         if self._result is _NOT_READ:
             async with agiven_or_temporary(self._client) as client:
                 read = await client.aread(self._read_result)
-            self._result = await asyncio.to_thread(result_files.load, read)
+            self._result = await asyncio.to_thread(load_result, read)
         return self._result
 
     def iter_mapped(self) -> Iterator[Self]:
-        """Go through the runs that this one's task was mapped to, by their map index.
+        """Iterate over the mapped runs of this task run's task, by map index.
 
-        On Prefect 1 that is asked of their parent; on Prefect 3, which has none, of any of them.
+        On Prefect 1 the parent of mapped runs has them. Prefect 3 has no parents, so there every
+        run of the task gives all of its runs.
 
         Raises:
-            TypeError: The task was not mapped, or this is not the parent of those.
+            TypeError: The task was not mapped, or this is not the parent of its mapped runs.
             RxflowError: As for `from_task_run_id`.
         """
         with given_or_temporary(self._client) as client:
-            reads = client.read(lambda limit: mapped_runs(self.task_run, limit))
+            reads = client.read(lambda limit: read_mapped_runs(self.task_run, limit))
         return iter(self._mapped(reads))
 
     async def aiter_mapped(self) -> AsyncIterator[Self]:
-        """Go through them as `iter_mapped` does, on the running event loop."""
+        """Async twin of `iter_mapped`, on the running event loop."""
         async with agiven_or_temporary(self._client) as client:
-            reads = await client.aread(lambda limit: mapped_runs(self.task_run, limit))
+            reads = await client.aread(lambda limit: read_mapped_runs(self.task_run, limit))
         for view in self._mapped(reads):
             yield view
 
-    def hand_on(self, latest: Self) -> Self:
-        """Give a later view what was read of the same state: its history, and the result."""
+    def carry_over(self, latest: Self) -> Self:
+        """Copy the states and the result that were read to a later view of the same state."""
         if latest.task_run.state_id == self.task_run.state_id:
-            # Of mapped task runs one may have run again, and their parent's state be the same.
+            # A mapped child may have run again without a new state of its parent.
             if not (self.state and self.state.is_mapped):
                 latest._result = self._result
             latest._read = replace(latest._read, states=latest._read.states or self._read.states)
         return latest
-
-    # -- what it shows --------------------------------------------------------------------------
 
     @property
     def task_run(self) -> TaskRun:
@@ -311,7 +318,7 @@ class TaskRunView:
 
     @property
     def task_slug(self) -> str:
-        """What its task goes by; on Prefect 3 the task key."""
+        """The slug of its task; on Prefect 3 the task key."""
         return self._read.row.task_key
 
     @property
@@ -336,9 +343,9 @@ class TaskRunView:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """The states it was in, by time; only the last where many task runs were asked for.
+        """The states that it was in, by time.
 
-        Prefect 1 tells no more than the last one either.
+        Only the last one if the task run was read together with others, and on Prefect 1.
         """
         if self._read.states is not None:
             return self._read.states
@@ -346,7 +353,7 @@ class TaskRunView:
 
     @property
     def has_history(self) -> bool:
-        """Whether `states` are all that the server tells of the states it was in."""
+        """Whether `states` holds all states that the server returns for the task run."""
         return self._read.states is not None
 
     @property
@@ -356,32 +363,34 @@ class TaskRunView:
 
     @property
     def end_time(self) -> datetime | None:
-        """When it was finished."""
+        """When it finished."""
         return self._read.row.end_time
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other view is of the same task run in the same state."""
+        """Return whether the other view shows the same task run in the same state."""
         if not isinstance(other, TaskRunView):
             return NotImplemented
         return self.task_run_id == other.task_run_id and self.state == other.state
 
     def __hash__(self) -> int:
-        """By the task run and its state."""
+        """Hash the task run's id and state."""
         return hash((self.task_run_id, self.state))
 
     def __repr__(self) -> str:
-        """Name the task run and its state."""
+        """Show the task run's id, name and state."""
         state = repr(self.state.name) if self.state else None
         return f"<TaskRunView {self.task_run_id} name={self.name!r} state={state}>"
 
-    def _show(self, read: TaskRunRead, client: Client | None) -> None:
+    def _initialize(self, read: TaskRunRead, client: Client | None) -> None:
         self._read = read
         self._client = client
         self._result = _NOT_READ
 
-    def _lines(self, start: datetime | None, end: datetime | None) -> LogSelection:
+    def _log_selection(self, start: datetime | None, end: datetime | None) -> LogSelection:
         if self.flow_run_id is None:
-            raise ValueError(f"Task run {self.task_run_id} is in no flow run, whose logs are read")
+            raise ValueError(
+                f"Task run {self.task_run_id} belongs to no flow run, so it has no log to read"
+            )
         return LogSelection(self.flow_run_id, start, end, self.task_run_id)
 
     def _check_finished(self) -> None:
@@ -398,7 +407,7 @@ class TaskRunView:
     def _mapped(self, reads: tuple[TaskRunRead, ...] | None) -> list[Self]:
         if reads is None:
             raise TypeError(
-                f"Task run {self.task_run_id} is the only one of {self.task_slug!r}, or not the "
-                "parent of the others"
+                f"Task run {self.task_run_id} is the only run of {self.task_slug!r}, or not the "
+                "parent of its mapped runs"
             )
         return [self.of(read, client=self._client) for read in reads]

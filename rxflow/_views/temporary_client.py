@@ -1,4 +1,4 @@
-"""Use the given client, or a temporary one that is closed again."""
+"""Use the given client, or a temporary one that is closed after use."""
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -8,7 +8,7 @@ from rxflow.client import Client
 
 @contextmanager
 def given_or_temporary(client: Client | None) -> Generator[Client]:
-    """Yield the given client, or a temporary one."""
+    """Yield the given client, or a temporary one for the configured server."""
     if client is not None:
         yield client
         return
@@ -18,7 +18,7 @@ def given_or_temporary(client: Client | None) -> Generator[Client]:
 
 @asynccontextmanager
 async def agiven_or_temporary(client: Client | None) -> AsyncGenerator[Client]:
-    """Yield the given client, or a temporary one, on the running event loop."""
+    """Async twin of `given_or_temporary`, for the running event loop."""
     if client is not None:
         yield client
         return

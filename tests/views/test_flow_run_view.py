@@ -294,7 +294,7 @@ def test_a_run_whose_flow_is_gone_says_so(scene: Scene, call: Call) -> None:
     with pytest.raises(rxflow.FlowNotFound):
         call(scene.view(), "get_flow_metadata")
     scene.server.runs[scene.run]["flow_id"] = None
-    with pytest.raises(ValueError, match="names no flow"):
+    with pytest.raises(ValueError, match="has no flow id"):
         call(scene.view(), "get_flow_metadata")
 
 

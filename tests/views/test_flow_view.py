@@ -79,7 +79,7 @@ def test_prefect_3_has_no_flow_groups(server: FakePrefect3, call: Call) -> None:
     """A flow has one id there, and whoever asks for a group is told so."""
     flow, client = flow_of(server, "orders"), server.client()
     assert call(FlowView, "from_id", flow, client=client).flow_id == flow
-    with pytest.raises(rxflow.FlowNotFound, match=r"no flow groups; .* `from_flow_id`"):
+    with pytest.raises(rxflow.FlowNotFound, match=r"no flow groups, .* `from_flow_id`"):
         call(FlowView, "from_flow_group_id", flow, client=client)
 
 

@@ -15,7 +15,7 @@ from twin_calls import TWINS, Call
 import rxflow
 from rxflow import FlowRunView, TaskRunView
 from rxflow._models.entities import BackendName, StoredResult
-from rxflow._views.result_files import load
+from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead
 from rxflow.errors import ResultUnreadable
 
@@ -147,7 +147,7 @@ def test_no_pickle_is_taken_for_json(tmp_path_factory: Any, value: Any, protocol
     path.write_bytes(pickle.dumps(value, protocol))
     stored = StoredResult(location=str(path))
     with pytest.raises(ResultUnreadable):
-        load(ResultRead(task_run_id="x", backend=BackendName.PREFECT_1, stored=stored))
+        load_result(ResultRead(task_run_id="x", backend=BackendName.PREFECT_1, stored=stored))
 
 
 def test_a_file_of_another_machine_is_a_value_error(scene: Scene1, call: Call) -> None:
@@ -251,7 +251,7 @@ def test_a_child_that_is_not_there_is_a_value_error(
     view = scene.task_view(scene.parent("load", expected))
     for index in there:
         scene.child("load", index, "1")
-    with pytest.raises(ValueError, match=rf"map index {missing} are not"):
+    with pytest.raises(ValueError, match=rf"map index {missing} do not"):
         call(view, "get_result")
 
 

@@ -1,4 +1,8 @@
-"""What views ask about a run, its flow and its log lines: polls."""
+"""Which log rows a view returns: those of a time range, of a flow run or of one task run.
+
+The rows are read by `_logs.full_read`, which counts all rows of the flow run; the end time and the
+task run are applied afterwards, since the server's count can only prove the unfiltered rows.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +13,7 @@ from rxflow.events import FlowRunLog
 
 
 class LogSelection:
-    """The log lines of a time, of a flow run or of one of its task runs."""
+    """A time range of a flow run's log, optionally of one task run."""
 
     def __init__(
         self,
@@ -18,13 +22,13 @@ class LogSelection:
         end: datetime | None,
         task_run_id: str | None = None,
     ) -> None:
-        """Ask nothing yet.
+        """Check the times; nothing is requested yet.
 
         Args:
-            flow_run_id: The run.
-            start: Only lines after this time.
-            end: Only lines up to this time.
-            task_run_id: Only lines of this task run.
+            flow_run_id: The flow run.
+            start: Only rows after this time.
+            end: Only rows up to this time.
+            task_run_id: Only rows of this task run.
 
         Raises:
             ValueError: A time has no offset from UTC.
@@ -38,11 +42,11 @@ class LogSelection:
         self._task_run_id = task_run_id
 
     def poll(self, limit: int) -> Poll[Sequence[FlowRunLog]]:
-        """Read the lines, and more."""
+        """Read the flow run's rows from the start time on, a superset of the selected ones."""
         return read_all_logs(self._flow_run_id, self._start, limit)
 
-    def within(self, rows: Iterable[FlowRunLog]) -> list[FlowRunLog]:
-        """Those of the rows that were asked for."""
+    def filter(self, rows: Iterable[FlowRunLog]) -> list[FlowRunLog]:
+        """Return the selected rows."""
         start, end, task = self._start, self._end, self._task_run_id
         return [
             row
