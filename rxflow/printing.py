@@ -5,7 +5,7 @@ import sys
 from contextlib import closing
 from datetime import timedelta
 
-from rxflow._models.terminal_text import in_column, local
+from rxflow._models.terminal_text import in_column, local_time
 from rxflow.client import Client
 from rxflow.events import Closed, FlowRunEvent, RunChanged, RunSeen
 from rxflow.watch import watch_flow_run
@@ -52,7 +52,7 @@ def stream_flow_run_logs(
 
 
 def _line(event: FlowRunEvent) -> str:
-    time, level = local(event.timestamp), logging.getLevelName(event.level)
+    time, level = local_time(event.timestamp), logging.getLevelName(event.level)
     return in_column(f"{time:%H:%M:%S} | {level:<7} ", event.message)
 
 

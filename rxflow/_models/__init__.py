@@ -1,7 +1,7 @@
-"""Frozen data: runs, states and other entities, times, and the validation of arguments.
+"""Frozen data: states, runs and other entities, times; validation of arguments; terminal text.
 
-Belongs here: structs without behaviour beyond derived properties, tables over them, and the checks
-that turn a caller's argument into a canonical value. Does not belong here: a server's JSON keys
+Belongs here: structs without behaviour beyond derived properties, tables over them, and pure
+functions over values that every layer needs. Does not belong here: a server's JSON keys
 (`_backends`), events (`rxflow.events`), anything that waits or reads a clock.
 
 Every layer above may import it; it imports `rxflow.errors` only.

@@ -1,7 +1,8 @@
-"""The nouns: runs, states, task runs, pools and workers as plain frozen data.
+"""What a server stores: runs, task runs, flows, deployments, pools, workers and agents.
 
-Nothing here knows a server. A backend decodes its answers into these structs, the events carry
-them and the fold puts them together. Every datetime is aware; ids are lower-case strings.
+The structs are the same for all servers: backends decode responses into them, events contain them
+and the fold joins them. Every datetime is aware; ids are lower-case strings. A field that a server
+does not have keeps its default.
 """
 
 from collections.abc import Mapping
@@ -15,19 +16,20 @@ from rxflow._models.times import Instant
 
 
 class BackendName(StrEnum):
-    """The kinds of server that are spoken to."""
+    """The supported kinds of server."""
 
     PREFECT_3 = "prefect3"
     """Prefect 3's REST API."""
     PREFECT_1 = "prefect1"
-    """The GraphQL API of Prefect Server, and of Prefect Cloud in the days of Prefect 1."""
+    """The GraphQL API of Prefect Server, and of Prefect Cloud 1."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers.
+    """The server itself.
 
     Attributes:
-        version: What it says its version is, if it says so.
+        backend: Its kind.
+        version: Its version, if it reports one.
     """
 
     backend: BackendName
@@ -37,16 +39,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the server's table of flow runs.
 
-    What the server works out anew for each answer (estimates) is left out, so that two equal rows
-    mean that nothing happened.
+    Estimates, which the server computes anew for each response, are left out: rows are equal as
+    long as nothing has changed.
 
     Attributes:
-        state: The state that ``state_id`` names; None for a run that has none yet.
-        tags: The run's tags, in the server's order; of Prefect 1 its labels.
-        labels: The run's labels, as keys and values; Prefect 1's have no values, and are tags here.
-        parameters: What the flow was called with.
-        context: What was put into the run's context.
-        run_config: How Prefect 1 was to run it.
+        state: The state with the id ``state_id``; None for a run that has none yet.
+        tags: The run's tags, in the server's order; on Prefect 1 its labels.
+        labels: The run's labels, as keys and values; Prefect 1's have no values and are tags here.
+        parameters: The arguments of the flow.
+        context: The run's context, on Prefect 1.
+        run_config: The run's run config, on Prefect 1.
         total_run_time: Seconds spent in Running states that are over.
     """
 
@@ -88,12 +90,12 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the server's table of task runs.
 
     Attributes:
-        task_key: What its task goes by: Prefect 3's task key, Prefect 1's slug.
-        dynamic_key: Tells the runs of one task apart.
-        task_id: The id of its task, where tasks have one, as in Prefect 1.
-        map_index: Which of the runs of its task it is, -1 for the only one, where the server
-            numbers them, as Prefect 1 does.
-        state: The state that ``state_id`` names. A server may write the row before the state: the
+        task_key: The key of its task: Prefect 3's task key, Prefect 1's slug.
+        dynamic_key: Distinguishes the runs of one task.
+        task_id: The id of its task, on servers where tasks have one, as on Prefect 1.
+        map_index: The number of the run among those of its task, -1 for the only one, on servers
+            that number them, as Prefect 1 does.
+        state: The state with the id ``state_id``. A server may write the row before the state: the
             id is then set and the state is None.
     """
 
@@ -121,12 +123,12 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a flow run at one moment: the value that `rxflow.fold` builds.
+    """A flow run at one moment: the value that `rxflow.fold` builds from events.
 
     Attributes:
-        run: The run's row; its ``state`` is the latest that was told.
-        states: The states that were told, by time.
-        task_runs: The task runs that were told, by creation; empty unless they are streamed.
+        run: The run's row; its ``state`` is the latest that was emitted.
+        states: The states that were emitted, by time.
+        task_runs: The task runs that were emitted, by creation; empty unless they are streamed.
     """
 
     run: FlowRun
@@ -135,16 +137,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> State | None:
-        """The run's state, or None as long as none was told."""
+        """The run's state; None until one was emitted."""
         return self.run.state
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The flow that a run is a run of.
+    """A flow.
 
     Attributes:
-        tags: The flow's tags; of Prefect 1 the labels of its flow group.
-        registered: What Prefect 1 was told of the flow.
+        tags: The flow's tags; on Prefect 1 the labels of its flow group.
+        registered: The flow's registration, on Prefect 1.
     """
 
     id: str
@@ -157,16 +159,16 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowRegistration(msgspec.Struct, frozen=True, kw_only=True):
-    """What Prefect 1 knows of a flow, from when it was registered.
+    """The registration of a flow with Prefect 1.
 
     Attributes:
-        version: How often it was registered.
-        project_name: The project that it is in.
-        core_version: The Prefect that it was registered with.
+        version: How often the flow was registered.
+        project_name: The project of the flow.
+        core_version: The version of Prefect that registered it.
         serialized_flow: The flow's graph.
-        storage: Where its code is.
-        run_config: How it is to be run.
-        archived: Whether a later version took its place, or someone archived it.
+        storage: The location of its code.
+        run_config: The run config of its runs.
+        archived: Whether the version was replaced by a later one or archived by a user.
     """
 
     version: int | None = None
@@ -183,7 +185,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The deployment that a run was created from.
 
     Attributes:
-        status: ``READY`` or ``NOT_READY``: whether something has lately asked for its runs.
+        status: ``READY`` or ``NOT_READY``: whether a worker has recently polled for its runs.
     """
 
     id: str
@@ -202,16 +204,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a task run's result was put; without a location it was not kept.
+    """The location of a task run's result; without a location it was not stored.
 
     Attributes:
-        location: A path, or what the storage knows it by.
-        form: What it was written as, such as ``json``; ``value`` where the location is the result
-            itself, as JSON; None where nobody says it, as in Prefect 1.
-        storage: What keeps it if that is not this machine's file system.
-        children: Of the parent of mapped task runs, whose result is the list of theirs: how many
-            there are to be.
-        task_run_id: Whose it is, where many were asked for.
+        location: A path, or the key of the result in its storage.
+        form: The format, such as ``json``; ``value`` if the location is the result itself, as
+            JSON; None if the server does not store the format, as Prefect 1.
+        storage: The storage, if it is not this machine's file system.
+        children: For the parent of mapped task runs, whose result is the list of their results:
+            how many there will be.
+        task_run_id: The task run, in a page of many results.
     """
 
     location: str | None = None
@@ -222,7 +224,7 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkPool(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue of runs that workers take from.
+    """A pool of runs, which workers poll.
 
     Attributes:
         status: ``READY``, ``NOT_READY`` or ``PAUSED``.
@@ -235,7 +237,7 @@ class WorkPool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that takes runs from a work pool and starts them.
+    """A process that polls a work pool for runs and starts them.
 
     Attributes:
         status: ``ONLINE`` or ``OFFLINE``.
@@ -247,17 +249,17 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_online(self) -> bool:
-        """Whether the server has heard from it lately."""
+        """Whether the server has recently received a heartbeat."""
         return self.status == "ONLINE"
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that takes runs from Prefect 1 and starts them.
+    """A process that polls Prefect 1 for runs and starts them.
 
     Attributes:
-        labels: A run must have none but these to be taken; one without labels is taken by agents
-            without labels.
-        last_queried: When it last asked for runs, by the server's clock.
+        labels: The agent starts runs whose labels are all among these; runs without labels are
+            started by agents without labels.
+        last_queried: When it last polled, by the server's clock.
     """
 
     id: str

@@ -1,55 +1,39 @@
-"""What a state says of its run: Prefect 1's predicates, for any server's states.
+"""Prefect 1's predicates of states, such as ``is_failed``, for the states of any server.
 
-Tables only. What a state is called is up to whoever sets it, so a name counts only beside the type
-that it goes with; a state of no known type says nothing.
+Tables only: `rxflow._models.states.State` has a property for each predicate. Names of states are
+free text, so a name counts only together with the type that it belongs to; for a type that is not
+known here every predicate is false.
 """
 
 from functools import lru_cache
 
-STATE_PREDICATES = (
-    "is_cached",
-    "is_failed",
-    "is_finished",
-    "is_looped",
-    "is_mapped",
-    "is_meta_state",
-    "is_paused",
-    "is_pending",
-    "is_queued",
-    "is_retrying",
-    "is_running",
-    "is_scheduled",
-    "is_skipped",
-    "is_submitted",
-    "is_successful",
-)
-
 
 class CallableBool(int):
-    """Yes or no, with or without being called: ``state.is_failed`` and ``state.is_failed()``.
+    """A bool that may also be called: ``state.is_failed`` and ``state.is_failed()`` are equal.
 
-    A method that someone forgets to call is always true; this is what it says.
+    Prefect 1 had methods. ``if state.is_failed:`` on a method is always true, so a script that
+    leaves out the call would go wrong without an error.
     """
 
     __slots__ = ()
 
     def __call__(self) -> bool:
-        """The same as a bool."""
+        """Return the value as a plain bool."""
         return bool(self)
 
     def __repr__(self) -> str:
         return repr(bool(self))
 
 
-def _table(table: str) -> dict[str, frozenset[str]]:
-    """Read ``name: what it is`` line by line."""
-    parted = (line.partition(":") for line in table.strip().splitlines())
+def _table(text: str) -> dict[str, frozenset[str]]:
+    """Parse lines of ``key: predicate predicate``, whose predicates lack their ``is_``."""
+    lines = (line.partition(":") for line in text.strip().splitlines())
     return {
-        name.strip(): frozenset(f"is_{word}" for word in words.split()) for name, _, words in parted
+        key.strip(): frozenset(f"is_{word}" for word in words.split()) for key, _, words in lines
     }
 
 
-# By the `type` of a state.
+# Keyed by the state's type.
 _BY_TYPE = _table(
     """
     SCHEDULED:  pending scheduled
@@ -64,7 +48,7 @@ _BY_TYPE = _table(
 """
 )
 
-# By type and name, where the name says more than the type.
+# Keyed by type and name; these names of Prefect 3 say more than the type.
 _BY_NAME = _table(
     """
     SCHEDULED AwaitingRetry:           pending scheduled retrying
@@ -77,7 +61,8 @@ _BY_NAME = _table(
 """
 )
 
-# The same of Prefect 1, where a name stands for a class: as those of 1.4.1 answered.
+# Keyed by type and name; a name of Prefect 1 is a class, and these are the values of its
+# predicates in prefect 1.4.1.
 _BY_CLASS = _table(
     """
     SCHEDULED Retrying:   pending scheduled retrying
@@ -92,25 +77,22 @@ _BY_CLASS = _table(
 """
 )
 
-_YES, _NO = CallableBool(True), CallableBool(False)
+_TRUE, _FALSE = CallableBool(True), CallableBool(False)
+
+
+def predicate_holds(predicate: str, type: str, name: str, *, of_prefect1: bool) -> CallableBool:  # noqa: A002 - Prefect's own word
+    """Return the value of a predicate.
+
+    Args:
+        predicate: The predicate, such as ``is_failed``.
+        type: The state's type.
+        name: The state's name.
+        of_prefect1: Whether the name is one of Prefect 1's classes and not free text.
+    """
+    return _TRUE if predicate in _true_predicates(type, name, of_prefect1) else _FALSE
 
 
 @lru_cache(maxsize=256)
-def predicates_of(type: str, name: str, *, of_prefect1: bool = False) -> frozenset[str]:  # noqa: A002 - Prefect's own word
-    """The predicates that hold for a state.
-
-    Args:
-        type: The state's type.
-        name: The state's name.
-        of_prefect1: Whether the name stands for one of Prefect 1's classes.
-
-    Returns:
-        Some of `VERDICTS`.
-    """
+def _true_predicates(type: str, name: str, of_prefect1: bool) -> frozenset[str]:  # noqa: A002
     by_type = _BY_TYPE.get(type, frozenset())
     return (_BY_CLASS if of_prefect1 else _BY_NAME).get(f"{type} {name}", by_type)
-
-
-def predicate_holds(type: str, name: str, predicate: str, *, of_prefect1: bool) -> CallableBool:  # noqa: A002
-    """Whether a predicate holds for a state."""
-    return _YES if predicate in predicates_of(type, name, of_prefect1=of_prefect1) else _NO

@@ -1,7 +1,7 @@
-"""The nouns: runs, states, task runs, pools and workers as plain frozen data.
+"""States of flow runs and task runs, and the types that are known here.
 
-Nothing here knows a server. A backend decodes its answers into these structs, the events carry
-them and the fold puts them together. Every datetime is aware; ids are lower-case strings.
+States of all servers are of this one class; backends map what they read to it. What the predicates
+of a state say is in `rxflow._models.state_predicates`.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ from rxflow._models.times import Instant
 
 
 class StateType(StrEnum):
-    """The state types that are known here; a server may send others, which are kept as text."""
+    """The state types that are known here; others that a server sends are kept as text."""
 
     SCHEDULED = "SCHEDULED"
     PENDING = "PENDING"
@@ -30,20 +30,22 @@ class StateType(StrEnum):
 TERMINAL_TYPES = frozenset(
     {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
 )
+"""The types in which a run is over; a type that is not known here is not terminal."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """One state that a flow run or a task run was put in.
+    """One state of a flow run or a task run.
 
-    Two states are the same when their ids are: a run can be set to Running twice.
+    The id identifies a state: a run can be set to Running twice, which makes two states.
 
     Attributes:
         id: The state's id.
         type: One of `StateType`, or the text of a type that is not known here.
-        name: What people call it, such as ``Late`` for a ``SCHEDULED`` state.
-        timestamp: When the state was set, by the clock of whoever set it.
-        message: What was said when it was set, if anything.
-        version: Which of its run's states it is, where the server counts them, as Prefect 1 does.
+        name: The state's display name, such as ``Late`` for a ``SCHEDULED`` state.
+        timestamp: When the state was set, by the clock of the process that set it.
+        message: The message that was set with the state, if any.
+        version: The number of the state among its run's states, on servers that count them, as
+            Prefect 1 does.
     """
 
     id: str
@@ -55,96 +57,96 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def order(self) -> tuple[datetime, int, str]:
-        """What states are sorted by."""
+        """The key that states are sorted by: timestamp, version, id."""
         return self.timestamp, self.version or 0, self.id
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a run in this state is over, unless it is opened again."""
+        """Whether a run in this state is over; a retry may open it again."""
         return self.type in TERMINAL_TYPES
 
     @property
     def is_completed(self) -> bool:
-        """Whether this is how a run ends that did what it was for."""
+        """Whether the run succeeded: its type is ``COMPLETED``."""
         return self.type == StateType.COMPLETED
 
-    def _verdict(self, predicate: str) -> CallableBool:
-        of_prefect1 = self.version is not None  # where a name is no free text, but a class
-        return predicate_holds(self.type, self.name, predicate, of_prefect1=of_prefect1)
+    def _holds(self, predicate: str) -> CallableBool:
+        of_prefect1 = self.version is not None  # Prefect 3 does not count states
+        return predicate_holds(predicate, self.type, self.name, of_prefect1=of_prefect1)
 
-    # What Prefect 1's states answered: `state.is_failed()`, or without the call.
+    # The predicates of Prefect 1's states, with or without a call: `state.is_failed()`.
 
     @property
     def is_successful(self) -> CallableBool:
-        """Whether it is an end as hoped for; of Prefect 1 that is Success."""
-        return self._verdict("is_successful")
+        """Whether the run ended successfully; on Prefect 1 the state is a Success."""
+        return self._holds("is_successful")
 
     @property
     def is_failed(self) -> CallableBool:
-        """Whether it is an end by failure, such as Failed, Crashed or TimedOut."""
-        return self._verdict("is_failed")
+        """Whether the run failed: Failed, Crashed, TimedOut and the like."""
+        return self._holds("is_failed")
 
     @property
     def is_finished(self) -> CallableBool:
-        """Whether it is an end, of whatever kind."""
-        return self._verdict("is_finished")
+        """Whether the run is over, with whatever result."""
+        return self._holds("is_finished")
 
     @property
     def is_running(self) -> CallableBool:
-        """Whether the run is running; Cancelling and Prefect 3's Retrying are."""
-        return self._verdict("is_running")
+        """Whether the run is running; Cancelling and Prefect 3's Retrying are included."""
+        return self._holds("is_running")
 
     @property
     def is_pending(self) -> CallableBool:
-        """Whether the run has yet to begin, or to go on."""
-        return self._verdict("is_pending")
+        """Whether the run has yet to start, or to go on."""
+        return self._holds("is_pending")
 
     @property
     def is_scheduled(self) -> CallableBool:
-        """Whether the run waits for its time; of Prefect 1, Queued too."""
-        return self._verdict("is_scheduled")
+        """Whether the run waits for its scheduled time; on Prefect 1 Queued is included."""
+        return self._holds("is_scheduled")
 
     @property
     def is_retrying(self) -> CallableBool:
-        """Whether this is another attempt, or the wait for it."""
-        return self._verdict("is_retrying")
+        """Whether the run is retried, or waits for its retry."""
+        return self._holds("is_retrying")
 
     @property
     def is_paused(self) -> CallableBool:
-        """Whether someone must resume the run."""
-        return self._verdict("is_paused")
+        """Whether the run waits until a person resumes it."""
+        return self._holds("is_paused")
 
     @property
     def is_submitted(self) -> CallableBool:
-        """Whether the run was handed to what is to start it."""
-        return self._verdict("is_submitted")
+        """Whether the run was submitted to the infrastructure that starts it."""
+        return self._holds("is_submitted")
 
     @property
     def is_queued(self) -> CallableBool:
-        """Whether the run waits for a free slot."""
-        return self._verdict("is_queued")
+        """Whether the run waits for a concurrency slot."""
+        return self._holds("is_queued")
 
     @property
     def is_cached(self) -> CallableBool:
-        """Whether an earlier result stands in for the run."""
-        return self._verdict("is_cached")
+        """Whether a cached result was used in place of a run."""
+        return self._holds("is_cached")
 
     @property
     def is_skipped(self) -> CallableBool:
-        """Whether the run was left out, which counts as success."""
-        return self._verdict("is_skipped")
+        """Whether the run was skipped, which counts as successful."""
+        return self._holds("is_skipped")
 
     @property
     def is_mapped(self) -> CallableBool:
-        """Whether this is Prefect 1's parent of mapped task runs."""
-        return self._verdict("is_mapped")
+        """Whether the task run is Prefect 1's parent of mapped task runs."""
+        return self._holds("is_mapped")
 
     @property
     def is_looped(self) -> CallableBool:
-        """Whether this is the end of one turn of Prefect 1's loops."""
-        return self._verdict("is_looped")
+        """Whether the task run ended one iteration of a Prefect 1 loop."""
+        return self._holds("is_looped")
 
     @property
     def is_meta_state(self) -> CallableBool:
-        """Whether this is one of Prefect 1's states about states."""
-        return self._verdict("is_meta_state")
+        """Whether the state is one of Prefect 1's states that wrap another."""
+        return self._holds("is_meta_state")

@@ -1,39 +1,39 @@
-"""Text of a run as it is safe to print on a terminal, in lines of columns.
+"""Format a run's text for a terminal: escape control characters, align lines, convert times.
 
-A log line must not be able to move the cursor, retitle the window or pass for another event.
+A log line must not move the cursor, set the window's title or look like another event.
 """
 
 import re
 from datetime import datetime
 
-# Control characters but newline and tab, and those that turn the direction of what follows.
+# All control characters except newline and tab, and those that reverse the direction of text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def safe(text: str) -> str:
-    r"""Text with control and direction characters written as ``\x1b`` or ``\u202e``."""
-    return _UNSAFE.sub(_escaped, text)
+def safe_text(text: str) -> str:
+    r"""Escape control and direction characters, as ``\x1b`` or ``\u202e``; keep newlines."""
+    return _UNSAFE.sub(_escape, text)
 
 
 def in_column(head: str, text: str) -> str:
-    """A message behind a bar; if it has several lines, they stand below each other.
+    """Put a message to the right of a bar, with further lines aligned below its first.
 
     Args:
-        head: What stands before the bar, in one line.
-        text: The message, as it was written.
+        head: The text before the bar, one line.
+        text: The message, unescaped.
     """
-    lines = safe(text.replace("\r\n", "\n").rstrip("\n"))
+    lines = safe_text(text.replace("\r\n", "\n").rstrip("\n"))
     return f"{head}| {lines}".replace("\n", "\n" + " " * len(head) + "| ")
 
 
-def local(time: datetime) -> datetime:
-    """A time in the time zone of whoever reads it, unless it has none there."""
+def local_time(time: datetime) -> datetime:
+    """Convert a time to the local time zone; return one that it cannot express unchanged."""
     try:
         return time.astimezone()
     except OverflowError:  # in the first hours of the year 1, or in the last of 9999
         return time
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"

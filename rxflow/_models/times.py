@@ -1,7 +1,6 @@
-"""The nouns: runs, states, task runs, pools and workers as plain frozen data.
+"""Instants, the pair of clock readings that pure code is given, and arithmetic on optional times.
 
-Nothing here knows a server. A backend decodes its answers into these structs, the events carry
-them and the fold puts them together. Every datetime is aware; ids are lower-case strings.
+No clock is read here; `rxflow._runtime.clocks` does that.
 """
 
 from datetime import datetime, timedelta
@@ -12,22 +11,22 @@ import msgspec
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """A point in time with its offset from UTC; a row with a naive one is malformed."""
 
+MICROSECOND = timedelta(microseconds=1)
+"""The resolution of timestamps."""
+
 
 class Now(msgspec.Struct, frozen=True):
-    """The time, twice.
+    """The time on two clocks.
 
     Attributes:
-        mono: Seconds of a clock that never steps: for durations.
-        utc: Aware datetime: for stamps.
+        mono: Seconds of a clock that never steps, for durations.
+        utc: Aware datetime, for timestamps.
     """
 
     mono: float
     utc: datetime
 
 
-MICROSECOND = timedelta(microseconds=1)
-
-
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
-    """The later of two times, of which None is before all others."""
+    """Return the later of two times; None is earlier than any time."""
     return max((time for time in (a, b) if time is not None), default=None)

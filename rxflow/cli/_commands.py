@@ -12,7 +12,7 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow import BackendName
-from rxflow._models.terminal_text import safe
+from rxflow._models.terminal_text import safe_text
 from rxflow.cli._demo import start_demo_flow
 from rxflow.cli._lines import Transcript, closing
 from rxflow.cli._prefect_server import PrefectServer
@@ -106,7 +106,7 @@ def _failure_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent
 
 
 def _say(text: str) -> None:
-    click.echo(f"rxflow: {safe(text)}", err=True)
+    click.echo(f"rxflow: {safe_text(text)}", err=True)
 
 
 class _explained:  # noqa: N801 - reads as a phrase behind `with`

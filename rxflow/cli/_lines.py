@@ -13,7 +13,7 @@ from rxflow import (
     Snapshot,
     TaskRunStateChange,
 )
-from rxflow._models.terminal_text import in_column, local, safe
+from rxflow._models.terminal_text import in_column, local_time, safe_text
 
 
 class Transcript:
@@ -32,7 +32,7 @@ class Transcript:
         """
         if isinstance(event, RunChanged | Closed):
             return
-        time = local(event.timestamp)
+        time = local_time(event.timestamp)
         day, self._day = self._day, time.date()
         if isinstance(event, RunSeen):
             yield f"{_title(event.run.name, event.run.id)}, created {self._day}"
@@ -66,7 +66,7 @@ def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
 
 
 def _in_line(text: str) -> str:
-    return safe(text).replace("\n", "\\x0a")
+    return safe_text(text).replace("\n", "\\x0a")
 
 
 def _title(name: str, run_id: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
-from rxflow._models.terminal_text import safe
+from rxflow._models.terminal_text import safe_text
 from rxflow.cli._lines import Transcript, closing
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
@@ -185,7 +185,7 @@ def test_a_message_of_many_lines_stays_in_its_column(text: str) -> None:
 )
 def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
     """Control and direction characters are shown as escapes; all other text is left alone."""
-    assert safe(text) == shown
+    assert safe_text(text) == shown
     assert read(log(text)) == [f"TIME INFO     | {shown}"]
 
 

@@ -1,17 +1,15 @@
-"""The nouns: which states are ends, and which rows can be read."""
+"""Entities: derived properties, and which rows can be decoded."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from rxflow import FlowRun, Snapshot, State, StateType, TaskRun
+from rxflow import FlowRun, Snapshot, State, TaskRun
 from rxflow._models.entities import Deployment, Flow, Worker, WorkPool
-from rxflow._models.states import TERMINAL_TYPES
 from rxflow._models.times import Instant
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 AWARE = "2026-11-22T12:00:00Z"
 NAIVE = "2026-11-22T12:00:00"
 
@@ -27,76 +25,53 @@ ROWS: dict[type[msgspec.Struct], dict[str, Any]] = {
     WorkPool: {"name": "gpu"},
     Worker: {"name": "w"},
 }
-NOUNS = list(ROWS)
+ENTITIES = list(ROWS)
 
 
-def decode(noun: type[msgspec.Struct], row: dict[str, Any]) -> Any:
-    """Read a row as it comes from a server."""
-    return msgspec.json.decode(msgspec.json.encode(row), type=noun)
+def decode(entity: type[msgspec.Struct], row: dict[str, Any]) -> Any:
+    """Decode a row as it is received from a server."""
+    return msgspec.json.decode(msgspec.json.encode(row), type=entity)
 
 
 def fields(*types: Any) -> list[tuple[type[msgspec.Struct], str]]:
-    """All fields of the nouns that have one of these types."""
+    """All fields of the entities that have one of these types."""
     return [
-        (noun, field.name)
-        for noun in NOUNS
-        for field in msgspec.structs.fields(noun)
+        (entity, field.name)
+        for entity in ENTITIES
+        for field in msgspec.structs.fields(entity)
         if field.type in types
     ]
 
 
 TIMES = fields(Instant, Instant | None)
 REQUIRED = [
-    (noun, field.name) for noun in NOUNS for field in msgspec.structs.fields(noun) if field.required
+    (entity, field.name)
+    for entity in ENTITIES
+    for field in msgspec.structs.fields(entity)
+    if field.required
 ]
 
 
 def name_of(value: object) -> str:
-    """The id of a case."""
+    """The id of a test case."""
     return value.__name__ if isinstance(value, type) else str(value)
 
 
-# -- states -------------------------------------------------------------------------------------
-
-ENDS = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+# -- derived properties -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state_type", [*StateType, "NEW_IN_PREFECT_4", "completed", ""])
-def test_which_states_are_ends(state_type: str) -> None:
-    """Four types are terminal; no other is, and none that is not known here."""
-    state = State(id="s", type=state_type, name="x", timestamp=NOON)
-    assert state.is_terminal is (state_type in ENDS)
-    assert state.is_completed is (state_type == "COMPLETED")
-
-
-def test_the_terminal_types() -> None:
-    """`TERMINAL` names the four ends, as text too."""
-    assert TERMINAL_TYPES == ENDS
-
-
-def test_an_unknown_state_type_is_kept_as_text() -> None:
-    """A state of a type that is not known here can be read, and keeps its type."""
-    assert decode(State, STATE | {"type": "NEW_IN_PREFECT_4"}).type == "NEW_IN_PREFECT_4"
-
-
-def test_a_type_is_the_same_as_text_and_as_a_constant() -> None:
-    """A state that was read equals one that was made with `StateType`."""
-    made = State(id="s", type=StateType.RUNNING, name="Running", timestamp=NOON)
-    assert decode(State, STATE) == made
-
-
-@pytest.mark.parametrize("noun", [FlowRun, TaskRun], ids=name_of)
+@pytest.mark.parametrize("entity", [FlowRun, TaskRun], ids=name_of)
 @pytest.mark.parametrize(
-    ("state", "over"),
+    ("state", "terminal"),
     [(None, False), (STATE, False), (STATE | {"type": "CRASHED"}, True)],
     ids=["no state", "Running", "Crashed"],
 )
-def test_a_run_is_over_when_its_state_is_an_end(
-    noun: type[FlowRun | TaskRun], state: dict[str, Any] | None, over: bool
+def test_a_run_is_terminal_if_its_state_is(
+    entity: type[FlowRun | TaskRun], state: dict[str, Any] | None, terminal: bool
 ) -> None:
-    """A run without a state is not over, even where the id of its state is known."""
-    run = decode(noun, ROWS[noun] | {"state": state, "state_id": "s"})
-    assert run.is_terminal is over
+    """A run without a state is not terminal, even if the id of its state is known."""
+    run = decode(entity, ROWS[entity] | {"state": state, "state_id": "s"})
+    assert run.is_terminal is terminal
 
 
 def test_the_state_of_a_snapshot_is_that_of_its_row() -> None:
@@ -108,59 +83,61 @@ def test_the_state_of_a_snapshot_is_that_of_its_row() -> None:
 @pytest.mark.parametrize(
     ("status", "online"), [("ONLINE", True), ("OFFLINE", False), ("SLEEPY", False), (None, False)]
 )
-def test_when_a_worker_is_online(status: str | None, online: bool) -> None:
-    """A worker is online when the server says just that."""
+def test_a_worker_is_online_if_its_status_is(status: str | None, online: bool) -> None:
+    """A worker with a status that is not known here is not online."""
     assert Worker(name="w", status=status).is_online is online
 
 
-# -- rows ---------------------------------------------------------------------------------------
+# -- decoding -----------------------------------------------------------------------------------
 
 
 def test_all_times_are_tested() -> None:
-    """No noun has a field of plain `datetime`, which would let a naive one pass."""
+    """No entity has a field of plain `datetime`, which would accept a naive one."""
     assert fields(datetime, datetime | None) == []
     assert len(TIMES) >= 10
 
 
-@pytest.mark.parametrize(("noun", "field"), TIMES, ids=name_of)
-def test_a_naive_time_is_refused(noun: type[msgspec.Struct], field: str) -> None:
-    """A row with a time that does not say its zone is malformed, and the error names the field."""
+@pytest.mark.parametrize(("entity", "field"), TIMES, ids=name_of)
+def test_a_naive_time_is_rejected(entity: type[msgspec.Struct], field: str) -> None:
+    """A row with a time without a zone is malformed, and the error names the field."""
     with pytest.raises(msgspec.ValidationError, match=rf"timezone.* - at `\$\.{field}`"):
-        decode(noun, ROWS[noun] | {field: NAIVE})
+        decode(entity, ROWS[entity] | {field: NAIVE})
 
 
 @pytest.mark.parametrize("zone", ["Z", "+00:00", "+05:30", "-08:00"])
-def test_an_aware_time_of_any_zone_is_taken(zone: str) -> None:
-    """Times are taken with whatever offset they come, as the instants that they are."""
+def test_an_aware_time_of_any_zone_is_accepted(zone: str) -> None:
+    """Times with any offset are decoded to the instant that they name."""
     read = decode(State, STATE | {"timestamp": f"{NAIVE}{zone}"})
     assert read.timestamp == datetime.fromisoformat(f"{NAIVE}{zone.replace('Z', '+00:00')}")
 
 
-@pytest.mark.parametrize(("noun", "field"), REQUIRED, ids=name_of)
-def test_a_row_without_what_we_need_is_refused(noun: type[msgspec.Struct], field: str) -> None:
-    """The error of a row that lacks a field names it."""
-    row = {name: value for name, value in ROWS[noun].items() if name != field}
+@pytest.mark.parametrize(("entity", "field"), REQUIRED, ids=name_of)
+def test_a_row_without_a_required_field_is_rejected(
+    entity: type[msgspec.Struct], field: str
+) -> None:
+    """The error names the missing field."""
+    row = {name: value for name, value in ROWS[entity].items() if name != field}
     with pytest.raises(msgspec.ValidationError, match=f"missing required field `{field}`"):
-        decode(noun, row)
+        decode(entity, row)
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=name_of)
-def test_what_a_server_says_beside_that_is_passed_over(noun: type[msgspec.Struct]) -> None:
-    """Unknown fields, such as estimates that change with each answer, make no difference."""
-    row = ROWS[noun]
-    assert decode(noun, row | {"estimated_run_time": 1.5}) == decode(noun, row)
+@pytest.mark.parametrize("entity", ENTITIES, ids=name_of)
+def test_unknown_fields_are_ignored(entity: type[msgspec.Struct]) -> None:
+    """Fields that are not known here, such as estimates, do not change the decoded row."""
+    row = ROWS[entity]
+    assert decode(entity, row | {"estimated_run_time": 1.5}) == decode(entity, row)
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=name_of)
-def test_nouns_are_frozen(noun: type[msgspec.Struct]) -> None:
-    """No field of a noun can be set."""
-    made = decode(noun, ROWS[noun])
+@pytest.mark.parametrize("entity", ENTITIES, ids=name_of)
+def test_entities_are_frozen(entity: type[msgspec.Struct]) -> None:
+    """No field of an entity can be set."""
+    made = decode(entity, ROWS[entity])
     for field in made.__struct_fields__:
         with pytest.raises(AttributeError, match="immutable"):
             setattr(made, field, None)
 
 
-UNSAID = {
+DEFAULTS = {
     FlowRun: {"run_count": 0, "total_run_time": 0, "auto_scheduled": False, "tags": ()},
     TaskRun: {"run_count": 0, "state": None, "tags": ()},
     Deployment: {"paused": False, "status": None, "concurrency_limit": None},
@@ -168,10 +145,12 @@ UNSAID = {
 }
 
 
-@pytest.mark.parametrize(("noun", "defaults"), UNSAID.items(), ids=map(name_of, UNSAID))
-def test_what_a_row_does_not_say(noun: type[msgspec.Struct], defaults: dict[str, Any]) -> None:
-    """What a server leaves out counts as nothing: no runs, no tags, not paused."""
-    read = decode(noun, ROWS[noun])
+@pytest.mark.parametrize(("entity", "defaults"), DEFAULTS.items(), ids=map(name_of, DEFAULTS))
+def test_missing_optional_fields_have_their_defaults(
+    entity: type[msgspec.Struct], defaults: dict[str, Any]
+) -> None:
+    """A row without counts, tags and flags has none of them."""
+    read = decode(entity, ROWS[entity])
     assert {name: getattr(read, name) for name in defaults} == defaults
 
 

@@ -1,4 +1,4 @@
-"""What a state says of its run: Prefect 1's predicates, as its own classes answered them."""
+"""Predicates of states: Prefect 1's states have the values of its own classes."""
 
 import json
 from datetime import UTC, datetime
@@ -11,22 +11,22 @@ import pytest
 from rxflow import State, StateType
 from rxflow._backends.backend import HttpReply
 from rxflow._backends.prefect1 import Prefect1
-from rxflow._models.state_predicates import STATE_PREDICATES, CallableBool
+from rxflow._models.state_predicates import CallableBool
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import StatesQuery
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-TABULATED: dict[str, dict[str, Any]] = json.loads(
+RECORDED_VALUES: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "recorded" / "prefect1" / "state_predicates.json").read_text(
         "utf-8"
     )
 )
-"""What prefect 1.4.1 answered for one state of each class and some more, by the sample's name."""
+"""The predicates of prefect 1.4.1 for a state of each class and some more, by sample name."""
 
 SAMPLES: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "recorded" / "prefect1" / "states.json").read_text("utf-8")
 )
-"""Those states, as its client serialized them."""
+"""The same states, as its client serialized them."""
 
 PREFECT3 = [
     ("SCHEDULED", "Scheduled", "pending scheduled"),
@@ -50,7 +50,7 @@ PREFECT3 = [
     ("FAILED", "TimedOut", "finished failed"),
     ("CRASHED", "Crashed", "finished failed"),
     ("CANCELLED", "Cancelled", "finished"),
-    # Names are free, and a name does not change what the type says.
+    # Names are free text: a name that belongs to another type changes nothing.
     ("FAILED", "Success", "finished failed"),
     ("COMPLETED", "Failed", "finished successful"),
     ("COMPLETED", "Finished", "finished successful"),
@@ -63,32 +63,40 @@ PREFECT3 = [
 
 
 def state(state_type: str, name: str) -> State:
-    """A state."""
+    """A state of Prefect 3."""
     return State(id="s", type=state_type, name=name, timestamp=NOON)
 
 
-def answers(of: State) -> set[str]:
-    """The predicates that hold for a state."""
-    return {predicate for predicate in STATE_PREDICATES if getattr(of, predicate)}
+RUNNING = state("RUNNING", "Running")
+PREDICATES = {
+    name
+    for name, member in vars(State).items()
+    if isinstance(member, property) and isinstance(getattr(RUNNING, name), CallableBool)
+}
 
 
-def test_the_table_has_all_classes_of_prefect_1() -> None:
-    """The recorded table has the 21 classes, and each predicate of it is one of ours."""
-    assert len({row["type"] for row in TABULATED.values()}) == 21
-    assert {word for row in TABULATED.values() for word in row["true"]} <= set(STATE_PREDICATES)
-    assert all(hasattr(State, predicate) for predicate in STATE_PREDICATES)
+def true_predicates(of: State) -> set[str]:
+    """The names of the predicates that are true for a state."""
+    return {predicate for predicate in PREDICATES if getattr(of, predicate)}
 
 
-@pytest.mark.parametrize("sample", TABULATED)
-def test_a_state_of_prefect_1_answers_as_its_class_did(sample: str) -> None:
-    """A state read from Prefect 1 answers as the table says; of Paused we know it besides."""
-    row = TABULATED[sample]
-    besides = {"is_paused"} if row["type"] == "Paused" else set()
-    assert answers(read_from_prefect1(SAMPLES[sample])) == {*row["true"], *besides}
+def test_states_have_all_predicates_of_prefect_1() -> None:
+    """The recorded table has the 21 classes, and a state has a property for each predicate."""
+    assert len({row["type"] for row in RECORDED_VALUES.values()}) == 21
+    assert {name for row in RECORDED_VALUES.values() for name in row["true"]} <= PREDICATES
+    assert len(PREDICATES) == 15
+
+
+@pytest.mark.parametrize("sample", RECORDED_VALUES)
+def test_a_state_of_prefect_1_has_the_predicates_of_its_class(sample: str) -> None:
+    """A state read from Prefect 1 has the recorded values; is_paused is true for Paused as well."""
+    row = RECORDED_VALUES[sample]
+    more = {"is_paused"} if row["type"] == "Paused" else set()
+    assert true_predicates(read_from_prefect1(SAMPLES[sample])) == {*row["true"], *more}
 
 
 def read_from_prefect1(serialized: Any) -> State:
-    """Make a state as one that a Prefect 1 told of."""
+    """Decode a state as it is received from Prefect 1."""
     row = {"id": "s", "version": 1, "timestamp": NOON, "serialized_state": serialized}
     body = msgspec.json.encode({"data": {"rows": [row]}})
     page = Prefect1().decode(StatesQuery("r"), HttpReply(status=200, headers={}, body=body))
@@ -98,28 +106,28 @@ def read_from_prefect1(serialized: Any) -> State:
     return made
 
 
-def test_a_class_that_is_not_known_answers_nothing() -> None:
-    """Of a state that Prefect 1 never had, nothing is said."""
-    assert answers(read_from_prefect1({"type": "Hibernating"})) == set()
+def test_an_unknown_class_of_prefect_1_has_no_true_predicate() -> None:
+    """For a class that Prefect 1 never had, every predicate is false."""
+    assert true_predicates(read_from_prefect1({"type": "Hibernating"})) == set()
 
 
 @pytest.mark.parametrize(("state_type", "name", "words"), PREFECT3)
-def test_a_state_of_prefect_3_answers_by_type_and_name(
+def test_predicates_of_prefect_3_follow_type_and_name(
     state_type: str, name: str, words: str
 ) -> None:
-    """A state of Prefect 3 answers what its type means, and more where its name says more."""
-    assert answers(state(state_type, name)) == {f"is_{word}" for word in words.split()}
+    """The type decides, and a name that belongs to the type adds to it."""
+    assert true_predicates(state(state_type, name)) == {f"is_{word}" for word in words.split()}
 
 
 @pytest.mark.parametrize("state_type", StateType)
-def test_finished_is_terminal(state_type: StateType) -> None:
-    """Of the known types exactly those are finished that are terminal."""
+def test_terminal_types_are_finished(state_type: StateType) -> None:
+    """Of the known types exactly the terminal ones are finished."""
     made = state(state_type, state_type.capitalize())
     assert made.is_finished() is made.is_terminal
 
 
-def test_a_verdict_may_be_called_or_not() -> None:
-    """A predicate is the same as a method and as a property, so neither is a trap."""
+def test_a_predicate_may_be_called_or_not() -> None:
+    """A predicate has the same value as a property and as a method."""
     failed = state("FAILED", "Failed")
     assert failed.is_failed
     assert failed.is_failed() is True
@@ -129,8 +137,8 @@ def test_a_verdict_may_be_called_or_not() -> None:
     assert [int(failed.is_failed), int(failed.is_running)] == [1, 0]
 
 
-def test_a_verdict_is_no_part_of_a_state() -> None:
-    """What a state says of its run is worked out, and neither compared nor written."""
+def test_predicates_are_not_encoded() -> None:
+    """Predicates are derived: the JSON of a state has its fields only."""
     assert msgspec.json.decode(msgspec.json.encode(state("RUNNING", "Retrying"))).keys() == {
         "id",
         "type",
@@ -139,4 +147,3 @@ def test_a_verdict_is_no_part_of_a_state() -> None:
         "message",
         "version",
     }
-    assert isinstance(state("RUNNING", "Running").is_running, CallableBool)

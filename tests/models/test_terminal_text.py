@@ -1,4 +1,4 @@
-"""Text for a terminal: columns that no message leaves, and times that are always there."""
+"""Terminal text: messages stay in their column, and every time can be shown."""
 
 import time
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rxflow._models.terminal_text import in_column, local, safe
+from rxflow._models.terminal_text import in_column, local_time, safe_text
 
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Tokyo"])
 def zone(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Be in a time zone for a while."""
+    """Set the local time zone for one test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", request.param)
         time.tzset()
@@ -26,32 +26,32 @@ LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
-def test_the_ends_of_time_have_a_form(zone: str, moment: datetime) -> None:
-    """A time that has no local form stays as it is."""
+def test_a_time_that_no_local_time_expresses_is_unchanged(zone: str, moment: datetime) -> None:
+    """The first and the last representable time can be shown in every zone."""
     del zone
-    assert local(moment) == moment
+    assert local_time(moment) == moment
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_local_time_is_the_same_moment(zone: str, moment: datetime) -> None:
-    """The moment is the same in any zone, whether or not it can be told there."""
+    """The moment is the same in any zone, whether or not local time can express it."""
     del zone
-    assert local(moment) == moment
+    assert local_time(moment) == moment
 
 
-def test_a_time_is_told_in_the_zone_of_whoever_reads_it(zone: str) -> None:
+def test_local_time_has_the_offset_of_the_local_zone(zone: str) -> None:
     """Noon in Greenwich is seven in New York and nine in the evening in Tokyo."""
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     hours = {"UTC": 0, "America/New_York": -5, "Asia/Tokyo": 9}
-    assert local(noon).utcoffset() == timedelta(hours=hours[zone])
+    assert local_time(noon).utcoffset() == timedelta(hours=hours[zone])
 
 
 @given(st.text("ab \t\x1b\r\n|"), st.text("0: |"))
 def test_a_message_stays_in_its_column(text: str, head: str) -> None:
-    """Each line has the bar in its place, and the message behind it, without a last newline."""
+    """Each line has the bar in its place and the message behind it, without a final newline."""
     first, *more = in_column(head, text).split("\n")
     assert first.startswith(f"{head}| ")
     assert all(line.startswith(" " * len(head) + "| ") for line in more)
-    said = "\n".join(line[len(head) + 2 :] for line in (first, *more))
-    assert said == safe(text.replace("\r\n", "\n").rstrip("\n"))
+    shown = "\n".join(line[len(head) + 2 :] for line in (first, *more))
+    assert shown == safe_text(text.replace("\r\n", "\n").rstrip("\n"))
