@@ -1,10 +1,14 @@
-"""A client: where the server is, how it is spoken to, and reads from it, blocking and async."""
+"""`Client`: the settings and the backend of one server, and reads from it, blocking and async.
+
+What a read sends is decided by its poll, and when a failed query is retried by
+`rxflow._protocol.poll_runner`; here the steps are carried out. A watch opens a channel of its own.
+"""
 
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
@@ -24,13 +28,17 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
+_CLOSED: Final = "The client was closed before a reply was received"
+
+
 class Client:
-    """Speaks to one Prefect server, a Prefect 3 or a Prefect 1.
+    """A client of one Prefect server, Prefect 3 or Prefect 1.
 
     Without arguments it finds the server as Prefect itself does, from the environment and the
-    active profile, without importing Prefect. It may be used by many threads and event loops, and
-    closes what it opened: ``with`` closes what blocking reads opened, ``async with`` what reads on
-    this event loop did. Watches go on after it is closed, since each has a connection of its own.
+    active profile, without importing Prefect. Many threads and event loops may use one client at
+    the same time. ``with`` closes the connection of blocking reads, ``async with`` the connection
+    of reads on the running event loop. Watches continue after the client is closed, since each has
+    a connection of its own.
 
     Example:
         >>> import rxflow
@@ -53,7 +61,7 @@ class Client:
         settings: Settings | None = None,
         transport: HttpTransport | None = None,
     ) -> None:
-        """Find out where the server is; nothing is asked yet.
+        """Load the settings of the server; no request is sent yet.
 
         Args:
             api_url: The API's base URL, which ends in ``/api`` on a self-hosted Prefect 3.
@@ -61,16 +69,17 @@ class Client:
             auth_string: ``user:password`` of a self-hosted server.
             headers: Further headers for every request.
             profile: The Prefect profile to use in place of the active one.
-            backend: What the server is, ``prefect3`` or ``prefect1``. If None ``RXFLOW_BACKEND``
-                says it, or the settings that have its URL, Prefect 3's or Prefect 1's; a server
-                whose URL is passed here, or is in ``RXFLOW_API_URL``, is asked what it is.
-            tenant_id: The tenant to ask for, of a Prefect 1 with a key.
-            settings: Everything at once, in place of all of the above.
-            transport: An httpx transport to use in place of the network, for tests; blocking,
-                async, or both, as those of `rxflow.testing` are.
+            backend: The kind of server, ``prefect3`` or ``prefect1``. If None it is the value of
+                ``RXFLOW_BACKEND``, or else the kind whose settings have the URL. If the URL is
+                passed here or found in ``RXFLOW_API_URL``, the client detects the kind with its
+                first requests.
+            tenant_id: The id of the tenant, a UUID, for Prefect Cloud 1 with a key.
+            settings: Complete settings, used instead of all arguments above.
+            transport: An httpx transport to use instead of the network, for tests: blocking, async,
+                or both, as those of `rxflow.testing` are.
 
         Raises:
-            ConfigurationError: No URL was found, or a setting cannot be read.
+            ConfigurationError: No URL was found, or a setting cannot be used.
         """
         self._settings = settings or load_settings(
             api_url=api_url,
@@ -81,19 +90,21 @@ class Client:
             backend=backend,
             tenant_id=tenant_id,
         )
-        self._known = SharedBackend(self._settings.backend)
+        self._shared_backend = SharedBackend(self._settings.backend)
         self._transport = transport
         self._tls = tls_of(self._settings)
-        self._turn = threading.Lock()  # held while one thread asks
-        self._lock = threading.Lock()  # held while the channel changes
+        self._send_lock = threading.Lock()  # held while a blocking read waits for a reply
+        self._lock = threading.Lock()  # guards the channels below
         self._channel: Channel | None = None
-        # A connection of asyncio belongs to one loop.
-        self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
-        self._limit = PageLimit()
+        # A connection of asyncio belongs to one event loop.
+        self._loop_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopChannel] = (
+            WeakKeyDictionary()
+        )
+        self._page_limit = PageLimit()
 
     @property
     def api_url(self) -> str:
-        """The API's base URL, without anything secret."""
+        """The API's base URL, without credentials."""
         return self._settings.api_url
 
     def __repr__(self) -> str:
@@ -110,13 +121,13 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the connection of blocking reads."""
         self.close()
 
     def close(self) -> None:
-        """Close the connection that blocking reads use; a read under way fails.
+        """Close the connection of blocking reads; a read in progress fails.
 
-        The next read opens another.
+        The next read opens another connection.
         """
         with self._lock:
             channel, self._channel = self._channel, None
@@ -133,115 +144,118 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close what it opened on this event loop."""
+        """Close the connection of reads on the running event loop."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection that reads on this event loop use; a read under way fails.
+        """Close the connection of reads on the running event loop; a read in progress fails.
 
-        The next read opens another.
+        The next read opens another connection.
         """
         with self._lock:
-            shared = self._shared.pop(asyncio.get_running_loop(), None)
-        if shared is not None:
-            await shared.channel.aclose()
+            own = self._loop_channels.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            await own.channel.aclose()
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
-        """What a task goes by on this server, beside its key: on Prefect 3 the key without hash."""
-        return self._known.task_names(task_key)
+        """Return other names of a task on this server: on Prefect 3 its key without the hash."""
+        return self._shared_backend.task_names(task_key)
 
     def open_channel(self) -> Channel:
-        """Open a connection of one's own; whoever opens it closes it."""
+        """Return a channel with a connection of its own, which the caller must close."""
         transport = Transport(self._settings, self._tls, self._transport)
-        return Channel(transport, self._known)
+        return Channel(transport, self._shared_backend)
 
     def open_async_channel(self) -> AsyncChannel:
-        """The same for the running event loop; whoever opens it closes it there."""
+        """Return a channel for the running event loop, which the caller must close there."""
         transport = AsyncTransport(self._settings, self._tls, self._transport)
-        return AsyncChannel(transport, self._known)
+        return AsyncChannel(transport, self._shared_backend)
 
     def read(self, poll: Callable[[int], Poll[T]]) -> T:
-        """Carry out a poll, blocking, with patience for a server that is away for a moment.
+        """Run a poll, blocking; failed queries are retried for up to 30 s.
 
         Args:
-            poll: Makes the poll, given the most rows that the server gives at once.
+            poll: Makes the poll, given the largest number of rows to query at once.
 
         Returns:
-            What the poll learnt.
+            The return value of the poll.
 
         Raises:
             RunNotFound: The server has no such run.
-            ServerError: The server answers, but not well, for 30 s.
-            Unreachable: The server does not answer for 30 s, or the client was closed meanwhile.
+            ServerError: The server's responses were errors for 30 s, or one that no retry mends.
+            Unreachable: The server did not respond for 30 s, or the client was closed meanwhile.
         """
-        channel = self._open()
-        steps = run_poll(poll, self._limit)
+        channel = self._open_shared_channel()
+        steps = run_poll(poll, self._page_limit)
         step = next(steps)
         while not isinstance(step, Finished):
-            step = steps.send(self._do(step, channel))
-        learnt: T = step.value
-        return learnt
+            step = steps.send(self._carry_out(step, channel))
+        value: T = step.value
+        return value
 
     async def aread(self, poll: Callable[[int], Poll[T]]) -> T:
-        """Carry out a poll on the running event loop; otherwise as `read`.
+        """Run a poll on the running event loop; otherwise as `read`.
 
-        Cancelling the task breaks off a request that is under way.
+        Cancelling the task aborts a request in progress.
         """
-        shared = self._aopen()
-        steps = run_poll(poll, self._limit)
+        own = self._open_loop_channel()
+        steps = run_poll(poll, self._page_limit)
         step = next(steps)
         while not isinstance(step, Finished):
-            step = steps.send(await self._ado(step, shared))
-        learnt: T = step.value
-        return learnt
+            step = steps.send(await self._acarry_out(step, own))
+        value: T = step.value
+        return value
 
-    def _do(self, step: Query | Pause, channel: Channel) -> TimedReply | None:
+    def _carry_out(self, step: Query | Pause, channel: Channel) -> TimedReply | None:
         if isinstance(step, Pause):
             pause(step.seconds)
             return None
-        with self._turn:
+        with self._send_lock:
             sent = real_now()
             reply = channel.send(step)
         if isinstance(reply, Failure) and channel is not self._channel:
             raise Unreachable(_CLOSED)
         return TimedReply(reply, sent, real_now())
 
-    async def _ado(self, step: Query | Pause, shared: "_Shared") -> TimedReply | None:
+    async def _acarry_out(self, step: Query | Pause, own: "_LoopChannel") -> TimedReply | None:
         if isinstance(step, Pause):
             await apause(step.seconds)
             return None
-        async with shared.turn:
+        async with own.send_lock:
             sent = real_now()
-            reply = await shared.channel.send(step)
-        if isinstance(reply, Failure) and not self._is_open(shared):
+            reply = await own.channel.send(step)
+        if isinstance(reply, Failure) and not self._is_open(own):
             raise Unreachable(_CLOSED)
         return TimedReply(reply, sent, real_now())
 
-    def _open(self) -> Channel:
+    def _open_shared_channel(self) -> Channel:
         with self._lock:
             if self._channel is None:
                 self._channel = self.open_channel()
             return self._channel
 
-    def _aopen(self) -> "_Shared":
+    def _open_loop_channel(self) -> "_LoopChannel":
         loop = asyncio.get_running_loop()
         with self._lock:
-            for ended in [other for other in self._shared if other.is_closed()]:
-                del self._shared[ended]  # which its own connection would keep alive
-            if loop not in self._shared:
-                self._shared[loop] = _Shared(self.open_async_channel(), asyncio.Lock())
-            return self._shared[loop]
+            # The connection of a closed loop refers to it, so that the weak key alone never dies.
+            for closed in [other for other in self._loop_channels if other.is_closed()]:
+                del self._loop_channels[closed]
+            if loop not in self._loop_channels:
+                self._loop_channels[loop] = _LoopChannel(self.open_async_channel(), asyncio.Lock())
+            return self._loop_channels[loop]
 
-    def _is_open(self, shared: "_Shared") -> bool:
+    def _is_open(self, own: "_LoopChannel") -> bool:
         with self._lock:
-            return self._shared.get(asyncio.get_running_loop()) is shared
+            return self._loop_channels.get(asyncio.get_running_loop()) is own
 
 
-class _Shared(NamedTuple):
-    """What reads on one event loop share."""
+class _LoopChannel(NamedTuple):
+    """The channel that all reads on one event loop share.
+
+    Attributes:
+        channel: The channel.
+        send_lock: Held while a read waits for a reply.
+    """
 
     channel: AsyncChannel
-    turn: asyncio.Lock  # held while one task asks
-
-
-_CLOSED = "The client was closed before an answer came"
+    send_lock: asyncio.Lock

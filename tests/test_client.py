@@ -362,8 +362,8 @@ def test_a_token_that_another_channel_was_given_is_taken(
     """Of channels that are refused at the same time the second makes do with the first one's."""
     client = server.client()
     query = LogsQuery(flow_run_ids=(GONE,))
-    client._known.backend = Prefect3()
-    asked = [_steps(client._known, query) for _ in range(2)]
+    client._shared_backend.backend = Prefect3()
+    asked = [_steps(client._shared_backend, query) for _ in range(2)]
     with closing(client.open_channel()) as channel:
         first_calls = [next(steps) for steps in asked]
         refused = [channel._transport.send(call) for call in first_calls]  # type: ignore[arg-type]

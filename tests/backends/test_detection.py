@@ -130,7 +130,7 @@ def test_a_prefect_1_with_a_key_is_found_out() -> None:
         with closing(client.open_channel()) as channel:
             answer = ask(channel, run_id)
             assert isinstance(answer, Page) if good else trouble(answer) is FailureKind.AUTH
-        assert isinstance(client._known.backend, Prefect1)
+        assert isinstance(client._shared_backend.backend, Prefect1)
 
 
 @pytest.mark.parametrize("down", ["hasura_down", "graphql_down", "timed_out"])
@@ -144,7 +144,7 @@ def test_a_prefect_1_that_is_out_of_order_is_found_out(down: Any) -> None:
         assert isinstance(ask(channel, run_id), Failure) is down_for_runs
         server.outage = None
         assert isinstance(ask(channel, run_id), Page)
-        assert isinstance(client._known.backend, Prefect1)
+        assert isinstance(client._shared_backend.backend, Prefect1)
 
 
 def test_a_server_is_found_out_once(name: BackendName) -> None:
@@ -154,14 +154,14 @@ def test_a_server_is_found_out_once(name: BackendName) -> None:
     server.set_state(run_id, "COMPLETED" if name == BackendName.PREFECT_3 else "Success")
     with unknown(server) as client:
         FlowRunView.from_flow_run_id(run_id, client=client)
-        asked, backend = greetings(server), client._known.backend
+        asked, backend = greetings(server), client._shared_backend.backend
         assert asked == (1 if name == BackendName.PREFECT_3 else 2)
         list(rxflow.watch_flow_run(run_id, drain=0, client=client))
         FlowRunView.from_flow_run_id(run_id, client=client)
         with closing(client.open_channel()) as channel:
             ask(channel)
         assert greetings(server) == asked
-        assert client._known.backend is backend
+        assert client._shared_backend.backend is backend
 
 
 def test_a_client_that_was_told_asks_nothing(name: BackendName) -> None:
@@ -184,11 +184,11 @@ def test_many_threads_find_out_one_thing(name: BackendName) -> None:
             hold.until_reached(4)
         for answer in answers:
             assert isinstance(answer.result(), Page)
-        backend, asked = client._known.backend, greetings(server)
+        backend, asked = client._shared_backend.backend, greetings(server)
         for channel in channels:
             assert isinstance(channel.send(ServerQuery()), Page)
             channel.close()
-        assert client._known.backend is backend
+        assert client._shared_backend.backend is backend
         assert greetings(server) == asked
 
 
@@ -197,7 +197,7 @@ def test_the_first_codec_is_kept(at_once: int) -> None:
     """Whoever finds out later takes what was found before."""
     client = Client(api_url="http://fake.invalid")
     codecs = [Prefect1() for _ in range(at_once)]
-    assert [client._known.meet(codec) for codec in codecs] == [codecs[0]] * at_once
+    assert [client._shared_backend.meet(codec) for codec in codecs] == [codecs[0]] * at_once
 
 
 # -- a Prefect 3 in its own words ----------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_a_prefect_3_may_not_tell_its_version(hidden: httpx.Response) -> None:
         page = ask(channel, run_id)
         assert isinstance(page, Page)
         assert [run.name for run in page.rows] == ["nightly"]
-        assert isinstance(client._known.backend, Prefect3)
+        assert isinstance(client._shared_backend.backend, Prefect3)
         asked = len(server.requests)
         assert isinstance(channel.send(StatesQuery(run_id)), Page)
         assert len(server.requests) == asked + 1

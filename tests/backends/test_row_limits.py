@@ -342,7 +342,7 @@ def test_a_limit_is_learnt_once(limit: int) -> None:
     with server.client() as client:
         view = FlowRunView.from_flow_run_id(run_id, client=client)
         assert len(view.get_logs()) == len(view.get_all_task_runs()) == 60
-        codec = client._known.backend
+        codec = client._shared_backend.backend
         assert isinstance(codec, Prefect1)
         assert set(codec._limits.values()) == {limit}
         server.requests.clear()
