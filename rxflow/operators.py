@@ -33,13 +33,9 @@ from rxflow._operators.rates import Rate, RateCounter
 from rxflow._operators.run_ends import RunEnds
 from rxflow._operators.silence import Quiet, SilenceDetector
 from rxflow._operators.windows import last
-from rxflow._runtime.operator_subscriptions import (
-    Machine,
-    Queue,
-    QueuedSubscription,
-    TimedSubscription,
-)
+from rxflow._runtime.queued_subscription import ItemQueue, QueuedSubscription
 from rxflow._runtime.silence_subscription import SilenceSubscription
+from rxflow._runtime.timed_subscription import OperatorMachine, TimedSubscription
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
 from rxflow.watch import watch_flow_run
@@ -303,7 +299,7 @@ def _check_overflow(overflow: str) -> None:
         raise ValueError(f"overflow={overflow!r} is none of {get_args(OverflowPolicy)}{why}")
 
 
-def _queued(source: Observable[T], queue: Callable[[], Queue[T]]) -> Observable[T]:
+def _queued(source: Observable[T], queue: Callable[[], ItemQueue[T]]) -> Observable[T]:
     def subscribe(
         observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
@@ -414,7 +410,7 @@ def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable
     return operator
 
 
-def _timed(source: Observable[T], machine: Callable[[Now], Machine[T, R]]) -> Observable[R]:
+def _timed(source: Observable[T], machine: Callable[[Now], OperatorMachine[T, R]]) -> Observable[R]:
     def subscribe(
         observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:

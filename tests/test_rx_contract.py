@@ -53,7 +53,7 @@ from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, operators, sinks, wa
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, RunQuery
 from rxflow._runtime.engine import Engine
-from rxflow._runtime.iteration import FOREIGN_ITEMS
+from rxflow._runtime.iteration import MAX_UNREQUESTED_ITEMS
 from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -1225,13 +1225,13 @@ each_read = pytest.mark.parametrize("face", READS)
 @pytest.mark.timeout(60)
 def test_a_flood_is_an_overflow(face: str, world: World) -> None:
     """A thread that floods a pump is never blocked; its reader gets what fits, and then is told."""
-    merged, thread = flooded(watch(world, past(world)), FOREIGN_ITEMS + 100)
+    merged, thread = flooded(watch(world, past(world)), MAX_UNREQUESTED_ITEMS + 100)
     found = READS[face](merged, thread)
     assert isinstance(found[-1], rxflow.Overflow)
     numbers = [item for item in found if isinstance(item, int)]
     assert numbers == list(range(len(numbers)))
     # The page that was read from the watch before takes its places too.
-    assert FOREIGN_ITEMS - 2 * LINES < len(numbers) <= FOREIGN_ITEMS
+    assert MAX_UNREQUESTED_ITEMS - 2 * LINES < len(numbers) <= MAX_UNREQUESTED_ITEMS
     assert closings(world) == [1]
 
 
@@ -1239,8 +1239,11 @@ def test_a_flood_is_an_overflow(face: str, world: World) -> None:
 @pytest.mark.parametrize(
     ("operator", "left"),
     [
-        (operators.conflate(), [FOREIGN_ITEMS + 99]),
-        (operators.bounded(3, "drop_oldest"), [FOREIGN_ITEMS + 97 + number for number in range(3)]),
+        (operators.conflate(), [MAX_UNREQUESTED_ITEMS + 99]),
+        (
+            operators.bounded(3, "drop_oldest"),
+            [MAX_UNREQUESTED_ITEMS + 97 + number for number in range(3)],
+        ),
         (operators.bounded(3, "drop_newest"), [0, 1, 2]),
     ],
     ids=["conflate", "drop_oldest", "drop_newest"],
@@ -1251,7 +1254,7 @@ def test_a_flood_may_be_held_upstream(
 ) -> None:
     """With `conflate` or `bounded` before the merge a flood ends well, and so does the watch."""
     run_id = past(world)
-    merged, thread = flooded(watch(world, run_id), FOREIGN_ITEMS + 100, operator)
+    merged, thread = flooded(watch(world, run_id), MAX_UNREQUESTED_ITEMS + 100, operator)
     found = READS[face](merged, thread)
     numbers = [item for item in found if isinstance(item, int)]
     assert numbers == left
@@ -1269,7 +1272,7 @@ def test_the_lock_of_merge_is_not_held_against_the_reader(face: str, world: Worl
     """
     run_id = world.server.add_run(state="RUNNING")
     lively = watch(world, run_id)
-    merged, thread = flooded(lively, FOREIGN_ITEMS + 1)
+    merged, thread = flooded(lively, MAX_UNREQUESTED_ITEMS + 1)
 
     def finish(item: Any) -> None:
         if isinstance(item, rxflow.RunSeen):

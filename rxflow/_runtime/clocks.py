@@ -1,4 +1,8 @@
-"""When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
+"""Read the time and wait: the clocks of schedulers and the two pauses.
+
+The rest of the package takes the time as an argument. This file, `timer_queue`, `poll_scheduler`
+and `iteration` are the only ones that read a clock.
+"""
 
 import asyncio
 import threading
@@ -7,30 +11,28 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reactivex import abc
-from reactivex.scheduler import (
-    VirtualTimeScheduler,
-)
+from reactivex.scheduler import VirtualTimeScheduler
 
 from rxflow._models.times import Now
 
 
 def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:
-    """The clock that belongs to a scheduler: virtual time where the scheduler's is virtual."""
+    """Return the clock of a scheduler: virtual for virtual time, else the real one."""
     if isinstance(scheduler, VirtualTimeScheduler):
         return lambda: Now(scheduler.now.timestamp(), scheduler.now)
     return real_now
 
 
 def real_now() -> Now:
-    """The time."""
+    """Return the real time: monotonic seconds and an aware UTC datetime."""
     return Now(time.monotonic(), datetime.now(UTC))
 
 
 def pause(seconds: float) -> None:
-    """Wait, in a way that Ctrl-C ends at once."""
+    """Block this thread. Ctrl-C ends the pause at once."""
     threading.Event().wait(seconds)
 
 
 async def apause(seconds: float) -> None:
-    """Wait, and leave the event loop free."""
+    """Wait without blocking the event loop."""
     await asyncio.sleep(seconds)

@@ -1,4 +1,9 @@
-"""When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
+"""A few daemon threads that send blocking queries for all watches of a process.
+
+A watch uses them unless its scheduler may block (`scheduling.fetches_inline`) or runs on an event
+loop. Replies go back to the scheduler of the watch; nothing is emitted on these threads, except by
+schedulers that run actions in the thread that schedules them.
+"""
 
 import os
 import threading
@@ -8,19 +13,19 @@ from collections.abc import Callable
 from rxflow._runtime.thread_errors import report_thread_error
 
 FETCH_WORKERS = 8
-"""Threads that may wait for answers at the same time, over all watches of a process."""
+"""Maximum number of threads that wait for replies at the same time, over all watches."""
 
 
 class FetchWorkers:
-    """Runs blocking calls on a few daemon threads, which go when there is nothing to do."""
+    """A pool of daemon threads that end as soon as no job is queued."""
 
-    def __init__(self, most: int = FETCH_WORKERS) -> None:
-        """Make workers without threads.
+    def __init__(self, max_threads: int = FETCH_WORKERS) -> None:
+        """Create a pool without threads.
 
         Args:
-            most: How many threads there may be at once.
+            max_threads: Maximum number of threads at the same time.
         """
-        self._most = most
+        self._max_threads = max_threads
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
         self._threads = 0
@@ -28,7 +33,7 @@ class FetchWorkers:
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job as soon as a thread is free. The job must not raise."""
         with self._lock:
-            if self._threads < self._most:
+            if self._threads < self._max_threads:
                 threading.Thread(target=self._work, name="rxflow-fetch", daemon=True).start()
                 self._threads += 1
             self._jobs.append(job)
@@ -42,12 +47,13 @@ class FetchWorkers:
                 job = self._jobs.popleft()
             try:
                 job()
-            except BaseException as error:  # noqa: BLE001 - the next watch needs this thread
+            except BaseException as error:  # noqa: BLE001 - other watches need this thread
                 report_thread_error(error, "A job failed")
 
 
 fetch_workers = FetchWorkers()
+"""The pool of this process."""
 
-# A forked process inherits no threads, and locks in whatever state they were.
+# A forked process inherits the locks in any state, and none of the threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: FetchWorkers.__init__(fetch_workers))

@@ -1,15 +1,15 @@
-"""Carriers: how a question that nobody waits for gets to the server, and its answer back.
+"""Send queries off the scheduler's thread and post the replies back.
 
-An engine whose scheduler may be blocked asks by itself. Elsewhere a carrier asks: on an event loop
-in a task, in all other cases on a worker thread. The answer comes back as an action on the
-engine's scheduler.
+An engine whose scheduler may block sends its queries itself. Every other engine has a fetcher: a
+task where the scheduler runs on an event loop, a job for the worker threads elsewhere. The reply
+comes back as an action on the engine's scheduler.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reactivex import abc
 
@@ -18,74 +18,39 @@ from rxflow._protocol.queries import Query
 from rxflow._runtime.fetch_workers import fetch_workers
 from rxflow._runtime.iteration import AsyncPullScheduler
 from rxflow._runtime.poll_scheduler import default_scheduler
+from rxflow._runtime.query_channels import AsyncQueryChannel, ChannelOpener, QueryChannel
 from rxflow._runtime.scheduling import running_loop
 
 OnReply = Callable[[Reply], None]
 OnError = Callable[[Exception], None]
 Post = Callable[[Callable[[], None]], None]
-"""Has an action carried out as a turn of the engine, from whichever thread it is called."""
-
-
-class Channel(Protocol):
-    """A way to ask one server, used by one thread at a time."""
-
-    def send(self, query: Query) -> Reply:
-        """Ask, once, and wait for the answer; never raises."""
-        ...
-
-    def close(self) -> None:
-        """Break off a question under way, from any thread, and let go of the connection."""
-        ...
-
-
-class AsyncChannel(Protocol):
-    """A way to ask one server, used by one task."""
-
-    async def send(self, query: Query) -> Reply:
-        """Ask, once; raises nothing but `asyncio.CancelledError`, which breaks it off."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        ...
-
-
-class ChannelOpener(Protocol):
-    """Who opens channels."""
-
-    def open_channel(self) -> Channel:
-        """Open a channel for threads."""
-        ...
-
-    def open_async_channel(self) -> AsyncChannel:
-        """Open a channel for the running event loop."""
-        ...
+"""Runs an action on the engine's scheduler; callable from any thread."""
 
 
 class Fetcher(Protocol):
-    """Carries one question at a time."""
+    """Sends one query at a time and posts what follows to the engine."""
 
-    def carry(self, query: Query, take: OnReply, fail: OnError) -> None:
-        """Ask, and have the answer taken; or the error, if the channel has a defect."""
+    def fetch(self, query: Query, on_reply: OnReply, on_error: OnError) -> None:
+        """Send a query, then post `on_reply`, or `on_error` if the channel raised."""
         ...
 
-    def remind(self, seconds: float, ring: Callable[[], None]) -> abc.DisposableBase:
-        """Have an action carried out after so many seconds, whether or not an answer came."""
+    def call_later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
+        """Post an action after a delay, whether or not a reply has arrived."""
         ...
 
     def close(self) -> None:
-        """Break off a question under way, from any thread, and let go of the connection."""
+        """Abort the query in flight and close the connection. Callable from any thread."""
         ...
 
 
 def open_fetcher(opener: ChannelOpener, scheduler: abc.SchedulerBase, post: Post) -> Fetcher:
-    """Open a channel with a carrier that suits who is asking.
+    """Open a channel and the fetcher for it.
 
     Args:
         opener: Opens the channel.
-        scheduler: Of the engine. An action of it is running: where that is on an event loop, the
-            carrier lives there.
-        post: Takes actions back to the engine.
+        scheduler: The engine's scheduler. The caller is one of its actions: if that runs on an
+            event loop, so does the fetcher.
+        post: Runs actions on that scheduler.
     """
     if running_loop() is not None:
         return _LoopFetcher(opener.open_async_channel(), scheduler, post)
@@ -93,79 +58,89 @@ def open_fetcher(opener: ChannelOpener, scheduler: abc.SchedulerBase, post: Post
 
 
 class _ThreadFetcher:
-    def __init__(self, channel: Channel, post: Post) -> None:
+    """Sends queries on the worker threads."""
+
+    def __init__(self, channel: QueryChannel, post: Post) -> None:
         self._channel = channel
         self._post = post
         self._closed = False
 
-    def carry(self, query: Query, take: OnReply, fail: OnError) -> None:
+    def fetch(self, query: Query, on_reply: OnReply, on_error: OnError) -> None:
         def job() -> None:
-            if self._closed:  # while no worker was free
+            if self._closed:  # while the job was queued
                 return
             try:
-                answer = self._channel.send(query)
-            except Exception as error:  # noqa: BLE001 - a defect of the channel, which never raises
-                self._post(partial(fail, error))
+                reply = self._channel.send(query)
+            except Exception as error:  # noqa: BLE001 - a defect: channels do not raise
+                self._post(partial(on_error, error))
             else:
-                self._post(partial(take, answer))
+                self._post(partial(on_reply, reply))
 
         fetch_workers.submit(job)
 
-    def remind(self, seconds: float, ring: Callable[[], None]) -> abc.DisposableBase:
-        # Timed by a thread of ours: a scheduler may have a few, each taken up by what it times.
-        return default_scheduler.schedule_relative(seconds, _turn(self._post, ring))
+    def call_later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
+        # Not on the engine's scheduler: a pool may have few threads, and each timer occupies one.
+        return default_scheduler.schedule_relative(seconds, _posting(self._post, action))
 
     def close(self) -> None:
         self._closed = True
         self._channel.close()
 
 
-def _turn(post: Post, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
+class _FetchJob(NamedTuple):
+    query: Query
+    on_reply: OnReply
+    on_error: OnError
+
+
+class _LoopFetcher:
+    """Sends queries in one task, which lives as long as the fetcher and closes the channel.
+
+    A loop that cancels the tasks left on it therefore closes the channel as well.
+    """
+
+    def __init__(
+        self, channel: AsyncQueryChannel, scheduler: abc.SchedulerBase, post: Post
+    ) -> None:
+        self._channel = channel
+        self._scheduler = scheduler
+        self._post = post
+        self._loop = asyncio.get_running_loop()
+        self._jobs: asyncio.Queue[_FetchJob] = asyncio.Queue()
+        self._task = _spawn(scheduler, self._work())
+
+    def fetch(self, query: Query, on_reply: OnReply, on_error: OnError) -> None:
+        self._jobs.put_nowait(_FetchJob(query, on_reply, on_error))
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
+        return self._scheduler.schedule_relative(seconds, _posting(self._post, action))
+
+    def close(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed and has cancelled the task
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                job = await self._jobs.get()
+                try:
+                    reply = await self._channel.send(job.query)
+                except Exception as error:  # noqa: BLE001 - a defect: channels do not raise
+                    self._post(partial(job.on_error, error))
+                else:
+                    self._post(partial(job.on_reply, reply))
+        finally:
+            await self._channel.aclose()
+
+
+def _posting(post: Post, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
     def run(_: abc.SchedulerBase, __: Any = None) -> None:
         post(action)
 
     return run
 
 
-_FetchJob = tuple[Query, OnReply, OnError]
-
-
-class _LoopFetcher:
-    # One task for the carrier's whole life, which ends by closing the connection: so does a loop
-    # that cancels what is left on it.
-    def __init__(self, channel: AsyncChannel, scheduler: abc.SchedulerBase, post: Post) -> None:
-        self._channel = channel
-        self._scheduler = scheduler
-        self._post = post
-        self._loop = asyncio.get_running_loop()
-        self._errands: asyncio.Queue[_FetchJob] = asyncio.Queue()
-        self._task = _spawn(scheduler, self._work())
-
-    def carry(self, query: Query, take: OnReply, fail: OnError) -> None:
-        self._errands.put_nowait((query, take, fail))
-
-    def remind(self, seconds: float, ring: Callable[[], None]) -> abc.DisposableBase:
-        return self._scheduler.schedule_relative(seconds, _turn(self._post, ring))
-
-    def close(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed, and has cancelled it
-            self._loop.call_soon_threadsafe(self._task.cancel)
-
-    async def _work(self) -> None:
-        try:
-            while True:
-                query, take, fail = await self._errands.get()
-                try:
-                    answer = await self._channel.send(query)
-                except Exception as error:  # noqa: BLE001 - a defect of the channel
-                    self._post(partial(fail, error))
-                else:
-                    self._post(partial(take, answer))
-        finally:
-            await self._channel.aclose()
-
-
-_tasks: set[asyncio.Task[None]] = set()  # a loop by itself does not keep its tasks alive
+_tasks: set[asyncio.Task[None]] = set()  # an event loop holds only weak references to its tasks
 
 
 def _spawn(scheduler: abc.SchedulerBase, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -1,8 +1,9 @@
-"""The pump: a scheduler without a thread, on which whoever iterates runs what is due.
+"""Blocking and async iteration of any observable, driven by the demand of the consumer.
 
-That is how any pipeline becomes an iterator: it is subscribed to on a pump, and its timers and
-polls run in the consumer's own thread, or on its event loop, while an item is waited for. Whoever
-stops asking stops the polling, and nothing is held beyond what one action emitted.
+The observable is subscribed to with a scheduler that has no thread of its own. Its timers and polls
+run in the consumer's thread, or on the consumer's event loop, and only while the consumer waits for
+an item. A consumer that stops iterating stops the polling, and no more is buffered than one action
+emits. Sources that emit from elsewhere are buffered up to `MAX_UNREQUESTED_ITEMS`.
 """
 
 import asyncio
@@ -21,73 +22,106 @@ from rxflow.errors import Overflow
 
 T = TypeVar("T")
 
-FOREIGN_ITEMS = 10_000
-"""Items that an iterator holds of sources that emit without being asked."""
+MAX_UNREQUESTED_ITEMS = 10_000
+"""Maximum number of items buffered of sources that emit without the consumer's demand."""
+
+_OVERFLOW = (
+    f"A source that emits on its own is {MAX_UNREQUESTED_ITEMS} items ahead of the loop that reads "
+    "it; read faster, or drop or combine items upstream, for instance with bounded() or conflate() "
+    "of rxflow.operators"
+)
 
 
-class _PullScheduler(TimerQueue):
-    """What both pumps are: an agenda, and a queue between a pipeline and its consumer."""
+def pull(observable: Observable[T]) -> Generator[T]:
+    """Iterate an observable in the caller's own thread, driven by the caller's demand."""
+    scheduler = PullScheduler()
+    subscription = scheduler.subscribe_to(observable)
+    try:
+        yield from scheduler.items()
+    finally:
+        subscription.dispose()
+
+
+async def apull(observable: Observable[T]) -> AsyncGenerator[T]:
+    """Iterate an observable on the caller's event loop, driven by the caller's demand."""
+    scheduler = AsyncPullScheduler()
+    subscription = scheduler.subscribe_to(observable)
+    try:
+        async with aclosing(scheduler.items()) as items:
+            async for item in items:
+                yield item
+    finally:
+        subscription.dispose()
+        await scheduler.join_tasks()
+
+
+class _DemandScheduler(TimerQueue):
+    """What both pull schedulers share: the timers and the buffer between source and consumer."""
 
     def __init__(self) -> None:
         super().__init__()
         self._items: deque[Any] = deque()
         self._end: tuple[Exception | None] | None = None
-        self._owner = threading.get_ident()
-        self._asked = False  # whether what is emitted now, in the owner's thread, was asked for
+        self._consumer_thread = threading.get_ident()
+        self._on_demand = False  # whether an action is running because the consumer waits
 
-    def attach(self, observable: Observable[Any]) -> abc.DisposableBase:
-        """Subscribe to the pipeline; what it emits at once was asked for."""
-        self._asked = True
+    def subscribe_to(self, observable: Observable[Any]) -> abc.DisposableBase:
+        """Subscribe to the observable; items that it emits at once count as requested."""
+        self._on_demand = True
         try:
             return observable.subscribe(self.put, self.end, self.end, scheduler=self)
         finally:
-            self._asked = False
+            self._on_demand = False
 
     def put(self, item: Any) -> None:
-        """Hand an item to the iterator; never blocks, from whichever thread it is called."""
-        if self._asked and threading.get_ident() == self._owner:
-            if self._end is None:  # nobody waits meanwhile who would have to be woken
+        """Buffer an item. Callable from any thread; never blocks.
+
+        A blocking call would deadlock where a source emits under a lock that the consumer's actions
+        need, such as the lock of `merge`.
+        """
+        if self._on_demand and threading.get_ident() == self._consumer_thread:
+            if self._end is None:  # the consumer is running this very action: no one to wake
                 self._items.append(item)
             return
         with self._changed:
             if self._end is not None:
                 return
-            if len(self._items) >= FOREIGN_ITEMS:
+            if len(self._items) >= MAX_UNREQUESTED_ITEMS:
                 self._end = (Overflow(_OVERFLOW),)
                 return
             self._items.append(item)
-            self._wake()
+            self._notify()
 
     def end(self, error: Exception | None = None) -> None:
-        """Tell the iterator that nothing more will come."""
+        """End the iteration after the buffered items, with an error or without one."""
         with self._changed:
             self._end = self._end or (error,)
-            self._wake()
+            self._notify()
 
-    def _look(self) -> Timer | float:
-        """What is due, or the seconds until something may be; called with the lock held."""
-        self._owner = threading.get_ident()
+    def _next_timer(self) -> Timer | float:
+        """Return the timer to run now, or the seconds to wait; called with the lock held."""
+        self._consumer_thread = threading.get_ident()
         if self._items or self._end:
             return 0.0
         due = self._next_due()
         pause = math.inf if due is None else due - time.monotonic()
-        return self._take() if pause <= 0 else min(pause, threading.TIMEOUT_MAX)
+        return self._pop() if pause <= 0 else min(pause, threading.TIMEOUT_MAX)
 
-    def _run(self, entry: Timer) -> None:
-        self._asked = True
+    def _run(self, timer: Timer) -> None:
+        self._on_demand = True
         try:
-            super()._run(entry)
+            super()._run(timer)
         finally:
-            self._asked = False
+            self._on_demand = False
 
 
-class PullScheduler(_PullScheduler):
-    """Runs what is due in the thread that drains it."""
+class PullScheduler(_DemandScheduler):
+    """Runs due actions in the thread that iterates `items`."""
 
-    def drain(self) -> Iterator[Any]:
-        """Yield items until the end, running what is due whenever there is none."""
+    def items(self) -> Iterator[Any]:
+        """Yield the items until the end; run due actions while none is buffered."""
         while True:
-            end = self._end  # looked at first, so that what was put before it is there now
+            end = self._end  # read first: all items put before the end are then in the buffer
             while self._items:
                 yield self._items.popleft()
             if end is None:
@@ -99,16 +133,16 @@ class PullScheduler(_PullScheduler):
 
     def _step(self) -> None:
         with self._changed:
-            found = self._look()
-            if not isinstance(found, Timer):
-                if found:
-                    self._changed.wait(found)
+            timer_or_pause = self._next_timer()
+            if not isinstance(timer_or_pause, Timer):
+                if timer_or_pause:
+                    self._changed.wait(timer_or_pause)
                 return
-        self._run(found)
+        self._run(timer_or_pause)
 
 
-class AsyncPullScheduler(_PullScheduler):
-    """Runs what is due on the event loop that it is made on, in the task that drains it."""
+class AsyncPullScheduler(_DemandScheduler):
+    """Runs due actions on the event loop it was created on, in the task that iterates `items`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,10 +150,10 @@ class AsyncPullScheduler(_PullScheduler):
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def drain(self) -> AsyncGenerator[Any]:
-        """Yield items until the end, running what is due whenever there is none."""
+    async def items(self) -> AsyncGenerator[Any]:
+        """Yield the items until the end; run due actions while none is buffered."""
         while True:
-            end = self._end
+            end = self._end  # read first: all items put before the end are then in the buffer
             while self._items:
                 yield self._items.popleft()
             if end is None:
@@ -130,64 +164,34 @@ class AsyncPullScheduler(_PullScheduler):
                 raise end[0]
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that `settle` waits for."""
+        """Start a task that `join_tasks` waits for."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def settle(self) -> None:
-        """Wait until the tasks, which were told to, have ended."""
+    async def join_tasks(self) -> None:
+        """Wait until the tasks, which have been cancelled, have ended."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _step(self) -> None:
         self._woken.clear()
         with self._changed:
-            found = self._look()
-        if isinstance(found, Timer):
-            self._run(found)
-            await asyncio.sleep(0)  # a turn for other tasks, however much is due here
-        elif found:
-            alarm = self._loop.call_later(found, self._woken.set)
+            timer_or_pause = self._next_timer()
+        if isinstance(timer_or_pause, Timer):
+            self._run(timer_or_pause)
+            await asyncio.sleep(0)  # let other tasks run, even if more timers are due
+        elif timer_or_pause:
+            timeout = self._loop.call_later(timer_or_pause, self._woken.set)
             try:
                 await self._woken.wait()
             finally:
-                alarm.cancel()
+                timeout.cancel()
 
-    def _wake(self) -> None:
-        if threading.get_ident() == self._owner:
+    def _notify(self) -> None:
+        if threading.get_ident() == self._consumer_thread:
             self._woken.set()
             return
-        with suppress(RuntimeError):  # the loop was closed, so nobody waits
+        with suppress(RuntimeError):  # the loop is closed, so no task waits on it
             self._loop.call_soon_threadsafe(self._woken.set)
-
-
-def pull(observable: Observable[T]) -> Generator[T]:
-    """Iterate an observable in the caller's own thread, driven by the caller's demand."""
-    scheduler = PullScheduler()
-    subscription = scheduler.attach(observable)
-    try:
-        yield from scheduler.drain()
-    finally:
-        subscription.dispose()
-
-
-async def apull(observable: Observable[T]) -> AsyncGenerator[T]:
-    """Iterate an observable on the caller's event loop, driven by the caller's demand."""
-    scheduler = AsyncPullScheduler()
-    subscription = scheduler.attach(observable)
-    try:
-        async with aclosing(scheduler.drain()) as items:
-            async for item in items:
-                yield item
-    finally:
-        subscription.dispose()
-        await scheduler.settle()
-
-
-_OVERFLOW = (
-    f"A source that does not wait to be asked emitted {FOREIGN_ITEMS} items that were not read "
-    "yet; read faster, or drop or combine items upstream, with bounded() or conflate() of "
-    "rxflow.operators for instance"
-)

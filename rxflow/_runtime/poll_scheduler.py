@@ -1,4 +1,4 @@
-"""When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
+"""The poll scheduler: one daemon thread that runs the actions of watches without a scheduler."""
 
 import os
 import threading
@@ -9,22 +9,22 @@ from rxflow._runtime.timer_queue import Timer, TimerQueue
 
 
 class PollScheduler(TimerQueue):
-    """One daemon thread that runs what is due, and goes when nothing is left to wait for.
+    """A timer queue with a daemon thread, which ends when no timer is left.
 
-    An action that raises is reported, through loguru and `threading.excepthook`, and ends nothing
-    but itself.
+    An action that raises is reported through loguru and `threading.excepthook`; other actions are
+    not affected.
     """
 
     def __init__(self) -> None:
-        """Make a scheduler without a thread; the first action starts it."""
+        """Create a scheduler without a thread; the first action starts it."""
         super().__init__()
         self._thread: threading.Thread | None = None
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to run.
+        """Wait until no timer is left.
 
         Args:
-            timeout: Seconds; None is for ever.
+            timeout: Maximum wait in seconds; None for no limit.
 
         Returns:
             Whether the thread has ended.
@@ -35,34 +35,34 @@ class PollScheduler(TimerQueue):
         thread.join(timeout)
         return not thread.is_alive()
 
-    def _adding(self) -> None:
+    def _before_add(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
             thread.start()
             self._thread = thread
 
     def _work(self) -> None:
-        while (entry := self._wait()) is not None:
+        while (timer := self._wait_for_timer()) is not None:
             try:
-                self._run(entry)
-            except BaseException as error:  # noqa: BLE001 - whatever it raises, the next one runs
+                self._run(timer)
+            except BaseException as error:  # noqa: BLE001 - the actions of other watches must run
                 report_thread_error(error, "An action on the poll scheduler failed")
-            del entry  # what it holds need not live until the next one is due
+            del timer  # free what the action holds before waiting for the next one
 
-    def _wait(self) -> Timer | None:
+    def _wait_for_timer(self) -> Timer | None:
         with self._changed:
             while (due := self._next_due()) is not None:
                 pause = due - time.monotonic()
                 if pause <= 0:
-                    return self._take()
+                    return self._pop()
                 self._changed.wait(min(pause, threading.TIMEOUT_MAX))
             self._thread = None
             return None
 
 
 default_scheduler = PollScheduler()
-"""Where watches run that were given no scheduler."""
+"""The scheduler of watches that were subscribed to without one."""
 
-# A forked process inherits no threads, and locks in whatever state they were.
+# A forked process inherits the locks in any state, and none of the threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: PollScheduler.__init__(default_scheduler))

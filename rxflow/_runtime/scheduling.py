@@ -1,4 +1,8 @@
-"""When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
+"""Choose the scheduler of a subscription, and schedule its next action on it.
+
+What a scheduler can do is decided here, so that no other file needs to know the kinds of
+schedulers: which ones can wait, which ones may block.
+"""
 
 import asyncio
 import math
@@ -7,22 +11,18 @@ from typing import Any
 
 from reactivex import abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
-from reactivex.scheduler import (
-    ImmediateScheduler,
-    TrampolineScheduler,
-    VirtualTimeScheduler,
-)
+from reactivex.scheduler import ImmediateScheduler, TrampolineScheduler, VirtualTimeScheduler
 
 from rxflow._runtime.iteration import PullScheduler
 from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
-    """The scheduler that a watch runs on.
+    """Return the scheduler that a subscription runs on.
 
     Args:
-        given: What `subscribe` was called with. Those that can only run things at once, or block
-            while they wait, are as good as none.
+        given: The scheduler passed to `subscribe`. One that cannot wait, or blocks its caller
+            while it waits, is replaced by the default scheduler, as is None.
     """
     if given is None or isinstance(given, TrampolineScheduler | ImmediateScheduler):
         return default_scheduler
@@ -30,12 +30,12 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
 
 def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
-    """Whether a watch on this scheduler waits for answers in the scheduler's own thread."""
+    """Whether a watch on this scheduler blocks the scheduler's thread until a reply arrives."""
     return isinstance(scheduler, PullScheduler | VirtualTimeScheduler)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that is running in this thread, if there is one."""
+    """Return the event loop that runs in this thread, None if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -47,19 +47,20 @@ def schedule_next(
     seconds: float,
     action: abc.ScheduledAction[Any],
     *,
-    place: SerialDisposable,
+    slot: SerialDisposable,
 ) -> None:
-    """Schedule an action that may schedule the one after it.
+    """Schedule an action that may itself schedule the next one.
 
     Args:
-        scheduler: Where.
-        seconds: When, from now.
-        action: What.
-        place: Holds what was scheduled last, and cancels what it held before.
+        scheduler: The scheduler to use.
+        seconds: The delay.
+        action: The action.
+        slot: Holds the action scheduled last; the one it held before is cancelled.
     """
-    # In its place before it is scheduled, since it may run at once and schedule the next.
-    following = SingleAssignmentDisposable()
-    place.disposable = following
-    # Schedulers count in datetimes: a time cut off there would come again and again in vain.
-    pause = timedelta(microseconds=math.ceil(seconds * 1e6))
-    following.disposable = scheduler.schedule_relative(pause, action)
+    # Fill the slot before scheduling: the action may run at once and fill it with the next one.
+    scheduled = SingleAssignmentDisposable()
+    slot.disposable = scheduled
+    # Schedulers count in microseconds. Round up: an action that runs too early would find nothing
+    # due and be scheduled again for the same moment, for ever.
+    delay = timedelta(microseconds=math.ceil(seconds * 1e6))
+    scheduled.disposable = scheduler.schedule_relative(delay, action)

@@ -1,6 +1,7 @@
-"""Listening for silence: a stage that looks at the runs that no event came of.
+"""A subscription that reads the row of each run that has fallen silent and emits what is found.
 
-A look is the beginning of one more watch, on the same scheduler: its first row is all it is for.
+A *row check* reads the row. It subscribes to a watch of the run, on the same scheduler, and takes
+its first row; so queries, retries and backoff are those of any watch.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from rxflow._models.entities import FlowRun
 from rxflow._models.times import Now
-from rxflow._runtime.operator_subscriptions import PromptSubscription
+from rxflow._runtime.operator_subscription import SerializedSubscription
 from rxflow.errors import BadResponse, NotAPrefectApi, RunNotFound, Unreachable
 from rxflow.events import FlowRunEvent, RunSeen
 
@@ -20,15 +21,18 @@ Q = TypeVar("Q")
 Q_co = TypeVar("Q_co", covariant=True)
 
 
-class Detector(Protocol[Q_co]):
-    """Detects silent runs; `rxflow._operators.silence.SilenceDetector` is the one."""
+class SilentRunDetector(Protocol[Q_co]):
+    """Decides which runs are silent.
+
+    `rxflow._operators.silence.SilenceDetector` is the one; `_runtime` may not import it.
+    """
 
     def receive(self, event: FlowRunEvent, now: Now, /) -> None:
         """Record an event."""
         ...
 
     def due_in(self, now: Now, /) -> float | None:
-        """Seconds until `take_due` returns runs; None if that depends on further events."""
+        """Return the seconds until `take_due` returns runs; None if no time is counted."""
         ...
 
     def take_due(self, now: Now, /) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ class Detector(Protocol[Q_co]):
         ...
 
     def judge(self, row: FlowRun, now: Now, /) -> Q_co | None:
-        """Return what to emit now that a run's row was read."""
+        """Return what to emit for a run whose row was read; None for nothing."""
         ...
 
     def retry(self, run_id: str, now: Now, /) -> None:
@@ -48,92 +52,94 @@ class Detector(Protocol[Q_co]):
         ...
 
 
-class SilenceSubscription(PromptSubscription[FlowRunEvent, Q]):
-    """A stage that looks at runs which have fallen silent; a look is the beginning of a watch."""
+class SilenceSubscription(SerializedSubscription[FlowRunEvent, Q]):
+    """Checks the row of each silent run and emits what the detector makes of it."""
 
     def __init__(
         self,
         observer: abc.ObserverBase[Q],
         given: abc.SchedulerBase | None,
-        silence: Detector[Q],
-        look: Callable[[str], Observable[FlowRunEvent]],
+        detector: SilentRunDetector[Q],
+        watch_run: Callable[[str], Observable[FlowRunEvent]],
     ) -> None:
-        """Make a stage that nothing comes into yet.
+        """Create a subscription whose source is not subscribed to yet.
 
         Args:
-            observer: Who is told.
-            given: The scheduler that was subscribed with, if any.
-            silence: What was heard of the runs.
-            look: Begins to watch a run, given its id.
+            observer: The observer to emit to.
+            given: The scheduler passed to `subscribe`, if any.
+            detector: Decides which runs are silent.
+            watch_run: Returns a watch of a run, given its id.
         """
         super().__init__(observer, given)
-        self._silence = silence
-        self._begin = look
-        self._looks = CompositeDisposable()
-        self._latest: dict[str, abc.DisposableBase] = {}
+        self._detector = detector
+        self._watch_run = watch_run
+        self._row_checks = CompositeDisposable()
+        self._row_check_of: dict[str, abc.DisposableBase] = {}
 
     def receive(self, item: FlowRunEvent) -> None:
-        """Take an event in."""
-        self._silence.receive(item, self.clock())
+        """Record an event."""
+        self._detector.receive(item, self.clock())
 
     def due_in(self) -> float | None:
-        """Seconds until a run has been silent for long enough."""
-        return self._silence.due_in(self.clock())
+        """Return the seconds until a run counts as silent; None if no time is counted."""
+        return self._detector.due_in(self.clock())
 
     def wake(self) -> None:
-        """Look at the runs that were silent for long enough."""
-        for run_id in self._silence.take_due(self.clock()):
-            self._look(run_id)
+        """Check the rows of the runs that count as silent."""
+        for run_id in self._detector.take_due(self.clock()):
+            self._check_row(run_id)
 
     def flush(self) -> None:
-        """Nobody waits for looks that are under way."""
+        """Emit nothing: the source's end does not wait for row checks in progress."""
 
     def tear_down(self) -> None:
-        """Let go of the source, of the scheduler, and of the looks that are under way."""
+        """Dispose of the source's subscription, the next turn and the row checks in progress."""
         super().tear_down()
-        self._looks.dispose()
+        self._row_checks.dispose()
 
-    def _look(self, run_id: str) -> None:
-        look = SingleAssignmentDisposable()
-        self._looks.add(look)
-        # One that is still under way was begun before the last event, so it counts no more.
-        self._end_look(run_id, self._latest.get(run_id))
-        self._latest[run_id] = look
+    def _check_row(self, run_id: str) -> None:
+        check = SingleAssignmentDisposable()
+        self._row_checks.add(check)
+        # A check still in progress began before the last event, so its row may be out of date.
+        self._drop_check(run_id, self._row_check_of.get(run_id))
+        self._row_check_of[run_id] = check
 
-        def take(action: Callable[[], None]) -> None:
-            self.act(partial(self._take, run_id, look, action))
-            self.kick()
+        def finish_with(action: Callable[[], None]) -> None:
+            self.run(partial(self._finish_check, run_id, check, action))
+            self.schedule_turn()
 
         def on_next(event: FlowRunEvent) -> None:
-            if isinstance(event, RunSeen):  # and not a notice of an outage
-                take(partial(self._judge, event))
+            if isinstance(event, RunSeen):  # a notice of an outage may come first
+                finish_with(partial(self._receive_row, event.run))
 
         def on_error(error: Exception) -> None:
-            take(partial(self._fail, run_id, error))
+            finish_with(partial(self._receive_failure, run_id, error))
 
-        begun = self._begin(run_id)
-        look.disposable = begun.subscribe(on_next, on_error, scheduler=self.scheduler)
+        watch = self._watch_run(run_id)
+        check.disposable = watch.subscribe(on_next, on_error, scheduler=self.scheduler)
 
-    def _take(self, run_id: str, look: abc.DisposableBase, action: Callable[[], None]) -> None:
-        if self._latest.get(run_id) is look:
-            self._end_look(run_id, look)
+    def _finish_check(
+        self, run_id: str, check: abc.DisposableBase, action: Callable[[], None]
+    ) -> None:
+        if self._row_check_of.get(run_id) is check:  # else a later check has replaced it
+            self._drop_check(run_id, check)
             action()
 
-    def _end_look(self, run_id: str, look: abc.DisposableBase | None) -> None:
-        if look is not None:
-            del self._latest[run_id]
-            self._looks.remove(look)
+    def _drop_check(self, run_id: str, check: abc.DisposableBase | None) -> None:
+        if check is not None:
+            del self._row_check_of[run_id]
+            self._row_checks.remove(check)
 
-    def _judge(self, seen: RunSeen) -> None:
-        quiet = self._silence.judge(seen.run, self.clock())
-        if quiet is not None:
-            self.observer.on_next(quiet)
+    def _receive_row(self, row: FlowRun) -> None:
+        item = self._detector.judge(row, self.clock())
+        if item is not None:
+            self.observer.on_next(item)
 
-    def _fail(self, run_id: str, error: Exception) -> None:
+    def _receive_failure(self, run_id: str, error: Exception) -> None:
         match error:
             case RunNotFound():
-                self._silence.forget(run_id)
+                self._detector.forget(run_id)
             case Unreachable() | BadResponse() | NotAPrefectApi():
-                self._silence.retry(run_id, self.clock())
+                self._detector.retry(run_id, self.clock())
             case _:
                 self.finish(error)

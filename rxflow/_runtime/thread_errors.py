@@ -1,4 +1,4 @@
-"""When things run, and on whose thread: the poll scheduler, the fetch workers, and the clocks."""
+"""Report exceptions that no caller can catch, because they end an action on a thread of rxflow."""
 
 import threading
 from contextlib import suppress
@@ -6,11 +6,16 @@ from contextlib import suppress
 from loguru import logger
 
 
-def report_thread_error(error: BaseException, what: str) -> None:
-    """Say, as a thread that dies of an error does, what went wrong where nobody can catch it."""
-    logger.opt(exception=error).error(what)
-    hooked = threading.ExceptHookArgs(
+def report_thread_error(error: BaseException, message: str) -> None:
+    """Log an exception and pass it to `threading.excepthook`.
+
+    Args:
+        error: The exception.
+        message: The log message that goes with it.
+    """
+    logger.opt(exception=error).error(message)
+    hook_args = threading.ExceptHookArgs(
         (type(error), error, error.__traceback__, threading.current_thread())
     )
-    with suppress(Exception):  # a hook that fails must not stop what comes next
-        threading.excepthook(hooked)
+    with suppress(Exception):  # a hook that raises must not end the thread
+        threading.excepthook(hook_args)

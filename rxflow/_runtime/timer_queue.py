@@ -1,7 +1,8 @@
-"""An agenda: actions by the time they are due, on the monotonic clock.
+"""The timer queue: scheduled actions in the order in which they are due.
 
-A step of the wall clock moves nothing that is on it. Who runs the actions, and in which thread,
-subclasses say: `_schedulers.PollScheduler`, and the pumps.
+Due times are on the monotonic clock, so a step of the wall clock moves none of them. Who runs the
+actions, and in which thread, is up to the subclasses: `poll_scheduler.PollScheduler` has a thread
+of its own, the schedulers of `iteration` run actions in the thread or task of the consumer.
 """
 
 import heapq
@@ -21,26 +22,36 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 
 class Timer:
-    """One action on an agenda; its disposable is disposed of when it is cancelled."""
+    """One scheduled action.
 
-    __slots__ = ("action", "inner", "state", "waiting")
+    Attributes:
+        action: What to run.
+        state: The argument of the action.
+        returned: Holds the disposable that the action returned; disposed of on cancellation.
+        pending: Whether the action has been neither taken to run nor cancelled.
+    """
+
+    __slots__ = ("action", "pending", "returned", "state")
 
     def __init__(self, action: typing.ScheduledAction[Any], state: Any) -> None:
         self.action = action
         self.state = state
-        self.inner = SingleAssignmentDisposable()
-        self.waiting = True
+        self.returned = SingleAssignmentDisposable()
+        self.pending = True
 
 
 class TimerQueue(PeriodicScheduler):
-    """Actions by the time they are due; subclasses say who runs them."""
+    """A scheduler that queues actions by due time and leaves running them to its subclasses.
+
+    Methods that say so must be called with the lock of `_changed` held.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._changed = threading.Condition()
-        self._entries: list[tuple[float, int, Timer]] = []
-        self._ties = itertools.count()
-        self._cancelled = 0  # how many since the last sweep
+        self._timers: list[tuple[float, int, Timer]] = []  # a heap of (due, sequence, timer)
+        self._sequence = itertools.count()  # timers that are due together run in this order
+        self._cancelled = 0  # timers cancelled since the heap was last purged
 
     def schedule(
         self, action: typing.ScheduledAction[Any], state: Any = None
@@ -64,62 +75,64 @@ class TimerQueue(PeriodicScheduler):
         action: typing.ScheduledPeriodicAction[Any],
         state: Any = None,
     ) -> abc.DisposableBase:
-        # As in the base class, which however measures how long an action took by the wall clock.
-        following = MultipleAssignmentDisposable()
+        # As in the base class, which measures the duration of an action by the wall clock instead.
+        next_tick = MultipleAssignmentDisposable()
 
         def tick(_: abc.SchedulerBase, state: Any = None) -> None:
-            began = time.monotonic()
+            started = time.monotonic()
             state = action(state)
-            rest = self.to_seconds(period) - (time.monotonic() - began)
-            following.disposable = self.schedule_relative(rest, tick, state)
+            pause = self.to_seconds(period) - (time.monotonic() - started)
+            next_tick.disposable = self.schedule_relative(pause, tick, state)
 
-        following.disposable = self.schedule_relative(period, tick, state)
-        return following
+        next_tick.disposable = self.schedule_relative(period, tick, state)
+        return next_tick
 
     def _add(
         self, due: float, action: typing.ScheduledAction[Any], state: Any
     ) -> abc.DisposableBase:
-        entry = Timer(action, state)
+        timer = Timer(action, state)
         with self._changed:
-            self._adding()
-            heapq.heappush(self._entries, (due, next(self._ties), entry))
-            self._wake()
+            self._before_add()
+            heapq.heappush(self._timers, (due, next(self._sequence), timer))
+            self._notify()
 
         def cancel() -> None:
             with self._changed:
-                if entry.waiting:
-                    entry.waiting = False
-                    entry.action, entry.state = _nothing, None
+                if timer.pending:
+                    timer.pending = False
+                    # The timer may stay in the heap for long; what its action holds must not.
+                    timer.action, timer.state = _do_nothing, None
                     self._cancelled += 1
-                    self._wake()
+                    self._notify()
 
-        return CompositeDisposable(Disposable(cancel), entry.inner)
+        return CompositeDisposable(Disposable(cancel), timer.returned)
 
-    def _adding(self) -> None:
-        """Prepare for a new entry; called with the lock held."""
+    def _before_add(self) -> None:
+        """Prepare for a new timer; called with the lock held."""
 
-    def _wake(self) -> None:
-        """Have whoever waits look again; called with the lock held."""
+    def _notify(self) -> None:
+        """Wake the waiting thread because the queue has changed; called with the lock held."""
         self._changed.notify_all()
 
     def _next_due(self) -> float | None:
-        """When the first entry is due; called with the lock held."""
-        # Cancelled entries may stand where nobody comes by for long.
-        if self._cancelled * 2 > len(self._entries):
-            self._entries = [item for item in self._entries if item[2].waiting]
-            heapq.heapify(self._entries)
+        """Return when the first timer is due, None if there is none; called with the lock held."""
+        # Purge cancelled timers once they are the majority: far ones would never reach the top.
+        if self._cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].pending]
+            heapq.heapify(self._timers)
             self._cancelled = 0
-        return self._entries[0][0] if self._entries else None
+        return self._timers[0][0] if self._timers else None
 
-    def _take(self) -> Timer:
-        entry = heapq.heappop(self._entries)[2]
-        entry.waiting = False
-        return entry
+    def _pop(self) -> Timer:
+        """Remove the first timer, which must be run next; called with the lock held."""
+        timer = heapq.heappop(self._timers)[2]
+        timer.pending = False
+        return timer
 
-    def _run(self, entry: Timer) -> None:
-        if not entry.inner.is_disposed:
-            entry.inner.disposable = self.invoke_action(entry.action, entry.state)
+    def _run(self, timer: Timer) -> None:
+        if not timer.returned.is_disposed:
+            timer.returned.disposable = self.invoke_action(timer.action, timer.state)
 
 
-def _nothing(_: abc.SchedulerBase, __: Any = None) -> None:
-    """What is left of a cancelled action."""
+def _do_nothing(_: abc.SchedulerBase, __: Any = None) -> None:
+    """Stand in for the action of a cancelled timer."""

@@ -24,8 +24,8 @@ from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.engine import Engine, EventPage
 from rxflow._runtime.fetch_workers import FETCH_WORKERS, fetch_workers
-from rxflow._runtime.fetchers import AsyncChannel, Channel
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
+from rxflow._runtime.query_channels import AsyncQueryChannel, QueryChannel
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Command, Session, Wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -47,7 +47,7 @@ class Held:
         closed: How often it was closed.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: QueryChannel) -> None:
         self._channel = channel
         self.asked = threading.Event()
         self.let_go = threading.Event()
@@ -104,15 +104,15 @@ class HeldOnLoop:
 class Gives:
     """Opens the channel that it was given, if it is for those who ask."""
 
-    def __init__(self, channel: Channel | AsyncChannel) -> None:
+    def __init__(self, channel: QueryChannel | AsyncQueryChannel) -> None:
         self._channel: Any = channel
 
-    def open_channel(self) -> Channel:
+    def open_channel(self) -> QueryChannel:
         """Open it for threads."""
         assert hasattr(self._channel, "close")
         return self._channel  # type: ignore[no-any-return]
 
-    def open_async_channel(self) -> AsyncChannel:
+    def open_async_channel(self) -> AsyncQueryChannel:
         """Open it for an event loop."""
         assert hasattr(self._channel, "aclose")
         return self._channel  # type: ignore[no-any-return]
@@ -153,7 +153,7 @@ def session_of(run_id: str, sources: Iterable[EventSource] = SOURCES, **spec: An
 
 def told_by(
     session: Session | Callable[[], Session],
-    channel: Channel | AsyncChannel,
+    channel: QueryChannel | AsyncQueryChannel,
     sources: Iterable[EventSource] = SOURCES,
 ) -> Observable[FlowRunEvent]:
     """The events of an engine that is made when somebody subscribes: its sources, merged."""

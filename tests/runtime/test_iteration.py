@@ -20,7 +20,7 @@ from timer_queues import calling
 from virtual_world import PATIENCE
 
 from rxflow import Overflow, aiterate, iterate
-from rxflow._runtime.iteration import FOREIGN_ITEMS, AsyncPullScheduler
+from rxflow._runtime.iteration import MAX_UNREQUESTED_ITEMS, AsyncPullScheduler
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -101,7 +101,7 @@ def test_a_pump_follows_its_consumer_to_another_thread(iterated: Iterated) -> No
 
 def test_a_page_may_be_longer_than_the_bound_in_any_thread(iterated: Iterated) -> None:
     """The bound is for threads that the reader does not drive, whichever thread reads."""
-    page = [*range(FOREIGN_ITEMS * 2)]
+    page = [*range(MAX_UNREQUESTED_ITEMS * 2)]
     pages = rx.of([-1], page).pipe(ops.delay(0.001), ops.flat_map(rx.from_iterable))
     items = iterated(pages)
     found: list[int] = []
@@ -142,14 +142,14 @@ def test_another_thread_may_schedule(iterated: Iterated) -> None:
 
 def test_too_many_items_from_another_thread_are_an_overflow(iterated: Iterated) -> None:
     """A flood from another thread is never blocked; the reader gets what fits, then `Overflow`."""
-    source, thread = flooding(FOREIGN_ITEMS + 100)
+    source, thread = flooding(MAX_UNREQUESTED_ITEMS + 100)
     items = iterated(rx.merge(source, rx.of(-1)))
     assert next(items) == -1
     thread.start()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    found = [next(items) for _ in range(FOREIGN_ITEMS)]
-    assert found == list(range(FOREIGN_ITEMS))
+    found = [next(items) for _ in range(MAX_UNREQUESTED_ITEMS)]
+    assert found == list(range(MAX_UNREQUESTED_ITEMS))
     with pytest.raises(Overflow, match="read faster"):
         next(items)
 
@@ -169,17 +169,17 @@ def test_nothing_comes_after_an_overflow(iterated: Iterated) -> None:
         thread.start()
         thread.join(PATIENCE)
 
-    emit(range(FOREIGN_ITEMS + 1))
-    found = [next(items) for _ in range(FOREIGN_ITEMS // 2)]
-    emit(range(FOREIGN_ITEMS + 1, FOREIGN_ITEMS + 10))
+    emit(range(MAX_UNREQUESTED_ITEMS + 1))
+    found = [next(items) for _ in range(MAX_UNREQUESTED_ITEMS // 2)]
+    emit(range(MAX_UNREQUESTED_ITEMS + 1, MAX_UNREQUESTED_ITEMS + 10))
     with pytest.raises(Overflow):
         found.extend(items)
-    assert found == list(range(FOREIGN_ITEMS))
+    assert found == list(range(MAX_UNREQUESTED_ITEMS))
 
 
 def test_the_lock_of_merge_cannot_be_held_against_the_reader(iterated: Iterated) -> None:
     """A thread that floods one side of a merge ends though nobody reads, and so does the merge."""
-    source, thread = flooding(FOREIGN_ITEMS - 10)
+    source, thread = flooding(MAX_UNREQUESTED_ITEMS - 10)
     pair = rx.merge(source, rx.interval(0.001).pipe(ops.take(5)))
     items = iterated(pair)
     found = [next(items)]
@@ -187,7 +187,7 @@ def test_the_lock_of_merge_cannot_be_held_against_the_reader(iterated: Iterated)
     thread.join(PATIENCE)
     assert not thread.is_alive()
     found.extend(items)
-    assert len(found) == FOREIGN_ITEMS - 5
+    assert len(found) == MAX_UNREQUESTED_ITEMS - 5
 
 
 def test_an_error_comes_after_the_items_before_it(iterated: Iterated) -> None:
@@ -329,13 +329,13 @@ def test_too_many_items_of_another_task_are_an_overflow() -> None:
     async def emit() -> None:
         task = asyncio.create_task(read())
         await waits(task)
-        for number in range(FOREIGN_ITEMS + 1):
+        for number in range(MAX_UNREQUESTED_ITEMS + 1):
             source.on_next(number)
         with pytest.raises(Overflow):
             await task
 
     asyncio.run(emit())
-    assert found == [*range(FOREIGN_ITEMS)]
+    assert found == [*range(MAX_UNREQUESTED_ITEMS)]
 
 
 def test_cancelling_ends_a_wait() -> None:
@@ -469,7 +469,7 @@ def test_a_scheduler_outlives_its_loop_quietly() -> None:
 
     async def begin() -> None:
         pumps.append(AsyncPullScheduler())
-        pumps[0].attach(source)
+        pumps[0].subscribe_to(source)
 
     asyncio.run(begin())
     (pump,) = pumps

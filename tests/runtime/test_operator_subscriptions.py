@@ -28,7 +28,7 @@ from virtual_world import PATIENCE, Recording
 
 import rxflow
 from rxflow import FlowRunLog, Rate
-from rxflow._runtime.iteration import FOREIGN_ITEMS
+from rxflow._runtime.iteration import MAX_UNREQUESTED_ITEMS
 from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow.operators import (
     bounded,
@@ -43,7 +43,7 @@ from rxflow.operators import (
     until_terminal,
 )
 
-MANY = FOREIGN_ITEMS + 5000
+MANY = MAX_UNREQUESTED_ITEMS + 5000
 """More than a blocking iterator holds."""
 
 
@@ -407,7 +407,7 @@ def test_a_scheduler_that_is_closed_ends_it(logged: list[str]) -> None:
     assert subject.observers
     subject.on_next(line())
     assert not subject.observers
-    assert logged[0].startswith("DEBUG The scheduler of an operator was closed, so it ends")
+    assert logged[0].startswith("DEBUG An operator ends because its scheduler was closed")
 
 
 def test_ctrl_c_in_a_turn_ends_the_loop() -> None:

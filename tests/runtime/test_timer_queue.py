@@ -154,7 +154,7 @@ def test_cancelled_actions_do_not_pile_up(scheduler: Agenda) -> None:
     for _ in range(1000):
         scheduler.schedule_relative(FAR, calling(lambda: None)).dispose()
         scheduler._next_due()
-    assert 10 <= len(scheduler._entries) <= 21
+    assert 10 <= len(scheduler._timers) <= 21
     for scheduled in kept:
         scheduled.dispose()
     work_off(scheduler)
@@ -165,7 +165,7 @@ def test_an_action_may_be_cancelled_at_the_last_moment(scheduler: Agenda) -> Non
     ran: list[str] = []
     with at_rest(scheduler):
         scheduled = scheduler.schedule(calling(lambda: ran.append("cancelled")))
-        entry = scheduler._take()
+        entry = scheduler._pop()
         scheduled.dispose()
         scheduler._run(entry)
     work_off(scheduler)

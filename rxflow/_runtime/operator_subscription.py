@@ -1,0 +1,177 @@
+"""One subscription to an operator that waits: its turns on a scheduler, its end, its errors.
+
+A *turn* is one action on the scheduler, in which the operator does what is due. Items arrive from
+any thread, and the observer is called by one thread at a time. How that is ensured is up to the two
+kinds: a `SerializedSubscription` emits under a lock, a `QueuedSubscription` in its turns only.
+
+What an operator decides does not belong here: that is a machine of `_operators`.
+"""
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from loguru import logger
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
+
+from rxflow._runtime.clocks import clock_of
+from rxflow._runtime.scheduling import fetches_inline, running_loop, schedule_next, scheduler_for
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class OperatorSubscription(ABC, Generic[T, R]):
+    """Receives items from any thread and takes a turn on the scheduler when one is due."""
+
+    def __init__(self, observer: abc.ObserverBase[R], given: abc.SchedulerBase | None) -> None:
+        """Create a subscription whose source is not subscribed to yet.
+
+        Args:
+            observer: The observer to emit to.
+            given: The scheduler passed to `subscribe`, if any.
+        """
+        self.observer = observer
+        self.scheduler = scheduler_for(given)
+        self.clock = clock_of(self.scheduler)
+        self._given = given
+        self._lock = threading.RLock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scheduled = True  # `start` schedules the first turn, which finds out the loop
+        self._next_turn = SerialDisposable()
+        self._source = SingleAssignmentDisposable()
+        self._teardown = Disposable(self.tear_down)
+
+    def start(self, source: Observable[T]) -> abc.DisposableBase:
+        """Subscribe to the source; return what disposes of the whole subscription."""
+        self._schedule(0.0)
+        try:
+            self._source.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self._given
+            )
+        except BaseException:  # such as Ctrl-C, where the source emits while subscribing
+            self._teardown.dispose()
+            raise
+        return self._teardown
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the subscription has ended or was disposed of, so nothing may be emitted."""
+        return self._teardown.is_disposed
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Dispose of everything, then end the observer, with an error or without one."""
+        self._teardown.dispose()
+        if error is None:
+            self.observer.on_completed()
+        else:
+            self.observer.on_error(error)
+
+    def tear_down(self) -> None:
+        """Dispose of the source's subscription and of the next turn."""
+        self._source.dispose()
+        self._next_turn.dispose()
+
+    # -- what each kind of subscription decides -------------------------------------------------
+
+    @abstractmethod
+    def on_next(self, item: T) -> None:
+        """Receive an item."""
+
+    @abstractmethod
+    def on_error(self, error: Exception) -> None:
+        """Receive the error that the source ended with."""
+
+    @abstractmethod
+    def on_completed(self) -> None:
+        """Receive the source's completion."""
+
+    @abstractmethod
+    def due_in(self) -> float | None:
+        """Return the seconds until `wake` is due; None if that depends on further items."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Do what is due."""
+
+    # -- turns ----------------------------------------------------------------------------------
+
+    def schedule_turn(self) -> None:
+        """Schedule the next turn if something is due, now or later, and none is scheduled."""
+        with self._lock:
+            due_in = None if self.stopped or self._scheduled else self.due_in()
+            if due_in is None:
+                return
+            self._scheduled = True
+        try:
+            if self._loop is None or self._loop is running_loop():
+                self._schedule(due_in)
+            else:  # asyncio schedulers must not be called from other threads
+                self._loop.call_soon_threadsafe(self._schedule, due_in)
+        except Exception as error:  # noqa: BLE001 - each kind of scheduler has its own
+            logger.opt(exception=error).debug("An operator ends because its scheduler was closed")
+            self._teardown.dispose()
+
+    def _schedule(self, seconds: float) -> None:
+        schedule_next(self.scheduler, seconds, self._take_turn, slot=self._next_turn)
+
+    def _take_turn(self, _: abc.SchedulerBase, __: Any = None) -> None:
+        # A pull scheduler may be iterated in a loop's thread: the blocked loop runs no callback.
+        self._loop = None if fetches_inline(self.scheduler) else running_loop()
+        self.run(self.wake)
+        with self._lock:
+            self._scheduled = False
+        self.schedule_turn()
+
+    def run(self, action: Callable[[], None]) -> None:
+        """Run an action; what it raises ends the observer."""
+        if self.stopped:
+            return
+        try:
+            action()
+        except Exception as error:  # raised by a user's function or by the observer
+            if self.stopped:  # the observer has had its end: leave it to the caller
+                raise
+            self.finish(error)
+        except BaseException:
+            self._teardown.dispose()
+            raise
+
+
+class SerializedSubscription(OperatorSubscription[T, R]):
+    """Emits as soon as an item arrives as well as in turns, under a lock, as `merge` does."""
+
+    @abstractmethod
+    def receive(self, item: T) -> None:
+        """Receive an item and emit what follows from it."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Emit what is left before the source's end is passed on."""
+
+    def on_next(self, item: T) -> None:
+        """Receive an item, then schedule a turn if one is due."""
+        self.run(partial(self.receive, item))
+        self.schedule_turn()
+
+    def on_error(self, error: Exception) -> None:
+        """Emit what is left, then the error."""
+        self.run(partial(self._end, error))
+
+    def on_completed(self) -> None:
+        """Emit what is left, then complete."""
+        self.run(partial(self._end, None))
+
+    def run(self, action: Callable[[], None]) -> None:
+        """Run an action under the lock; what it raises ends the observer."""
+        with self._lock:
+            super().run(action)
+
+    def _end(self, error: Exception | None) -> None:
+        self.flush()
+        if not self.stopped:
+            self.finish(error)

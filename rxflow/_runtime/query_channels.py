@@ -1,0 +1,46 @@
+"""The channels that the engine sends queries on, as protocols.
+
+`_runtime` may not import `_net`; `rxflow.client.Client` is the opener, and the channels of
+`rxflow._net.channel` are what it opens.
+"""
+
+from typing import Protocol
+
+from rxflow._protocol.failures import Reply
+from rxflow._protocol.queries import Query
+
+
+class QueryChannel(Protocol):
+    """A blocking connection to one server, used by one thread at a time."""
+
+    def send(self, query: Query) -> Reply:
+        """Send a query once and wait for the reply; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Abort the query in flight and close the connection. Callable from any thread."""
+        ...
+
+
+class AsyncQueryChannel(Protocol):
+    """A connection to one server for an event loop, used by one task."""
+
+    async def send(self, query: Query) -> Reply:
+        """Send a query once; raises only `asyncio.CancelledError`, which aborts the query."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class ChannelOpener(Protocol):
+    """Opens channels to one server."""
+
+    def open_channel(self) -> QueryChannel:
+        """Open a channel for threads."""
+        ...
+
+    def open_async_channel(self) -> AsyncQueryChannel:
+        """Open a channel for the running event loop."""
+        ...
