@@ -1,10 +1,10 @@
-"""What the way from a page to its reader costs: faces and operators, beside a plain loop.
+"""Measure the way from a page to its consumer: faces and operators, beside a plain loop.
 
-``python tests/bench/faces.py`` (or ``tox -e bench``) has a watch tell pages that were decoded
-before: a scripted session, and all that is real from the engine on. What reading, decoding and
-proving costs is in `lines.py`. The importing of rxflow is measured in fresh interpreters. Only
-figures of one run are compared; each is the least CPU time of several rounds, in which all that is
-compared takes turns. `README.md` beside this file keeps what came out.
+``python tests/bench/faces.py`` (or ``tox -e bench``) emits pages that were decoded before:
+a scripted session, with the real engine, sources, merge and faces. `lines.py` measures reading,
+decoding and proving. Imports of rxflow are measured in fresh interpreters. Only figures of one run
+are compared; each is the least CPU time of several rounds, in which the candidates take turns.
+`README.md` beside this file keeps the results.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ BATCH = [tuple(_event(page * PAGE + row) for row in range(PAGE)) for page in ran
 
 
 class Scripted(Session):
-    """A session that asks once for each page, and tells it."""
+    """A session that sends one query for each page, and emits it."""
 
     def __init__(self) -> None:
         super().__init__(WatchSpec(flow_run_id=RUN_ID, sources=SOURCES), Random(0))
@@ -78,53 +78,53 @@ class Scripted(Session):
         self._page: tuple[FlowRunEvent, ...] | None = next(self._pages)
 
     def next_command(self, now: Now) -> Command:  # noqa: ARG002
-        """Ask, or be done."""
+        """Return a query, or the end."""
         return Done() if self._page is None else Fetch(ServerQuery())
 
     def receive(self, reply: Reply, now: Now) -> EventPages:  # noqa: ARG002
-        """Tell the page."""
+        """Emit the page."""
         page, self._page = self._page, next(self._pages, None)
         return () if page is None else ((EventSource.LOGS, page),)
 
 
-class Prompt:
-    """A channel, for threads and for loops, that answers at once."""
+class InstantChannel:
+    """A channel, for threads and for loops, that replies at once."""
 
     def send(self, query: Query) -> Any:  # noqa: ARG002
-        """Answer."""
-        return _ANSWER
+        """Reply."""
+        return _REPLY
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def open_channel(self) -> Any:
-        """Be asked for this one."""
+        """Return this one."""
         return self
 
     def open_async_channel(self) -> Any:
-        """Be asked for its twin."""
-        return _PromptOnLoop()
+        """Return its twin."""
+        return _InstantAsyncChannel()
 
 
-class _PromptOnLoop:
+class _InstantAsyncChannel:
     async def send(self, query: Query) -> Any:  # noqa: ARG002
-        return _ANSWER
+        return _REPLY
 
     async def aclose(self) -> None:
         pass
 
 
-_ANSWER: Page[Any] = Page(rows=())
+_REPLY: Page[Any] = Page(rows=())
 
 
-def told() -> _Paged[FlowRunEvent]:
-    """The events of a watch, as `watch_flow_run` makes them of an engine's sources."""
+def watched() -> _Paged[FlowRunEvent]:
+    """The stream of a watch, merged from an engine's sources as in `watch_flow_run`."""
 
     def subscribe(
         observer: abc.ObserverBase[Any], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        engine = Engine(Scripted(), Prompt(), scheduler, SOURCES)
+        engine = Engine(Scripted(), InstantChannel(), scheduler, SOURCES)
         pages = merge(*(engine.source(source) for source in sorted(SOURCES)))
         subscription = pages.subscribe(observer, scheduler=scheduler)
         return CompositeDisposable(subscription, Disposable(engine.dispose))
@@ -142,7 +142,7 @@ class Reader:
         self.seen = 0
 
     def keep(self, event: FlowRunEvent) -> bool:
-        """Whether it counts; it always does."""
+        """Return True for each event."""
         return event.level >= 20
 
     def see(self, event: FlowRunEvent) -> None:
@@ -167,18 +167,18 @@ def plain_loop(see: Callable[[Any], None]) -> None:
 
 def subscribe(see: Callable[[Any], None]) -> None:
     """Subscribe to the watch."""
-    subscribe_to(told(), see)
+    subscribe_to(watched(), see)
 
 
 def iterate(see: Callable[[Any], None]) -> None:
     """Iterate the watch."""
-    for event in told():
+    for event in watched():
         see(event)
 
 
 def iterate_piped(see: Callable[[Any], None]) -> None:
-    """Iterate what was piped from the watch, which does not know of pages any more."""
-    for event in told().pipe(ops.skip(0)):
+    """Iterate a pipeline over the watch, which emits single events instead of pages."""
+    for event in watched().pipe(ops.skip(0)):
         see(event)
 
 
@@ -186,7 +186,7 @@ def async_for(see: Callable[[Any], None]) -> None:
     """Iterate the watch on an event loop."""
 
     async def read() -> None:
-        async for event in told():
+        async for event in watched():
             see(event)
 
     asyncio.run(read())
@@ -220,12 +220,12 @@ def emitting(see: Callable[[Any], None], *operator: Any) -> None:
 
 
 def through(operator: Any) -> Way:
-    """A way through an operator."""
+    """Return a way through an operator."""
     return lambda see: emitting(see, operator)
 
 
 def anything(item: Any) -> bool:
-    """Let everything through."""
+    """Pass every item."""
     return item is not None
 
 
@@ -276,9 +276,9 @@ def cpu_of(way: Way) -> float:
 
 
 def least(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The least of each; they take turns, so that what slows one slows all."""
+    """The least of each measure; they take turns, so that a slow moment hits all."""
     for measure in measures.values():
-        measure()  # so that nothing happens for the first time
+        measure()  # warm up
     found = [[measure() for measure in measures.values()] for _ in range(rounds)]
     return {
         name: min(spent) for name, spent in zip(measures, zip(*found, strict=True), strict=True)
@@ -286,7 +286,7 @@ def least(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, fl
 
 
 def report() -> Iterator[str]:
-    """Measure, and tell line by line what comes out."""
+    """Measure, and yield the report line by line."""
     names = ("rxflow-prefect", "httpx", "loguru", "msgspec", "reactivex")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     yield f"Python {platform.python_version()}, {versions}"

@@ -1,10 +1,10 @@
-"""What a log line costs: the CPU and the memory of a watch, beside the barest loop there can be.
+"""Measure a log line: the CPU and the memory of a watch, beside the barest loop possible.
 
-``python tests/bench/lines.py`` (or ``tox -e bench``) watches a run of 100,000 lines that is over.
-An httpx transport in this process answers from pages that were encoded before, so the server costs
+``python tests/bench/lines.py`` (or ``tox -e bench``) watches an ended run of 100,000 lines.
+An httpx transport in this process responds with pages that were encoded before, so the server costs
 next to nothing, and the same in each loop. Only figures of one run are compared: CPU seconds of one
-machine say little about another. `README.md` beside this file keeps what came out.
-``--profile FILE`` writes a cProfile of the watch in place of measuring.
+machine say little about another. `README.md` beside this file keeps the results.
+``--profile FILE`` writes a cProfile of the watch in server of measuring.
 """
 
 import argparse
@@ -78,21 +78,21 @@ class _Where(msgspec.Struct):
     timestamp: _Time = msgspec.field(default_factory=_Time)
 
 
-class _Asked(msgspec.Struct):
+class _LogsBody(msgspec.Struct):
     logs: _Where
     offset: int
     limit: int
 
 
 _rows = msgspec.json.Decoder(list[Row]).decode
-_asked = msgspec.json.Decoder(_Asked).decode
+_logs_body = msgspec.json.Decoder(_LogsBody).decode
 
 
 class Lines(httpx.BaseTransport):
     """A server of one run of 100,000 lines, whose pages were encoded before.
 
     Args:
-        zipped: Whether to compress answers, as Prefect does where a client accepts it.
+        zipped: Whether to compress responses, as Prefect does if the client accepts it.
     """
 
     def __init__(self, *, zipped: bool) -> None:
@@ -106,22 +106,22 @@ class Lines(httpx.BaseTransport):
             "/api/flow_run_states/": self._zip(_encode(states)),
         }
         # The pages of a reader by offset, and of one whose next page begins with the last row of
-        # the one before. Others are made when they are asked for.
+        # the one before. Others are encoded when they are requested.
         for step in (PAGE, PAGE - 1):
             for first in range(0, LINES, step):
                 self._encoded(first, min(LINES, first + PAGE))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
-        body = self._fixed.get(request.url.path) or self._page(_asked(request.read()))
+        """Respond to one request."""
+        body = self._fixed.get(request.url.path) or self._page(_logs_body(request.read()))
         return httpx.Response(200, headers=self._headers, stream=httpx.ByteStream(body))
 
-    def _page(self, asked: _Asked) -> bytes:
-        after, before = asked.logs.timestamp.after_, asked.logs.timestamp.before_
+    def _page(self, wanted: _LogsBody) -> bytes:
+        after, before = wanted.logs.timestamp.after_, wanted.logs.timestamp.before_
         first = 0 if after is None else -((START - after) // STEP)
         end = LINES if before is None else (before - START) // STEP + 1
-        first += asked.offset
-        return self._encoded(first, min(end, first + asked.limit))
+        first += wanted.offset
+        return self._encoded(first, min(end, first + wanted.limit))
 
     def _encoded(self, *rows: int) -> bytes:
         if rows not in self._pages:
@@ -157,10 +157,10 @@ def _run(state: dict[str, Any]) -> dict[str, Any]:
     return row | {"state": state, "state_id": state["id"]}
 
 
-# -- where it is asked --------------------------------------------------------------------------
+# -- servers ------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+class Server(NamedTuple):
     """A server: by its URL, and in this process or not."""
 
     url: str
@@ -168,13 +168,13 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def in_another_process() -> Iterator[Place]:
+def in_another_process() -> Iterator[Server]:
     """The server in a process of its own, over loopback HTTP, with gzip as Prefect sends it."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,))
     process.start()
     try:
-        yield Place(f"http://127.0.0.1:{ours.recv()}/api", None)
+        yield Server(f"http://127.0.0.1:{ours.recv()}/api", None)
     finally:
         process.terminate()
         process.join()
@@ -185,7 +185,7 @@ def _serve(port: Connection) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one packet an answer
+        wbufsize = -1  # one packet a response
 
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -199,7 +199,7 @@ def _serve(port: Connection) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET  # noqa: N815 - as the base class looks for it
+        do_POST = do_GET  # noqa: N815 - the base class's name
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     port.send(server.server_port)
@@ -209,70 +209,70 @@ def _serve(port: Connection) -> None:
 # -- what is measured ---------------------------------------------------------------------------
 
 
-def watch(place: Place) -> Iterator[int]:
+def watch(server: Server) -> Iterator[int]:
     """Follow the run with rxflow."""
-    with Client(api_url=place.url, transport=place.transport) as client:
+    with Client(api_url=server.url, transport=server.transport) as client:
         for event in watch_flow_run(RUN_ID, client=client):
             if isinstance(event, FlowRunLog):
                 yield event.level
             elif isinstance(event, Closed) and not event.verified:
-                raise AssertionError("the watch could not prove that it told all lines")
+                raise AssertionError("the watch could not prove that it emitted all lines")
 
 
-def bare(place: Place) -> Iterator[int]:
+def bare(server: Server) -> Iterator[int]:
     """Read the pages with httpx and msgspec, by offset, and trust the server's order."""
-    for content in _contents(place):
+    for content in _contents(server):
         for row in _rows(content):
             yield row.level
 
 
-def prefects_models(place: Place) -> Iterator[int]:
+def prefects_models(server: Server) -> Iterator[int]:
     """Do the same with the models of Prefect's own client."""
-    for content in _contents(place):
+    for content in _contents(server):
         for row in PrefectLog.model_validate_list(msgspec.json.decode(content)):
             yield row.level
 
 
-def _contents(place: Place) -> Iterator[bytes]:
-    with httpx.Client(base_url=place.url, transport=place.transport, trust_env=False) as http:
+def _contents(server: Server) -> Iterator[bytes]:
+    with httpx.Client(base_url=server.url, transport=server.transport, trust_env=False) as http:
         for offset in range(0, LINES + 1, PAGE):
             where = {"flow_run_id": {"any_": [RUN_ID]}}
-            asked = {"logs": where, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": PAGE}
-            yield http.post("/logs/filter", content=_encode(asked), headers=_JSON).content
+            body = {"logs": where, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": PAGE}
+            yield http.post("/logs/filter", content=_encode(body), headers=_JSON).content
 
 
-Loop = Callable[[Place], Iterator[int]]
+Loop = Callable[[Server], Iterator[int]]
 
 
-def cpu(loop: Loop, place: Place) -> float:
+def cpu(loop: Loop, server: Server) -> float:
     """CPU seconds of one pass."""
     gc.collect()
     began = process_time()
-    told = sum(1 for _ in loop(place))
+    emitted = sum(1 for _ in loop(server))
     spent = process_time() - began
-    assert told == LINES, told
+    assert emitted == LINES, emitted
     return spent
 
 
-def cpu_of(loops: list[Loop], place: Place) -> dict[Loop, float]:
-    """The least CPU seconds of each; they take turns, so that what slows one slows all."""
+def cpu_of(loops: list[Loop], server: Server) -> dict[Loop, float]:
+    """The least CPU seconds of each loop; they take turns, so that a slow moment hits all."""
     for loop in loops:
-        cpu(loop, place)  # so that nothing happens for the first time
-    rounds = [[cpu(loop, place) for loop in loops] for _ in range(ROUNDS)]
+        cpu(loop, server)  # warm up
+    rounds = [[cpu(loop, server) for loop in loops] for _ in range(ROUNDS)]
     return {loop: min(spent) for loop, spent in zip(loops, zip(*rounds, strict=True), strict=True)}
 
 
-def memory(place: Place) -> tuple[float, float]:
-    """The MiB that a watch takes at its peak above its start: as Python counts, and resident."""
+def memory(server: Server) -> tuple[float, float]:
+    """The MiB of a watch at its peak above its start: by tracemalloc, and resident."""
     process = psutil.Process()
     gc.collect()
     start = most = process.memory_info().rss
-    for number, _ in enumerate(watch(place)):
+    for number, _ in enumerate(watch(server)):
         if number % PAGE == 0:
             most = max(most, process.memory_info().rss)
     gc.collect()
     tracemalloc.start()
-    for _ in watch(place):
+    for _ in watch(server):
         pass
     _, traced = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -280,28 +280,28 @@ def memory(place: Place) -> tuple[float, float]:
 
 
 def report() -> Iterator[str]:
-    """Measure, and tell line by line what comes out."""
+    """Measure, and yield the report line by line."""
     loops: list[Loop] = [bare, watch]
     if PrefectLog is not None:
         loops.append(prefects_models)
     names = ("rxflow-prefect", "httpx", "msgspec", "reactivex")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     yield f"{LINES:,} lines in pages of {PAGE}; Python {platform.python_version()}, {versions}"
-    # The memory first, since a process that was larger once has room that costs nothing.
-    place = Place(URL, Lines(zipped=False))
-    traced, resident = memory(place)
+    # Memory first: a process that was larger before has free room.
+    server = Server(URL, Lines(zipped=False))
+    traced, resident = memory(server)
     yield f"\nmemory of a watch above its start (goal: under {GOAL_MIB:g} MiB)"
     yield f"  {'tracemalloc':16}{traced:7.2f} MiB\n  {'resident':16}{resident:7.2f} MiB"
-    yield from _compared("answers from this process, plain", loops, place)
-    with in_another_process() as place:
-        yield from _compared("answers over loopback HTTP, gzip", loops, place)
+    yield from _compared("responses from this process, plain", loops, server)
+    with in_another_process() as server:
+        yield from _compared("responses over loopback HTTP, gzip", loops, server)
     yield f"\nGoal of watch beside bare: at most {GOAL_RATIO:g} x"
     if PrefectLog is None:
         yield "Prefect's own models were not measured: prefect is not installed."
 
 
-def _compared(title: str, loops: list[Loop], place: Place) -> Iterator[str]:
-    spent = cpu_of(loops, place)
+def _compared(title: str, loops: list[Loop], server: Server) -> Iterator[str]:
+    spent = cpu_of(loops, server)
     yield f"\n{title}: CPU of the reader, best of {ROUNDS}"
     for loop in loops:
         ratio = spent[loop] / spent[bare]
@@ -314,10 +314,10 @@ def main() -> None:
     parser.add_argument("--profile", metavar="FILE")
     path = parser.parse_args().profile
     if path is not None:
-        place = Place(URL, Lines(zipped=False))
-        cpu(watch, place)
+        server = Server(URL, Lines(zipped=False))
+        cpu(watch, server)
         profile = cProfile.Profile()
-        profile.runcall(cpu, watch, place)
+        profile.runcall(cpu, watch, server)
         profile.dump_stats(path)
         return
     for line in report():

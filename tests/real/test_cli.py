@@ -1,4 +1,4 @@
-"""The command line as a program: what it prints, its exit status, and that it leaves nothing."""
+"""The command line as a program: its output, its exit status, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "rxflow"
 
-BADLY = ["FAILED", "CRASHED", "CANCELLED"]
+UNSUCCESSFUL = ["FAILED", "CRASHED", "CANCELLED"]
 
 NASTY = "\x1b]0;owned\x07 \x1b[2J \x9b31m \u202e gnp"
-"""Sets the window's title, clears the screen, turns red, turns around."""
+"""Sets the window's title, clears the screen, turns red, reverses the direction."""
 
 LIMIT = 240.0
-"""Seconds that a command may take: far more than any of them does."""
+"""Seconds that a command may take: far more than any of them needs."""
 
 
 @pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
-    """A pytest that was started in the background ignores SIGINT, and its children would too."""
+    """Restore SIGINT: a pytest started in the background ignores it, and so would its children."""
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, usual)
@@ -41,7 +41,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> dict[str, str]:
-    """An environment without a word of Prefect's, and its own place for temporary files."""
+    """Return an environment without settings of Prefect, with directories of its own."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "RXFLOW_"))}
     temporary, home = tmp_path / "temporary", tmp_path / "home"
     temporary.mkdir()
@@ -51,23 +51,23 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def runs(hand: Hand) -> dict[str, str]:
-    """Runs that are over, all made before one is watched, so that only the first need drain."""
+    """Ended runs, all made before the first is watched, so that only that one drains."""
     nasty = hand.new_run(name=NASTY, state={"type": "RUNNING", "name": NASTY, "message": NASTY})
     hand.post_logs(nasty, [NASTY, "one\n\x1b[1Atwo\r", "漢字"])
     assert hand.set_state(nasty, "COMPLETED", NASTY) == "ACCEPT"
-    badly = {kind: hand.new_run(state={"type": "RUNNING"}) for kind in BADLY}
+    badly = {kind: hand.new_run(state={"type": "RUNNING"}) for kind in UNSUCCESSFUL}
     assert {hand.set_state(run, kind) for kind, run in badly.items()} == {"ACCEPT"}
     return {"COMPLETED": new_completed(hand), "NASTY": nasty} | badly
 
 
 @pytest.fixture(scope="module")
 def completed(runs: dict[str, str]) -> str:
-    """The one that completed, with lines of three levels, one of them of a task run."""
+    """A completed run with lines of three levels, one of them of a task run."""
     return runs["COMPLETED"]
 
 
 def new_completed(hand: Hand) -> str:
-    """Make that one."""
+    """Create a completed run with lines of three levels."""
     run = hand.new_run(name="amber-fox", state={"type": "RUNNING"})
     task_run = {"flow_run_id": run, "task_key": "sift", "dynamic_key": "0", "name": "sift-0"}
     over = {"type": "COMPLETED", "name": "Sifted"}
@@ -80,7 +80,7 @@ def new_completed(hand: Hand) -> str:
 
 @contextmanager
 def started(*arguments: str, env: Mapping[str, str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a command, and end it with the block if it has not ended itself."""
+    """Start a command, and kill it at the end of the block if it still runs."""
     with subprocess.Popen(
         [str(PROGRAM), *arguments],
         env=env,
@@ -98,7 +98,7 @@ def started(*arguments: str, env: Mapping[str, str], cwd: Path) -> Iterator[subp
 def watch(
     server: PrefectServer, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``rxflow watch`` as a user of this server does, to its end."""
+    """Run ``rxflow watch`` to its end, with this server configured."""
     return subprocess.run(
         [str(PROGRAM), "watch", *arguments],
         env={**server.environment, **settings},
@@ -111,19 +111,19 @@ def watch(
 
 
 def read_until(stream: IO[str] | None, *texts: str) -> None:
-    """Read lines up to one that has one of the texts."""
+    """Read lines up to the first that contains one of the texts."""
     assert stream is not None
     line = next((line for line in stream if any(text in line for text in texts)), None)
     assert line is not None, f"ended without a line that has one of {texts}"
 
 
 def messages(output: str) -> list[str]:
-    """What stands behind the bar on each line."""
+    """Return the text behind the bar of each line."""
     return [line.partition(" | ")[2] for line in output.splitlines() if " | " in line]
 
 
 def left_in(env: Mapping[str, str]) -> list[str]:
-    """List the temporary files that are left, and the processes that work on them."""
+    """List the temporary files that are left, and the processes that use them."""
     temporary = env["TMPDIR"]
     lines = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
     files = [str(path) for path in Path(temporary).iterdir()]
@@ -136,14 +136,14 @@ def left_in(env: Mapping[str, str]) -> list[str]:
 def test_the_demo_shows_a_run_and_leaves_nothing(
     elsewhere: dict[str, str], tmp_path: Path, until: Until
 ) -> None:
-    """It shows a retry, a warning and a subflow, ends well, and is gone."""
+    """It shows a retry, a warning and a subflow, exits with 0, and leaves nothing behind."""
     with started("demo", env=elsewhere, cwd=tmp_path) as demo:
         output, errors = demo.communicate(timeout=LIMIT)
     assert demo.returncode == 0, errors
-    told = messages(output)
-    assert any("Retry 1/1" in text for text in told)
+    shown_messages = messages(output)
+    assert any("Retry 1/1" in text for text in shown_messages)
     assert any(" WARNING " in line and "no price" in line for line in output.splitlines())
-    assert any("'publish-report-0' entered state Completed" in text for text in told)
+    assert any("'publish-report-0' entered state Completed" in text for text in shown_messages)
     title, *end = output.splitlines()[-5:]
     assert title.startswith("Flow run '")
     assert end[:3] == [
@@ -160,7 +160,7 @@ def test_the_demo_shows_a_run_and_leaves_nothing(
 def test_ctrl_c_while_the_demos_server_starts(
     elsewhere: dict[str, str], tmp_path: Path, until: Until, moment: str
 ) -> None:
-    """An interrupt before there is anything to watch is a sentence, and leaves nothing."""
+    """An interrupt while the server starts is reported in a sentence, and leaves nothing."""
     with started("demo", env=elsewhere, cwd=tmp_path) as demo:
         read_until(demo.stderr, moment, "watching flow run")
         demo.send_signal(signal.SIGINT)
@@ -187,7 +187,7 @@ def test_ctrl_c_while_the_demo_watches(
 
 
 def test_watch_shows_a_run(server: PrefectServer, completed: str) -> None:
-    """It prints states and lines in order and what became of the run; the status is 0."""
+    """It prints states and lines in order and the run's outcome; the status is 0."""
     shown = watch(server, completed)
     assert (shown.returncode, shown.stderr) == (0, "")
     first, *_ = shown.stdout.splitlines()
@@ -203,28 +203,28 @@ def test_watch_shows_a_run(server: PrefectServer, completed: str) -> None:
     ]
 
 
-def test_watch_shows_task_runs_when_asked(server: PrefectServer, completed: str) -> None:
-    """With --tasks the states of task runs are there, and their lines have their names."""
+def test_watch_shows_task_runs_with_the_option(server: PrefectServer, completed: str) -> None:
+    """With --tasks it prints the states of task runs, and their names before their lines."""
     shown = watch(server, completed, "--tasks")
     assert shown.returncode == 0
-    told = messages(shown.stdout)
-    assert "Task run 'sift-0' entered state Sifted" in told
-    assert "sift-0: sifted" in told
+    shown_messages = messages(shown.stdout)
+    assert "Task run 'sift-0' entered state Sifted" in shown_messages
+    assert "sift-0: sifted" in shown_messages
     assert "  task runs  1 of 1 over" in shown.stdout.splitlines()
 
 
-def test_watch_leaves_out_lines_below_a_level(server: PrefectServer, completed: str) -> None:
-    """With --level states are told all the same."""
+def test_watch_omits_lines_below_a_level(server: PrefectServer, completed: str) -> None:
+    """With --level all states are still printed."""
     shown = watch(server, completed, "--level", "warning")
-    told = ["Entered state Running", "2 are odd", "Entered state Completed"]
-    assert messages(shown.stdout) == told
+    shown_messages = ["Entered state Running", "2 are odd", "Entered state Completed"]
+    assert messages(shown.stdout) == shown_messages
     assert "  log lines  1, as many as the server counts" in shown.stdout.splitlines()
 
 
 def test_watch_finds_the_server_by_its_url(
     server: PrefectServer, completed: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
-    """With --api-url nothing else need be configured."""
+    """With --api-url no other setting is needed."""
     url = ["--api-url", server.url]
     with started("watch", completed, *url, env=elsewhere, cwd=tmp_path) as process:
         output, errors = process.communicate(timeout=LIMIT)
@@ -232,11 +232,11 @@ def test_watch_finds_the_server_by_its_url(
     assert "gathering" in messages(output)
 
 
-@pytest.mark.parametrize("ends", BADLY)
-def test_watch_tells_by_its_status_that_a_run_ended_badly(
+@pytest.mark.parametrize("ends", UNSUCCESSFUL)
+def test_the_status_of_an_unsuccessful_run_is_1(
     server: PrefectServer, runs: dict[str, str], ends: str
 ) -> None:
-    """The status of a run that did not complete is 1."""
+    """A run that did not complete gives exit status 1."""
     shown = watch(server, runs[ends])
     assert (shown.returncode, shown.stderr) == (1, "")
     assert f"  state      {ends.capitalize()}" in shown.stdout.splitlines()
@@ -247,8 +247,8 @@ def test_watch_tells_by_its_status_that_a_run_ended_badly(
     [(str(uuid.UUID(int=4)), "knows no flow run"), ("amber-fox", "is not a flow run id")],
     ids=["unknown", "malformed"],
 )
-def test_watch_explains_what_is_wrong(server: PrefectServer, run: str, sentence: str) -> None:
-    """Trouble is one line that says what it is, and the status is 2."""
+def test_watch_explains_an_error(server: PrefectServer, run: str, sentence: str) -> None:
+    """An error is one line that says what is wrong, and the status is 2."""
     shown = watch(server, run)
     assert (shown.returncode, shown.stdout) == (2, "")
     (line,) = shown.stderr.splitlines()
@@ -256,8 +256,8 @@ def test_watch_explains_what_is_wrong(server: PrefectServer, run: str, sentence:
     assert sentence in line
 
 
-def test_watch_says_where_to_name_a_server(elsewhere: dict[str, str], tmp_path: Path) -> None:
-    """Without any configuration it names the setting to make."""
+def test_watch_names_the_missing_setting(elsewhere: dict[str, str], tmp_path: Path) -> None:
+    """Without any configuration it names the setting to set."""
     run = str(uuid.UUID(int=4))
     with started("watch", run, env=elsewhere, cwd=tmp_path) as process:
         output, errors = process.communicate(timeout=LIMIT)
@@ -266,25 +266,23 @@ def test_watch_says_where_to_name_a_server(elsewhere: dict[str, str], tmp_path: 
     assert "Traceback" not in errors
 
 
-def test_watch_prints_nothing_that_a_terminal_obeys(
-    server: PrefectServer, runs: dict[str, str]
-) -> None:
-    """Escape sequences in a run's name, states and lines are spelled out."""
+def test_watch_prints_no_control_characters(server: PrefectServer, runs: dict[str, str]) -> None:
+    """Escape sequences in a run's name, states and lines are written as escapes."""
     shown = watch(server, runs["NASTY"])
     assert shown.returncode == 0
     assert r"\x1b]0;owned\x07 \x1b[2J \x9b31m \u202e gnp" in messages(shown.stdout)
     assert [char for char in shown.stdout if char != "\n" and not char.isprintable()] == []
 
 
-def test_watch_prints_what_the_encoding_lacks(server: PrefectServer, runs: dict[str, str]) -> None:
-    """A character that the terminal's encoding does not have is shown as an escape."""
+def test_watch_escapes_what_the_encoding_lacks(server: PrefectServer, runs: dict[str, str]) -> None:
+    """A character outside the terminal's encoding is written as an escape."""
     shown = watch(server, runs["NASTY"], PYTHONIOENCODING="latin-1")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert r"\u6f22\u5b57" in messages(shown.stdout)
 
 
-def test_watch_ends_quietly_when_nobody_reads_on(server: PrefectServer, hand: Hand) -> None:
-    """Output into a pipe that is closed, as by ``head -1``, ends the command without a word."""
+def test_watch_ends_quietly_when_its_output_is_closed(server: PrefectServer, hand: Hand) -> None:
+    """A closed output pipe, as by ``head -1``, ends the command without an error message."""
     run = hand.new_run(state={"type": "RUNNING"})
     with started("watch", run, env=server.environment, cwd=server.home) as process:
         read_until(process.stdout, "Entered state Running")
@@ -297,7 +295,7 @@ def test_watch_ends_quietly_when_nobody_reads_on(server: PrefectServer, hand: Ha
 
 
 def test_ctrl_c_ends_watch(server: PrefectServer, hand: Hand) -> None:
-    """An interrupt of a live watch is a sentence, and the status is 130."""
+    """An interrupt of a live watch is reported in a sentence, and the status is 130."""
     run = hand.new_run(state={"type": "RUNNING"})
     with started("watch", run, env=server.environment, cwd=server.home) as process:
         read_until(process.stdout, "Entered state Running")

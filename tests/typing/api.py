@@ -1,4 +1,4 @@
-"""What users of the public API see, as the type checkers see it; never run."""
+"""The types of the public API, checked by mypy and pyright; never run."""
 
 from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import timedelta
@@ -74,7 +74,7 @@ assert_type(stream.pipe(quiet_for(600), level_at_least(30)), rxflow.Stream[rxflo
 assert_type(stream.logs.pipe(rate(60)), rxflow.Stream[rxflow.Rate])
 assert_type(reactivex.of(1, "one").pipe(rxflow.operators.only(int)), Observable[int])
 
-# A fluent call gives a stream too, which can be iterated.
+# A fluent call returns a stream, which can be iterated.
 assert_type(stream.map(lambda event: event.message), rxflow.Stream[str])
 assert_type(stream.logs.filter(lambda line: line.level >= 40), rxflow.Stream[rxflow.FlowRunLog])
 assert_type(stream.scan(lambda number, _: number + 1, 0), rxflow.Stream[int])
@@ -112,8 +112,8 @@ assert_type(rxflow.FlowView.from_id("9e6caafc"), rxflow.FlowView)
 assert_type(rxflow.FlowView.from_flow_group_id("9e6caafc"), rxflow.FlowView)
 
 
-async def ask(view: rxflow.FlowRunView) -> None:
-    """The twins give the same, awaited."""
+async def read(view: rxflow.FlowRunView) -> None:
+    """The async twins return the same types."""
     assert_type(await view.aget_task_run("load"), rxflow.TaskRunView)
     assert_type(await rxflow.acheck_for_compatible_agents(view.labels), str)
     assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])
@@ -123,7 +123,7 @@ async def ask(view: rxflow.FlowRunView) -> None:
         assert_type(task_run, rxflow.TaskRunView)
 
 
-# A verdict is a bool when it is called, and true or false where it is not.
+# A predicate of a state is a bool, with or without a call.
 if flow_run.state is not None and flow_run.state.is_finished:
     assert_type(flow_run.state.is_failed(), bool)
 assert_type(sorted(flow_run.get_logs()), list[rxflow.FlowRunLog])
