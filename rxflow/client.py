@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from rxflow._config.settings import Settings, load_settings
 from rxflow._models.entities import BackendName
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
-from rxflow._net.http import HttpTransport, tls_of
+from rxflow._net.http_clients import HttpTransport
+from rxflow._net.tls import tls_context
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure
 from rxflow._protocol.pages import Poll
@@ -92,7 +93,7 @@ class Client:
         )
         self._shared_backend = SharedBackend(self._settings.backend)
         self._transport = transport
-        self._tls = tls_of(self._settings)
+        self._tls = tls_context(self._settings)
         self._send_lock = threading.Lock()  # held while a blocking read waits for a reply
         self._lock = threading.Lock()  # guards the channels below
         self._channel: Channel | None = None

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import httpx
 import pytest
 import trustme
+from conversations import carry_out
 from wire_server import Talk, WireServer, answer, answering, forever
 
-from rxflow._backends.backend import HttpCall
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._config.settings import Settings
 from rxflow._models.entities import BackendName, Server
-from rxflow._net.channel import AsyncChannel, _steps
-from rxflow._net.http import MAX_BODY
+from rxflow._net.channel import AsyncChannel
+from rxflow._net.response_bodies import MAX_BODY
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import (
@@ -362,16 +362,13 @@ def test_a_token_that_another_channel_was_given_is_taken(
     """Of channels that are refused at the same time the second makes do with the first one's."""
     client = server.client()
     query = LogsQuery(flow_run_ids=(GONE,))
-    client._shared_backend.backend = Prefect3()
-    asked = [_steps(client._shared_backend, query) for _ in range(2)]
+    backend = Prefect3()
+    conversations = [backend.converse(query) for _ in range(2)]
     with closing(client.open_channel()) as channel:
-        first_calls = [next(steps) for steps in asked]
-        refused = [channel._transport.send(call) for call in first_calls]  # type: ignore[arg-type]
-        for steps, answer in zip(asked, refused, strict=True):
-            step = steps.send(answer)
-            while not isinstance(step, Page):
-                assert isinstance(step, HttpCall)
-                step = steps.send(channel._transport.send(step))
+        send = channel._transport.send
+        refused = [send(next(conversation)) for conversation in conversations]
+        for conversation, result in zip(conversations, refused, strict=True):
+            assert isinstance(carry_out(conversation, send, result), Page)
     assert guard.gave == 1
 
 

@@ -1,28 +1,27 @@
-"""Codecs, one a server: what a question looks like on the wire, and what an answer means.
+"""The contract of a backend: HTTP calls, HTTP replies and the conversations that consist of them.
 
-A backend is pure, though it may learn how its server answers. It knows a server's paths, keys and
-error answers, and nobody else does.
+Belongs here: what every backend and the transport share. Does not belong here: anything that only
+one kind of server has.
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from rxflow._protocol.failures import Failure, Reply
-from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query
 
 T = TypeVar("T")
 
 
 class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, without what belongs to the connection.
+    """A request, without the parts that belong to the connection.
 
     Attributes:
-        path: Below the API's base URL, with a leading slash.
+        path: Below the API's base URL, with a leading slash; empty for the base URL itself.
         params: The query string, as names and values.
-        headers: Headers that this request has beside those of every request.
+        headers: Headers of this request in addition to those of every request.
         body: JSON, or None for a request without a body.
     """
 
@@ -34,10 +33,10 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer, read to its end.
+    """An HTTP response, read to its end.
 
     Attributes:
-        headers: By lower-case name.
+        headers: Keyed by lower-cased name; names are case-insensitive.
         body: Decompressed.
     """
 
@@ -46,38 +45,28 @@ class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-Conversation = Generator[HttpCall, HttpReply | Failure, T]
-"""Yields calls, is sent what came of each, and returns what it learnt."""
+HttpResult = HttpReply | Failure
+"""The outcome of one HTTP call: a response of any status, or the reason why none arrived."""
+
+Conversation = Generator[HttpCall, HttpResult, T]
+"""Yields HTTP calls, is sent the result of each, and returns what it learned from them."""
 
 
 class Backend(Protocol):
-    """What it takes to speak to one kind of server."""
+    """Speaks to one kind of server.
 
-    def encode(self, query: Query) -> HttpCall | Reply:
-        """Put a question into the server's words, or answer it without asking."""
-        ...
+    The channels of one client share one backend, from several threads and event loops. It keeps
+    what it learns about the server between conversations.
+    """
 
-    def decode(self, query: Query, reply: HttpReply) -> Reply:
-        """Read the answer to a question; never raises."""
-        ...
+    def converse(self, query: Query) -> Conversation[Reply]:
+        """Make the HTTP calls that a query takes, and read its reply from their results.
 
-    def check(self, query: Query, page: Page[Any]) -> Conversation[Reply]:
-        """Ask what else must be known before a good answer can be believed; give what holds."""
-        ...
-
-    def task_names(self, task_key: str) -> tuple[str, ...]:
-        """What a task goes by, beside the key that a `TaskRun` has of it."""
-        ...
-
-    def pass_call(self, reply: HttpReply, client: str) -> HttpCall | None:
-        """The call that gets a pass, if an answer says that one is needed.
-
-        Args:
-            reply: The answer to any call.
-            client: Names this client to the server, the same each time.
+        A query that the server does not support, or whose reply is known already, takes no call.
+        The conversation never raises.
         """
         ...
 
-    def pass_headers(self, reply: HttpReply, client: str) -> tuple[tuple[str, str], ...]:
-        """The headers that show a pass, from the answer to its call; none if it was not given."""
+    def task_names(self, task_key: str) -> tuple[str, ...]:
+        """List the names of a task other than the key that its `TaskRun` has."""
         ...

@@ -1,51 +1,66 @@
-"""Getting to know a server: which kind it is, if nobody said, and what its codec has to know.
+"""Detection: find out which kind of server replies, if the settings do not say.
 
-A Prefect 3 tells its version, or says in its own way that it does not; a Prefect 1 answers to
-GraphQL at the URL itself. What does neither may be a Prefect 3 of which something in between hides
-a part: that is tried, and nothing is decided until it has given a good answer.
+A Prefect 3 sends its version, or an error in its own format; a Prefect 1 replies to GraphQL at the
+URL itself. A server that does neither may be a Prefect 3 behind something that hides its version:
+queries are sent to it as to a Prefect 3, and the detection is final once one has returned rows.
 """
 
 import msgspec
 
 from rxflow._backends.backend import Backend, Conversation, HttpReply
-from rxflow._backends.prefect1 import Prefect1, is_greeting
-from rxflow._backends.prefect1_queries import say_hello
-from rxflow._backends.prefect3 import WHO, Prefect3
-from rxflow._backends.status_failures import not_an_api
+from rxflow._backends.json_bodies import DECODE_ERRORS
+from rxflow._backends.prefect1 import Prefect1
+from rxflow._backends.prefect1_queries import HELLO_CALL
+from rxflow._backends.prefect1_replies import is_graphql_reply
+from rxflow._backends.prefect1_replies import read_reply as read_prefect1_reply
+from rxflow._backends.prefect3 import Prefect3
+from rxflow._backends.prefect3_queries import VERSION_CALL
+from rxflow._backends.prefect3_replies import read_reply as read_prefect3_reply
+from rxflow._backends.reply_failures import not_an_api
 from rxflow._models.entities import BackendName
 from rxflow._protocol.failures import Failure, FailureKind, Reply
-from rxflow._protocol.queries import ServerQuery
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import Query, ServerQuery
 
-_OF_ANY_SERVER = frozenset({FailureKind.AUTH, FailureKind.BUSY, FailureKind.SERVER})
-_ADVICE = (
+_FAILURES_OF_ANY_SERVER = frozenset({FailureKind.AUTH, FailureKind.BUSY, FailureKind.SERVER})
+_API_HINT = (
     "the URL of a self-hosted Prefect 3's API ends in /api, and Prefect Server's API is at the "
     "root of port 4200"
 )
 
 
 class TentativeBackend(msgspec.Struct, frozen=True):
-    """A codec for a server that did not say what it is, not to be kept on that account.
+    """A backend for one query to a server that was not recognised.
 
     Attributes:
-        backend: The codec.
-        reply: What the server said instead.
+        backend: The backend to send the query with.
+        version_reply: What the server replied in place of a version.
     """
 
     backend: Backend
-    reply: HttpReply
+    version_reply: HttpReply
 
-    def judge(self, answer: Reply) -> Reply:
-        """Say what an answer means, now that nobody knows whose it is."""
-        if isinstance(answer, Failure) and answer.kind is FailureKind.NOT_AN_API:
-            return not_an_api(self.reply, _ADVICE)
-        return answer
+    def is_confirmed_by(self, query: Query, reply: Reply) -> bool:
+        """Whether the reply to a query shows that the server is of this kind: it has rows.
+
+        `ServerQuery` shows nothing, since its reply was made up in the detection.
+        """
+        if isinstance(query, ServerQuery) or isinstance(reply, Failure):
+            return False
+        return bool(reply.rows)
+
+    def explain(self, reply: Reply) -> Reply:
+        """Replace a failure that presumes a Prefect 3 by one that names both kinds of server."""
+        if isinstance(reply, Failure) and reply.kind is FailureKind.NOT_AN_API:
+            return not_an_api(self.version_reply, _API_HINT)
+        return reply
 
 
 def detect_backend(name: BackendName | None) -> Conversation[Backend | TentativeBackend | Failure]:
-    """Find the codec for a server.
+    """Find the backend for a server.
 
     Args:
-        name: What the server is; None if it has to be found out.
+        name: The kind of server, which takes no call; None to detect it.
     """
     match name:
         case BackendName.PREFECT_3:
@@ -57,32 +72,32 @@ def detect_backend(name: BackendName | None) -> Conversation[Backend | Tentative
 
 
 def _detect() -> Conversation[Backend | TentativeBackend | Failure]:
-    reply = yield WHO
-    if isinstance(reply, Failure):
-        return reply
-    version = Prefect3().decode(ServerQuery(), reply)
-    if _is_prefect3(reply):
+    version_reply = yield VERSION_CALL
+    if isinstance(version_reply, Failure):
+        return version_reply
+    version = read_prefect3_reply(ServerQuery(), version_reply)
+    if _is_prefect3(version_reply):
         return version if isinstance(version, Failure) else Prefect3(version.rows[0])
-    greeting = yield say_hello()
-    if isinstance(greeting, Failure):
-        return greeting
-    if is_greeting(greeting):
+    hello_reply = yield HELLO_CALL
+    if isinstance(hello_reply, Failure):
+        return hello_reply
+    if is_graphql_reply(hello_reply):
         return Prefect1()
-    for answer in (version, Prefect1().decode(ServerQuery(), greeting)):
-        if isinstance(answer, Failure) and answer.kind in _OF_ANY_SERVER:
-            return answer
-    if isinstance(version, Failure):
-        return not_an_api(reply, _ADVICE)
-    return TentativeBackend(Prefect3(version.rows[0]), reply)
+    for reply in (version, read_prefect1_reply(ServerQuery(), hello_reply)):
+        if isinstance(reply, Failure) and reply.kind in _FAILURES_OF_ANY_SERVER:
+            return reply
+    if isinstance(version, Page):
+        return TentativeBackend(Prefect3(version.rows[0]), version_reply)
+    return not_an_api(version_reply, _API_HINT)
 
 
 def _is_prefect3(reply: HttpReply) -> bool:
-    """Whether it says its version, or speaks of errors in Prefect 3's words."""
+    """Whether a reply to `VERSION_CALL` is a version, or an error in the format of Prefect 3."""
     try:
-        said = msgspec.json.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = msgspec.json.decode(reply.body)
+    except DECODE_ERRORS:
         return False
-    match said:
+    match body:
         case str():
             return reply.status == 200
         case {"exception_message": _}:

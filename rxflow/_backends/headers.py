@@ -1,7 +1,7 @@
-"""What the answers of all servers have in common: rows, JSON as it comes, times, and what to say.
+"""Headers of HTTP replies: the server's time, `Retry-After`, the content type.
 
-A tolerant reader: unknown fields are passed over, and of a list in which one row cannot be read
-the others are taken.
+Belongs here: headers whose meaning is the same for every server. Does not belong here: headers of
+one server alone, such as those of a CSRF token.
 """
 
 import re
@@ -11,16 +11,16 @@ from functools import lru_cache
 
 from rxflow._backends.backend import HttpReply
 
-_LONGEST_RETRY_AFTER = 300.0
+_LONGEST_RETRY_AFTER = 300.0  # seconds
 
 
 def server_time(reply: HttpReply) -> datetime | None:
-    """When the server answered, by its own clock."""
+    """Read when the server sent a reply, by its own clock, to the second."""
     return _http_date(reply.headers.get("date", ""))
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """Seconds to wait by ``Retry-After``, which counts seconds or names a date."""
+    """Read the seconds to wait from ``Retry-After``, which is a number of seconds or a date."""
     value = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+", value):
         return min(float(value), _LONGEST_RETRY_AFTER)
@@ -30,15 +30,15 @@ def retry_after(reply: HttpReply) -> float | None:
     return min(max(0.0, (then - now).total_seconds()), _LONGEST_RETRY_AFTER)
 
 
-@lru_cache(maxsize=16)  # a server says the same for a second
+def is_json(reply: HttpReply) -> bool:
+    """Whether a reply is declared to be JSON."""
+    return "json" in reply.headers.get("content-type", "").lower()
+
+
+@lru_cache(maxsize=16)  # all replies within a second have the same date
 def _http_date(text: str) -> datetime | None:
     try:
         time = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
-def is_json(reply: HttpReply) -> bool:
-    """Whether an answer says that it is JSON."""
-    return "json" in reply.headers.get("content-type", "").lower()

@@ -1,13 +1,16 @@
-"""Prefect 1's questions: GraphQL whose texts never change, and the variables of each.
+"""Queries of Prefect 1's GraphQL API: constant texts, and the variables of each query.
 
-Lists are asked for in orders without ties, and by offset and limit.
+Lists are requested in orders without ties, by offset and limit.
+
+Belongs here: which HTTP call a query is sent as. Does not belong here: what the replies mean
+(`prefect1_replies`).
 """
 
 from collections.abc import Mapping
 from typing import Any, assert_never
 
 from rxflow._backends.backend import HttpCall
-from rxflow._backends.bodies import JSON_HEADERS, encode_json
+from rxflow._backends.json_bodies import JSON_HEADERS, encode_json
 from rxflow._backends.prefect1_rows import LEVELS, level_of
 from rxflow._protocol.queries import (
     PAGE_LIMIT,
@@ -24,29 +27,21 @@ from rxflow._protocol.queries import (
     TaskRunStatesQuery,
 )
 
-Listed = LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
-"""Questions for lists, which are answered in pages."""
+ListQuery = LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
+"""Queries for lists, which are sent in pages."""
 
-Asked = (
-    Listed
-    | RunQuery
-    | TaskRunQuery
-    | TaskRunStatesQuery
-    | ResultQuery
-    | ResultsQuery
-    | FlowsQuery
-    | FlowQuery
-)
-"""Questions that are put to a server."""
+_QueryOfTaskRuns = TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery
+_QueryOfFlows = FlowsQuery | FlowQuery
 
-_VERSION = "1.4.1"  # the last of Prefect 1, whose client's words these are
+Prefect1Query = ListQuery | RunQuery | _QueryOfTaskRuns | _QueryOfFlows
+"""Queries that Prefect 1 supports, with the exception of `ServerQuery`, which takes no call."""
+
+_VERSION = "1.4.1"  # the last release of Prefect 1, whose client sends this header
 _HEADERS = (*JSON_HEADERS, ("X-PREFECT-CORE-VERSION", _VERSION))
 
 _Variables = Mapping[str, Any]
 
-# -- texts --------------------------------------------------------------------------------------
-
-# All rows under one name, so that every answer is taken apart in the same way.
+# -- texts; each has its rows under one name, so that all replies are read in the same way ---------
 
 _FLOW_RUN = """
 query FlowRun($id: uuid!) {
@@ -122,8 +117,8 @@ query Agents($offset: Int!, $limit: Int!) {
 
 _HELLO = "query Hello { hello }"
 
-# Whichever rows a table has, without an order, so that the server need not look at more.
-_ANY: Mapping[type, str] = {
+# Any rows of a table, without an order, so that the server need not read more than it sends.
+_ANY_ROWS: Mapping[type, str] = {
     kind: f"query Any($limit: Int!) {{ rows: {table}(limit: $limit) {{ id }} }}"
     for kind, table in (
         (StatesQuery, "flow_run_state"),
@@ -134,28 +129,23 @@ _ANY: Mapping[type, str] = {
 
 QUERIES = (
     *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
-    *_ANY.values(),
+    *_ANY_ROWS.values(),
 )
-"""All texts that are ever sent."""
+"""All texts that are sent."""
 
 
-# -- questions ----------------------------------------------------------------------------------
+# -- calls ----------------------------------------------------------------------------------------
 
 
-def call_of(query: Asked, limit: int) -> HttpCall:
-    """Put a question into words.
-
-    Args:
-        query: The question.
-        limit: The most rows that the server gives of such a list.
-    """
+def call_of(query: Prefect1Query) -> HttpCall:
+    """Build the HTTP call of a query."""
     match query:
         case RunQuery(flow_run_id):
             return _call(_FLOW_RUN, id=flow_run_id)
-        case StatesQuery(flow_run_id, offset):
-            return _call(_STATES, id=flow_run_id, offset=offset, limit=min(query.limit, limit))
-        case AgentsQuery(offset):
-            return _call(_AGENTS, offset=offset, limit=min(query.limit, limit))
+        case StatesQuery(flow_run_id, offset, limit):
+            return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
+        case AgentsQuery(offset, limit):
+            return _call(_AGENTS, offset=offset, limit=limit)
         case LogsQuery():
             return _logs(query)
         case TaskRunsQuery():
@@ -168,20 +158,22 @@ def call_of(query: Asked, limit: int) -> HttpCall:
             assert_never(query)
 
 
-def any_rows(query: Listed) -> HttpCall | None:
-    """Ask for as many rows as can be had of the table that a list is of, whichever they are."""
-    text = _ANY.get(type(query))
+def any_rows_call(query: ListQuery) -> HttpCall | None:
+    """Build the call for as many rows as possible of the table that a list is read from.
+
+    There is none for agents: their query has all rows of the table already.
+    """
+    text = _ANY_ROWS.get(type(query))
     return _call(text, limit=PAGE_LIMIT) if text is not None else None
-
-
-def say_hello() -> HttpCall:
-    """The call that shows whether it is a Prefect 1 that answers."""
-    return _call(_HELLO)
 
 
 def _call(text: str, **variables: Any) -> HttpCall:
     body = encode_json({"query": text, "variables": variables})
     return HttpCall(method="POST", path="", headers=_HEADERS, body=body)
+
+
+HELLO_CALL = _call(_HELLO)
+"""The call that shows whether the server is a Prefect 1."""
 
 
 def _is(value: str) -> _Variables:
@@ -195,17 +187,21 @@ def _logs(query: LogsQuery) -> HttpCall:
         where["timestamp"] = time
     if query.level:
         where |= _levels(query.level)
-    way = "desc" if query.descending else "asc"
-    order = [{column: way} for column in ("timestamp", "created", "id")]
+    direction = "desc" if query.descending else "asc"
+    order = [{column: direction} for column in ("timestamp", "created", "id")]
     return _call(_LOGS, where=where, order=order, offset=query.offset, limit=query.limit)
 
 
-def _levels(least: int) -> _Variables:
-    """Levels have no order on the server: those to take by name, or those to leave out."""
-    if level_of(None) < least:
-        return {"level": {"_in": [name for name, level in LEVELS.items() if level >= least]}}
-    others = [name for name, level in LEVELS.items() if level < least]
-    return {"_or": [{"level": {"_nin": others}}, {"level": {"_is_null": True}}]}
+def _levels(lowest: int) -> _Variables:
+    """Filter by the names of levels, which have no order on the server.
+
+    A level that is unknown here is read as INFO. So a bound above INFO lists the levels to include,
+    and a lower one the levels to exclude.
+    """
+    if level_of(None) < lowest:
+        return {"level": {"_in": [name for name, level in LEVELS.items() if level >= lowest]}}
+    lower = [name for name, level in LEVELS.items() if level < lowest]
+    return {"_or": [{"level": {"_nin": lower}}, {"level": {"_is_null": True}}]}
 
 
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
@@ -219,9 +215,7 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
     return _call(_TASK_RUNS, where=where, offset=query.offset, limit=query.limit)
 
 
-def _of_task_runs(
-    query: TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery,
-) -> HttpCall:
+def _of_task_runs(query: _QueryOfTaskRuns) -> HttpCall:
     match query:
         case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
             return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
@@ -233,10 +227,10 @@ def _of_task_runs(
             assert_never(query)
 
 
-def _of_flows(query: FlowsQuery | FlowQuery) -> HttpCall:
+def _of_flows(query: _QueryOfFlows) -> HttpCall:
     match query:
         case FlowsQuery():
-            # A group has but versions of one flow, of which the newest comes first.
+            # A group consists of versions of one flow, the newest of which comes first.
             limit = 1 if query.flow_group_id else PAGE_LIMIT
             return _call(_FLOWS, where=_flows(query), offset=0, limit=limit)
         case FlowQuery(flow_id):

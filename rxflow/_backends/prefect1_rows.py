@@ -1,7 +1,7 @@
-"""Rows of Prefect 1's tables, and what they are in the words of all backends.
+"""Rows of Prefect 1's tables, and their conversion to the entities that all backends share.
 
-Prefect 1 told its states apart by their classes. A class is a state's name here, and has one of the
-types that are known of Prefect 3, so that a script asks both in the same way.
+A state of Prefect 1 has a class and no type. Its class becomes the state's name here, and each
+class has one of the types that Prefect 3 has, so that a script treats both servers alike.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 from msgspec.structs import replace
 
-from rxflow._backends.rows import RowDecoder
+from rxflow._backends.row_decoder import RowDecoder
 from rxflow._models.entities import Agent, Flow, FlowRegistration, FlowRun, StoredResult, TaskRun
 from rxflow._models.states import State, StateType
 from rxflow._models.times import Instant
@@ -38,7 +38,7 @@ LEVELS: Mapping[str, int] = {
     "ERROR": logging.ERROR,
     "CRITICAL": logging.CRITICAL,
 }
-"""The levels that Prefect Server stores, which names them."""
+"""The levels by the names under which Prefect Server stores them."""
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a result is; by which serializer it was written, Prefect 1 says of none."""
+    """Where a result is stored; Prefect 1 does not record which serializer wrote it."""
 
     type: str | None = None
     location: str | None = None
@@ -54,39 +54,39 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str | None = None
     container: str | None = None
 
-    def at(self, location: str) -> StoredResult:
+    def stored_at(self, location: str) -> StoredResult:
         match self.type:
-            case "PrefectResult":  # whose location is the result itself
+            case "PrefectResult":  # its location is the result itself
                 return StoredResult(location=location, form="value")
             case "LocalResult":
                 return StoredResult(location=_below(self.dir, location))
             case kind:
-                kept = self.bucket or self.container
-                where = f"Prefect 1's {kind}" + (f" {kept!r}" if kept else "")
-                return StoredResult(location=location, storage=where)
+                container = self.bucket or self.container
+                storage = f"Prefect 1's {kind}" + (f" {container!r}" if container else "")
+                return StoredResult(location=location, storage=storage)
 
 
-class _Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What a state says, as the client wrote it."""
+class _SerializedState(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a state as the client serialized it."""
 
     type: str | None = None
     message: str | None = None
     start_time: Instant | None = None
 
 
-def _said(serialized: Any) -> _Said:
-    """Read what a state says, as far as it can be read: the server takes any JSON for it."""
-    if not isinstance(serialized, dict):
-        return _Said()
-    said = cast("dict[str, Any]", serialized)
-    return _Said(
-        type=_readable(said.get("type"), str),
-        message=_readable(said.get("message"), str),
-        start_time=_readable(said.get("start_time"), Instant),
+def _read_serialized_state(raw: Any) -> _SerializedState:
+    """Read the fields that can be read: the server accepts any JSON as a serialized state."""
+    if not isinstance(raw, dict):
+        return _SerializedState()
+    fields = cast("dict[str, Any]", raw)
+    return _SerializedState(
+        type=_convert_or_none(fields.get("type"), str),
+        message=_convert_or_none(fields.get("message"), str),
+        start_time=_convert_or_none(fields.get("start_time"), Instant),
     )
 
 
-def _readable(value: Any, kind: Any) -> Any:
+def _convert_or_none(value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -102,19 +102,19 @@ class _StateRow(_Row, frozen=True, kw_only=True):
     message: str | None = None
     serialized_state: Any = None
 
-    def read(self) -> State:
-        said = _said(self.serialized_state)
+    def to_state(self) -> State:
+        serialized = _read_serialized_state(self.serialized_state)
         return _state(
-            said.type or self.state or "",
+            serialized.type or self.state or "",
             id=self.id,
             timestamp=self.timestamp,
-            message=said.message or self.message,
+            message=serialized.message or self.message,
             version=self.version or 0,
         )
 
 
 class _FlowRunRow(_Row, frozen=True, kw_only=True):
-    """A row of ``flow_run``, with the newest of its states, of which one is its own."""
+    """A row of ``flow_run``, with its newest states, one of which is the current one."""
 
     name: str | None = None
     flow_id: str | None = None
@@ -132,28 +132,29 @@ class _FlowRunRow(_Row, frozen=True, kw_only=True):
     state_timestamp: Instant | None = None
     states: tuple[_StateRow, ...] = ()
 
-    def read(self) -> FlowRun:
-        newest = self._its_state()
+    def to_flow_run(self) -> FlowRun:
+        current = self._current_state()
+        serialized = _read_serialized_state(current.serialized_state if current else None)
         return FlowRun(
             id=self.id,
             name=self.name or "",
             flow_id=self.flow_id,
             created=self.created,
             updated=self.updated,
-            state_id=newest.id if newest else None,
-            state=newest.read() if newest else None,
+            state_id=current.id if current else None,
+            state=current.to_state() if current else None,
             parameters=self.parameters or {},
             context=self.context or {},
             run_config=self.run_config,
             tags=self.labels or (),
             expected_start_time=self.scheduled_start_time,
-            next_scheduled_start_time=_said(newest.serialized_state).start_time if newest else None,
+            next_scheduled_start_time=serialized.start_time,
             start_time=self.start_time,
             end_time=self.end_time,
         )
 
-    def _its_state(self) -> _StateRow | None:
-        """The state that the row has: of two with the same version, the one stored last."""
+    def _current_state(self) -> _StateRow | None:
+        """Find the state that the run's own columns show; of several, the one stored last."""
         own = (self.version, self.state, self.state_timestamp)
         for row in self.states:
             if (row.version, row.state, row.timestamp) == own:
@@ -172,7 +173,7 @@ class _LogRow(_Row, frozen=True, kw_only=True):
     message: str | None = None
     task_run_id: str | None = None
 
-    def read(self) -> FlowRunLog:
+    def to_event(self) -> FlowRunLog:
         return FlowRunLog(
             id=self.id,
             flow_run_id=self.flow_run_id,
@@ -191,7 +192,7 @@ class _TaskRow(_Row, frozen=True, kw_only=True):
 
 
 class _TaskRunRow(_Row, frozen=True, kw_only=True):
-    """A row of ``task_run``: its state of the moment, which is known by its number."""
+    """A row of ``task_run``, with its current state, which has a version and no id of its own."""
 
     name: str | None = None
     flow_run_id: str | None = None
@@ -206,8 +207,8 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
     start_time: Instant | None = None
     end_time: Instant | None = None
 
-    def read(self) -> TaskRun:
-        state = self.read_state()
+    def to_task_run(self) -> TaskRun:
+        state = self.to_state()
         index = -1 if self.map_index is None else self.map_index
         slug = (self.task and (self.task.slug or self.task.name)) or ""
         return TaskRun(
@@ -226,39 +227,39 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             end_time=self.end_time,
         )
 
-    def read_state(self) -> State | None:
-        said = _said(self.serialized_state)
-        kind = said.type or self.state
-        if kind is None:
+    def to_state(self) -> State | None:
+        serialized = _read_serialized_state(self.serialized_state)
+        name = serialized.type or self.state
+        if name is None:
             return None
         return _state(
-            kind,
+            name,
             id=f"{self.id}:{self.version or 0}",
             timestamp=self.state_timestamp or self.updated,
-            message=said.message,
+            message=serialized.message,
             version=self.version or 0,
         )
 
 
-class _SerializedResult(msgspec.Struct, frozen=True, kw_only=True):
+class _ResultState(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     result: _Result | None = msgspec.field(name="_result", default=None)
     n_map_states: int | None = None
 
 
 class _ResultRow(_Row, frozen=True, kw_only=True):
-    """A row of ``task_run``, for its result."""
+    """A row of ``task_run``, read for its result."""
 
-    serialized_state: _SerializedResult | None = None
+    serialized_state: _ResultState | None = None
 
-    def read(self) -> StoredResult:
-        said = self.serialized_state or _SerializedResult()
-        result = said.result
-        if said.type == "Mapped":
-            return StoredResult(task_run_id=self.id, children=said.n_map_states or 0)
+    def to_stored_result(self) -> StoredResult:
+        state = self.serialized_state or _ResultState()
+        result = state.result
+        if state.type == "Mapped":
+            return StoredResult(task_run_id=self.id, children=state.n_map_states or 0)
         if result is None or result.location is None:
             return StoredResult(task_run_id=self.id)
-        return replace(result.at(result.location), task_run_id=self.id)
+        return replace(result.stored_at(result.location), task_run_id=self.id)
 
 
 class _ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,7 +286,7 @@ class _FlowRow(_Row, frozen=True, kw_only=True):
     project: _ProjectRow | None = None
     flow_group: _FlowGroupRow | None = None
 
-    def read(self) -> Flow:
+    def to_flow(self) -> Flow:
         labels = self.flow_group.labels if self.flow_group else None
         return Flow(
             id=self.id,
@@ -313,7 +314,7 @@ class _AgentRow(_Row, frozen=True, kw_only=True):
     labels: tuple[str, ...] | None = None
     last_queried: Instant | None = None
 
-    def read(self) -> Agent:
+    def to_agent(self) -> Agent:
         return Agent(
             id=self.id,
             name=self.name or "",
@@ -323,7 +324,7 @@ class _AgentRow(_Row, frozen=True, kw_only=True):
 
 
 def level_of(name: str | None) -> int:
-    """The number of a level; of one that is not known here, INFO, so that it is not overlooked."""
+    """Return the number of a level; an unknown level is INFO, so that its rows are not hidden."""
     return LEVELS.get(name or "", logging.INFO)
 
 
@@ -332,18 +333,17 @@ def _state(name: str, **fields: Any) -> State:
 
 
 def _below(folder: str | None, location: str) -> str:
-    """Where a local result is: its location, in the folder that it is given in."""
+    """Join the location of a local result to its folder, unless it is absolute."""
     if folder is None or location.startswith("/") or PureWindowsPath(location).is_absolute():
         return location
     return f"{folder.rstrip('/')}/{location}"
 
 
-FLOW_RUN = RowDecoder(_FlowRunRow, _FlowRunRow.read)
-STATE = RowDecoder(_StateRow, _StateRow.read)
-LOG = RowDecoder(_LogRow, _LogRow.read)
-TASK_RUN = RowDecoder(_TaskRunRow, _TaskRunRow.read)
-TASK_STATE = RowDecoder(_TaskRunRow, _TaskRunRow.read_state)
-RESULT = RowDecoder(_ResultRow, _ResultRow.read)
-FLOW = RowDecoder(_FlowRow, _FlowRow.read)
-AGENT = RowDecoder(_AgentRow, _AgentRow.read)
-ID = RowDecoder(_Row)
+FLOW_RUN = RowDecoder(_FlowRunRow, _FlowRunRow.to_flow_run)
+STATE = RowDecoder(_StateRow, _StateRow.to_state)
+LOG = RowDecoder(_LogRow, _LogRow.to_event)
+TASK_RUN = RowDecoder(_TaskRunRow, _TaskRunRow.to_task_run)
+TASK_RUN_STATE = RowDecoder(_TaskRunRow, _TaskRunRow.to_state)
+RESULT = RowDecoder(_ResultRow, _ResultRow.to_stored_result)
+FLOW = RowDecoder(_FlowRow, _FlowRow.to_flow)
+AGENT = RowDecoder(_AgentRow, _AgentRow.to_agent)

@@ -1,8 +1,8 @@
-"""HTTP over httpx, blocking and async: the only package that touches a socket.
+"""HTTP over httpx, blocking and async: the only package that opens a connection.
 
-Belongs here: one attempt at one HTTP call, its limits and its errors, and the channel that puts a
-backend on top of it. Does not belong here: retries and waiting (`_protocol`, `_runtime`),
-a server's paths and keys (`_backends`).
+Belongs here: one attempt at one HTTP call, its time-outs, limits and errors, and the channel that
+carries a backend's conversations. Does not belong here: retries and waiting (`_protocol`,
+`_runtime`), a server's paths and keys (`_backends`).
 
-`client` and the layers above it may import it; `_runtime` gets its channels handed in.
+`client` and the layers above it may import it; `_runtime` is given its channels.
 """

@@ -1,8 +1,11 @@
-"""HTTP: one attempt at one call, over httpx; for threads, and its twin on a loop.
+"""Transports: one attempt at one HTTP call, in threads and on event loops.
 
-A connection belongs to one transport, a transport to one watch, so that breaking off a watch
-breaks off its requests and nobody else's. A call that met a keep-alive connection which the server
-had closed meanwhile is sent once more, at once.
+A transport has one connection and belongs to one watch, so that closing it aborts the requests of
+that watch only. A call on a kept connection that the server has closed in the meantime is sent once
+more, at once.
+
+Belongs here: deadlines, closing and the replay. Does not belong here: whatever needs no connection
+(`http_clients`, `redirects`, `response_bodies`, `send_errors`).
 """
 
 import asyncio
@@ -18,27 +21,23 @@ from typing import Any, cast
 import httpx
 from loguru import logger
 
-from rxflow._backends.backend import HttpCall
+from rxflow._backends.backend import HttpCall, HttpResult
 from rxflow._config.settings import Settings
-from rxflow._net.http import (
+from rxflow._net.http_clients import HttpTransport, build_http_client, describe_server
+from rxflow._net.redirects import RequestChain
+from rxflow._net.response_bodies import BodyReader
+from rxflow._net.send_errors import (
+    CONNECTION_CLOSED,
     SEND_ERRORS,
     STALE_CONNECTION_ERRORS,
-    BodyReader,
-    HttpResult,
-    HttpTransport,
-    RequestChain,
-    connect,
-    describe_server,
-    failure_of,
+    send_failure,
 )
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure
 from rxflow.errors import ConfigurationError
-
-_CLOSED = Failure(kind=FailureKind.NETWORK, text="The connection was closed")
 
 
 class Transport:
-    """Carries calls to one server, one at a time."""
+    """Sends HTTP calls to one server, one at a time, and blocks until each has a result."""
 
     def __init__(
         self,
@@ -46,59 +45,59 @@ class Transport:
         tls: ssl.SSLContext | None,
         transport: HttpTransport | None = None,
     ) -> None:
-        """Make a transport that is not connected yet.
+        """Build a transport that is not connected yet.
 
         Args:
-            settings: Where the server is and how to be let in.
+            settings: The server's URL, credentials and time-outs.
             tls: How to verify the server; None for plain HTTP.
-            transport: Carries the requests in place of a network.
+            transport: An httpx transport to use in place of the network.
 
         Raises:
             ConfigurationError: The URL, or the proxy that the environment names, cannot be used;
-                or what is in place of a network is for asyncio alone.
+                or the httpx transport is for asyncio only.
         """
         if not isinstance(transport, httpx.BaseTransport | None):
-            raise ConfigurationError(_unfit(transport, httpx.BaseTransport, "for"))
+            raise ConfigurationError(_unsuitable(transport, httpx.BaseTransport, "for"))
         self._settings = settings
-        self._where = describe_server(settings, transport)
+        self._server = describe_server(settings, transport)
         self._lock = threading.Lock()
-        # Of the connection: a duplicate, which can be shut down while another thread reads from
-        # the original, whatever TLS does with that, and whose number nobody else can get.
-        self._handle: socket.socket | None = None
+        # A duplicate of the connection's socket: it can be shut down while another thread reads
+        # from the original, whatever TLS does there, and its number cannot be reused meanwhile.
+        self._socket: socket.socket | None = None
         self._connects = 0
-        self._until = 0.0
+        self._deadline_at = 0.0
         self._sending = 0
         self._closed = False
-        self._http = connect(httpx.Client, settings, tls, transport)
+        self._client = build_http_client(httpx.Client, settings, tls, transport)
 
     def send(self, call: HttpCall) -> HttpResult:
-        """Make one attempt; never raises."""
+        """Make one attempt at a call; never raises."""
         if not self._begin():
-            return _CLOSED
-        self._until = time.monotonic() + self._settings.deadline
+            return CONNECTION_CLOSED
+        self._deadline_at = time.monotonic() + self._settings.deadline
         try:
-            answer = self._attempt(call)
+            result = self._attempt(call)
         finally:
             closed = self._end()
-        if closed:  # what was broken off may look like an answer that ended
-            answer = _CLOSED
-        if isinstance(answer, Failure):
-            self._let_go()
-        return answer
+        if closed:  # an aborted response may look like a complete one
+            result = CONNECTION_CLOSED
+        if isinstance(result, Failure):
+            self._shut_down_socket()
+        return result
 
     def close(self) -> None:
-        """Break off what is under way, from any thread, and close the connection.
+        """Abort a call under way, from any thread, and close the connection.
 
-        Only the look-up of a name, and connecting, go on to their own end.
+        Only a name look-up and an attempt to connect continue until they end by themselves.
         """
         with self._lock:
             self._closed = True
             sending = self._sending
-        self._let_go()
-        if not sending:  # else the sender closes it, who uses it
-            self._http.close()
+        self._shut_down_socket()
+        if not sending:  # otherwise the sending thread uses it, and closes it
+            self._client.close()
 
-    # -- under way ------------------------------------------------------------------------------
+    # -- the connection, and the deadline ---------------------------------------------------------
 
     def _begin(self) -> bool:
         with self._lock:
@@ -111,64 +110,64 @@ class Transport:
             self._sending -= 1
             closed = self._closed
         if closed:
-            self._http.close()
+            self._client.close()
         return closed
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Take part in connecting, which httpx does out of our sight."""
-        step, _, stage = event.rpartition(".")
+        """Apply the deadline to httpx's connecting and reading, and duplicate its socket."""
+        step, _, phase = event.rpartition(".")
         if not step.endswith((".connect_tcp", ".start_tls")):
             return
-        if stage == "started":
-            info["timeout"] = min(info["timeout"], self._left())
-        elif stage == "complete":
+        if phase == "started":
+            info["timeout"] = min(info["timeout"], self._time_left())
+        elif phase == "complete":
             stream = info["return_value"]
             stream.read = partial(self._read, stream.read)
             if step.endswith(".connect_tcp"):
-                self._hold(stream.get_extra_info("socket"))
+                self._keep_socket(stream.get_extra_info("socket"))
 
-    def _left(self) -> float:
-        return max(0.0, self._until - time.monotonic())
+    def _time_left(self) -> float:
+        return max(0.0, self._deadline_at - time.monotonic())
 
     def _read(
         self, read: Callable[..., bytes], max_bytes: int, timeout: float | None = None
     ) -> bytes:
-        """Read within what is left of the deadline: httpx's time-out begins anew with each byte."""
-        left = self._left()
-        if not left:
+        """Read until the deadline: httpx's own time-out starts again with each byte."""
+        time_left = self._time_left()
+        if not time_left:
             raise TimeoutError
-        return read(max_bytes, timeout=left if timeout is None else min(left, timeout))
+        return read(max_bytes, timeout=time_left if timeout is None else min(time_left, timeout))
 
-    def _hold(self, connection: socket.socket) -> None:
-        self._let_go()
-        handle = connection.dup()
+    def _keep_socket(self, connection: socket.socket) -> None:
+        self._shut_down_socket()
+        duplicate = connection.dup()
         with self._lock:
             self._connects += 1
-            self._handle = handle
+            self._socket = duplicate
             closed = self._closed
         if closed:
-            self._let_go()
+            self._shut_down_socket()
 
-    def _let_go(self) -> None:
+    def _shut_down_socket(self) -> None:
         with self._lock:
-            handle, self._handle = self._handle, None
-        if handle is not None:
-            with suppress(OSError):  # the server had closed it
-                handle.shutdown(socket.SHUT_RDWR)
-            handle.close()
+            duplicate, self._socket = self._socket, None
+        if duplicate is not None:
+            with suppress(OSError):  # the server has closed it
+                duplicate.shutdown(socket.SHUT_RDWR)
+            duplicate.close()
 
-    # -- asking ---------------------------------------------------------------------------------
+    # -- sending ----------------------------------------------------------------------------------
 
     def _attempt(self, call: HttpCall) -> HttpResult:
         try:
-            exchange = RequestChain(self._http, self._settings, call, self._trace)
+            chain = RequestChain(self._client, self._settings, call, self._trace)
             while True:
-                answer = self._request(exchange.request)
-                if not exchange.leads_on(answer):
-                    return answer
+                result = self._request(chain.request)
+                if not chain.follow(result):
+                    return result
         except SEND_ERRORS as error:
-            overdue = None if self._left() else self._settings.deadline
-            return failure_of(error, self._where, overdue=overdue)
+            passed_deadline = None if self._time_left() else self._settings.deadline
+            return send_failure(error, self._server, passed_deadline=passed_deadline)
 
     def _request(self, request: httpx.Request) -> HttpResult:
         response = self._open(request)
@@ -179,24 +178,25 @@ class Transport:
                     break
         finally:
             response.close()
-        return _said(request, response, body)
+        _log_response(request, response)
+        return body.end()
 
     def _open(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, twice if the server had closed the connection that was kept for it."""
+        """Send a request, and again if the server had closed the connection that was kept."""
         connects = self._connects
         try:
-            return self._http.send(request, stream=True)
+            return self._client.send(request, stream=True)
         except STALE_CONNECTION_ERRORS:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-        return self._http.send(request, stream=True)  # all calls only read
+        return self._client.send(request, stream=True)  # safe: all calls only read
 
 
 class AsyncTransport:
-    """Carries calls to one server, one at a time, on one event loop.
+    """Sends HTTP calls to one server, one at a time, on one event loop.
 
-    Whoever cancels a call breaks it off. The deadline holds for connecting too.
+    Cancelling the task of a call aborts it. The deadline includes name look-up and connecting.
     """
 
     def __init__(
@@ -205,64 +205,65 @@ class AsyncTransport:
         tls: ssl.SSLContext | None,
         transport: HttpTransport | None = None,
     ) -> None:
-        """Make a transport that is not connected yet.
+        """Build a transport that is not connected yet.
 
         Args:
-            settings: Where the server is and how to be let in.
+            settings: The server's URL, credentials and time-outs.
             tls: How to verify the server; None for plain HTTP.
-            transport: Carries the requests in place of a network.
+            transport: An httpx transport to use in place of the network.
 
         Raises:
-            ConfigurationError: As for `Transport`, the other way round.
+            ConfigurationError: The URL, or the proxy that the environment names, cannot be used;
+                or the httpx transport is not for asyncio.
         """
         if not isinstance(transport, httpx.AsyncBaseTransport | None):
-            raise ConfigurationError(_unfit(transport, httpx.AsyncBaseTransport, "async for"))
+            raise ConfigurationError(_unsuitable(transport, httpx.AsyncBaseTransport, "async for"))
         self._settings = settings
-        self._where = describe_server(settings, transport)
+        self._server = describe_server(settings, transport)
         self._connects = 0
-        self._connected: Any = None
-        self._under_way: set[asyncio.Timeout] = set()
+        self._connection: Any = None
+        self._deadlines: set[asyncio.Timeout] = set()  # of the calls under way
         self._closed = False
-        self._http = connect(httpx.AsyncClient, settings, tls, transport)
+        self._client = build_http_client(httpx.AsyncClient, settings, tls, transport)
 
     async def send(self, call: HttpCall) -> HttpResult:
-        """Make one attempt; raises nothing but `asyncio.CancelledError`."""
-        answer = await self._attempt(call)
-        return _CLOSED if self._closed else answer
+        """Make one attempt at a call; raises only `asyncio.CancelledError`."""
+        result = await self._attempt(call)
+        return CONNECTION_CLOSED if self._closed else result
 
     async def aclose(self) -> None:
-        """Break off what is under way, and close the connection."""
+        """Abort a call under way, and close the connection."""
         self._closed = True
-        for limit in self._under_way:  # httpx would leave alone what is still connecting
-            if not limit.expired():
-                limit.reschedule(0.0)
-        await self._http.aclose()
+        for deadline in self._deadlines:  # httpx would not abort a call that is still connecting
+            if not deadline.expired():
+                deadline.reschedule(0.0)
+        await self._client.aclose()
 
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Take part in connecting, which httpx does out of our sight."""
+        """Count httpx's connections, and close one whose TLS handshake failed."""
         if event.endswith(".connect_tcp.complete"):
             self._connects += 1
-            self._connected = info["return_value"]
+            self._connection = info["return_value"]
         elif event.endswith(".start_tls.failed"):
-            await self._connected.aclose()  # httpx would leave it open after a cancellation
+            await self._connection.aclose()  # httpx leaves it open after a cancellation
 
     async def _attempt(self, call: HttpCall) -> HttpResult:
-        limit = asyncio.timeout(self._settings.deadline)
-        self._under_way.add(limit)
+        deadline = asyncio.timeout(self._settings.deadline)
+        self._deadlines.add(deadline)
         try:
-            async with limit:
-                exchange = RequestChain(self._http, self._settings, call, self._trace)
-                while not self._closed:  # it may be while a redirect is read
-                    answer = await self._request(exchange.request)
-                    if not exchange.leads_on(answer):
-                        return answer
+            async with deadline:
+                chain = RequestChain(self._client, self._settings, call, self._trace)
+                while not self._closed:  # it may be closed while a redirect is read
+                    result = await self._request(chain.request)
+                    if not chain.follow(result):
+                        return result
         except SEND_ERRORS as error:
-            overdue = self._settings.deadline if limit.expired() else None
-            return failure_of(error, self._where, overdue=overdue)
+            passed_deadline = self._settings.deadline if deadline.expired() else None
+            return send_failure(error, self._server, passed_deadline=passed_deadline)
         else:
-            return _CLOSED
+            return CONNECTION_CLOSED
         finally:
-            self._under_way.discard(limit)
+            self._deadlines.discard(deadline)
 
     async def _request(self, request: httpx.Request) -> HttpResult:
         response = await self._open(request)
@@ -273,26 +274,27 @@ class AsyncTransport:
                     break
         finally:
             await response.aclose()
-        return _said(request, response, body)
+        _log_response(request, response)
+        return body.end()
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and again if the server had closed the connection that was kept."""
         connects = self._connects
         try:
-            return await self._http.send(request, stream=True)
+            return await self._client.send(request, stream=True)
         except STALE_CONNECTION_ERRORS:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-        return await self._http.send(request, stream=True)  # all calls only read
+        return await self._client.send(request, stream=True)  # safe: all calls only read
 
 
-def _said(request: httpx.Request, response: httpx.Response, body: BodyReader) -> HttpResult:
+def _log_response(request: httpx.Request, response: httpx.Response) -> None:
     logger.debug("{} {} -> {}", request.method, request.url.path, response.status_code)
-    return body.end()
 
 
-def _unfit(transport: object, wanted: type, loop: str) -> str:
+def _unsuitable(transport: object, needed: type, loop: str) -> str:
     return (
-        f"{type(transport).__name__} cannot carry what `{loop}` asks; "
-        f"pass a transport that is an httpx.{wanted.__name__} too"
+        f"{type(transport).__name__} cannot send the requests of `{loop}`; "
+        f"pass a transport that is an httpx.{needed.__name__} too"
     )

@@ -197,7 +197,7 @@ def test_the_first_codec_is_kept(at_once: int) -> None:
     """Whoever finds out later takes what was found before."""
     client = Client(api_url="http://fake.invalid")
     codecs = [Prefect1() for _ in range(at_once)]
-    assert [client._shared_backend.meet(codec) for codec in codecs] == [codecs[0]] * at_once
+    assert [client._shared_backend.set_first(codec) for codec in codecs] == [codecs[0]] * at_once
 
 
 # -- a Prefect 3 in its own words ----------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_nothing_is_decided_by_what_is_neither(kind: str, name: BackendName) -> 
         assert trouble(ask(channel, run_id)) is FailureKind.NOT_AN_API
         away.clear()
         assert isinstance(ask(channel, run_id), Page)
-        backend = channel._known.backend
+        backend = channel._shared_backend.backend
         assert isinstance(backend, Prefect1 if name == BackendName.PREFECT_1 else Prefect3)
 
 
@@ -355,7 +355,7 @@ def test_nothing_is_decided_while_a_server_is_away(kind: str, name: BackendName)
             assert trouble(found) is AWAY[kind][1]
             assert isinstance(found, Failure)
             assert found.retry_after == (7 if kind == "unavailable" else None)
-            assert channel._known.backend is None
+            assert channel._shared_backend.backend is None
         away.clear()
         assert isinstance(ask(channel, run_id), Page)
 
@@ -375,7 +375,7 @@ def test_nothing_is_decided_while_nobody_listens(at: int) -> None:
     with before(answer, "http://fake.invalid") as channel:
         found = ask(channel, run_id)
         assert trouble(found) is FailureKind.REFUSED
-        assert channel._known.backend is None
+        assert channel._shared_backend.backend is None
         while isinstance(found, Failure) and count[0] < 9:
             found = ask(channel, run_id)
         assert isinstance(found, Page)

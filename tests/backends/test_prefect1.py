@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import graphql
-import httpx
 import pytest
+from conversations import play, send_to_fake
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rxflow._backends.backend import HttpCall, HttpReply
-from rxflow._backends.prefect1 import Prefect1, is_greeting
-from rxflow._backends.prefect1_queries import QUERIES
+from rxflow._backends.prefect1 import Prefect1
+from rxflow._backends.prefect1_queries import QUERIES, call_of
+from rxflow._backends.prefect1_replies import is_graphql_reply, read_reply, read_row_count
 from rxflow._backends.prefect1_rows import level_of
 from rxflow._models.entities import (
     Agent,
@@ -118,14 +119,14 @@ def answer(*rows: Any) -> HttpReply:
 
 def page(query: Query, given: HttpReply) -> Page[Any]:
     """Decode what has to be a page."""
-    decoded = CODEC.decode(query, given)
+    decoded = read_reply(query, given)
     assert isinstance(decoded, Page), decoded
     return decoded
 
 
 def failure(query: Query, given: HttpReply) -> Failure:
     """Decode what has to be a failure."""
-    decoded = CODEC.decode(query, given)
+    decoded = read_reply(query, given)
     assert isinstance(decoded, Failure), decoded
     return decoded
 
@@ -221,10 +222,14 @@ ROWS: Mapping[type, dict[str, Any]] = {
 # -- what is asked -------------------------------------------------------------------------------
 
 
+def encode(query: Any) -> HttpCall:
+    """Build the call of a query."""
+    return call_of(query)
+
+
 def asked(query: Query) -> Any:
     """Encode a query, and read the body."""
-    call = CODEC.encode(query)
-    assert isinstance(call, HttpCall)
+    call = encode(query)
     return json.loads(call.body or b"")
 
 
@@ -257,8 +262,7 @@ def test_depth_counts_as_the_gateway_does() -> None:
 @pytest.mark.parametrize("query", SENT, ids=KINDS)
 def test_a_question_is_a_post_with_variables(query: Query) -> None:
     """All goes to the URL itself: one of the texts, an object of variables, the two headers."""
-    call = CODEC.encode(query)
-    assert isinstance(call, HttpCall)
+    call = encode(query)
     assert (call.method, call.path, call.params) == ("POST", "", ())
     assert dict(call.headers) == {
         "Content-Type": "application/json",
@@ -268,13 +272,13 @@ def test_a_question_is_a_post_with_variables(query: Query) -> None:
     assert body.keys() == {"query", "variables"}
     assert body["query"] in QUERIES
     assert isinstance(body["variables"], dict)
-    assert CODEC.encode(query) == call
+    assert encode(query) == call
 
 
 @pytest.mark.parametrize("query", SENT, ids=KINDS)
 def test_a_server_takes_each_question(query: Query) -> None:
     """The variables fit the text: a server that knows nothing has an answer without rows."""
-    decoded = CODEC.decode(query, over_fake(FakePrefect1(), query))
+    decoded = read_reply(query, over_fake(FakePrefect1(), query))
     if isinstance(query, RunQuery):
         assert isinstance(decoded, Failure)
         assert decoded.kind is FailureKind.RUN_NOT_FOUND
@@ -285,13 +289,7 @@ def test_a_server_takes_each_question(query: Query) -> None:
 
 def over_fake(server: FakePrefect1, query: Query) -> HttpReply:
     """Have a server answer a question."""
-    call = CODEC.encode(query)
-    assert isinstance(call, HttpCall)
-    url = f"http://fake.invalid{call.path}"
-    response = server.handle(httpx.Request(call.method, url, content=call.body))
-    return HttpReply(
-        status=response.status_code, headers=dict(response.headers), body=response.content
-    )
+    return send_to_fake(server.handle, "http://fake.invalid", encode(query))
 
 
 def test_no_clock_of_ours_is_in_a_question() -> None:
@@ -384,19 +382,21 @@ def test_flows_are_asked_for_by_name_project_and_group() -> None:
 )
 def test_what_prefect_1_does_not_have_is_not_asked_for(query: Query) -> None:
     """Pools, workers and deployments came later: there are none."""
-    assert CODEC.encode(query) == Page(())
+    assert play(CODEC.converse(query)) == ([], Page(()))
 
 
 def test_a_prefect_1_need_not_be_asked_what_it_is() -> None:
     """It does not tell its version, and that it is a Prefect 1 is known."""
-    assert CODEC.encode(ServerQuery()) == Page((Server(backend=BackendName.PREFECT_1),))
+    known = Page((Server(backend=BackendName.PREFECT_1),))
+    assert play(CODEC.converse(ServerQuery())) == ([], known)
 
 
-def test_no_pass_is_needed() -> None:
-    """No answer asks for a pass, and a slug is all that a task goes by."""
+def test_a_csrf_token_is_never_fetched() -> None:
+    """A query takes one call, whatever the server replies, and a task has only its slug."""
     for status in (200, 401, 403):
-        assert CODEC.pass_call(reply({"detail": "Missing CSRF token."}, status), "me") is None
-    assert CODEC.pass_headers(reply({"token": "x"}), "me") == ()
+        refused = reply({"detail": "Missing CSRF token."}, status)
+        calls, _ = play(CODEC.converse(RunQuery(RUN)), [refused])
+        assert len(calls) == 1
     assert CODEC.task_names("load-1") == ()
 
 
@@ -1122,7 +1122,7 @@ REPLIES = st.builds(
 @given(query=st.sampled_from((*SENT, ServerQuery())), given_reply=REPLIES)
 def test_nothing_that_comes_raises(query: Query, given_reply: HttpReply) -> None:
     """Whatever comes is a page or a failure with a printable text, never an exception."""
-    decoded = CODEC.decode(query, given_reply)
+    decoded = read_reply(query, given_reply)
     if isinstance(decoded, Failure):
         assert decoded.text.isprintable()
         assert decoded.retry_after is None or 0 <= decoded.retry_after <= 300
@@ -1130,7 +1130,8 @@ def test_nothing_that_comes_raises(query: Query, given_reply: HttpReply) -> None
         assert isinstance(decoded, Page)
         assert given_reply.status in {200, 400}
         assert decoded.rows or not isinstance(query, RunQuery)
-    assert isinstance(is_greeting(given_reply), bool)
+    assert isinstance(is_graphql_reply(given_reply), bool)
+    assert isinstance(read_row_count(query, given_reply), int | Failure)
 
 
 def paths(value: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -1182,7 +1183,7 @@ def test_no_row_is_lost(data: st.DataObject, query: Query) -> None:
 )
 def test_a_changed_row_is_read_or_garbled(data: st.DataObject, query: Query) -> None:
     """The row that was asked for, changed in any way, is read, or the answer cannot be read."""
-    decoded = CODEC.decode(query, answer(data.draw(changed(ROWS[type(query)]))))
+    decoded = read_reply(query, answer(data.draw(changed(ROWS[type(query)]))))
     if isinstance(decoded, Page):
         assert len(decoded.rows) == 1
     else:

@@ -56,7 +56,7 @@ def log_at(server: FakePrefect1, run_id: str, seconds: float) -> str:
 
 def codec_of(channel: Channel) -> Prefect1:
     """What a channel has learnt of its server."""
-    codec = channel._known.backend
+    codec = channel._shared_backend.backend
     assert isinstance(codec, Prefect1)
     return codec
 
@@ -126,7 +126,7 @@ def test_a_page_is_never_one_that_was_cut_off(
                 assert answer.limit < most
             else:
                 assert [row.id for row in answer.rows] == expected[0]
-        assert set(codec_of(channel)._limits.values()) <= {limit}
+        assert set(codec_of(channel).row_limits.limits.values()) <= {limit}
 
 
 # -- lists are whole -----------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_a_limit_is_learnt_once(limit: int) -> None:
         assert len(view.get_logs()) == len(view.get_all_task_runs()) == 60
         codec = client._shared_backend.backend
         assert isinstance(codec, Prefect1)
-        assert set(codec._limits.values()) == {limit}
+        assert set(codec.row_limits.limits.values()) == {limit}
         server.requests.clear()
         assert len(list(rxflow.watch_flow_run(run_id, drain=0, client=client).logs)) == 60
         FlowRunView.from_flow_run_id(run_id, client=client).get_logs()
@@ -382,7 +382,9 @@ def test_a_long_page_is_believed_at_once() -> None:
     assert len(server.requests) == 3
 
 
-_LIMIT_OF_5 = Failure(kind=FailureKind.PAGE_LIMIT, text="The server gives 5 rows at once", limit=5)
+_LIMIT_OF_5 = Failure(
+    kind=FailureKind.PAGE_LIMIT, text="The server sends at most 5 rows at once", limit=5
+)
 
 
 # -- while it is checked -------------------------------------------------------------------------
@@ -413,7 +415,7 @@ def test_a_check_that_fails_is_a_question_that_failed(bad: int, limit: int | Non
         else:
             assert isinstance(answer, Failure)
             assert answer.kind is FailureKind.SERVER
-            assert not codec_of(channel)._limits
+            assert not codec_of(channel).row_limits.limits
         server.intercept = None
         again = channel.send(LogsQuery(flow_run_ids=(run_id,)))
         assert isinstance(again, Page) if limit is None else again == _LIMIT_OF_5

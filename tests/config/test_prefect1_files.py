@@ -16,7 +16,7 @@ from prefect_installation import MARK, Installation, everything_told_of
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
 from rxflow._models.entities import BackendName
-from rxflow._net.http import connect
+from rxflow._net.http_clients import build_http_client
 
 TESTS = Path(__file__).parents[1]
 CONFIG, BACKEND, AUTH = (f"home/.prefect/{name}.toml" for name in ("config", "backend", "auth"))
@@ -541,7 +541,7 @@ def test_the_tenant_is_sent_beside_a_key(
     """The header that names the tenant goes with a key, which is sent as Bearer, or not at all."""
     loaded = bare.load(api_url=CLOUD, **{"backend": "prefect1", **settings})
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
-    with connect(httpx.Client, loaded, None, transport) as client:
+    with build_http_client(httpx.Client, loaded, None, transport) as client:
         assert client.headers.get("X-PREFECT-TENANT-ID") == sent
         key = settings.get("api_key")
         assert client.headers.get("Authorization") == (f"Bearer {key}" if key else None)

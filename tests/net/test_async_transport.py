@@ -190,7 +190,7 @@ def test_the_deadline_holds_for_connecting() -> None:
 
     found = asyncio.run(send())
     assert found.kind is FailureKind.NETWORK
-    assert "No whole answer in 0.05 s" in found.text
+    assert "No complete response in 0.05 s" in found.text
     assert endless.broken_off == 1
 
 

@@ -44,7 +44,10 @@ from wire_server import (
 from rxflow._backends.backend import HttpCall, HttpReply
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
-from rxflow._net.http import MAX_BODY, _same_place, failure_of, tls_of
+from rxflow._net.redirects import redirect_target
+from rxflow._net.response_bodies import MAX_BODY
+from rxflow._net.send_errors import send_failure
+from rxflow._net.tls import tls_context
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow.client import Client
 from rxflow.errors import ConfigurationError
@@ -153,7 +156,7 @@ def test_a_host_of_several_addresses_may_refuse_at_each() -> None:
     error = httpx.ConnectError("All connection attempts failed")
     error.__cause__ = OSError("All connection attempts failed")
     error.__cause__.__cause__ = ExceptionGroup("several", refusals)
-    assert failure_of(error, "there", overdue=None).kind is FailureKind.REFUSED
+    assert send_failure(error, "there", passed_deadline=None).kind is FailureKind.REFUSED
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "a..b", "a" * 64 + ".invalid"])
@@ -333,7 +336,7 @@ def test_a_stalled_handshake_is_given_up(opened: Opened) -> None:
     """The deadline holds for the TLS handshake too."""
     with WireServer(Talk.stall) as server:
         settings = patient(f"https://{server.address}/api", deadline=0.2)
-        with opened(settings, tls_of(settings)) as transport:
+        with opened(settings, tls_context(settings)) as transport:
             assert "in 0.2 s" in failure(transport.send(GET)).text
 
 
@@ -515,7 +518,7 @@ def test_closing_breaks_off_a_call_over_tls(
     """Closing ends a call over TLS as well."""
     with WireServer(script, tls=authority.server()) as server:
         settings = patient(server.url, ssl_cert_file=authority.file)
-        with opened(settings, tls_of(settings)) as transport:
+        with opened(settings, tls_context(settings)) as transport:
             assert broken_off(transport, server).kind is FailureKind.NETWORK
 
 
@@ -523,7 +526,7 @@ def test_closing_breaks_off_a_handshake(opened: Opened) -> None:
     """Closing ends a TLS handshake to which nobody answers."""
     with WireServer(Talk.stall) as server:
         settings = patient(f"https://{server.address}/api")
-        with opened(settings, tls_of(settings)) as transport:
+        with opened(settings, tls_context(settings)) as transport:
             assert broken_off(transport, server).kind is FailureKind.NETWORK
 
 
@@ -656,7 +659,7 @@ def test_no_redirect_leads_to_another_server(location: str, opened: Opened) -> N
 def test_a_redirect_to_no_url_leads_nowhere(location: str) -> None:
     """What is no URL is no place to go to."""
     junk = HttpReply(status=307, headers={"location": location}, body=b"")
-    assert _same_place(httpx.URL("http://h/api"), junk) is None
+    assert redirect_target(httpx.URL("http://h/api"), junk) is None
 
 
 # -- TLS ---------------------------------------------------------------------------------------
@@ -685,7 +688,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def over_tls(opened: Opened, settings: Settings) -> HttpReply | Failure:
     """Make one call."""
-    with opened(settings, tls_of(settings)) as transport:
+    with opened(settings, tls_context(settings)) as transport:
         return transport.send(GET)
 
 
@@ -738,7 +741,7 @@ def test_a_connection_over_tls_is_kept_and_replaced(authority: Authority, opened
     scripts = (kept(leave), answering(answer(b"[1]")))
     with WireServer(*scripts, tls=authority.server()) as server:
         settings = patient(server.url, ssl_cert_file=authority.file)
-        with opened(settings, tls_of(settings)) as transport:
+        with opened(settings, tls_context(settings)) as transport:
             assert reply(transport.send(GET)).body == b"[0]"
             assert reply(transport.send(GET)).body == b"[1]"
         assert (server.connections, len(server.requests)) == (2, 3)
@@ -754,14 +757,14 @@ def test_a_server_that_drips_over_tls_is_given_up(authority: Authority, opened: 
 
 def test_plain_http_needs_no_certificates() -> None:
     """Nothing is verified where the URL speaks plain HTTP."""
-    assert tls_of(Settings(api_url="http://prefect.example/api")) is None
+    assert tls_context(Settings(api_url="http://prefect.example/api")) is None
 
 
 def test_well_known_authorities_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a file the authorities that httpx brings along are known, whatever the system has."""
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.setenv(variable, "")
-    context = tls_of(Settings(api_url="https://prefect.example/api"))
+    context = tls_context(Settings(api_url="https://prefect.example/api"))
     assert context is not None
     assert context.cert_store_stats()["x509_ca"] > 50
 
@@ -773,7 +776,7 @@ def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
     for file in (junk, tmp_path / "missing.pem"):
         settings = Settings(api_url="https://prefect.example/api", ssl_cert_file=str(file))
         with pytest.raises(ConfigurationError, match=file.name):
-            tls_of(settings)
+            tls_context(settings)
 
 
 # -- proxies -----------------------------------------------------------------------------------
@@ -857,7 +860,7 @@ def test_closing_breaks_off_a_call_through_a_tunnel(
     with WireServer(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         settings = patient("https://prefect.invalid/api", ssl_cert_file=authority.file)
-        with opened(settings, tls_of(settings)) as transport:
+        with opened(settings, tls_context(settings)) as transport:
             assert broken_off(transport, proxy).kind is FailureKind.NETWORK
         assert [request.method for request in proxy.requests] == ["CONNECT", "GET"]
 

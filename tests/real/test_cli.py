@@ -244,7 +244,7 @@ def test_the_status_of_an_unsuccessful_run_is_1(
 
 @pytest.mark.parametrize(
     ("run", "sentence"),
-    [(str(uuid.UUID(int=4)), "knows no flow run"), ("amber-fox", "is not a flow run id")],
+    [(str(uuid.UUID(int=4)), "has no flow run"), ("amber-fox", "is not a flow run id")],
     ids=["unknown", "malformed"],
 )
 def test_watch_explains_an_error(server: PrefectServer, run: str, sentence: str) -> None:

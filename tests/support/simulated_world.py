@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 
 import httpx
+from conversations import carry_out, send_to_fake
 
-from rxflow._backends.backend import HttpCall, HttpReply
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
@@ -128,25 +128,15 @@ class Watched:
 
 def exchange(server: FakePrefect3, query: Query) -> Reply:
     """Ask a fake server, by its real codec; what breaks off is a failure."""
-    call = Prefect3().encode(query)
-    if not isinstance(call, HttpCall):
-        return call
-    request = httpx.Request(
-        call.method,
-        f"http://fake.invalid/api{call.path}",
-        params=call.params or None,
-        content=call.body,
-    )
     try:
-        response = server.handle(request)
+        return carry_out(
+            Prefect3().converse(query),
+            lambda call: send_to_fake(server.handle, "http://fake.invalid/api", call),
+        )
     except httpx.ConnectError:
         return Failure(kind=FailureKind.REFUSED, text="Nothing listens there")
     except httpx.TransportError as error:
         return Failure(kind=FailureKind.NETWORK, text=type(error).__name__)
-    reply = HttpReply(
-        status=response.status_code, headers=dict(response.headers), body=response.content
-    )
-    return Prefect3().decode(query, reply)
 
 
 def refused(_: Query) -> Failure:

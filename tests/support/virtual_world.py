@@ -205,7 +205,7 @@ class CountingChannel(Channel):
 
     def __init__(self, channel: Channel) -> None:
         """Make one that leads where another does."""
-        super().__init__(channel._transport, channel._known)
+        super().__init__(channel._transport, channel._shared_backend)
         self.asked: list[Query] = []
         self.closed = 0
         self.gone = threading.Event()
@@ -227,7 +227,7 @@ class CountingAsyncChannel(AsyncChannel):
 
     def __init__(self, channel: AsyncChannel) -> None:
         """Make one that leads where another does."""
-        super().__init__(channel._transport, channel._known)
+        super().__init__(channel._transport, channel._shared_backend)
         self.asked: list[Query] = []
         self.closed = 0
         self.gone = threading.Event()

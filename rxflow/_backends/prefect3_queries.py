@@ -1,0 +1,157 @@
+"""Queries of Prefect 3's REST API: the paths and filters of version 3.8.8.
+
+Belongs here: which HTTP call a query is sent as. Does not belong here: what the replies mean
+(`prefect3_replies`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+from urllib.parse import quote
+
+from rxflow._backends.backend import HttpCall
+from rxflow._backends.json_bodies import JSON_HEADERS, encode_json
+from rxflow._protocol.queries import (
+    DeploymentQuery,
+    FlowQuery,
+    FlowsQuery,
+    LogsQuery,
+    ResultQuery,
+    RunQuery,
+    ServerQuery,
+    StatesQuery,
+    TaskRunQuery,
+    TaskRunsQuery,
+    TaskRunStatesQuery,
+    WorkersQuery,
+    WorkPoolQuery,
+    WorkPoolsQuery,
+)
+
+_QueryOfTaskRuns = TaskRunsQuery | TaskRunQuery | TaskRunStatesQuery | ResultQuery
+_QueryOfFlows = FlowsQuery | FlowQuery
+_QueryOfWorkPools = WorkPoolQuery | WorkPoolsQuery | WorkersQuery
+
+Prefect3Query = (
+    ServerQuery
+    | RunQuery
+    | StatesQuery
+    | LogsQuery
+    | DeploymentQuery
+    | _QueryOfTaskRuns
+    | _QueryOfFlows
+    | _QueryOfWorkPools
+)
+"""Queries that Prefect 3 supports."""
+
+
+def call_of(query: Prefect3Query) -> HttpCall:
+    """Build the HTTP call of a query."""
+    match query:
+        case ServerQuery():
+            return VERSION_CALL
+        case RunQuery(flow_run_id):
+            return _get(f"/flow_runs/{_segment(flow_run_id)}")
+        case StatesQuery(flow_run_id):
+            return _get("/flow_run_states/", ("flow_run_id", flow_run_id))
+        case LogsQuery():
+            return _logs(query)
+        case TaskRunsQuery() | TaskRunQuery() | TaskRunStatesQuery() | ResultQuery():
+            return _of_task_runs(query)
+        case FlowsQuery() | FlowQuery():
+            return _of_flows(query)
+        case DeploymentQuery(deployment_id):
+            return _get(f"/deployments/{_segment(deployment_id)}")
+        case WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
+            return _of_work_pools(query)
+        case _:
+            assert_never(query)
+
+
+def csrf_token_call(client_id: str) -> HttpCall:
+    """Build the call that fetches a CSRF token for a client."""
+    return _get("/csrf-token", ("client", client_id))
+
+
+def _get(path: str, *params: tuple[str, str]) -> HttpCall:
+    return HttpCall(method="GET", path=path, params=params)
+
+
+def _post(path: str, body: Mapping[str, Any]) -> HttpCall:
+    return HttpCall(method="POST", path=path, headers=JSON_HEADERS, body=encode_json(body))
+
+
+VERSION_CALL = _get("/admin/version")
+"""The call that shows whether the server is a Prefect 3, and of which version."""
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _logs(query: LogsQuery) -> HttpCall:
+    where: dict[str, Any] = {"flow_run_id": {"any_": query.flow_run_ids}}
+    if query.level:
+        where["level"] = {"ge_": query.level}
+    bounds = {"after_": query.after, "before_": query.before}  # both inclusive
+    if time := {name: bound for name, bound in bounds.items() if bound is not None}:
+        where["timestamp"] = time
+    return _post(
+        "/logs/filter",
+        {
+            "logs": where,
+            "sort": "TIMESTAMP_DESC" if query.descending else "TIMESTAMP_ASC",
+            "offset": query.offset,
+            "limit": query.limit,
+        },
+    )
+
+
+def _of_task_runs(query: _QueryOfTaskRuns) -> HttpCall:
+    match query:
+        case TaskRunsQuery():
+            return _task_runs(query)
+        case TaskRunStatesQuery(task_run_id):
+            return _get("/task_run_states/", ("task_run_id", task_run_id))
+        case TaskRunQuery(task_run_id) | ResultQuery(task_run_id):
+            return _get(f"/task_runs/{_segment(task_run_id)}")
+        case _:
+            assert_never(query)
+
+
+def _task_runs(query: TaskRunsQuery) -> HttpCall:
+    where: dict[str, Any] = {"flow_run_id": {"any_": [query.flow_run_id]}}
+    if query.task_run_ids:
+        where["id"] = {"any_": query.task_run_ids}
+    return _post(
+        "/task_runs/filter",
+        {
+            "task_runs": where,
+            # The one order without ties: with it, a stored row is on one of the pages, however many
+            # others are stored in between.
+            "sort": "ID_DESC",
+            "offset": query.offset,
+            "limit": query.limit,
+        },
+    )
+
+
+def _of_flows(query: _QueryOfFlows) -> HttpCall:
+    match query:
+        case FlowsQuery(name):
+            return _post("/flows/filter", {"flows": {"name": {"any_": [name]}}})
+        case FlowQuery(flow_id):
+            return _get(f"/flows/{_segment(flow_id)}")
+        case _:
+            assert_never(query)
+
+
+def _of_work_pools(query: _QueryOfWorkPools) -> HttpCall:
+    match query:
+        case WorkPoolQuery(name):
+            return _get(f"/work_pools/{_segment(name)}")
+        case WorkPoolsQuery():
+            return _post("/work_pools/filter", {"offset": query.offset})
+        case WorkersQuery(name):
+            return _post(f"/work_pools/{_segment(name)}/workers/filter", {})
+        case _:
+            assert_never(query)

@@ -1,0 +1,257 @@
+"""Replies of Prefect 3's REST API: pages and failures, from the replies of version 3.8.8.
+
+A tolerant reader: unknown fields are ignored, unknown state types are kept as text, and of a list
+with a malformed row the other rows are kept.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec.structs import asdict, replace
+
+from rxflow._backends.backend import HttpReply
+from rxflow._backends.headers import is_json, server_time
+from rxflow._backends.json_bodies import DECODE_ERRORS, UnreadableBody, decode_body
+from rxflow._backends.reply_failures import (
+    after_comma,
+    printable,
+    run_not_found,
+    status_failure,
+    unreadable_body,
+)
+from rxflow._backends.row_decoder import RowDecoder
+from rxflow._models.entities import (
+    BackendName,
+    Deployment,
+    Flow,
+    FlowRun,
+    Server,
+    StoredResult,
+    TaskRun,
+    Worker,
+    WorkPool,
+)
+from rxflow._models.states import State
+from rxflow._models.times import Instant
+from rxflow._protocol.failures import Failure, FailureKind, Reply
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import (
+    DeploymentQuery,
+    FlowQuery,
+    FlowsQuery,
+    LogsQuery,
+    Query,
+    ResultQuery,
+    RunQuery,
+    ServerQuery,
+    StatesQuery,
+    TaskRunQuery,
+    TaskRunsQuery,
+    TaskRunStatesQuery,
+    WorkersQuery,
+    WorkPoolQuery,
+    WorkPoolsQuery,
+)
+from rxflow.events import FlowRunLog
+
+_API_HINT = "the URL of a self-hosted server's API ends in /api"
+
+
+class _Error(msgspec.Struct, frozen=True):
+    """The two keys under which Prefect 3 explains an error."""
+
+    detail: Any = None
+    exception_message: str | None = None
+
+
+class _CsrfToken(msgspec.Struct, frozen=True):
+    token: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]  # it is sent in a header
+
+
+class _LogRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A log row, without the fields of an event that a server's keys must not set."""
+
+    id: str
+    flow_run_id: str
+    timestamp: Instant
+    created: Instant
+    level: int
+    name: str
+    message: str
+    task_run_id: str | None = None
+
+
+class _Serializer(msgspec.Struct, frozen=True, kw_only=True):
+    type: str | None = None
+
+
+class _ResultMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """A state's ``data`` where its result was persisted."""
+
+    storage_key: str | None = None
+    storage_block_id: str | None = None
+    serializer: _Serializer = _Serializer()
+
+
+class _ResultState(msgspec.Struct, frozen=True, kw_only=True):
+    data: Any = None
+
+
+class _ResultRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A task run, read for its result."""
+
+    state: _ResultState | None = None
+
+    def to_stored_result(self) -> StoredResult:
+        data = self.state.data if self.state is not None else None
+        if data is None:
+            return StoredResult()
+        metadata = msgspec.convert(data, _ResultMetadata)
+        return StoredResult(
+            location=metadata.storage_key,
+            form=metadata.serializer.type,
+            storage=metadata.storage_block_id and f"storage block {metadata.storage_block_id}",
+        )
+
+
+_decode_csrf_token = msgspec.json.Decoder(_CsrfToken).decode
+_decode_error = msgspec.json.Decoder(_Error).decode
+_decode_log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
+_decode_version = msgspec.json.Decoder(str).decode
+
+_FLOW = RowDecoder(Flow)
+_LOG = RowDecoder(_LogRow)
+_STATE = RowDecoder(State)
+_TASK_RUN = RowDecoder(TaskRun)
+_WORK_POOL = RowDecoder(WorkPool)
+
+_LISTS: Mapping[type, RowDecoder] = {
+    StatesQuery: _STATE,
+    TaskRunStatesQuery: _STATE,
+    TaskRunsQuery: _TASK_RUN,
+    FlowsQuery: _FLOW,
+    WorkersQuery: RowDecoder(Worker),
+}
+
+_SINGLE_ROWS: Mapping[type, RowDecoder] = {
+    RunQuery: RowDecoder(FlowRun),
+    TaskRunQuery: _TASK_RUN,
+    ResultQuery: RowDecoder(_ResultRow, _ResultRow.to_stored_result),
+    FlowQuery: _FLOW,
+    DeploymentQuery: RowDecoder(Deployment),
+    WorkPoolQuery: _WORK_POOL,
+}
+
+
+def read_reply(query: Query, reply: HttpReply) -> Reply:
+    """Read the reply to a query; never raises."""
+    if reply.status in {200, 201}:
+        return _read_good_reply(query, reply)
+    if reply.status == 404 and _may_be_missing(query, reply):
+        rows = (_server(None),) if isinstance(query, ServerQuery) else ()
+        return Page(rows, server_time(reply))
+    return _read_failure(query, reply)
+
+
+def needs_csrf_token(reply: HttpReply) -> bool:
+    """Whether the server refused a call because its CSRF token is missing, unknown or expired."""
+    return reply.status == 403 and "CSRF token" in _error_text(reply)
+
+
+def read_csrf_headers(reply: HttpReply, client_id: str) -> tuple[tuple[str, str], ...]:
+    """Read a CSRF token, and build the headers that send it; none if the server gave no token."""
+    try:
+        token = _decode_csrf_token(reply.body).token
+    except DECODE_ERRORS:
+        return ()
+    return (("Prefect-Csrf-Token", token), ("Prefect-Csrf-Client", client_id))
+
+
+# -- good replies ---------------------------------------------------------------------------------
+
+
+def _read_good_reply(query: Query, reply: HttpReply) -> Reply:
+    time = server_time(reply)
+    try:
+        return decode_body(reply.body, lambda body: _decode_page(query, body, time))
+    except UnreadableBody as error:
+        if isinstance(query, ServerQuery) and not error.is_json:
+            return Page((_server(None),), time)  # the next query shows whether it is a Prefect 3
+        return unreadable_body(query, reply, error, _API_HINT)
+
+
+def _decode_page(query: Query, body: bytes, time: datetime | None) -> Page[Any]:
+    match query:
+        case LogsQuery():
+            return _decode_log_page(body, time)
+        case ServerQuery():
+            return Page((_server(_decode_version(body)),), time)
+        case WorkPoolsQuery(offset):
+            page = _WORK_POOL.decode_page(body, time)
+            # The server chooses how many rows a page has, so only an empty page is the last one.
+            rest = WorkPoolsQuery(offset + page.count) if page.count else None
+            return replace(page, next_query=rest)
+        case _ if type(query) in _LISTS:
+            return _LISTS[type(query)].decode_page(body, time)
+        case _:
+            return Page((_SINGLE_ROWS[type(query)].decode_row(body),), time)
+
+
+def _decode_log_page(body: bytes, time: datetime | None) -> Page[FlowRunLog]:
+    """Decode rows straight into events, unless one has a key that only an event may have."""
+    with suppress(msgspec.ValidationError):
+        events = _decode_log_events(body)
+        if not any(event.late or event.replayed for event in events):
+            return Page(events, time)
+    page: Page[_LogRow] = _LOG.decode_page(body, time)
+    return Page(tuple(FlowRunLog(**asdict(row)) for row in page.rows), time, page.malformed)
+
+
+def _server(version: str | None) -> Server:
+    return Server(backend=BackendName.PREFECT_3, version=version)
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+_LIMIT = re.compile(r"\blimit\b.* less than or equal to ([0-9]+)", re.IGNORECASE)
+
+
+def _read_failure(query: Query, reply: HttpReply) -> Failure:
+    status, error_text = reply.status, _error_text(reply)
+    if status == 404 and isinstance(query, RunQuery) and error_text == "Flow run not found":
+        return run_not_found(query.flow_run_id)
+    if status in {401, 403}:
+        return Failure(
+            kind=FailureKind.AUTH,
+            text=f"The server refused access (HTTP {status}{after_comma(error_text)}); check "
+            "PREFECT_API_KEY, or PREFECT_API_AUTH_STRING for a self-hosted server",
+        )
+    if status == 422 and (limit := _LIMIT.search(error_text)):
+        return Failure(kind=FailureKind.PAGE_LIMIT, text=error_text, limit=int(limit[1]))
+    return status_failure(query, reply, error_text, _API_HINT)
+
+
+def _error_text(reply: HttpReply) -> str:
+    try:
+        error = _decode_error(reply.body)
+    except DECODE_ERRORS:
+        return ""
+    text = error.detail if isinstance(error.detail, str) else error.exception_message
+    return printable(text or "")
+
+
+def _may_be_missing(query: Query, reply: HttpReply) -> bool:
+    """Whether status 404 is a page without rows: of all entities, only the run must exist."""
+    match query:
+        case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
+            return False
+        case TaskRunStatesQuery() | FlowsQuery() | WorkPoolsQuery():
+            return False
+        case ServerQuery():
+            return True  # the next query shows whether it is a Prefect 3
+        case _:
+            return is_json(reply)

@@ -1,0 +1,69 @@
+"""Response bodies: read and decompress them up to a maximum length.
+
+Belongs here: bytes. Does not belong here: JSON (`_backends`).
+"""
+
+import zlib
+
+import httpx
+
+from rxflow._backends.backend import HttpReply, HttpResult
+from rxflow._protocol.failures import Failure, FailureKind
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of the longest decompressed body; a longer one is a page limit: request fewer rows."""
+
+
+class BodyReader:
+    """Reads a response to its end, or until its decompressed body is too long.
+
+    Decompresses by itself: httpx decompresses each chunk whole, and a chunk may be a zip bomb.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        """Start with the head of a response.
+
+        Args:
+            response: A response whose body was not read yet.
+        """
+        self._response = response
+        coding = response.headers.get("content-encoding", "identity").lower()
+        self._gunzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding == "gzip" else None
+        self._body = bytearray()
+        self._failure: Failure | None = None
+        if coding not in {"identity", "gzip"}:
+            self._failure = _unreadable("The response is compressed, but not by gzip")
+
+    def add(self, chunk: bytes) -> bool:
+        """Add a chunk of the body.
+
+        Returns:
+            Whether to read on; False once the response is known to be a failure.
+        """
+        if self._gunzip is None:
+            self._body += chunk
+        elif not self._gunzip.eof:  # after its end it would keep every chunk in memory
+            try:
+                self._body += self._gunzip.decompress(chunk, MAX_BODY + 1 - len(self._body))
+            except zlib.error:
+                self._failure = _unreadable("The response cannot be decompressed")
+        if len(self._body) > MAX_BODY:
+            self._failure = Failure(kind=FailureKind.PAGE_LIMIT, text=_TOO_LONG)
+        return self._failure is None
+
+    def end(self) -> HttpResult:
+        """Return what the response is, once `add` returned False or there are no more chunks."""
+        if self._gunzip is not None and self._body and not self._gunzip.eof:
+            self._failure = self._failure or _unreadable("The response was cut short")
+        if self._failure is not None:
+            return self._failure
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        return HttpReply(status=self._response.status_code, headers=headers, body=bytes(self._body))
+
+
+def _unreadable(text: str) -> Failure:
+    return Failure(kind=FailureKind.UNREADABLE, text=text)
+
+
+# The text is shown when even one row is too long: until then fewer rows are requested.
+_TOO_LONG = f"A response with one row is longer than {MAX_BODY // 1024 // 1024} MiB"

@@ -1,0 +1,57 @@
+"""Errors of sending a request, mapped to failures: the errors of httpx and of sockets end here."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import cast
+
+import httpx
+
+from rxflow._protocol.failures import Failure, FailureKind
+
+STALE_CONNECTION_ERRORS = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""Raised for a kept connection that the server has closed in the meantime."""
+
+# A host name that cannot be encoded is a UnicodeError, and a passed deadline an OSError.
+SEND_ERRORS = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError)
+"""Raised by sending a request."""
+
+CONNECTION_CLOSED = Failure(kind=FailureKind.NETWORK, text="The connection was closed")
+"""The result of a call whose transport was closed."""
+
+
+def send_failure(error: Exception, server: str, *, passed_deadline: float | None) -> Failure:
+    """Map an error to a failure whose text says what to do.
+
+    Args:
+        error: One of `SEND_ERRORS`.
+        server: The server's name, for the text.
+        passed_deadline: The deadline in seconds, if it has passed.
+    """
+    what = "response" if passed_deadline is None else f"complete response in {passed_deadline:g} s"
+    kind, text = FailureKind.NETWORK, f"No {what} from {server}: {type(error).__name__}"
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                kind = FailureKind.CERTIFICATE
+                text = (
+                    f"The certificate of {server} cannot be verified "
+                    f"({cause.verify_message}); set PREFECT_API_SSL_CERT_FILE"
+                )
+            case ConnectionRefusedError():
+                kind = FailureKind.REFUSED
+                text = f"No process listens at {server}; is the server running?"
+            case socket.gaierror() | UnicodeError():
+                text = f"The host name of {server} cannot be resolved"
+            case _:
+                pass
+    return Failure(kind=kind, text=text)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, ExceptionGroup):  # on an event loop, for a host of several addresses
+            for one in cast("ExceptionGroup[Exception]", error).exceptions:
+                yield from _causes(one)
+        error = error.__cause__ or error.__context__
