@@ -1,8 +1,8 @@
-"""What type checkers are told of fluent calls: of a stream, an operator makes a stream.
+"""Types of the fluent methods for type checkers: an operator on a stream returns a stream.
 
-When the program runs, the methods are those of `Observable`, which go through `Stream.pipe`, and
-nothing imports this file. Their parameters are reactivex's; an item has its own type throughout,
-where reactivex says `Any`.
+Nothing imports this file at run time. The methods that run are those of `Observable`, which go
+through `Stream.pipe`. The parameters here are reactivex's; items keep their type where reactivex
+declares `Any`.
 """
 
 from typing import TYPE_CHECKING
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     B = TypeVar("B")
 
     class Fluent(Observable[T_co]):
-        """The fluent methods of a stream that give one stream of one kind of items."""
+        """The fluent methods of a stream that return one stream, of one type of items."""
 
-        # -- each item becomes another ----------------------------------------------------------
+        # -- transforming items -----------------------------------------------------------------
 
         def map(self, mapper: typing.Mapper[T_co, B]) -> Stream[B]: ...
         def map_indexed(
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         def reduce(self, accumulator: typing.Accumulator[A, T_co], seed: A) -> Stream[A]: ...
         def reduce(self, accumulator: Any, seed: Any = None) -> Stream[Any]: ...
 
-        # -- some items are left out ------------------------------------------------------------
+        # -- selecting items --------------------------------------------------------------------
 
         def filter(self, predicate: typing.Predicate[T_co]) -> Stream[T_co]: ...
         def filter_indexed(
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
         def element_at(self, index: int) -> Stream[T_co]: ...
         def ignore_elements(self) -> Stream[T_co]: ...
 
-        # -- by time ----------------------------------------------------------------------------
+        # -- timing -----------------------------------------------------------------------------
 
         def delay(
             self, duetime: typing.RelativeTime, scheduler: abc.SchedulerBase | None = None
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
             self, window_duration: typing.RelativeTime, scheduler: abc.SchedulerBase | None = None
         ) -> Stream[T_co]: ...
 
-        # -- several items become one -----------------------------------------------------------
+        # -- collecting items -------------------------------------------------------------------
 
         def pairwise(self) -> Stream[tuple[T_co, T_co]]: ...
         def buffer(self, boundaries: Observable[Any]) -> Stream[list[T_co]]: ...
@@ -133,7 +133,7 @@ if TYPE_CHECKING:
         def some(self, predicate: typing.Predicate[T_co] | None = None) -> Stream[bool]: ...
         def is_empty(self) -> Stream[bool]: ...
 
-        # -- with other streams -----------------------------------------------------------------
+        # -- combining streams ------------------------------------------------------------------
 
         def merge(
             self, *sources: Observable[T_co], max_concurrent: int | None = None
@@ -145,7 +145,7 @@ if TYPE_CHECKING:
         def combine_latest(self, *sources: Observable[Any]) -> Stream[Any]: ...
         def with_latest_from(self, *sources: Observable[Any]) -> Stream[Any]: ...
 
-        # -- the ends, and who listens ----------------------------------------------------------
+        # -- ends, errors, observers ------------------------------------------------------------
 
         def catch(
             self,

@@ -1,8 +1,8 @@
-"""A stream: an observable that is an iterable too, blocking or async, and stays so through `pipe`.
+"""`Stream`: an observable that can be iterated, blocking or async, also after `pipe`.
 
-A plain `reactivex.Observable` has ``__getitem__`` and no ``__iter__``, so Python would loop over it
-for ever; what ``reactivex.merge`` and its like return is plain, and `iterate` and `aiterate` are
-there for it.
+Functions such as ``reactivex.merge`` return plain observables; iterate those with `iterate` and
+`aiterate`. A plain `reactivex.Observable` has ``__getitem__`` and no ``__iter__``, so a ``for``
+loop over it would never end.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -36,20 +36,19 @@ G = TypeVar("G")
 def iterate(observable: Observable[T]) -> Generator[T]:
     """Iterate any observable, blocking, in the caller's own thread.
 
-    The observable is subscribed to when the first item is asked for. Sources that honour the
-    scheduler they are subscribed with run in this thread too, and only while an item is waited
-    for: whoever stops asking stops the polling. Ctrl-C, ``break`` and ``close()`` dispose of the
-    subscription.
+    The first ``next`` subscribes to the observable. Sources that use the scheduler they are
+    subscribed with run in this thread, and only while the loop waits for an item: a loop that stops
+    reading stops the polling. Ctrl-C, ``break`` and ``close()`` dispose of the subscription.
 
     Args:
         observable: Any observable, hot or cold.
 
     Yields:
-        Its items, in order.
+        The items of the observable, in order.
 
     Raises:
-        Overflow: A source that does not wait to be asked was 10,000 items ahead of the reader.
-        Exception: Whatever the observable ends with.
+        Overflow: A source that emits on its own is 10,000 items ahead of the loop.
+        Exception: The error that the observable ends with.
 
     Example:
         >>> import reactivex
@@ -62,20 +61,20 @@ def iterate(observable: Observable[T]) -> Generator[T]:
 def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
     """Iterate any observable on the running event loop.
 
-    As `iterate` does, but waiting leaves the loop free, and watches ask in a task on this loop:
-    rxflow starts no thread. Cancelling the task that iterates breaks off a request that is under
-    way, and ends the iteration. Python finalises an async generator that was left half-way only
-    when it gets round to it; `contextlib.aclosing` does it at once.
+    Works as `iterate`, without blocking the event loop. Watches send their queries in a task on
+    this loop; rxflow starts no thread. Cancelling the iterating task aborts the request in flight
+    and ends the iteration. Python finalises an async generator that was left early at some later
+    time; use `contextlib.aclosing` to close it at once.
 
     Args:
         observable: Any observable, hot or cold.
 
     Yields:
-        Its items, in order.
+        The items of the observable, in order.
 
     Raises:
-        Overflow: A source that does not wait to be asked was 10,000 items ahead of the reader.
-        Exception: Whatever the observable ends with.
+        Overflow: A source that emits on its own is 10,000 items ahead of the loop.
+        Exception: The error that the observable ends with.
 
     Example:
         >>> import asyncio, reactivex
@@ -88,58 +87,58 @@ def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
 
 
 class Stream(Fluent[T_co]):
-    """An observable that is an iterable too, in a ``for`` loop and in an ``async for`` loop.
+    """An observable that can be iterated with ``for`` and with ``async for``.
 
-    Each loop is a subscription of its own. ``await stream`` and ``stream.run()`` give the last
+    Each loop is a subscription of its own. ``await stream`` and ``stream.run()`` return the last
     item.
     """
 
     @staticmethod
     def of(observable: Observable[T]) -> "Stream[T]":
-        """Make a stream of an observable: the same subscription, with no hop in between."""
-        return _Piped(observable)
+        """Make a stream of an observable, without a hop between the two."""
+        return _StreamOf(observable)
 
     def __iter__(self) -> Generator[T_co]:
-        """Subscribe, and yield the items as `iterate` does."""
+        """Subscribe and yield the items, as `iterate` does."""
         return iterate(self)
 
     def __aiter__(self) -> AsyncGenerator[T_co]:
-        """Subscribe, and yield the items as `aiterate` does."""
+        """Subscribe and yield the items, as `aiterate` does."""
         return aiterate(self)
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        """Wait, on the running event loop, for the last item.
+        """Wait on the running event loop for the last item.
 
         Raises:
-            SequenceContainsNoElementsError: It completed without an item.
-            Exception: Whatever it ended with.
+            SequenceContainsNoElementsError: The stream completed without an item.
+            Exception: The error that the stream ends with.
         """
         return _alast(self).__await__()
 
     def run(self, scheduler: abc.SchedulerBase | None = None) -> T_co:
-        """Wait for the last item, in this thread, and give it.
+        """Block this thread until the stream completes; return the last item.
 
         Args:
-            scheduler: Where to subscribe; without one everything happens in this thread.
+            scheduler: The scheduler to subscribe with; None runs everything in this thread.
 
         Raises:
-            SequenceContainsNoElementsError: It completed without an item.
-            Exception: Whatever it ended with.
+            SequenceContainsNoElementsError: The stream completed without an item.
+            Exception: The error that the stream ends with.
         """
         with closing(iterate(_last(self, scheduler))) as items:
             return next(items)
 
     def __add__(self, other: Observable[T_co]) -> "Stream[T_co]":
-        """This stream, and when it has completed, the other."""
+        """Concatenate: the items of this stream, then those of the other."""
         return Stream.of(super().__add__(other))
 
     __iadd__ = __add__
 
     def __getitem__(self, key: slice | int) -> "Stream[T_co]":
-        """Some of the items, by their numbers; see `reactivex.operators.slice`."""
+        """Select items by their positions; see `reactivex.operators.slice`."""
         return Stream.of(super().__getitem__(key))
 
-    # What an operator makes of an observable is a Stream here, which the base class cannot promise.
+    # The overloads differ from those of the base class in one point: they return a Stream.
     @overload  # type: ignore[override]
     def pipe(self, __op1: Callable[[Observable[T_co]], Observable[A]], /) -> "Stream[A]": ...
     @overload
@@ -190,17 +189,17 @@ class Stream(Fluent[T_co]):
     def pipe(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, *operators: Callable[[Any], Any]
     ) -> Any:
-        """Compose operators from left to right; an observable that results is a stream.
+        """Apply operators from left to right; make the resulting observable a stream.
 
         Args:
             operators: Operators of `reactivex.operators`, or any functions.
 
         Returns:
-            What the last operator returns; a plain observable as a `Stream`. Connectable and
-            grouped observables are left as they are.
+            The result of the last operator; a plain observable as a `Stream`. Connectable and
+            grouped observables are returned unchanged.
         """
         result: Any = pipe(self, *operators)
-        return Stream.of(result) if _is_plain(result) else result
+        return Stream.of(result) if type(result) is Observable else result
 
 
 async def _alast(observable: Observable[T]) -> T:
@@ -221,11 +220,7 @@ def _last(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Obs
     return Observable(subscribe)
 
 
-def _is_plain(result: object) -> bool:
-    return type(result) is Observable
-
-
-class _Piped(Stream[T]):
+class _StreamOf(Stream[T]):
     def __init__(self, source: Observable[T]) -> None:
         super().__init__()
         self._source = source
@@ -233,4 +228,4 @@ class _Piped(Stream[T]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return self._source._subscribe_core(observer, scheduler)  # noqa: SLF001 - of its own kind
+        return self._source._subscribe_core(observer, scheduler)  # noqa: SLF001 - another observable

@@ -1,4 +1,8 @@
-"""Watching: the sources, their merge, and what is derived from it."""
+"""Watch a flow run: the merge of its sources, the streams derived from it, and waiting for the end.
+
+Which queries are sent and which events are emitted is decided in `_watching`; when and in which
+thread, in `_runtime`.
+"""
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
@@ -36,16 +40,16 @@ from rxflow.views import FlowRunView
 __all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_flow_run"]
 
 _MAX_DURATION = timedelta(hours=12)
-"""How long a run is watched that does not end, as in Prefect 1."""
+"""Default for how long to watch a run that does not end; the same as in Prefect 1."""
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class _Paged(Stream[T_co]):
-    """The events of each page, one by one; in a loop without a call into Rx for each of them."""
+class _PagedStream(Stream[T_co]):
+    """A stream of the events of pages. Its loops iterate pages: one call into Rx a page."""
 
     def __init__(self, pages: Observable[tuple[T_co, ...]]) -> None:
-        super().__init__(_flat(pages))
+        super().__init__(_events_of(pages))
         self._pages = pages
 
     def __iter__(self) -> Generator[T_co]:
@@ -60,47 +64,48 @@ class _Paged(Stream[T_co]):
                     yield event
 
 
-class FlowRunStream(_Paged[FlowRunEvent]):
+class FlowRunStream(_PagedStream[FlowRunEvent]):
     """The events of one flow run; made by `watch_flow_run`.
 
-    It is cold: each subscription, and each loop over it, asks the server for itself, from the
-    run's first moment on.
+    The stream is cold: each subscription and each loop reads the run from its beginning, with
+    requests of its own.
     """
 
     def __init__(self, spec: WatchSpec, given: Client | None) -> None:
-        """Make a stream that has asked nothing yet.
+        """Create a stream; the first request is sent on subscription.
 
         Args:
             spec: What to watch.
-            given: The server to ask; found from the environment and the active profile if None.
+            given: The client of the server to read from; None finds the server from the environment
+                and the active profile.
         """
         self._client = given or Client()
-        super().__init__(_merged(spec, self._client))
+        super().__init__(_pages_of(spec, self._client))
         self._spec = spec
         self._given = given
 
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
-        """The run's state changes, and its row whenever it changed otherwise."""
-        return _Paged(self._part(EventSource.STATES))
+        """The run's state changes, and its row after every other change."""
+        return _PagedStream(self._part(EventSource.STATES))
 
     @property
     def logs(self) -> Stream[FlowRunLog]:
-        """The run's log lines alone."""
-        return _Paged(self._part(EventSource.LOGS))
+        """The run's log lines."""
+        return _PagedStream(self._part(EventSource.LOGS))
 
     @property
     def tasks(self) -> Stream[TaskRunStateChange]:
-        """The states that the run's task runs are found in."""
-        return _Paged(self._part(EventSource.TASKS))
+        """The states of the run's task runs, as the polls find them."""
+        return _PagedStream(self._part(EventSource.TASKS))
 
     @property
     def notices(self) -> Stream[RunSeen | Notice | Closed]:
-        """What the watch itself has to say."""
-        return _Paged(self._part(EventSource.NOTICES))
+        """The events about the watch itself."""
+        return _PagedStream(self._part(EventSource.NOTICES))
 
     def views(self) -> Stream[FlowRunView]:
-        """Snapshots of the run: the scan of its events, whenever it says something new."""
+        """Snapshots of the run: the scan of its events, one after each event that changes it."""
         snapshots: Observable[Snapshot | None] = self.pipe(ops.scan(fold, None))
         views: Observable[FlowRunView] = snapshots.pipe(
             ops.distinct_until_changed(),
@@ -113,8 +118,8 @@ class FlowRunStream(_Paged[FlowRunEvent]):
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Observable[Any]:
-        alone = msgspec.structs.replace(self._spec, sources=frozenset({source}))
-        return _merged(alone, self._client)
+        spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
+        return _pages_of(spec, self._client)
 
 
 def watch_flow_run(
@@ -129,38 +134,40 @@ def watch_flow_run(
     drain: timedelta | float | None = None,
     client: Client | None = None,
 ) -> FlowRunStream:
-    """Watch a flow run: every state change and every log line, each once, to the last late one.
+    """Watch a flow run: every state change and every log line, each once, late ones included.
 
-    However late the watch begins, it tells the run's life from its first moment. Nothing is asked
-    before the stream is subscribed to or iterated.
+    The watch begins with the run's first state, however late it is subscribed to. The first request
+    is sent when the stream is subscribed to or iterated.
 
     Args:
         flow_run_id: The run's id, a UUID.
-        stream_states: Whether to tell state changes.
-        stream_logs: Whether to tell log lines.
-        max_duration: For how long to watch a run that does not end, in seconds if a number; None
-            is for ever. A run that is over is told to its end all the same.
-        stream_tasks: Whether to tell the states of the run's task runs. A state that lasted
-            shorter than the time between two polls is not seen.
-        since: Only log lines of this time and later; states always come whole.
-        level: Only log lines of this level and above, as in `logging`.
-        drain: For how long nothing new must come before a run that is over is closed, in seconds
-            if a number; None is 5 s on Prefect 3 and 10 s on Prefect 1, whose lines come later.
-        client: The server to ask; found from the environment and the active profile if None.
+        stream_states: Whether to emit state changes.
+        stream_logs: Whether to emit log lines.
+        max_duration: Maximum time to watch a run that does not end, in seconds if a number; None
+            for no limit. A run that is over is always watched to its end.
+        stream_tasks: Whether to emit the states of the run's task runs. A state shorter than the
+            time between two polls is missed.
+        since: Emit only log lines of this time and later. States are always complete.
+        level: Emit only log lines of this level and above, as in `logging`.
+        drain: Quiet time without new rows before the watch of a run that is over is closed, in
+            seconds if a number; None for 5 s on Prefect 3 and 10 s on Prefect 1, whose log lines
+            arrive later.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
 
     Returns:
-        A stream of events. The first is `RunSeen`, unless a `Notice` of an outage comes before it;
-        the last is `Closed`. It ends with an error instead:
+        A stream of events. The first is `RunSeen`, or a `Notice` of an outage before it; the last
+        is `Closed`. The stream ends with an error instead:
 
         - `RunNotFound` if the server has no such run,
         - `WatchTimedOut` after ``max_duration``,
-        - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if it cannot begin;
-          once it has begun it outlasts outages, and says so by a `Notice`.
+        - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
+          begin. Once it has begun, it continues through outages and emits a `Notice` of each.
 
     Raises:
         InvalidRunId: The id is not a UUID.
         ConfigurationError: No server is configured.
-        ValueError: A time is negative, not a number, or without a time zone.
+        ValueError: A duration is negative or not a number, or ``since`` has no time zone.
 
     Example:
         >>> import rxflow
@@ -170,7 +177,7 @@ def watch_flow_run(
     run_id = canonical_id(flow_run_id)
     if since is not None and since.tzinfo is None:
         raise ValueError(f"since={since!r} has no time zone; pass an aware datetime")
-    asked = {
+    enabled = {
         EventSource.STATES: stream_states,
         EventSource.LOGS: stream_logs,
         EventSource.TASKS: stream_tasks,
@@ -178,7 +185,7 @@ def watch_flow_run(
     }
     spec = WatchSpec(
         flow_run_id=run_id,
-        sources=frozenset(source for source, wanted in asked.items() if wanted),
+        sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
         level=level,
         since=since,
         drain=None if drain is None else seconds_of("drain", drain),
@@ -193,21 +200,25 @@ def wait_for_flow_run(
     *,
     client: Client | None = None,
 ) -> FlowRunView:
-    """Wait until a run is over, confirmed by one further look, and return what it is then.
+    """Wait until a run is over and a second read confirms it; return the final view.
 
     Args:
         flow_run_id: The run's id, a UUID.
-        timeout: For how long to wait, in seconds if a number; None is for ever.
-        client: The server to ask; found from the environment and the active profile if None.
+        timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
+
+    Returns:
+        The run in its final state.
 
     Raises:
         ValueError: ``timeout`` is negative or not a number.
-        WatchTimedOut: The run was not over by then.
-        RunNotFound: The server has no such run, or it was deleted meanwhile.
+        WatchTimedOut: The run was not over within ``timeout``.
+        RunNotFound: The server has no such run, or it was deleted during the wait.
         RxflowError: As for `watch_flow_run`.
     """
-    for event in _until_over(flow_run_id, timeout, client):
-        view = _over(event, client)
+    for event in _watch_to_end(flow_run_id, timeout, client):
+        view = _final_view(event, client)
         if view is not None:
             return view
     raise _deleted(flow_run_id)
@@ -215,7 +226,7 @@ def wait_for_flow_run(
 
 async def await_for_flow_run(
     flow_run_id: str,
-    timeout: timedelta | float | None = None,  # noqa: ASYNC109 - as in its blocking twin
+    timeout: timedelta | float | None = None,  # noqa: ASYNC109 - the same as in its blocking twin
     *,
     client: Client | None = None,
 ) -> FlowRunView:
@@ -223,25 +234,29 @@ async def await_for_flow_run(
 
     Args:
         flow_run_id: The run's id, a UUID.
-        timeout: For how long to wait, in seconds if a number; None is for ever.
-        client: The server to ask; found from the environment and the active profile if None.
+        timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
+
+    Returns:
+        The run in its final state.
 
     Raises:
         ValueError: ``timeout`` is negative or not a number.
-        WatchTimedOut: The run was not over by then.
-        RunNotFound: The server has no such run, or it was deleted meanwhile.
+        WatchTimedOut: The run was not over within ``timeout``.
+        RunNotFound: The server has no such run, or it was deleted during the wait.
         RxflowError: As for `watch_flow_run`.
     """
-    stream = _until_over(flow_run_id, timeout, client)
+    stream = _watch_to_end(flow_run_id, timeout, client)
     async with aclosing(aiter(stream)) as events:
         async for event in events:
-            view = _over(event, client)
+            view = _final_view(event, client)
             if view is not None:
                 return view
     raise _deleted(flow_run_id)
 
 
-def _until_over(
+def _watch_to_end(
     flow_run_id: str, timeout: timedelta | float | None, client: Client | None
 ) -> FlowRunStream:
     limit = None if timeout is None else seconds_of("timeout", timeout)
@@ -250,7 +265,7 @@ def _until_over(
     )
 
 
-def _over(event: FlowRunEvent, client: Client | None) -> FlowRunView | None:
+def _final_view(event: FlowRunEvent, client: Client | None) -> FlowRunView | None:
     match event:
         case Closed(view=Snapshot() as view) if view.run.is_terminal:
             return FlowRunView.from_snapshot(view, client=client)
@@ -262,8 +277,8 @@ def _deleted(flow_run_id: str) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
-def _merged(spec: WatchSpec, client: Client) -> Observable[EventPage]:
-    """A watch, once for each subscription: one session, its sources, and their merge."""
+def _pages_of(spec: WatchSpec, client: Client) -> Observable[EventPage]:
+    """Return the watch as pages: for each subscription one session, its sources and their merge."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
@@ -278,17 +293,17 @@ def _merged(spec: WatchSpec, client: Client) -> Observable[EventPage]:
     return Observable(subscribe)
 
 
-def _flat(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
-    """The events of each page, one by one."""
+def _events_of(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
+    """Return the subscribe function of the events of pages."""
 
     def subscribe(
         observer: abc.ObserverBase[T_co], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        tell = observer.on_next
+        emit = observer.on_next
 
         def on_next(page: tuple[T_co, ...]) -> None:
             for event in page:
-                tell(event)
+                emit(event)
 
         return pages.subscribe(
             on_next, observer.on_error, observer.on_completed, scheduler=scheduler

@@ -58,7 +58,7 @@ from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
-from rxflow.watch import _flat
+from rxflow.watch import _events_of
 
 GONE = "00000000-0000-4000-8000-000000000000"
 LINES = 250
@@ -1016,7 +1016,7 @@ def engine_of(session: Session, world: World, opener: Any = None) -> Observable[
         sources = spec_of(GONE).sources
         engine = Engine(session, opener or world.client, scheduler, sources)
         pages = rx.merge(*(engine.source(source) for source in sources))
-        subscription = Observable(_flat(pages)).subscribe(observer, scheduler=scheduler)
+        subscription = Observable(_events_of(pages)).subscribe(observer, scheduler=scheduler)
         return CompositeDisposable(subscription, Disposable(engine.dispose))
 
     return Observable(subscribe)

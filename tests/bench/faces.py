@@ -37,7 +37,7 @@ from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Command, Done, Fetch, Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
-from rxflow.watch import _Paged
+from rxflow.watch import _PagedStream
 
 PAGES, PAGE = 250, 200
 EVENTS = PAGES * PAGE
@@ -117,7 +117,7 @@ class _InstantAsyncChannel:
 _REPLY: Page[Any] = Page(rows=())
 
 
-def watched() -> _Paged[FlowRunEvent]:
+def watched() -> _PagedStream[FlowRunEvent]:
     """The stream of a watch, merged from an engine's sources as in `watch_flow_run`."""
 
     def subscribe(
@@ -129,7 +129,7 @@ def watched() -> _Paged[FlowRunEvent]:
         subscription = pages.subscribe(observer, scheduler=scheduler)
         return CompositeDisposable(subscription, Disposable(engine.dispose))
 
-    return _Paged(Observable(subscribe))
+    return _PagedStream(Observable(subscribe))
 
 
 # -- faces --------------------------------------------------------------------------------------

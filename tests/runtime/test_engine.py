@@ -29,7 +29,7 @@ from rxflow._runtime.query_channels import AsyncQueryChannel, QueryChannel
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Command, Session, Wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
-from rxflow.watch import _flat
+from rxflow.watch import _events_of
 
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
@@ -166,7 +166,7 @@ def told_by(
         engine = Engine(made, Gives(channel), scheduler, frozenset(sources))
         pages = rx.merge(*(engine.source(source) for source in sources))
         return CompositeDisposable(
-            Observable(_flat(pages)).subscribe(observer, scheduler=scheduler),
+            Observable(_events_of(pages)).subscribe(observer, scheduler=scheduler),
             Disposable(engine.dispose),
         )
 
