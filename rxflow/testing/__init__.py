@@ -1,7 +1,7 @@
 """Fakes for testing pipelines: Prefect servers in memory, or over real HTTP.
 
-Make a `FakePrefect3`, write a run's life with its methods, and hand your code a client that asks
-it. Nothing is started and no network is used:
+Make a `FakePrefect3`, write a run's life with its methods, and pass a client of it to your code.
+No process is started and no network is used:
 
 >>> import rxflow
 >>> from rxflow.testing import FakePrefect3
@@ -14,8 +14,8 @@ it. Nothing is started and no network is used:
 ...     [event.message for event in stream.logs]
 ['hello']
 
-What happens while a watch goes on can be written from any thread, or between two events of it. Or
-it is written down in advance, and happens in its time, `VirtualTime` if that is to pass at once:
+A run can be written to while a watch goes on, from any thread, or between two of its events. It can
+also be scheduled in advance, in `VirtualTime` if its time is to pass at once:
 
 >>> from rxflow import StateType
 >>> from rxflow.testing import VirtualTime
@@ -47,24 +47,25 @@ In pytest that is a fixture::
             yield server
 
 
-    def test_my_pipeline_tells_of_failures(prefect):
+    def test_my_pipeline_reports_failures(prefect):
         run_id = prefect.add_run()
         prefect.set_state(run_id, "FAILED", message="out of disk")
         assert my_pipeline(run_id) == "Failed: out of disk"
 
-Trouble comes in four ways. `Faults` are probabilities: of errors, of broken connections, of answers
-that are slow or out of date. `FakePrefect3.hold` has requests wait until a test goes on, so that it
-can see what a cancel does to them. `FakePrefect3.intercept` sees each request, and may answer in
-the server's place (``httpx.Response(503)``) or break off (``raise httpx.ReadError("gone")``). And a
-`World` is a whole course of events that is drawn from a seed: writers whose clocks are off and who
-upload in batches, commits that take their time, rows that are deleted; the same seed repeats it.
+There are four ways to make requests fail or wait. `Faults` are probabilities of errors, of broken
+connections, and of responses that are slow or out of date. `FakePrefect3.hold` makes requests wait
+until the test goes on, so that it can see what a cancellation does to them.
+`FakePrefect3.intercept` sees each request, and may return a response in place of the server's
+(``httpx.Response(503)``) or break the request off (``raise httpx.ReadError("gone")``). And a
+`World` is a whole sequence of events drawn from a seed: writers whose clocks are off and who upload
+in batches, slow commits, rows that are deleted; the same seed repeats it.
 
-The fake answers what rxflow asks, and what the scripts around a watch do: how to find runs, and to
-create one of a deployment. That it does so as the real server does is tested, question by question,
-against Prefect 3.8.8 on SQLite.
+The fake replies to the requests that rxflow sends, and to those of the scripts around a watch,
+which find runs or create one of a deployment. That its replies equal those of the real server is
+tested request by request against Prefect 3.8.8 on SQLite.
 
-For Prefect 1 there is `FakePrefect1`, with the same ways to reach it, to write to it and to have
-things go wrong. What the last client of Prefect 1 asks it answers as a real Prefect Server was
+For Prefect 1 there is `FakePrefect1`, with the same ways to reach it, to write to it and to make
+requests fail. To the queries of the last Prefect 1 client it replies as a real Prefect Server was
 recorded to.
 """
 

@@ -1,6 +1,9 @@
-"""One request from its sending to its answer, in steps: what takes time is yielded, not waited for.
+"""One request to a fake server as a generator: it yields what it waits for, returns the response.
 
-So one description serves a thread, a task, and virtual time: who carries it out waits in its way.
+Waiting is left to the caller, so that a thread, an asyncio task and virtual time share one
+description of a request. Belongs here: the possible ends of a request, and how its steps are run.
+Does not belong here: which steps a request takes (`_fake_server.py`) and sockets
+(`_http_server.py`).
 """
 
 from collections.abc import Awaitable, Callable, Generator
@@ -15,22 +18,22 @@ from rxflow.testing._faults import FaultDraw, Faults
 from rxflow.testing._hold import Hold
 
 Steps = Generator[float | Hold, None, httpx.Response]
-"""Seconds that pass, or a gate to wait at; then the answer, or an httpx error."""
+"""Yields seconds to let pass, or a gate to wait at; returns the response or raises httpx errors."""
 
 Handler = Callable[[httpx.Request], Steps]
 
 _HTML = "<!doctype html><title>Welcome</title><p>The service is being moved.</p>"
 
 
-class CutShort(httpx.RemoteProtocolError):
-    """The connection broke in the middle of an answer.
+class TruncatedResponse(httpx.RemoteProtocolError):
+    """The connection broke in the middle of a response's body.
 
     Attributes:
-        response: The whole of it.
+        response: The complete response.
     """
 
     def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
-        """Cut an answer to a request short."""
+        """Truncate a response to half of its body."""
         sent, length = len(response.content) // 2, len(response.content)
         super().__init__(
             "peer closed connection without sending complete message body "
@@ -40,19 +43,19 @@ class CutShort(httpx.RemoteProtocolError):
         self.response = response
 
 
-# -- what the steps lead to ---------------------------------------------------------------------
+# -- ends of a request --------------------------------------------------------------------------
 
 
-def answer(status: int, body: bytes, now: datetime) -> httpx.Response:
-    """An answer as the server sends it."""
+def json_response(status: int, body: bytes, now: datetime) -> httpx.Response:
+    """Make a response with the headers that a Prefect server sends."""
     headers = {"content-type": "application/json", "date": format_datetime(now, usegmt=True)}
     return httpx.Response(status, content=body, headers=headers)
 
 
-def error(fate: FaultDraw, faults: Faults, now: datetime) -> httpx.Response:
-    """An answer of a server that did not read."""
-    response = answer(fate.status, b'{"exception_message":"Internal Server Error"}', now)
-    if faults.retry_after and fate.status in {
+def error_response(draw: FaultDraw, faults: Faults, now: datetime) -> httpx.Response:
+    """Make the response of a server that fails before it reads anything."""
+    response = json_response(draw.status, b'{"exception_message":"Internal Server Error"}', now)
+    if faults.retry_after and draw.status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
     }:
@@ -60,40 +63,40 @@ def error(fate: FaultDraw, faults: Faults, now: datetime) -> httpx.Response:
     return response
 
 
-def refuse(request: httpx.Request) -> None:
-    """Have nobody listen.
+def refuse_connection(request: httpx.Request) -> None:
+    """Fail a request as if no server listened.
 
     Raises:
-        httpx.ConnectError: As httpx does, over the system's own error.
+        httpx.ConnectError: Caused by the operating system's own error, as httpx does it.
     """
     raise httpx.ConnectError("Connection refused", request=request) from ConnectionRefusedError(
         "Connection refused"
     )
 
 
-def deliver(response: httpx.Response, request: httpx.Request, fate: FaultDraw) -> httpx.Response:
-    """Send an answer back, as far as it gets.
+def send_back(response: httpx.Response, request: httpx.Request, draw: FaultDraw) -> httpx.Response:
+    """Return the response as the client receives it.
 
     Raises:
-        httpx.ReadError: It is lost.
-        CutShort: It ends in its middle.
+        httpx.ReadError: The response is lost.
+        TruncatedResponse: The response is cut in its middle.
     """
-    match fate.accident:
+    match draw.kind:
         case "lost":
             raise httpx.ReadError("Connection reset by peer", request=request)
         case "cut":
-            raise CutShort(request, response)
+            raise TruncatedResponse(request, response)
         case "garbled":
             return httpx.Response(200, html=_HTML)
         case _:
             return response
 
 
-# -- who carries them out -----------------------------------------------------------------------
+# -- running the steps --------------------------------------------------------------------------
 
 
-def carry_out(steps: Steps, wait: Callable[[float | Hold], None]) -> httpx.Response:
-    """Carry out an exchange; an error in `wait` breaks it off."""
+def run_steps(steps: Steps, wait: Callable[[float | Hold], None]) -> httpx.Response:
+    """Run the steps of a request; an error in `wait` ends them."""
     with closing(steps):
         while True:
             try:
@@ -103,10 +106,10 @@ def carry_out(steps: Steps, wait: Callable[[float | Hold], None]) -> httpx.Respo
             wait(step)
 
 
-async def acarry_out(
+async def arun_steps(
     steps: Steps, wait: Callable[[float | Hold], Awaitable[None]]
 ) -> httpx.Response:
-    """Carry out an exchange; a cancel, or an error in `wait`, breaks it off."""
+    """Run the steps of a request; an error in `wait`, or its cancellation, ends them."""
     with closing(steps):
         while True:
             try:

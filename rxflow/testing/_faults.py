@@ -1,6 +1,7 @@
-"""What may go wrong with a request, and the dice that decide on it.
+"""What may go wrong with a request, and the random draw that decides it.
 
-Only what is to go wrong is decided here; `_exchange.py` has it go wrong.
+Belongs here: the probabilities and the draw. Does not belong here: the effects on a request, which
+are in `_exchange.py` and `_fake_server.py`.
 """
 
 from datetime import timedelta
@@ -12,38 +13,40 @@ import msgspec
 _PROBABILITIES = ("refused", "errors", "lost", "cut", "garbled", "stale", "slow")
 _DURATIONS = ("retry_after", "staleness", "delay", "latency")
 
-Accident = Literal["refused", "error", "lost", "cut", "garbled"]
+FaultKind = Literal["refused", "error", "lost", "cut", "garbled"]
 
 BackendOutage = Literal["hasura_down", "graphql_down", "timed_out"]
-"""What a Prefect 1 server tells of with HTTP status 200: which part of it is out of order."""
+"""Which part of a Prefect 1 server is down; it reports this in a response with HTTP status 200."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong, and how often: probabilities for each request, and durations.
 
     Of ``refused``, ``errors``, ``lost``, ``cut`` and ``garbled`` at most one happens to a request,
-    the first of them that is drawn. With none given, nothing goes wrong.
+    the first of them that is drawn. By default nothing goes wrong.
 
     Attributes:
-        refused: Probability that nobody listens: the request does not reach the server. (Over HTTP
-            the connection is closed without an answer.)
-        errors: Probability that the server answers with an error, before it reads anything.
-        statuses: The HTTP statuses of those answers, each as likely as the others.
-        retry_after: Seconds in the ``Retry-After`` header of answers with 429 and 503; 0: no such
+        refused: Probability that the connection is refused: the request does not reach the server.
+            (Over HTTP the connection is closed without a response.)
+        errors: Probability that the server responds with an error, before it reads anything.
+        statuses: The HTTP statuses of those responses, each as likely as the others.
+        retry_after: Seconds in the ``Retry-After`` header of responses with 429 and 503; 0: no such
             header.
         lost: Probability that the connection breaks after the server has read, with nothing sent.
-        cut: Probability that the connection breaks in the middle of the answer.
-        garbled: Probability that a proxy sends a page of HTML, status 200, in the answer's place.
+        cut: Probability that the connection breaks in the middle of the response.
+        garbled: Probability that a proxy sends a page of HTML, status 200, in place of the
+            response.
         stale: Probability that log rows are read from a replica that lags behind.
-        staleness: Seconds by which it lags behind at the most.
-        slow: Probability that the answer takes `delay` longer, after the server has read.
+        staleness: Seconds by which it lags behind at most.
+        slow: Probability that the response takes `delay` longer, after the server has read.
         delay: Those seconds.
         latency: Seconds that each request takes, half of them before the server reads.
-        ties: Whether rows with one timestamp come in another order in each answer, as a server on
+        ties: Whether rows with one timestamp come in another order in each response, as a server on
             PostgreSQL may send them; else they come as they were stored.
 
     Raises:
-        ValueError: A probability is not between 0 and 1, or a duration is negative.
+        ValueError: A probability is not between 0 and 1, a duration is negative, or ``errors`` is
+            positive and ``statuses`` is empty.
 
     Example:
         >>> import rxflow
@@ -54,9 +57,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
         >>> server.script(run_id, [(second, f"line {second}") for second in range(100)])
         >>> server.at(100, lambda: server.set_state(run_id, "COMPLETED"))
         >>> stream = rxflow.watch_flow_run(run_id, client=server.client())
-        >>> def trouble():
+        >>> def start_faults():
         ...     server.faults = Faults(errors=0.3, lost=0.1, slow=0.1)
-        >>> server.at(1, trouble)
+        >>> server.at(1, start_faults)
         >>> lines = [line.message for line in time.collect(stream.logs)]
         >>> lines == [f"line {second}" for second in range(100)]
         True
@@ -77,7 +80,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     ties: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Reject values that cannot be drawn from."""
         for name in _PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, between 0 and 1")
@@ -85,50 +88,53 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is in seconds, and not negative")
         if self.errors and not self.statuses:
-            raise ValueError("statuses names no status to answer with")
+            raise ValueError("statuses is empty, but errors need a status")
+
+
+NO_FAULTS = Faults()
 
 
 class FaultDraw(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided on a request.
+    """What goes wrong with one request.
 
     Attributes:
-        accident: What goes wrong; None: nothing.
-        status: The status of an error.
-        age: By how much the log rows are out of date.
-        delay: Seconds that the answer takes longer.
+        kind: The fault; None: none.
+        status: The status of an error response.
+        replica_lag: How old the log rows are that the request reads.
+        delay: Seconds that the response takes longer.
     """
 
-    accident: Accident | None = None
+    kind: FaultKind | None = None
     status: int = 0
-    age: timedelta = timedelta(0)
+    replica_lag: timedelta = timedelta(0)
     delay: float = 0.0
 
 
-def draw_fault(faults: Faults, dice: Random) -> FaultDraw:
-    """Decide on a request; without faults no die is thrown."""
-    accident = _accident(faults, dice)
+def draw_fault(faults: Faults, random: Random) -> FaultDraw:
+    """Draw what goes wrong with a request; with no faults configured `random` is untouched."""
+    kind = _draw_kind(faults, random)
     return FaultDraw(
-        accident=accident,
-        status=dice.choice(faults.statuses) if accident == "error" else 0,
-        age=timedelta(seconds=_up_to(faults.staleness, faults.stale, dice)),
-        delay=faults.delay if _falls(faults.slow, dice) else 0.0,
+        kind=kind,
+        status=random.choice(faults.statuses) if kind == "error" else 0,
+        replica_lag=timedelta(seconds=_draw_lag(faults, random)),
+        delay=faults.delay if _happens(faults.slow, random) else 0.0,
     )
 
 
-def _accident(faults: Faults, dice: Random) -> Accident | None:
-    chances: dict[Accident, float] = {
+def _draw_kind(faults: Faults, random: Random) -> FaultKind | None:
+    probabilities: dict[FaultKind, float] = {
         "refused": faults.refused,
         "error": faults.errors,
         "lost": faults.lost,
         "cut": faults.cut,
         "garbled": faults.garbled,
     }
-    return next((name for name, chance in chances.items() if _falls(chance, dice)), None)
+    return next((kind for kind, chance in probabilities.items() if _happens(chance, random)), None)
 
 
-def _up_to(most: float, probability: float, dice: Random) -> float:
-    return dice.uniform(0, most) if _falls(probability, dice) else 0.0
+def _draw_lag(faults: Faults, random: Random) -> float:
+    return random.uniform(0, faults.staleness) if _happens(faults.stale, random) else 0.0
 
 
-def _falls(probability: float, dice: Random) -> bool:
-    return probability > 0 and dice.random() < probability
+def _happens(probability: float, random: Random) -> bool:
+    return probability > 0 and random.random() < probability

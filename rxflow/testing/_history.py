@@ -1,4 +1,8 @@
-"""What befalls one run on a server, written down in advance, and the playing of it."""
+"""What happens to one run on a server, written down in advance, and scheduled on its clock.
+
+Does not belong here: how a process's lines reach the server (`_writer.py`), and random histories
+(`_world.py`).
+"""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -7,21 +11,22 @@ from random import Random
 import msgspec
 
 from rxflow._models.states import StateType
-from rxflow.testing._prefect3.rows import Row
 from rxflow.testing._prefect3.store import Prefect3Store
+from rxflow.testing._rows import Row
 from rxflow.testing._writer import Landing, Writer
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """What befalls one run; all times in seconds from the beginning of the play.
+    """What happens to one run; all times in seconds from its beginning.
 
     Attributes:
-        states: The states that the run is put in, and when.
-        writers: Who logs for it.
-        deletions: When some of its log rows are deleted, and how many at the most.
-        restores: When the table of log rows goes back to what it was, and by how many seconds.
-        tail: Seconds by which the last line may land after the last state; that state is put off
-            if need be. A watch waits 5 s for lines after the end, unless its ``drain`` is another.
+        states: The states that the run enters, each after its time.
+        writers: The processes that log for it.
+        deletions: When some of its log rows are deleted, and how many at most.
+        restores: When the table of log rows is restored from a backup, and the backup's age in
+            seconds.
+        tail: Seconds by which the last line may land after the last state, which is delayed if
+            necessary. A watch waits 5 s for lines after the end, unless its ``drain`` differs.
 
     Example:
         >>> from random import Random
@@ -50,11 +55,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     tail: float = 4.0
 
     def play(self, server: Prefect3Store, random: Random) -> "Played":
-        """Have it befall a new run, from now on, in the server's time.
+        """Add a run to a server, and schedule the history for it from now on.
 
         Args:
             server: A `FakePrefect3`.
-            random: Draws how long things take, and which rows are deleted.
+            random: Draws how long uploads and commits take, and which rows are deleted.
 
         Returns:
             The run, and the rows that have landed so far.
@@ -63,16 +68,16 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Played:
-    """A history under way.
+    """A history that was scheduled on a server.
 
     Attributes:
         run_id: The run.
-        landed: Every log row that has landed, in that order, whether it is still there or not.
+        landed: Every log row that has landed, in that order, including those deleted since.
         end: The seconds from the beginning to the run's last state.
     """
 
     def __init__(self, history: History, server: Prefect3Store, random: Random) -> None:
-        """Put everything on the server's agenda."""
+        """Add a run, and schedule everything that happens to it."""
         self._server = server
         self._random = random
         self._beginning = server.now()
@@ -86,10 +91,10 @@ class Played:
             server.at(seconds, partial(server.set_state, self.run_id, each))
         for line in landings:
             server.at(line.landed, partial(self._land, line))
-        for seconds, most in history.deletions:
-            server.at(seconds, partial(self._delete, most))
-        for seconds, back in history.restores:
-            server.at(seconds, partial(self._restore, timedelta(seconds=back)))
+        for seconds, count in history.deletions:
+            server.at(seconds, partial(self._delete, count))
+        for seconds, age in history.restores:
+            server.at(seconds, partial(self._restore, timedelta(seconds=age)))
 
     def _land(self, line: Landing) -> None:
         # No two rows are inserted in one microsecond.
@@ -102,12 +107,12 @@ class Played:
         )
         self.landed.append(self._server.logs[-1])
 
-    def _delete(self, most: int) -> None:
+    def _delete(self, count: int) -> None:
         rows = [row["id"] for row in self._server.logs if row["flow_run_id"] == self.run_id]
-        self._server.delete_logs(self._random.sample(rows, k=min(len(rows), most)))
+        self._server.delete_logs(self._random.sample(rows, k=min(len(rows), count)))
 
-    def _restore(self, back: timedelta) -> None:
-        self._server.restore_logs(self._server.now() - back)
+    def _restore(self, age: timedelta) -> None:
+        self._server.restore_logs(self._server.now() - age)
 
     def _at(self, seconds: float) -> datetime:
         return self._beginning + timedelta(seconds=seconds)

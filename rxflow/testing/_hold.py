@@ -1,7 +1,7 @@
-"""A gate at which requests wait, so that a test can do something while they are under way.
+"""A gate at which requests wait, so that a test can act while they are under way.
 
-A request waits in whatever way its caller waits: a thread is blocked, a task is suspended, and over
-HTTP the connection is silent. None of them is polled for here; who waits says so.
+A request waits as its caller does: a thread is blocked, a task is suspended, and over HTTP the
+connection stays silent. The gate itself does not poll; every change notifies those that wait.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from typing import Self
 
 import httpx
 
-_PATIENCE = 30.0  # seconds of real time, so that a test which waits in vain ends
+_TIMEOUT = 30.0  # seconds of real time, so that a test that waits in vain ends
 
 
 class Hold:
-    """A gate that requests come to and wait at, until it is opened or their client gives up.
+    """A gate at which requests wait until it is opened or their client gives up.
 
-    `FakePrefect3.hold` makes one. In a ``with`` block it is opened at the end of the block.
+    `FakePrefect3.hold` makes one. A ``with`` block opens it at its end.
 
     Attributes:
-        came: How many requests have come to it.
+        came: How many requests have reached it.
         left: How many of them were broken off: cancelled, timed out, or their connection closed.
     """
 
@@ -30,7 +30,7 @@ class Hold:
         """Make a closed gate.
 
         Args:
-            which: The requests that must wait; all if None.
+            which: Selects the requests that must wait; None: all.
         """
         self._which = which
         self._changed = threading.Condition()
@@ -49,10 +49,10 @@ class Hold:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Open it."""
+        """Open the gate."""
         self.release()
 
-    # -- for a test -----------------------------------------------------------------------------
+    # -- for tests ------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
@@ -60,43 +60,43 @@ class Hold:
         return self._open
 
     def release(self) -> None:
-        """Open it, for those who wait and for all who come."""
+        """Open the gate, for the requests that wait and for all later ones."""
         self._open = True
-        self._tell()
+        self._notify()
 
-    def until_reached(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:
-        """Block until requests have come to it.
+    def until_reached(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:
+        """Block until requests have reached the gate.
 
         Args:
-            requests: How many, since it was made.
-            timeout: Seconds of real time to wait at the most.
+            requests: How many, counted since the gate was made.
+            timeout: Seconds of real time to wait at most.
 
         Raises:
-            TimeoutError: They did not come.
+            TimeoutError: Fewer requests came within that time.
         """
         self._until(lambda: self.came >= requests, timeout)
 
-    async def auntil_reached(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:  # noqa: ASYNC109 - its blocking twin has one
-        """Wait until requests have come to it; `until_reached` for a task."""
+    async def auntil_reached(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:  # noqa: ASYNC109 - its blocking twin has one
+        """Wait until requests have reached the gate; `until_reached` for a task."""
         await self._auntil(lambda: self.came >= requests, timeout)
 
-    def until_left(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:
-        """Block until requests that waited were broken off by their clients.
+    def until_left(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:
+        """Block until waiting requests were broken off by their clients.
 
         Args:
-            requests: How many, since it was made.
-            timeout: Seconds of real time to wait at the most.
+            requests: How many, counted since the gate was made.
+            timeout: Seconds of real time to wait at most.
 
         Raises:
-            TimeoutError: They were not.
+            TimeoutError: Fewer requests were broken off within that time.
         """
         self._until(lambda: self.left >= requests, timeout)
 
-    async def auntil_left(self, requests: int = 1, *, timeout: float = _PATIENCE) -> None:  # noqa: ASYNC109 - its blocking twin has one
-        """Wait until requests were broken off; `until_left` for a task."""
+    async def auntil_left(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:  # noqa: ASYNC109 - its blocking twin has one
+        """Wait until waiting requests were broken off; `until_left` for a task."""
         await self._auntil(lambda: self.left >= requests, timeout)
 
-    # -- for a server ---------------------------------------------------------------------------
+    # -- for the server -------------------------------------------------------------------------
 
     def stops(self, request: httpx.Request) -> bool:
         """Whether a request must wait."""
@@ -104,7 +104,7 @@ class Hold:
 
     @contextmanager
     def counted(self) -> Generator[None]:
-        """Count a request that waits in the block; to leave it by an error is to break it off."""
+        """Count a request that waits inside the block; an error that leaves it counts as left."""
         self._count(came=1)
         try:
             yield
@@ -113,27 +113,27 @@ class Hold:
             raise
 
     def wait(self, timeout: float | None) -> bool:
-        """Block until it is open; False if that took too long."""
+        """Block until the gate is open; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._open, timeout)
 
     async def await_open(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - as above
-        """Wait until it is open; False if that took too long."""
+        """Wait until the gate is open; return False after `timeout` seconds."""
         try:
             await self._auntil(lambda: self._open, timeout)
         except TimeoutError:
             return False
         return True
 
-    # -- telling each other ---------------------------------------------------------------------
+    # -- notifications --------------------------------------------------------------------------
 
     def _count(self, *, came: int = 0, left: int = 0) -> None:
         with self._changed:
             self.came += came
             self.left += left
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
             listeners = list(self._listeners)

@@ -1,6 +1,7 @@
-"""A fake server over real HTTP: a free loopback port, a thread for each connection, none left.
+"""A fake server over real HTTP: a free loopback port, and a thread for each connection.
 
-What is answered is decided elsewhere; here are only sockets and threads.
+Belongs here: sockets and threads, all of which end with the server. Does not belong here: what a
+request leads to, which is in `_fake_server.py`.
 """
 
 import select
@@ -16,45 +17,47 @@ from typing import Any, cast
 import httpx
 
 from rxflow._runtime.clocks import pause
-from rxflow.testing._exchange import CutShort, Handler, carry_out
+from rxflow.testing._exchange import Handler, TruncatedResponse, run_steps
 from rxflow.testing._hold import Hold
 
 LOOPBACK = "127.0.0.1"
 
-_LOOK_UP = 0.02  # seconds until the accepting thread sees that it is to stop
-_BEAT = 0.01  # seconds between two looks whether a client that waits is still there
+_STOP_INTERVAL = 0.02  # seconds until the accepting thread sees that it must stop
+_CONNECTION_INTERVAL = 0.01  # seconds between two checks whether a waiting client is still there
 
 
 @contextmanager
 def serve(
     handler: Handler, wait: Callable[[float], object] | None, *, path: str = "/api"
 ) -> Generator[str]:
-    """Answer HTTP requests while the block lasts.
+    """Serve HTTP requests while the block lasts.
 
     Args:
-        handler: What a request leads to; called from many threads. An httpx error that it raises
-            breaks off the connection without an answer.
-        wait: Lets seconds pass, at once; None: they are really waited for, and a client that goes
-            meanwhile breaks the request off.
-        path: Where on the server the API is.
+        handler: Starts the steps of a request; called from many threads. An httpx error that they
+            raise closes the connection without a response.
+        wait: Lets seconds of virtual time pass; None: the server waits in real time, and a client
+            that disconnects meanwhile breaks the request off.
+        path: The API's path on the server.
 
     Yields:
         The URL of the API, which ends in that path.
     """
     server = _Server(handler, wait)
-    thread = threading.Thread(target=server.serve_forever, args=(_LOOK_UP,), name="rxflow-fake")
+    thread = threading.Thread(
+        target=server.serve_forever, args=(_STOP_INTERVAL,), name="rxflow-fake"
+    )
     thread.start()
     try:
         yield f"http://{LOOPBACK}:{server.server_port}{path}"
     finally:
         server.shutdown()
-        server.break_off()
+        server.close_connections()
         server.server_close()  # waits for the threads of the connections
         thread.join()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # those would not be waited for
+    daemon_threads = False  # server_close() does not wait for daemon threads
     request_queue_size = 64
 
     def __init__(self, handler: Handler, wait: Callable[[float], object] | None) -> None:
@@ -74,15 +77,15 @@ class _Server(ThreadingHTTPServer):
             self._open.discard(request)
         super().shutdown_request(request)
 
-    def break_off(self) -> None:
-        """End the connections that clients keep alive, so that their threads end."""
+    def close_connections(self) -> None:
+        """Close the connections that clients keep alive, so that their threads end."""
         with self._lock:
             for connection in self._open:
-                with suppress(OSError):  # gone by itself
+                with suppress(OSError):  # already closed
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what the handler raised, on stderr; that a client has gone is no news."""
+        """Report an error of the handler on stderr; ignore clients that have disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -98,11 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = list(self.headers.items())
         request = httpx.Request(self.command, url, headers=headers, content=content)
         try:
-            response = carry_out(server.handler(request), self._wait)
-        except CutShort as short:
+            response = run_steps(server.handler(request), self._wait)
+        except TruncatedResponse as truncated:
             self.close_connection = True
-            body = _body(short.response)
-            self._send(short.response, body, length=len(body) // 2)
+            body = _body(truncated.response)
+            self._send(truncated.response, body, length=len(body) // 2)
         except httpx.HTTPError:
             self.close_connection = True
         else:
@@ -112,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815 - the base class finds methods by these names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: whoever tests a pipeline looks at `FakePrefect3.requests`."""
+        """Log nothing; `FakePrefect3.requests` records the requests."""
 
     def _send(self, response: httpx.Response, body: bytes, *, length: int) -> None:
         self.send_response_only(response.status_code)
@@ -124,24 +127,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:length])
 
     def _wait(self, step: float | Hold) -> None:
-        """Wait as long as the client does."""
+        """Wait for a step, as long as the client stays connected."""
         wait = cast("_Server", self.server).wait
         if isinstance(step, Hold):
-            while not step.wait(_BEAT):
-                self._look()
+            while not step.wait(_CONNECTION_INTERVAL):
+                self._require_connected()
         elif wait is not None:
             wait(step)
         else:
             until = time.monotonic() + step
             while (left := until - time.monotonic()) > 0:
-                pause(min(left, _BEAT))
-                self._look()
+                pause(min(left, _CONNECTION_INTERVAL))
+                self._require_connected()
 
-    def _look(self) -> None:
-        """See whether the client has gone.
+    def _require_connected(self) -> None:
+        """Check that the client is still connected.
 
         Raises:
-            ConnectionAbortedError: It has, or the server is to stop.
+            ConnectionAbortedError: The client has disconnected, or the server is stopping.
         """
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):

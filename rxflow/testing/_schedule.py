@@ -1,7 +1,8 @@
-"""What is to happen, and when: caught up with whenever somebody looks.
+"""Actions that are due at times of a server's clock, run when the server is next used.
 
-Nothing runs between two looks. Each action that fell due since the last one happens then, in the
-order of time, and while it does the time is its own: nobody can tell that it was late.
+No thread or timer runs between two uses. Each action that became due in between runs then, in the
+order of the times, and while it runs the clock shows the time at which it was due: its effects do
+not show that it ran late.
 """
 
 import heapq
@@ -13,35 +14,35 @@ Action = Callable[[], object]
 
 
 class Schedule:
-    """Actions by the time at which they are due; those of one instant in the order they came."""
+    """Actions ordered by the time at which they are due; equal times keep the order of adding."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        """Make an agenda without actions.
+        """Make a schedule without actions.
 
         Args:
             clock: The time.
         """
         self._clock = clock
-        self._happening: datetime | None = None
+        self._running_at: datetime | None = None
         self._actions: list[tuple[datetime, int, Action]] = []
         self._numbers = itertools.count()
 
     def now(self) -> datetime:
-        """The time; while an action happens, the time at which it was due."""
-        return self._happening or self._clock()
+        """Return the time; while an action runs, the time at which it was due."""
+        return self._running_at or self._clock()
 
     def at(self, when: datetime, action: Action) -> None:
-        """Have something happen."""
+        """Add an action."""
         heapq.heappush(self._actions, (when, next(self._numbers), action))
 
     def catch_up(self) -> None:
-        """Have everything happen that is due; what an action does while it happens adds nothing."""
-        if self._happening is not None:
+        """Run every action that is due; a call from inside an action does nothing."""
+        if self._running_at is not None:
             return
         now = self._clock()
         try:
             while self._actions and self._actions[0][0] <= now:
-                self._happening, _, action = heapq.heappop(self._actions)
+                self._running_at, _, action = heapq.heappop(self._actions)
                 action()
         finally:
-            self._happening = None
+            self._running_at = None

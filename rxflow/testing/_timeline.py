@@ -1,6 +1,7 @@
-"""A server's time: what its clock says, what is to happen on it, and when it stores something.
+"""A fake server's time: its clock, the actions scheduled on it, and the times of its writes.
 
-What is to happen later is on the agenda; it is caught up with before each write and each answer.
+Scheduled actions are caught up with before each write and each read. Belongs here: what a server
+that stores rows needs of time and randomness. Does not belong here: which rows those are.
 """
 
 import threading
@@ -14,38 +15,38 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Timeline:
-    """What a server that holds rows needs of time and chance, whatever rows they are.
+    """The time of a server, and a lock around its tables.
 
     Attributes:
         clock: The server's time.
     """
 
     def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
-        """Begin, with nothing to happen.
+        """Begin with no action scheduled.
 
         Args:
             clock: The server's time, aware.
-            random: Draws the ids; None: nobody knows which.
+            random: Draws the ids; None: unpredictable ids.
         """
         self.clock = clock
         self._lock = threading.RLock()
-        self._ids = random or Random()  # noqa: S311 - ids, not secrets
-        self._agenda = Schedule(clock)
+        self._id_random = random or Random()  # noqa: S311 - ids, not secrets
+        self._schedule = Schedule(clock)
         self._written: datetime | None = None
 
     def now(self) -> datetime:
-        """The server's time; while a scheduled action happens, the time it was scheduled for."""
-        return self._agenda.now()
+        """Return the server's time; while a scheduled action runs, the time at which it was due."""
+        return self._schedule.now()
 
     def at(self, when: float | datetime, action: Callable[[], object]) -> None:
-        """Have something happen on the server at a time.
+        """Schedule an action on the server's clock.
 
-        It happens when that time has come and the server is next asked or written to, and finds
-        the server's clock at that very time.
+        It runs when that time has come and the server is next queried or written to; while it
+        runs, the server's clock shows exactly that time.
 
         Args:
             when: Seconds from now, or the time itself.
-            action: What to do; most likely a call of one of these methods.
+            action: What to do; usually a call of one of the server's methods.
 
         Example:
             >>> from rxflow.testing import FakePrefect3, VirtualTime
@@ -61,15 +62,15 @@ class Timeline:
         with self._lock:
             if not isinstance(when, datetime):
                 when = self.now() + timedelta(seconds=when)
-            self._agenda.at(when, action)
+            self._schedule.at(when, action)
 
     def catch_up(self) -> None:
-        """Have everything happen that is due by now; needed before you look at a table yourself."""
+        """Run every action that is due by now; call it before you read a table directly."""
         with self._lock:
-            self._agenda.catch_up()
+            self._schedule.catch_up()
 
     def _write(self) -> datetime:
-        """The time of a write: later than that of the one before, as in one transaction each."""
+        """Return the time of a write: later than the last, since each is its own transaction."""
         self.catch_up()
         now = self.now()
         if self._written is not None and now <= self._written:

@@ -1,7 +1,7 @@
-"""Virtual time: a scheduler for the watch and a clock for the server, which pass at once.
+"""Virtual time: a scheduler for the watch and a clock for the server.
 
-Nobody waits and no thread runs: an hour of a watch takes as long as its requests take to be
-answered.
+Virtual time passes at once: no thread waits, and an hour of a watch takes only as long as its
+requests take to be processed.
 """
 
 import math
@@ -21,9 +21,9 @@ _MICROSECONDS = 1_000_000
 
 
 class VirtualTime(VirtualTimeScheduler):
-    """Time that passes only when it is told to, and then at once.
+    """Time that passes only when it is advanced, and then at once.
 
-    It is the clock of a `FakePrefect3` and the scheduler of whatever watches it:
+    It is both the clock of a fake server and the scheduler of what watches that server.
 
     Example:
         >>> import rxflow
@@ -39,17 +39,17 @@ class VirtualTime(VirtualTimeScheduler):
     """
 
     def __init__(self, beginning: datetime = BEGINNING) -> None:
-        """Have time stand still at its beginning.
+        """Start at a time, and stand still there.
 
         Args:
-            beginning: When that is, aware.
+            beginning: That time, aware.
         """
         super().__init__(beginning.timestamp())
         self.beginning = beginning
         self._reached = beginning
 
     def __call__(self) -> datetime:
-        """The time."""
+        """Return the time."""
         return self.now
 
     @property
@@ -58,22 +58,22 @@ class VirtualTime(VirtualTimeScheduler):
         return (self.now - self.beginning).total_seconds()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass while an action of the scheduler runs, which it keeps waiting.
+        """Let time pass inside an action of the scheduler; later actions are delayed by it.
 
         Args:
-            seconds: How long; a part of a microsecond is a whole one, so that who waits for a
-                moment gets there.
+            seconds: How long, rounded up to whole microseconds, so that waiting until a moment
+                always reaches it.
         """
         self.sleep(timedelta(microseconds=math.ceil(seconds * _MICROSECONDS)))
         self._reached = self.now
 
     def advance_to(self, time: AbsoluteTime) -> None:
-        """Let time pass up to a moment, and run what is scheduled until then."""
+        """Let time pass up to a moment, and run the actions scheduled until then."""
         try:
             super().advance_to(time)
         finally:
-            self.stop()  # it would not go on after an action that raised
-        if self.now < self._reached:  # the last action waited for longer
+            self.stop()  # after an action that raised, the scheduler would not run again
+        if self.now < self._reached:  # the last action waited beyond `time`
             self.sleep(self._reached - self.now)
 
     def collect(self, stream: Observable[T], *, seconds: float = 86_400.0) -> list[T]:
@@ -81,27 +81,27 @@ class VirtualTime(VirtualTimeScheduler):
 
         Args:
             stream: Any observable, such as a watch.
-            seconds: How long to listen at the most; time stops there, or within a second of the
-                stream's end.
+            seconds: How long to stay subscribed at most; time stops there, or within a second of
+                the stream's end.
 
         Returns:
-            What it emitted.
+            The items that the stream emitted.
 
         Raises:
-            Exception: What the stream ended with.
+            Exception: The error that the stream ended with.
         """
         values: list[T] = []
         errors: list[Exception] = []
         ended: list[bool] = []
         until = self.now + timedelta(seconds=seconds)
-        listening = stream.subscribe(
+        subscription = stream.subscribe(
             values.append, errors.append, lambda: ended.append(True), scheduler=self
         )
         try:
             while not (ended or errors) and self.now < until:
                 self.advance_to(min(until, self.now + _SECOND))
         finally:
-            listening.dispose()
+            subscription.dispose()
         if errors:
             raise errors[0]
         return values

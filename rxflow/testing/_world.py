@@ -1,7 +1,7 @@
-"""Hostile worlds: a seed is a world is one course of events in it.
+"""Hostile worlds: a server in virtual time, a run on it and their faults, all drawn from one seed.
 
-What is likely in them was chosen so that a watch meets each kind of trouble in a few minutes of
-virtual time.
+The probabilities were chosen so that each kind of fault occurs within a few minutes of virtual
+time.
 """
 
 from random import Random
@@ -16,9 +16,9 @@ from rxflow.testing._writer import Writer
 
 Kind = Literal["calm", "ties", "skewed", "late", "busy", "faulty", "stale", "deleted", "restored"]
 
-_KINDS: tuple[Kind, ...] = ("calm", *get_args(Kind))
+_KINDS: tuple[Kind, ...] = ("calm", *get_args(Kind))  # calm ones are twice as likely
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)
-_HEALED = 40.0  # seconds after the run's last state
+_FAULTS_TAIL = 40.0  # seconds after the run's last state
 
 _CALM = Faults(latency=0.01, ties=True)
 _FAULTS: dict[Kind, Faults] = {
@@ -38,40 +38,40 @@ _FAULTS: dict[Kind, Faults] = {
 
 
 class World:
-    """A server in virtual time, a run on it, and what befalls both.
+    """A server in virtual time, a run on it, and what happens to both.
 
     Commits land between any two requests, and rows of one timestamp come in another order each
-    time. Beside that each world is of one kind:
+    time. In addition each world is of one kind:
 
     - ``calm``: nothing else;
     - ``ties``: the writers' clocks tick once in 1 or 10 seconds;
     - ``skewed``: the writers' clocks are off, by up to an hour;
     - ``late``: some lines arrive up to a minute late, some commits take 15 s;
     - ``busy``: there are four times as many lines;
-    - ``faulty``: one request in five goes wrong, before the server has read or after;
-    - ``stale``: one answer in ten comes from a replica that lags behind;
+    - ``faulty``: one request in five fails, before the server has read or after;
+    - ``stale``: one response in ten comes from a replica that lags behind;
     - ``deleted``: some rows are deleted while the run goes on;
-    - ``restored``: the table of log rows goes back to what it was some seconds ago.
+    - ``restored``: the table of log rows is restored to its state of some seconds ago.
 
-    What goes wrong with requests ends 40 s after the run does, so that a watch can be expected to
-    find everything.
+    Faults of requests end 40 s after the run does, so that a watch can be expected to deliver
+    every row.
 
     Attributes:
         kind: Its kind.
-        history: What befalls the run.
+        history: What happens to the run.
         time: The time, a clock and a scheduler.
         server: The server.
-        played: What of the history has come to pass.
+        played: The part of the history that has happened.
         run_id: The run.
-        healed: The seconds from the beginning after which nothing goes wrong with requests.
+        healed: The seconds from the beginning after which requests have no more faults.
 
     Example:
         >>> import rxflow
         >>> from rxflow.testing import World
         >>> world = World(7, kind="skewed")
         >>> stream = rxflow.watch_flow_run(world.run_id, client=world.server.client())
-        >>> told = [line.id for line in world.time.collect(stream.logs)]
-        >>> sorted(told) == sorted(row["id"] for row in world.played.landed)
+        >>> delivered = [line.id for line in world.time.collect(stream.logs)]
+        >>> sorted(delivered) == sorted(row["id"] for row in world.played.landed)
         True
     """
 
@@ -84,14 +84,14 @@ class World:
         faults: Faults | None = None,
         page_limit: int | None = None,
     ) -> None:
-        """Draw a world; what is given is not drawn.
+        """Draw a world; arguments replace what would be drawn.
 
         Args:
-            seed: Decides on everything that is left to chance.
+            seed: Determines everything that is random.
             kind: Its kind.
-            history: What befalls the run.
+            history: What happens to the run.
             faults: What goes wrong with requests, until 40 s after the run's last state.
-            page_limit: The most rows that the server gives at once.
+            page_limit: The most rows that a reply of the server has.
         """
         random = Random(seed)  # noqa: S311 - worlds, not secrets
         drawn = random.choice(_KINDS)
@@ -107,34 +107,34 @@ class World:
         )
         self.played = self.history.play(self.server, random)
         self.run_id = self.played.run_id
-        self.healed = self.played.end + _HEALED
+        self.healed = self.played.end + _FAULTS_TAIL
         self.server.at(self.healed, self.heal)
 
     def heal(self) -> None:
-        """Have nothing go wrong any more; latency and ties stay as they are."""
+        """End the faults of requests; latency and ties stay as they are."""
         faults = self.server.faults
         self.server.faults = Faults(latency=faults.latency, ties=faults.ties)
 
 
 def draw_history(random: Random, kind: Kind) -> History:
-    """Draw what befalls a run in a world of some kind."""
+    """Draw what happens to a run in a world of a kind."""
     length = random.uniform(3, 90)
     writers = range(random.choice((1, 1, 2, 4)))
-    vanish = random.uniform(2, length)
+    vanish_at = random.uniform(2, length)
     return History(
         states=tuple(_states(random, length)),
         writers=tuple(draw_writer(random, kind, str(number), length) for number in writers),
-        deletions=((vanish, random.choice((1, 3, 20))),) if kind == "deleted" else (),
-        restores=((vanish, random.uniform(1, 20)),) if kind == "restored" else (),
+        deletions=((vanish_at, random.choice((1, 3, 20))),) if kind == "deleted" else (),
+        restores=((vanish_at, random.uniform(1, 20)),) if kind == "restored" else (),
     )
 
 
 def draw_writer(random: Random, kind: Kind, name: str, length: float) -> Writer:
-    """Draw a writer of a run that takes some seconds."""
+    """Draw a writer of a run that takes `length` seconds."""
     count = random.choice((0, 5, 40, 150)) * (4 if kind == "busy" else 1)
     lines = [random.uniform(1, length) for _ in range(count)]
     lines += [length + random.uniform(0, 0.5) for _ in range(random.choice((0, 1, 3)))]
-    odd = 0.02 if kind == "late" else 0.0
+    late = 0.02 if kind == "late" else 0.0
     return Writer(
         name=name,
         lines=tuple(sorted(lines)),
@@ -142,10 +142,10 @@ def draw_writer(random: Random, kind: Kind, name: str, length: float) -> Writer:
         resolution=random.choice((1.0, 10.0) if kind == "ties" else (1e-6, 0.015)),
         batch=random.choice((0.0, 0.5, 2.0)),
         lag=0.3,
-        late=odd,
+        late=late,
         commit=0.05,
-        stalled=0.02 + odd,
-        stalled_by=(2.0, 15.0) if odd else (2.0,),  # 15 s: longer than the watch's window
+        stalled=0.02 + late,
+        stalled_by=(2.0, 15.0) if late else (2.0,),  # 15 s is longer than the watch's window
     )
 
 

@@ -1,11 +1,11 @@
-"""Processes that log: what they write, and when a server comes to have it."""
+"""Processes that log: what they write, and when their lines reach the server's table."""
 
 from collections.abc import Iterator
 from random import Random
 
 import msgspec
 
-_NEXT = 1e-5  # seconds between two sendings of one writer, at the least
+_MIN_GAP = 1e-5  # seconds between two uploads of one writer
 
 
 class Landing(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,8 +14,8 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: The line.
         timestamp: When it was written, by the writer's clock.
-        inserted: When the server took it.
-        landed: When its commit was through, so that it can be read.
+        inserted: When the server inserted it.
+        landed: When its commit ended, so that it can be read.
     """
 
     text: str
@@ -27,16 +27,17 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True):
 class Writer(msgspec.Struct, frozen=True, kw_only=True):
     """A process that logs: in order, by its own clock, in batches.
 
-    Its lines land in the order in which it wrote them, since it waits for each answer.
+    Its lines land in the order in which it wrote them, since it waits for each response before the
+    next upload.
 
     Attributes:
         name: What its lines begin with: line 3 of ``a`` is ``a:3``.
         lines: When it writes them, in seconds, in order.
         skew: Seconds by which its clock is ahead; negative: behind.
         resolution: Seconds between two ticks of its clock.
-        batch: Seconds between its uploads; 0: each line is sent at once.
-        lag: Seconds that an upload is under way at the most.
-        late: Probability that an upload is under way for one of `late_by` instead.
+        batch: Seconds between its uploads; 0: each line is uploaded at once.
+        lag: Seconds that an upload takes at most.
+        late: Probability that an upload takes one of `late_by` instead.
         late_by: Those seconds, one of which is drawn.
         commit: Seconds that a commit takes: 0 or this.
         stalled: Probability that a commit takes one of `stalled_by` instead.
@@ -65,21 +66,21 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
     stalled_by: tuple[float, ...] = (2.0,)
 
     def landings(self, random: Random) -> Iterator[Landing]:
-        """Draw how its lines come to the server, in their order."""
-        sent = 0.0
+        """Draw how the lines reach the server, in their order."""
+        free = 0.0  # when the writer's last upload was committed
         for number, written in enumerate(self.lines):
             upload = self.batch * (written // self.batch + 1) if self.batch else written
             lag = random.uniform(0, self.lag)
             if random.random() < self.late:
                 lag = random.choice(self.late_by)
-            inserted = max(sent + _NEXT, upload + lag)
+            inserted = max(free + _MIN_GAP, upload + lag)
             commit = random.choice((0.0, self.commit))
             if random.random() < self.stalled:
                 commit = random.choice(self.stalled_by)
-            sent = inserted + commit
+            free = inserted + commit
             yield Landing(
                 text=f"{self.name}:{number}",
                 timestamp=(written + self.skew) // self.resolution * self.resolution,
                 inserted=inserted,
-                landed=sent,
+                landed=free,
             )

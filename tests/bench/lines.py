@@ -31,7 +31,7 @@ import psutil
 
 from rxflow import Client, watch_flow_run
 from rxflow.events import Closed, FlowRunLog
-from rxflow.testing._prefect3.rows import uuid7
+from rxflow.testing._rows import uuid7
 
 try:
     from prefect.client.schemas.objects import Log as PrefectLog

@@ -17,7 +17,7 @@ from simulated_world import START
 
 from rxflow._logs.ledger import WINDOW, Ledger, LedgerState
 from rxflow._models.times import later
-from rxflow.testing._prefect3.rows import uuid7
+from rxflow.testing._rows import uuid7
 
 RUNS = ("run-a", "run-b", "run-c")
 

@@ -182,7 +182,7 @@ def test_a_duration_is_not_negative(name: str, value: float) -> None:
 
 def test_errors_need_a_status() -> None:
     """There must be something to answer with."""
-    with pytest.raises(ValueError, match="no status"):
+    with pytest.raises(ValueError, match="statuses is empty"):
         Faults(errors=0.1, statuses=())
 
 

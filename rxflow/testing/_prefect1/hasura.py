@@ -1,8 +1,8 @@
-"""Which rows a question wants, as Hasura has it from PostgreSQL: where, order_by, offset, limit.
+"""Which rows a query selects, as in Hasura over PostgreSQL: where, order_by, offset, limit.
 
-A comparison with a null in a row is neither true nor false, and a row is wanted if all is true. An
-operand that is null is no comparison at all, as up to Hasura 1.3. Nothing here knows GraphQL, or
-what a table means but for `RELATIONS`: which tables belong together.
+As in SQL, a comparison with a null in a row is neither true nor false, and a row is selected if its
+whole condition is true. A null operand drops the comparison, as up to Hasura 1.3. Does not belong
+here: GraphQL, and what a table means, except for `RELATIONS`, which says how tables are related.
 """
 
 import operator
@@ -12,56 +12,28 @@ from typing import Any, cast
 
 import msgspec
 
-from rxflow.testing._prefect1.rows import Row
+from rxflow.testing._prefect1.field_errors import FieldError
+from rxflow.testing._rows import Row
 
 Tables = Mapping[str, Mapping[str, Row]]
-"""Rows by their ids, by the names of their tables; in the order in which they were stored."""
+"""Tables by their names: rows by their ids, in the order in which they were stored."""
 
 Where = Mapping[str, Any]
 Order = Sequence[Mapping[str, Any]]
 
 _Truth = bool | None
+"""SQL's three-valued logic; None is unknown."""
+
 _Predicate = Callable[[Row], _Truth]
 
 
-class Refusal(Exception):
-    """A question that is not answered.
-
-    Attributes:
-        message: What is said to it.
-        extensions: What is said beside it.
-    """
-
-    def __init__(self, message: str, **extensions: Any) -> None:
-        """Refuse."""
-        super().__init__(message)
-        self.message = message
-        self.extensions: dict[str, Any] = {**extensions, "exception": {"message": message}}
-
-
-def bad_data(message: str) -> Refusal:
-    """A refusal of PostgreSQL's: a value that its column cannot have."""
-    return Refusal(message, path="$.selectionSet", code="data-exception")
-
-
-def bad_count(name: str, path: str) -> Refusal:
-    """A refusal of Hasura's: a negative number of rows.
-
-    Args:
-        name: The argument.
-        path: The field, as in ``log`` or ``flow_run.selectionSet.logs``.
-    """
-    said = 'expected a non-negative 32-bit integer for type "Int", but found an integer'
-    return Refusal(said, path=f"$.selectionSet.{path}.args.{name}", code="validation-failed")
-
-
 class Relation(msgspec.Struct, frozen=True):
-    """Rows of another table that belong to a row.
+    """How the rows of another table are related to a row: by equal values in two columns.
 
     Attributes:
-        table: Their table.
-        here: The row's column.
-        there: Their column, which has the same value in it.
+        table: The other table.
+        here: The column of the row.
+        there: The column of the other table.
     """
 
     table: str
@@ -70,11 +42,11 @@ class Relation(msgspec.Struct, frozen=True):
 
     @property
     def many(self) -> bool:
-        """Whether there may be several."""
+        """Whether several rows may be related to one."""
         return self.there != "id"
 
     def of(self, row: Row, tables: Tables) -> Iterable[Row]:
-        """Find them."""
+        """Find the rows that are related to a row."""
         value, others = row[self.here], tables[self.table]
         if not self.many:
             return [others[value]] if value in others else []
@@ -110,7 +82,7 @@ RELATIONS: Mapping[str, Mapping[str, Relation]] = {
         "task_run": Relation("task_run", "task_run_id"),
     },
 }
-"""By table and by the name that a query has for them."""
+"""Relations by their table and by their name in a query."""
 
 
 def select(
@@ -123,22 +95,22 @@ def select(
     offset: int | None = None,
     limit: int | None = None,
 ) -> list[Row]:
-    """The rows that a question wants.
+    """Select rows as a query says.
 
     Args:
-        rows: What it chooses from.
+        rows: The rows to select from.
         table: Their table.
         tables: All tables.
-        where: What must be true of a row.
-        order_by: By what they are sorted, the most important first.
-        offset: How many are left out at the beginning.
-        limit: How many there are at the most.
+        where: The condition on a row.
+        order_by: The sort keys, the most significant first.
+        offset: How many rows are skipped at the beginning.
+        limit: How many rows are returned at most.
 
     Raises:
-        Refusal: A value in it is none that its column can have.
+        FieldError: The condition has a value that its column cannot have.
     """
-    wanted = _all_of(_terms(where or {}, table, tables))
-    found = _sorted([row for row in rows if wanted(row)], order_by or (), table, tables)
+    holds = _all_of(_terms(where or {}, table, tables))
+    found = _sorted([row for row in rows if holds(row)], order_by or (), table, tables)
     end = None if limit is None else (offset or 0) + limit
     return found[offset or 0 : end]
 
@@ -163,8 +135,9 @@ def _term(key: str, operand: Any, table: str, tables: Tables) -> _Predicate:
         case _ if relation := RELATIONS.get(table, {}).get(key):
             return _exists(relation, _all_of(_terms(operand, relation.table, tables)), tables)
         case _:
-            said = operand.items()
-            return _all_of([_comparison(key, *each) for each in said if each[1] is not None])
+            return _all_of(
+                [_comparison(key, *each) for each in operand.items() if each[1] is not None]
+            )
 
 
 def _all_of(parts: Sequence[_Predicate]) -> _Predicate:
@@ -197,21 +170,21 @@ def _exists(relation: Relation, part: _Predicate, tables: Tables) -> _Predicate:
 
 def _comparison(column: str, name: str, operand: Any) -> _Predicate:
     for value in cast("Iterable[Any]", operand if isinstance(operand, list) else [operand]):
-        if isinstance(value, Refusal):
+        if isinstance(value, FieldError):
             raise value
     if name == "_is_null":
         return lambda row: (row[column] is None) is operand
-    if name in {"_in", "_nin"} and not operand:  # nothing is compared with, not even a null
+    if name in {"_in", "_nin"} and not operand:  # no comparison at all, so a null is not unknown
         return lambda _: name == "_nin"
     compare = _COMPARISONS[name]
     return lambda row: None if row[column] is None else compare(row[column], operand)
 
 
 def _like(value: str, pattern: str, flags: int = 0) -> bool:
-    def meaning(found: re.Match[str]) -> str:
+    def translate(found: re.Match[str]) -> str:
         return {"%": ".*", "_": "."}.get(found[0]) or re.escape(found[0][-1])
 
-    expression = re.sub(r"\\.|.", meaning, pattern, flags=re.DOTALL)
+    expression = re.sub(r"\\.|.", translate, pattern, flags=re.DOTALL)
     return re.fullmatch(expression, value, flags | re.DOTALL) is not None
 
 
@@ -239,14 +212,14 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _sorted(rows: list[Row], order_by: Order, table: str, tables: Tables) -> list[Row]:
-    """Sort by the least important key first; rows that are equal in a key stay as they are."""
+    """Sort stably, by the least significant key first."""
     keys = [key for part in order_by for key in _keys(part, table, tables)]
     for value_of, direction in reversed(keys):
-        there = [row for row in rows if value_of(row) is not None]
-        there.sort(key=value_of, reverse=direction.startswith("desc"))
+        values = [row for row in rows if value_of(row) is not None]
+        values.sort(key=value_of, reverse=direction.startswith("desc"))
         nulls = [row for row in rows if value_of(row) is None]
-        first = direction in {"desc", "desc_nulls_first", "asc_nulls_first"}
-        rows = nulls + there if first else there + nulls
+        nulls_first = direction in {"desc", "desc_nulls_first", "asc_nulls_first"}
+        rows = nulls + values if nulls_first else values + nulls
     return rows
 
 
@@ -261,10 +234,10 @@ def _keys(
             yield operator.itemgetter(key), direction
         else:
             for value_of, inner in _keys(direction, relation.table, tables):
-                yield _through(relation, value_of, tables), inner
+                yield _related_value(relation, value_of, tables), inner
 
 
-def _through(
+def _related_value(
     relation: Relation, value_of: Callable[[Row], Any], tables: Tables
 ) -> Callable[[Row], Any]:
     def value(row: Row) -> Any:

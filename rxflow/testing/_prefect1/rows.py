@@ -1,19 +1,20 @@
-"""Rows as Prefect Server has them in its tables: every column that can be asked for.
+"""New rows as in the tables of Prefect Server: every column that can be queried.
 
-Only data is made here; what happens to it is in `_store1.py`.
+Belongs here: data, and how entering a state changes it. Does not belong here: the tables, which are
+in `store.py`.
 """
 
 from datetime import datetime
 from typing import Any
 
-Row = dict[str, Any]
+from rxflow.testing._rows import Row
 
 _VERSION = "1.4.1"
 
-# What each type of state says beside its message, until it is told otherwise.
+# The fields of each type of state, with their initial values.
 _NO_RESULT: Row = {"type": "NoResultType", "__version__": _VERSION}
-_STARTS: Row = {"start_time": None}
-_FIELDS: dict[str, Row] = {
+_UNSCHEDULED: Row = {"start_time": None}
+_STATE_FIELDS: dict[str, Row] = {
     "Cached": {
         "cached_parameters": None,
         "cached_result_expiration": None,
@@ -22,30 +23,29 @@ _FIELDS: dict[str, Row] = {
     "ClientFailed": {"state": None},
     "Looped": {"loop_count": 1},
     "Mapped": {"n_map_states": 0},
-    "Paused": _STARTS,
-    "Queued": {**_STARTS, "state": None},
-    "Resume": _STARTS,
-    "Retrying": {**_STARTS, "run_count": 1},
-    "Scheduled": _STARTS,
+    "Paused": _UNSCHEDULED,
+    "Queued": {**_UNSCHEDULED, "state": None},
+    "Resume": _UNSCHEDULED,
+    "Retrying": {**_UNSCHEDULED, "run_count": 1},
+    "Scheduled": _UNSCHEDULED,
     "Submitted": {"state": None},
 }
 
-TERMINAL = frozenset(
+_TERMINAL_TYPES = frozenset(
     {
         *("Cached", "Cancelled", "Failed", "Finished", "Looped", "Mapped", "Skipped", "Success"),
         *("TimedOut", "TriggerFailed", "ValidationFailed"),
     }
 )
-"""The types of the states in which a run is finished."""
 
 
-def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A002 - its own word
-    """A state in the words of the 1.4.1 client.
+def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A002 - the client's name for it
+    """Serialize a state as the 1.4.1 client does.
 
     Args:
-        type: Its type.
-        message: What is said about it.
-        fields: What it says beside that, as it stands in JSON.
+        type: The state's type.
+        message: The state's message.
+        fields: Its other fields, as JSON values.
     """
     state: Row = {
         "type": type,
@@ -54,18 +54,18 @@ def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A
         "__version__": _VERSION,
         "cached_inputs": {},
     }
-    if type != "Mapped":  # it has no result of its own
+    if type != "Mapped":  # a mapped state has no result
         state["_result"] = dict(_NO_RESULT)
-    return state | _FIELDS.get(type, {}) | fields
+    return state | _STATE_FIELDS.get(type, {}) | fields
 
 
 def new(now: datetime, *, row_id: str, **columns: Any) -> Row:
-    """A row that is stored now."""
+    """Make a row of any table."""
     return {"id": row_id, "created": now, "updated": now, **columns}
 
 
 def flow(now: datetime, *, row_id: str, name: str, **columns: Any) -> Row:
-    """A flow, without project or group unless they are given."""
+    """Make a flow, without project and group by default."""
     return {
         **new(now, row_id=row_id),
         "name": name,
@@ -84,7 +84,7 @@ def flow(now: datetime, *, row_id: str, name: str, **columns: Any) -> Row:
 
 
 def flow_run(now: datetime, *, row_id: str, name: str, flow_id: str, **columns: Any) -> Row:
-    """A flow run without a state."""
+    """Make a flow run without a state."""
     return {
         **new(now, row_id=row_id),
         "name": name,
@@ -105,7 +105,7 @@ def flow_run(now: datetime, *, row_id: str, name: str, flow_id: str, **columns: 
 def task_run(
     now: datetime, *, row_id: str, flow_run_id: str, task_id: str, map_index: int, **columns: Any
 ) -> Row:
-    """A task run without a state."""
+    """Make a task run without a state."""
     return {
         **new(now, row_id=row_id),
         "name": None,
@@ -122,10 +122,10 @@ def enter(run: Row, state: Row, timestamp: datetime, now: datetime) -> None:
     """Put a flow run or a task run in a state.
 
     Args:
-        run: Its row.
-        state: The state, serialized.
-        timestamp: When it was set.
-        now: When that is stored.
+        run: Its row, which is changed.
+        state: The serialized state.
+        timestamp: The state's time.
+        now: When the change is stored.
     """
     if state["type"] == "Running":
         run["start_time"] = run["start_time"] or timestamp
@@ -134,7 +134,7 @@ def enter(run: Row, state: Row, timestamp: datetime, now: datetime) -> None:
         "state": state["type"],
         "state_timestamp": timestamp,
         "serialized_state": state,
-        "end_time": timestamp if state["type"] in TERMINAL else None,
+        "end_time": timestamp if state["type"] in _TERMINAL_TYPES else None,
         "updated": now,
     }
 

@@ -1,64 +1,59 @@
-"""A Prefect 1 server in memory: how it is reached, and how a request is read.
+"""A Prefect 1 server in memory: the fake that tests use.
 
-What it holds is in `_store1.py`, what it answers in `_graphql.py`, which needs graphql-core.
+Belongs here: authorization, and reading a GraphQL request. Does not belong here: tables
+(`store.py`), queries (`gateway.py`, which needs graphql-core and is therefore imported late),
+connections and faults (`../_fake_server.py`).
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.resources import files
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 import msgspec
 
 from rxflow._models.entities import BackendName
-from rxflow._runtime.clocks import real_now
-from rxflow.client import Client
-from rxflow.testing import _http_server
-from rxflow.testing._faults import BackendOutage, Faults
-from rxflow.testing._hold import Hold
+from rxflow.testing._fake_server import FakeServer
+from rxflow.testing._faults import NO_FAULTS, BackendOutage, Faults
 from rxflow.testing._prefect1.store import Prefect1Store
-from rxflow.testing._requests import RequestHandling, Shuffle
-from rxflow.testing._transport import FakeTransport
-from rxflow.testing._virtual_time import VirtualTime
+from rxflow.testing._rows import Row, Shuffle
 
 if TYPE_CHECKING:
     from rxflow.testing._prefect1.gateway import Gateway
 
-_NO_FAULTS = Faults()
 _NO_BODY = (500, b"POST body missing. Did you forget use body-parser middleware?")
 _NO_QUERY = (400, b"GET query missing.")
 
 
-class FakePrefect1(Prefect1Store):
+class FakePrefect1(FakeServer, Prefect1Store):
     """A Prefect 1 server: Prefect Server, or Prefect Cloud if it has a key.
 
-    It answers queries about the tables ``tenant``, ``project``, ``flow_group``, ``flow``, ``task``,
-    ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, and four mutations. It
-    needs graphql-core, which comes with the extra ``fake-prefect1`` of the package.
+    It replies to queries about the tables ``tenant``, ``project``, ``flow_group``, ``flow``,
+    ``task``, ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, and to four
+    mutations. It needs graphql-core, which the package's extra ``fake-prefect1`` installs.
 
-    Here the tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
+    Its tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
     ``states``, ``task_runs``, ``logs`` and ``agents``: rows by their ids.
 
-    What it says was recorded from a real server, except for what only Prefect Cloud says:
-    ``timed_out`` is as an issue of Prefect's quotes it, and to a request without the key it says
-    what the 1.4.1 client looks for. An answer that was not recorded has the shape and the code of
-    its kind, but maybe other words.
+    Its replies were recorded from a real server, except for what only Prefect Cloud sends:
+    ``timed_out`` is as an issue of Prefect's quotes it, and a request without the key gets what the
+    1.4.1 client looks for. A reply that was not recorded has the shape and the code of its kind,
+    but possibly another wording.
 
     Attributes:
         clock: The server's time.
-        faults: What goes wrong; it may be changed at any time.
-        row_limit: The most rows that it gives in one list, silently; None, as in Prefect Server:
-            as many as there are.
-        outage: Which part is out of order, told with HTTP status 200: ``hasura_down`` or
-            ``graphql_down``, of the two services behind the gateway; ``timed_out``, as Prefect
-            Cloud says of a query that takes too long; None: no part.
-        requests: The query and the variables of each request that came, in order; the path and None
-            of one that has no query.
-        intercept: Called with each request when it has come: it may return a response in place of
-            the server's, or raise an httpx error in place of any.
+        faults: What goes wrong with requests; may be changed at any time.
+        row_limit: The most rows that a list has; further rows are left out silently. None, as in
+            Prefect Server: no limit.
+        outage: The part that is down, reported with HTTP status 200: ``hasura_down`` or
+            ``graphql_down``, one of the two services behind the gateway; ``timed_out``, Prefect
+            Cloud's reply to a query that takes too long; None: no part.
+        requests: The query and the variables of each request that arrived, in order; the path and
+            None for a request without a query.
+        intercept: Called with each request when it has arrived: it may return a response in place
+            of the server's, or raise an httpx error instead.
 
     Raises:
         ImportError: graphql-core is not installed.
@@ -76,7 +71,13 @@ class FakePrefect1(Prefect1Store):
         >>> with httpx.Client(transport=server.transport()) as http:
         ...     http.post("http://fake.invalid", json=body).json()["data"]
         {'flow_run': [{'name': 'nightly', 'logs': [{'message': 'hello'}]}]}
+        >>> with server.serve() as api_url:
+        ...     httpx.post(api_url, json={"query": "{ agent { name } }"}).json()
+        {'data': {'agent': []}}
     """
+
+    _backend: ClassVar[BackendName] = BackendName.PREFECT_1
+    _api_path: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -86,39 +87,30 @@ class FakePrefect1(Prefect1Store):
         row_limit: int | None = None,
         api_key: str | None = None,
         random: Random | None = None,
-        faults: Faults = _NO_FAULTS,
+        faults: Faults = NO_FAULTS,
     ) -> None:
-        """Make a server with a tenant, and no other rows.
+        """Make a server with a tenant and no other rows.
 
         Args:
-            clock: The server's time, aware; the real one if None.
-            wait: Lets seconds of that time pass, when a request takes some; None: a `VirtualTime`
-                passes, and of any other clock they are really waited for.
-            row_limit: The most rows that it gives in one list.
-            api_key: The key that requests must have, as Prefect Cloud's; None: they need none.
-            random: Draws ids and faults, the same ones for the same seed; None: ids that nobody
-                knows, and always the same faults.
-            faults: What goes wrong.
+            clock: The server's time, aware; None: real time.
+            wait: Lets seconds of that time pass while a request is under way; None: a `VirtualTime`
+                passes by itself, and with any other clock requests wait in real time.
+            row_limit: The most rows that a list has.
+            api_key: The key that requests must have, as for Prefect Cloud; None: they need none.
+            random: Draws ids and faults, the same ones for the same seed; None: unpredictable ids,
+                and always the same faults.
+            faults: What goes wrong with requests.
         """
-        gateway = _gateway(cloud=api_key is not None)
-        super().__init__(clock or (lambda: real_now().utc), random)
-        self.faults = faults
+        self._gateway = _make_gateway(cloud=api_key is not None)
+        super().__init__(clock=clock, wait=wait, random=random, faults=faults)
         self.row_limit = row_limit
         self.outage: BackendOutage | None = None
         self.requests: list[tuple[str, Any]] = []
-        self.intercept: Callable[[httpx.Request], httpx.Response | None] | None = None
         self._api_key = api_key
-        self._gateway = gateway
-        self._wait = wait or (clock.wait if isinstance(clock, VirtualTime) else None)
-        # Dice of their own, so that ids are the same with faults and without.
-        dice = Random(random.getrandbits(64) if random else 0)  # noqa: S311 - no secret
-        self._course = RequestHandling(self, self._note, self._read, dice)
-
-    # -- how to reach it ------------------------------------------------------------------------
 
     @staticmethod
     def schema() -> str:
-        """The schema of what it answers, in GraphQL's language.
+        """Return the schema of the queries that the server takes, in GraphQL's language.
 
         Example:
             >>> import graphql
@@ -130,115 +122,36 @@ class FakePrefect1(Prefect1Store):
         """
         return files("rxflow.testing._prefect1").joinpath("schema.graphql").read_text("utf-8")
 
-    def client(self) -> Client:
-        """A client that asks this server, without a network.
+    def _record(self, request: httpx.Request) -> None:
+        self.requests.append(_query_of(request) or (request.url.path, None))
 
-        Example:
-            >>> import rxflow
-            >>> from rxflow.testing import FakePrefect1
-            >>> server = FakePrefect1()
-            >>> run_id = server.add_run(name="nightly", state="Running")
-            >>> _ = server.log(run_id, "hello")
-            >>> _ = server.set_state(run_id, "Success")
-            >>> stream = rxflow.watch_flow_run(run_id, drain=0, client=server.client())
-            >>> for event in stream:
-            ...     print(event.message)
-            Watching flow run 'nightly'
-            Entered state Running
-            hello
-            Entered state Success
-            Flow run ended in state Success; 1 log line, verified
-        """
-        return Client(
-            api_url="http://fake.invalid",
-            api_key=self._api_key,
-            backend=BackendName.PREFECT_1,
-            transport=self.transport(),
-        )
-
-    def transport(self) -> FakeTransport:
-        """An httpx transport that ends in this server, for blocking clients and for async ones.
-
-        Example:
-            >>> import asyncio
-            >>> import httpx
-            >>> from rxflow.testing import FakePrefect1
-            >>> server = FakePrefect1()
-            >>> async def tenants():
-            ...     async with httpx.AsyncClient(transport=server.transport()) as http:
-            ...         asked = {"query": "{ tenant { slug } }"}
-            ...         return (await http.post("http://fake.invalid", json=asked)).json()
-            >>> asyncio.run(tenants())
-            {'data': {'tenant': [{'slug': 'default'}]}}
-        """
-        return FakeTransport(self._course.steps, self._wait)
-
-    def serve(self) -> AbstractContextManager[str]:
-        """Serve it over real HTTP, on a free port of this machine, while a ``with`` block lasts.
-
-        Returns:
-            A context manager that gives the API's URL, and leaves neither thread nor connection.
-
-        Example:
-            >>> import httpx
-            >>> from rxflow.testing import FakePrefect1
-            >>> with FakePrefect1().serve() as api_url:
-            ...     httpx.post(api_url, json={"query": "{ agent { name } }"}).json()
-            {'data': {'agent': []}}
-        """
-        return _http_server.serve(self._course.steps, self._wait, path="")
-
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request, as `transport` does.
-
-        Raises:
-            httpx.TransportError: It went wrong, as `faults` or `intercept` would have it.
-        """
-        return self.transport().handle_request(request)
-
-    def hold(self, which: Callable[[httpx.Request], bool] | None = None) -> Hold:
-        """Have requests wait from now on, as with `FakePrefect3.hold`.
-
-        Args:
-            which: The requests that must wait; all if None.
-
-        Returns:
-            The gate that they wait at; in a ``with`` block, until its end.
-        """
-        return self._course.hold(which)
-
-    # -- what a request leads to ----------------------------------------------------------------
-
-    def _note(self, request: httpx.Request) -> None:
-        question = _question(request)
-        self.requests.append(question or (request.url.path, None))
-
-    def _read(
-        self, request: httpx.Request, *, age: timedelta, shuffle: Shuffle | None
+    def _reply(
+        self, request: httpx.Request, *, logs_as_of: datetime | None, shuffle: Shuffle | None
     ) -> tuple[int, bytes]:
-        question = _question(request)
-        if question is None:
+        query = _query_of(request)
+        if query is None:
             return _NO_QUERY if request.method == "GET" else _NO_BODY
         if self._api_key is not None:
-            shown = request.headers.get("authorization", "")
-            if shown != f"Bearer {self._api_key}":
-                return 200, msgspec.json.encode(_unauthorized(shown))
-        with self._lock:
-            self.catch_up()
-            then = self.now() - age if age else None
-            status, said = self._gateway.answer(
-                *question,
-                store=self,
-                tables=self.tables(then),
-                row_limit=self.row_limit,
-                outage=self.outage,
-                shuffle=shuffle,
-            )
-            return status, msgspec.json.encode(said)
+            credentials = request.headers.get("authorization", "")
+            if credentials != f"Bearer {self._api_key}":
+                return 200, msgspec.json.encode(_unauthorized(credentials))
+        status, body = self._gateway.reply(
+            *query,
+            store=self,
+            tables=self.tables(logs_as_of),
+            row_limit=self.row_limit,
+            outage=self.outage,
+            shuffle=shuffle,
+        )
+        return status, msgspec.json.encode(body)
 
 
-def _gateway(*, cloud: bool) -> "Gateway":
-    """Make the part that needs graphql-core, which nobody else is to wait for or to install."""
+def _make_gateway(*, cloud: bool) -> "Gateway":
+    """Make the gateway; import graphql-core only here, since it is optional and slow to import.
+
+    Raises:
+        ImportError: graphql-core is not installed.
+    """
     try:
         from rxflow.testing._prefect1.gateway import Gateway  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -250,8 +163,8 @@ def _gateway(*, cloud: bool) -> "Gateway":
     return Gateway(FakePrefect1.schema(), cloud=cloud)
 
 
-def _question(request: httpx.Request) -> tuple[str, Mapping[str, Any] | None] | None:
-    """The query of a request and its variables, which the 1.4.1 client sends as a text of JSON."""
+def _query_of(request: httpx.Request) -> tuple[str, Mapping[str, Any] | None] | None:
+    """Read the query and its variables, which the 1.4.1 client sends as JSON in a string."""
     try:
         body = msgspec.json.decode(request.content)
         variables = body.get("variables")
@@ -263,9 +176,9 @@ def _question(request: httpx.Request) -> tuple[str, Mapping[str, Any] | None] | 
     return (query, variables) if isinstance(query, str) else None
 
 
-def _unauthorized(shown: str) -> Any:
-    """What is said to a request without the key: what the 1.4.1 client looks for in it."""
-    if shown and not shown.startswith("Bearer "):
+def _unauthorized(credentials: str) -> Row:
+    """Make the reply to a request without the key: the errors that the 1.4.1 client looks for."""
+    if credentials and not credentials.startswith("Bearer "):
         return {"errors": [{"message": "Malformed Authorization header"}], "data": None}
     error = {"message": "Unauthenticated", "extensions": {"code": "UNAUTHENTICATED"}}
     return {"errors": [error], "data": None}

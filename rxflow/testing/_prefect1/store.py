@@ -1,7 +1,8 @@
-"""What a Prefect 1 server holds, and how it comes to hold it: the tables, and the writes to them.
+"""The tables of a Prefect 1 server, and the writes to them.
 
-The rows are dicts with the columns of Prefect Server, which a test may change as it likes: ids are
-texts, times are aware.
+Rows are dicts with the columns of Prefect Server; tests may change them directly. Ids are strings,
+times are aware. Does not belong here: the initial values of rows (`rows.py`) and queries
+(`hasura.py`, `gateway.py`).
 """
 
 from collections.abc import Callable, Collection
@@ -11,8 +12,7 @@ from typing import Any
 
 from rxflow.testing._prefect1 import rows
 from rxflow.testing._prefect1.hasura import Tables
-from rxflow.testing._prefect1.rows import Row
-from rxflow.testing._prefect3.rows import uuid4
+from rxflow.testing._rows import Row, uuid4
 from rxflow.testing._timeline import Timeline
 
 Table = dict[str, Row]
@@ -22,11 +22,11 @@ class Prefect1Store(Timeline):
     """The tables of a Prefect 1 server; many threads may write to them by its methods."""
 
     def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
-        """Make empty tables, but for one tenant.
+        """Make tables that are empty except for one tenant.
 
         Args:
             clock: The server's time, aware.
-            random: Draws the ids; None: nobody knows which.
+            random: Draws the ids; None: unpredictable ids.
         """
         super().__init__(clock, random)
         self.tenants: Table = {}
@@ -42,14 +42,14 @@ class Prefect1Store(Timeline):
         self._landed: dict[str, datetime] = {}
         self._insert(self.tenants, name="default", slug="default")
 
-    # -- what happens ---------------------------------------------------------------------------
+    # -- writes ---------------------------------------------------------------------------------
 
     def add_project(self, name: str = "fake-project", **row: Any) -> str:
         """Add a project.
 
         Args:
             name: Its name.
-            row: Columns of its row that are to be different from a new row's.
+            row: Columns of its row that differ from those of a new row.
 
         Returns:
             Its id.
@@ -65,19 +65,19 @@ class Prefect1Store(Timeline):
 
         Args:
             name: Its name.
-            project: The name of the project that it is in, which comes to be if it is not there.
-            row: Columns of its row that are to be different from a new row's.
+            project: The name of its project, which is added if it does not exist.
+            row: Columns of its row that differ from those of a new row.
 
         Returns:
             Its id.
         """
         with self._lock:
             tenant = next(iter(self.tenants))
-            known = (row["id"] for row in self.projects.values() if row["name"] == project)
-            project_id = next(known, None) or self.add_project(project)
+            existing = (row["id"] for row in self.projects.values() if row["name"] == project)
+            project_id = next(existing, None) or self.add_project(project)
             group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
             columns = {"project_id": project_id, "flow_group_id": group["id"], "tenant_id": tenant}
-            now, flow_id = self._write(), uuid4(self._ids)
+            now, flow_id = self._write(), uuid4(self._id_random)
             flow = rows.flow(now, row_id=flow_id, name=name, **columns) | row
             self.flows[flow["id"]] = flow
         return str(flow["id"])
@@ -95,8 +95,8 @@ class Prefect1Store(Timeline):
         Args:
             name: Its name.
             state: The type of its first state; None for a run without one.
-            flow_id: The flow that it is a run of; None: a flow of its own.
-            row: Columns of its row that are to be different from a new row's.
+            flow_id: Its flow; None: a new flow.
+            row: Columns of its row that differ from those of a new row.
 
         Returns:
             Its id.
@@ -104,7 +104,7 @@ class Prefect1Store(Timeline):
         with self._lock:
             flow_id = flow_id or self.add_flow()
             tenant = self.flows[flow_id]["tenant_id"]
-            now, run_id = self._write(), uuid4(self._ids)
+            now, run_id = self._write(), uuid4(self._id_random)
             run = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
             run |= row
             run_id = str(run["id"])
@@ -116,21 +116,21 @@ class Prefect1Store(Timeline):
     def set_state(
         self,
         run_id: str,
-        type: str,  # noqa: A002 - the server's own word
+        type: str,  # noqa: A002 - the server's name for it
         message: str | None = None,
         *,
         timestamp: datetime | None = None,
         **fields: Any,
     ) -> str:
-        """Put a run in a state, whatever state it is in.
+        """Put a run in a state; every transition is allowed.
 
         Args:
             run_id: The run.
             type: The state's type, such as ``Running``.
-            message: What is said about it.
-            timestamp: When it is set, by the API's clock; the server's time if None.
-            fields: What else stands in the serialized state. By themselves a scheduled state has a
-                ``start_time``, and a submitted one has the state before it as ``state``.
+            message: The state's message.
+            timestamp: The state's time, by the API's clock; None: the server's time.
+            fields: Other fields of the serialized state. By default a scheduled state has a
+                ``start_time``, and a submitted one has the previous state as ``state``.
 
         Returns:
             The state's id.
@@ -171,19 +171,19 @@ class Prefect1Store(Timeline):
         Args:
             run_id: The run that wrote it.
             message: The line.
-            level: Its level's name.
-            timestamp: When it was written, by the writer's clock; the server's time if None.
-            created: When the server stored it, if its commit took until now; now if None.
+            level: The name of its level.
+            timestamp: When it was written, by the writer's clock; None: the server's time.
+            created: When the server inserted it, if its commit took until now; None: now.
             name: The logger's name.
             task_run_id: The task run that wrote it.
-            info: What the writer's logging knew of it.
+            info: The log record's other fields, as the writer sent them.
 
         Returns:
             The row's id.
         """
         with self._lock:
             self.catch_up()
-            now, row_id = created or self._write(), uuid4(self._ids)
+            now, row_id = created or self._write(), uuid4(self._id_random)
             self.logs[row_id] = rows.new(
                 now,
                 row_id=row_id,
@@ -212,17 +212,17 @@ class Prefect1Store(Timeline):
 
         Args:
             run_id: The flow run that it belongs to.
-            slug: The slug of its task, which comes to be if the flow has no such task.
-            map_index: Which child of a mapped task run it is; -1: none.
+            slug: The slug of its task, which is added if the flow has no such task.
+            map_index: Its index among the children of a mapped task run; -1: it is no child.
             state: The type of its first state; None for a task run without one.
-            row: Columns of its row that are to be different from a new row's.
+            row: Columns of its row that differ from those of a new row.
 
         Returns:
             Its id.
         """
         with self._lock:
             task_id = self._task(self.runs[run_id]["flow_id"], slug)
-            now, new_id = self._write(), uuid4(self._ids)
+            now, new_id = self._write(), uuid4(self._id_random)
             task_run = rows.task_run(
                 now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
             )
@@ -236,7 +236,7 @@ class Prefect1Store(Timeline):
     def set_task_state(
         self,
         task_run_id: str,
-        type: str,  # noqa: A002 - the server's own word
+        type: str,  # noqa: A002 - the server's name for it
         message: str | None = None,
         *,
         timestamp: datetime | None = None,
@@ -260,7 +260,7 @@ class Prefect1Store(Timeline):
         Args:
             name: Its name.
             labels: Its labels.
-            last_queried: When it last asked for runs; the server's time if None.
+            last_queried: When it last queried for runs; None: the server's time.
 
         Returns:
             Its id.
@@ -271,10 +271,10 @@ class Prefect1Store(Timeline):
             agent["tenant_id"] = next(iter(self.tenants))
         return str(agent["id"])
 
-    # -- what goes ------------------------------------------------------------------------------
+    # -- deletions ------------------------------------------------------------------------------
 
     def delete_run(self, run_id: str) -> None:
-        """Delete a run with all that belongs to it."""
+        """Delete a run with its states, task runs and log rows."""
         with self._lock:
             self.catch_up()
             del self.runs[run_id]
@@ -295,18 +295,18 @@ class Prefect1Store(Timeline):
             self.logs = {row_id: row for row_id, row in self.logs.items() if row_id not in gone}
 
     def restore_logs(self, then: datetime) -> None:
-        """Lose the log rows that were stored after a time, as when a backup is restored."""
+        """Remove the log rows that were stored after a time, as restoring a backup does."""
         with self._lock:
             self.catch_up()
             self.logs = self._logs_of(then)
 
-    # -- what there is --------------------------------------------------------------------------
+    # -- reads ----------------------------------------------------------------------------------
 
     def tables(self, then: datetime | None = None) -> Tables:
-        """All tables by their names in the API.
+        """Return all tables by their names in the API.
 
         Args:
-            then: Without the log rows that could not be read yet at that time.
+            then: The time as of which log rows are read; None: now.
         """
         return {
             "tenant": self.tenants,
@@ -322,7 +322,7 @@ class Prefect1Store(Timeline):
         }
 
     def _logs_of(self, then: datetime) -> Table:
-        landed = self._landed  # without the rows that a test put into the table by itself
+        landed = self._landed  # rows that a test put into the table directly are not in it
         return {
             row_id: row for row_id, row in self.logs.items() if landed.get(row_id, then) <= then
         }
@@ -353,13 +353,13 @@ class Prefect1Store(Timeline):
         return str(row["id"])
 
     def _insert(self, table: Table, **columns: Any) -> Row:
-        row_id = uuid4(self._ids)
+        row_id = uuid4(self._id_random)
         table[row_id] = rows.new(self._write(), row_id=row_id, **columns)
         return table[row_id]
 
 
 def _context(run: Row, type: str) -> Row:  # noqa: A002 - as above
-    """What a state says by itself of the run that enters it."""
+    """Return the fields of a state that come from the run that enters it."""
     match type:
         case "Scheduled":
             due = run.get("scheduled_start_time")

@@ -1,26 +1,27 @@
-"""The questions that are asked with a body: what may stand in it, and which rows it wants.
+"""Request bodies of the filter routes: their schema, and which rows they select.
 
-Filters, sorts, offsets and limits are those of 3.8.8, with its refusals: a body that it does not
-take raises `msgspec.ValidationError`, a limit that it does not take raises `LimitRefused`.
+Filters, sorts, offsets and limits are those of 3.8.8, and so is what it rejects: an invalid body
+raises `msgspec.ValidationError`, an invalid limit raises `InvalidLimit`. Does not belong here: the
+paths, which are in `routes.py`.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from rxflow._models.states import StateType
-from rxflow.testing._prefect3.rows import Row
+from rxflow.testing._rows import Row, Shuffle
 
 
-class LimitRefused(Exception):
-    """More rows were asked for than the server gives at once, or fewer than none."""
+class InvalidLimit(Exception):
+    """A limit is negative, or above the most rows that the server returns at once."""
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """A part of a filter; the server refuses keys that it does not know."""
+    """A part of a filter; the server rejects unknown keys."""
 
 
 class _Ids(_Strict):
@@ -122,38 +123,44 @@ _creation_body = msgspec.json.Decoder(_CreationBody).decode
 _flows_body = msgspec.json.Decoder(_FlowsBody).decode
 _pools_body = msgspec.json.Decoder(_PoolsBody).decode
 
+_FLOW_RUN_SORTS: dict[str, Callable[[Row], Any]] = {
+    "ID_DESC": lambda row: row["id"],
+    "START_TIME_ASC": lambda row: row["start_time"] or row["expected_start_time"],
+    "START_TIME_DESC": lambda row: row["start_time"] or row["expected_start_time"],
+    # In SQLite a null sorts before any time.
+    "END_TIME_DESC": lambda row: (row["end_time"] is not None, row["end_time"]),
+}
 
-def limit_of(content: bytes, most: int) -> int:
-    """How many rows a body asks for; it is looked at before all else in the body.
+
+def read_limit(content: bytes, page_limit: int) -> int:
+    """Read the limit of a body; the server checks it before the rest of the body.
 
     Args:
         content: The body.
-        most: The most rows that the server gives at once.
+        page_limit: The most rows that the server returns at once.
 
     Raises:
-        LimitRefused: It cannot be had.
+        InvalidLimit: The limit is negative or above `page_limit`.
     """
     limit = _limited(content).limit
-    limit = most if limit is None else limit
-    if not 0 <= limit <= most:
-        bound = f"less than or equal to {most}" if limit > 0 else "greater than or equal to 0"
-        raise LimitRefused(f"Invalid limit: must be {bound}.")
+    limit = page_limit if limit is None else limit
+    if not 0 <= limit <= page_limit:
+        bound = f"less than or equal to {page_limit}" if limit > 0 else "greater than or equal to 0"
+        raise InvalidLimit(f"Invalid limit: must be {bound}.")
     return limit
 
 
-def log_rows(
-    content: bytes, rows: Iterable[Row], shuffle: Callable[[list[Row]], object] | None
-) -> list[Row]:
-    """The log rows that a body wants, from its offset on.
+def select_logs(content: bytes, rows: Iterable[Row], shuffle: Shuffle | None) -> list[Row]:
+    """Select the log rows that match a body, from its offset on.
 
     Args:
         content: The body.
         rows: The table.
-        shuffle: How rows of one timestamp get another order; None: they stay as stored.
+        shuffle: Shuffles rows of one timestamp; None: they stay as they were stored.
     """
-    asked = _logs_body(content)
-    where = asked.logs or _LogFilter()
-    runs = _wanted(where.flow_run_id)
+    body = _logs_body(content)
+    where = body.logs or _LogFilter()
+    runs = _id_set(where.flow_run_id)
     level, time = where.level or _Level(), where.timestamp or _Time()
     found = [
         row
@@ -167,91 +174,77 @@ def log_rows(
     if shuffle is not None:
         shuffle(found)
     found.sort(key=lambda row: row["timestamp"])
-    if asked.sort == "TIMESTAMP_DESC":
+    if body.sort == "TIMESTAMP_DESC":
         found.reverse()
-    return found[asked.offset :]
+    return found[body.offset :]
 
 
-def task_run_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
-    """The task runs that a body wants, from its offset on."""
-    asked = _task_runs_body(content)
-    where = asked.task_runs or _TaskRunFilter()
-    ids, runs = _wanted(where.id), _wanted(where.flow_run_id)
-    found = [
-        row
-        for row in rows
-        if (ids is None or row["id"] in ids) and (runs is None or row["flow_run_id"] in runs)
-    ]
+def select_task_runs(content: bytes, rows: Iterable[Row]) -> list[Row]:
+    """Select the task runs that match a body, from its offset on."""
+    body = _task_runs_body(content)
+    where = body.task_runs or _TaskRunFilter()
+    values = {"id": _id_set(where.id), "flow_run_id": _id_set(where.flow_run_id)}
+    found = [row for row in rows if _matches(row, values)]
     found.sort(key=lambda row: row["id"], reverse=True)
-    return found[asked.offset :]
+    return found[body.offset :]
 
 
-def flow_run_rows(content: bytes, rows: Iterable[Row], flows: Mapping[str, Row]) -> list[Row]:
-    """The flow runs that a body wants, from its offset on.
+def select_flow_runs(content: bytes, rows: Iterable[Row], flows: Mapping[str, Row]) -> list[Row]:
+    """Select the flow runs that match a body, from its offset on.
 
     Args:
         content: The body.
         rows: The table.
         flows: The table of flows, by their ids.
     """
-    asked = _flow_runs_body(content)
-    where, of = asked.flow_runs or _FlowRunFilter(), asked.flows or _FlowFilter()
+    body = _flow_runs_body(content)
+    where, flow = body.flow_runs or _FlowRunFilter(), body.flows or _FlowFilter()
     state = where.state or _StateFilter()
-    wanted = {
-        "id": _wanted(where.id),
-        "deployment_id": _wanted(where.deployment_id),
+    values = {
+        "id": _id_set(where.id),
+        "deployment_id": _id_set(where.deployment_id),
         "state_type": _any(state.type),
         "state_name": _any(state.name),
-        "flow_id": _wanted(of.id),
+        "flow_id": _id_set(flow.id),
     }
-    names = _any(of.name)
+    names = _any(flow.name)
     found = [
         row
         for row in rows
-        if all(values is None or row[column] in values for column, values in wanted.items())
-        and (names is None or flows[row["flow_id"]]["name"] in names)
+        if _matches(row, values) and (names is None or flows[row["flow_id"]]["name"] in names)
     ]
-    found.sort(key=_RUN_SORTS[asked.sort], reverse=asked.sort.endswith("_DESC"))
-    return found[asked.offset :]
+    found.sort(key=_FLOW_RUN_SORTS[body.sort], reverse=body.sort.endswith("_DESC"))
+    return found[body.offset :]
 
 
-_RUN_SORTS: dict[str, Callable[[Row], Any]] = {
-    "ID_DESC": lambda row: row["id"],
-    "START_TIME_ASC": lambda row: row["start_time"] or row["expected_start_time"],
-    "START_TIME_DESC": lambda row: row["start_time"] or row["expected_start_time"],
-    # As SQLite has it: no time is before any time.
-    "END_TIME_DESC": lambda row: (row["end_time"] is not None, row["end_time"]),
-}
-
-
-def creation_of(content: bytes) -> Row:
-    """What a body that creates a run of a deployment says of the run's row."""
-    asked = msgspec.structs.asdict(_creation_body(content))
-    return {column: value for column, value in asked.items() if value is not None}
-
-
-def _any(filter: _Names | _Types | None) -> Collection[str] | None:  # noqa: A002 - it is one
-    return None if filter is None else filter.any_
-
-
-def flow_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
-    """The flows that a body wants, from its offset on."""
-    asked = _flows_body(content)
-    where = asked.flows or _FlowFilter()
-    ids, names = _wanted(where.id), where.name.any_ if where.name else None
-    found = [
-        row
-        for row in rows
-        if (ids is None or row["id"] in ids) and (names is None or row["name"] in names)
-    ]
+def select_flows(content: bytes, rows: Iterable[Row]) -> list[Row]:
+    """Select the flows that match a body, from its offset on."""
+    body = _flows_body(content)
+    where = body.flows or _FlowFilter()
+    values = {"id": _id_set(where.id), "name": _any(where.name)}
+    found = [row for row in rows if _matches(row, values)]
     found.sort(key=lambda row: row["name"])
-    return found[asked.offset :]
+    return found[body.offset :]
 
 
-def pool_rows(content: bytes, rows: Iterable[Row]) -> list[Row]:
-    """The work pools from a body's offset on."""
+def select_pools(content: bytes, rows: Iterable[Row]) -> list[Row]:
+    """Select the work pools from a body's offset on."""
     return sorted(rows, key=lambda row: row["name"])[_pools_body(content).offset :]
 
 
-def _wanted(ids: _Ids | None) -> set[str] | None:
-    return None if ids is None or ids.any_ is None else {str(wanted) for wanted in ids.any_}
+def read_creation(content: bytes) -> Row:
+    """Read the columns that a body sets in the flow run which it creates of a deployment."""
+    columns = msgspec.structs.asdict(_creation_body(content))
+    return {column: value for column, value in columns.items() if value is not None}
+
+
+def _matches(row: Row, values: Mapping[str, Container[Any] | None]) -> bool:
+    return all(any_ is None or row[column] in any_ for column, any_ in values.items())
+
+
+def _any(names: _Names | _Types | None) -> Container[str] | None:
+    return None if names is None else names.any_
+
+
+def _id_set(ids: _Ids | None) -> set[str] | None:
+    return None if ids is None or ids.any_ is None else {str(each) for each in ids.any_}

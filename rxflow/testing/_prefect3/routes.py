@@ -1,204 +1,217 @@
-"""Questions and answers: which path asks for which rows, and what is said where there are none.
+"""The routes of a Prefect 3 server: which rows a path returns, and the errors where there are none.
 
-Paths, statuses and error bodies are those of 3.8.8. It knows what a watch asks for, and what the
-scripts around a watch do: find runs, and create one of a deployment. Anything else is answered with
-404, as a wrong path is. Of a question that it does not take it says less than the real server does:
-``exception_detail`` has one message, in other words.
+Paths, statuses and error bodies are those of 3.8.8. The routes are those that a watch uses, and
+those of the scripts around a watch: finding runs, and creating one of a deployment. Any other path
+gets 404, as a wrong path does. A refused body gets a shorter reply than from the real server:
+``exception_detail`` has one message, worded differently. Does not belong here: which rows a body
+selects, which is in `filters.py`.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
 import msgspec
 
 from rxflow.testing._prefect3.filters import (
-    LimitRefused,
-    creation_of,
-    flow_rows,
-    flow_run_rows,
-    limit_of,
-    log_rows,
-    pool_rows,
-    task_run_rows,
+    InvalidLimit,
+    read_creation,
+    read_limit,
+    select_flow_runs,
+    select_flows,
+    select_logs,
+    select_pools,
+    select_task_runs,
 )
-from rxflow.testing._prefect3.rows import Row
-from rxflow.testing._prefect3.state_effects import estimated
+from rxflow.testing._prefect3.state_effects import with_estimates
 from rxflow.testing._prefect3.store import Prefect3Store
+from rxflow.testing._rows import Row, Shuffle
 
 RouteReply = tuple[int, Any]
+"""A status, and the body before it is encoded."""
 
-_NOT_FOUND = (404, {"detail": "Not Found"})
+_NOT_FOUND: RouteReply = (404, {"detail": "Not Found"})
 
 
 class Routes:
-    """Answers questions about a store, without a word on what may go wrong."""
+    """Replies to requests from a store, without faults."""
 
     def __init__(self, store: Prefect3Store, *, page_limit: int, version: str) -> None:
-        """Make answers; the arguments are those of `FakePrefect3`."""
+        """Make the routes of a store; the arguments are those of `FakePrefect3`."""
         self._store = store
-        self._limit = page_limit
+        self._page_limit = page_limit
         self._version = version
 
-    def to(
+    def reply(
         self,
         request: httpx.Request,
         *,
-        age: timedelta = timedelta(0),
-        shuffle: Callable[[list[Row]], object] | None = None,
+        logs_as_of: datetime | None = None,
+        shuffle: Shuffle | None = None,
     ) -> tuple[int, bytes]:
-        """Answer a request.
+        """Reply to a request.
 
         Args:
-            request: The request, read.
-            age: By how much the log rows are out of date.
-            shuffle: How log rows of one timestamp get another order; None: they have none.
+            request: The request, with its body read.
+            logs_as_of: The time as of which log rows are read; None: now.
+            shuffle: Shuffles log rows before they are sorted; None: rows of one timestamp stay as
+                they were stored.
 
         Returns:
             The status and the body.
         """
-        then = self._store.now() - age if age else None
         try:
-            status, found = self._route(request, then, shuffle)
-        except LimitRefused as refused:
-            status, found = 422, {"detail": str(refused)}
+            status, body = self._route(request, logs_as_of, shuffle)
+        except InvalidLimit as error:
+            status, body = 422, {"detail": str(error)}
         except msgspec.ValidationError as error:
-            status, found = 422, _refusal(str(error), request.content)
-        return status, msgspec.json.encode(found)
+            status, body = 422, _invalid_request(str(error), request.content)
+        return status, msgspec.json.encode(body)
 
     def _route(
-        self,
-        request: httpx.Request,
-        then: datetime | None,
-        shuffle: Callable[[list[Row]], object] | None,
+        self, request: httpx.Request, logs_as_of: datetime | None, shuffle: Shuffle | None
     ) -> RouteReply:
-        store, content = self._store, request.content or b"{}"
-        match [request.method, *path_of(request).strip("/").split("/")]:
+        route = [request.method, *path_of(request).strip("/").split("/")]
+        match route:
             case ["GET", "admin", "version"]:
                 return 200, self._version
-            case ["GET", "flow_runs", run_id]:
-                return self._one(store.runs, run_id, "Flow run not found")
-            case ["GET", "flow_run_states"]:
-                return 200, _history(store.states, request.url.params.get("flow_run_id"))
             case ["POST", "logs", "filter"]:
-                limit = limit_of(content, self._limit)
-                return 200, log_rows(content, store.logs_of(then), shuffle)[:limit]
+                content, limit = self._body_and_limit(request)
+                return 200, select_logs(content, self._store.logs_of(logs_as_of), shuffle)[:limit]
+            case [_, "flow_runs" | "flow_run_states", *_]:
+                return self._route_flow_runs(route, request)
             case [_, "task_runs" | "task_run_states", *_]:
-                return self._of_task_runs(request, content)
+                return self._route_task_runs(route, request)
             case [_, "flows", *_]:
-                return self._of_flows(request, content)
-            case ["GET", "deployments", deployment_id]:
-                return self._one(store.deployments, deployment_id, "Deployment not found")
+                return self._route_flows(route, request)
+            case [_, "deployments", *_]:
+                return self._route_deployments(route, request)
             case [_, "work_pools", *_]:
-                return self._of_work_pools(request, content)
-            case asked:
-                return self._route_of_script(asked, request.content)
+                return self._route_work_pools(route, request)
+            case _:
+                return _NOT_FOUND
 
-    def _route_of_script(self, asked: list[str], content: bytes) -> RouteReply:
-        """Answer what no watch asks."""
+    def _route_flow_runs(self, route: list[str], request: httpx.Request) -> RouteReply:
         store = self._store
-        match asked:
+        match route:
+            case ["GET", "flow_runs", run_id]:
+                return self._row(store.runs, run_id, "Flow run not found")
+            case ["GET", "flow_run_states"]:
+                return 200, _state_history(store.states, request.url.params.get("flow_run_id"))
             case ["POST", "flow_runs", "filter"]:
-                limit = limit_of(content, self._limit)
-                rows = flow_run_rows(content, store.runs.values(), store.flows)[:limit]
-                return 200, [self._estimated(row) for row in rows]
-            case ["GET", "deployments", "name", flow, name]:
-                return self._named(flow, name)
-            case ["POST", "deployments", deployment_id, "create_flow_run"]:
-                return self._create(deployment_id, content or b"null")
+                content, limit = self._body_and_limit(request)
+                runs = select_flow_runs(content, store.runs.values(), store.flows)[:limit]
+                return 200, [self._with_estimates(run) for run in runs]
             case _:
                 return _NOT_FOUND
 
-    def _of_task_runs(self, request: httpx.Request, content: bytes) -> RouteReply:
+    def _route_task_runs(self, route: list[str], request: httpx.Request) -> RouteReply:
         store = self._store
-        match [request.method, *path_of(request).strip("/").split("/")]:
-            case ["POST", "task_runs", "filter"]:
-                limit = limit_of(content, self._limit)
-                rows = task_run_rows(content, store.task_runs.values())[:limit]
-                return 200, [self._estimated(row) for row in rows]
+        match route:
             case ["GET", "task_runs", task_run_id]:
-                return self._one(store.task_runs, task_run_id, "Task not found")
+                return self._row(store.task_runs, task_run_id, "Task not found")
             case ["GET", "task_run_states"]:
-                return 200, _history(store.task_run_states, request.url.params.get("task_run_id"))
+                run_id = request.url.params.get("task_run_id")
+                return 200, _state_history(store.task_run_states, run_id)
+            case ["POST", "task_runs", "filter"]:
+                content, limit = self._body_and_limit(request)
+                task_runs = select_task_runs(content, store.task_runs.values())[:limit]
+                return 200, [self._with_estimates(task_run) for task_run in task_runs]
             case _:
                 return _NOT_FOUND
 
-    def _of_flows(self, request: httpx.Request, content: bytes) -> RouteReply:
+    def _route_flows(self, route: list[str], request: httpx.Request) -> RouteReply:
         store = self._store
-        match [request.method, *path_of(request).strip("/").split("/")]:
-            case ["POST", "flows", "filter"]:
-                limit = limit_of(content, self._limit)
-                return 200, flow_rows(content, store.flows.values())[:limit]
+        match route:
             case ["GET", "flows", flow_id]:
-                return self._one(store.flows, flow_id, "Flow not found")
+                return self._row(store.flows, flow_id, "Flow not found")
+            case ["POST", "flows", "filter"]:
+                content, limit = self._body_and_limit(request)
+                return 200, select_flows(content, store.flows.values())[:limit]
             case _:
                 return _NOT_FOUND
 
-    def _of_work_pools(self, request: httpx.Request, content: bytes) -> RouteReply:
+    def _route_deployments(self, route: list[str], request: httpx.Request) -> RouteReply:
+        match route:
+            case ["GET", "deployments", deployment_id]:
+                return self._row(self._store.deployments, deployment_id, "Deployment not found")
+            case ["GET", "deployments", "name", flow, name]:
+                return self._deployment_by_name(flow, name)
+            case ["POST", "deployments", deployment_id, "create_flow_run"]:
+                return self._create_run(deployment_id, request.content or b"null")
+            case _:
+                return _NOT_FOUND
+
+    def _route_work_pools(self, route: list[str], request: httpx.Request) -> RouteReply:
         store = self._store
-        match [request.method, *path_of(request).strip("/").split("/")]:
+        match route:
             case ["GET", "work_pools", name]:
                 return (200, store.pools[name]) if name in store.pools else _no_pool(name)
             case ["POST", "work_pools", "filter"]:
-                limit = limit_of(content, self._limit)
-                return 200, pool_rows(content, store.pools.values())[:limit]
+                content, limit = self._body_and_limit(request)
+                return 200, select_pools(content, store.pools.values())[:limit]
             case ["POST", "work_pools", name, "workers", "filter"]:
                 known = name in store.pools
                 return (200, store.workers.get(name, [])) if known else _no_pool(name)
             case _:
                 return _NOT_FOUND
 
-    def _one(self, rows: Mapping[str, Row], row_id: str, missing: str) -> RouteReply:
+    def _body_and_limit(self, request: httpx.Request) -> tuple[bytes, int]:
+        """Return the body of a filter, and its limit, which is checked before the rest of it."""
+        content = request.content or b"{}"
+        return content, read_limit(content, self._page_limit)
+
+    def _row(self, rows: Mapping[str, Row], row_id: str, missing: str) -> RouteReply:
         try:
             row = rows.get(str(uuid.UUID(row_id)))
-        except ValueError:  # then no route fits
+        except ValueError:  # a path with a malformed id matches no route
             return _NOT_FOUND
-        return (404, {"detail": missing}) if row is None else (200, self._estimated(row))
+        return (404, {"detail": missing}) if row is None else (200, self._with_estimates(row))
 
-    def _named(self, flow: str, name: str) -> RouteReply:
+    def _deployment_by_name(self, flow: str, name: str) -> RouteReply:
         store = self._store
         for deployment in store.deployments.values():
             if (store.flows[deployment["flow_id"]]["name"], deployment["name"]) == (flow, name):
                 return 200, deployment
         return 404, {"detail": "Deployment not found"}
 
-    def _create(self, deployment_id: str, content: bytes) -> RouteReply:
-        store, asked = self._store, creation_of(content)
-        status, deployment = self._one(store.deployments, deployment_id, "Deployment not found")
+    def _create_run(self, deployment_id: str, content: bytes) -> RouteReply:
+        store, columns = self._store, read_creation(content)
+        status, deployment = self._row(store.deployments, deployment_id, "Deployment not found")
         if status != 200:
             return status, deployment
-        key = asked.get("idempotency_key")
+        key = columns.get("idempotency_key")
         for run in store.runs.values():
             same_flow = run["flow_id"] == deployment["flow_id"]
             if key is not None and same_flow and run["idempotency_key"] == key:
-                return 200, self._estimated(run)
-        run_id = store.create_run(deployment["id"], **asked)
-        return 201, self._estimated(store.runs[run_id])
+                return 200, self._with_estimates(run)
+        run_id = store.create_run(deployment["id"], **columns)
+        return 201, self._with_estimates(store.runs[run_id])
 
-    def _estimated(self, row: Row) -> Row:
-        """A run as it is sent: with times that are worked out anew for each answer."""
-        return estimated(row, self._store.now()) if "total_run_time" in row else row
-
-
-def _history(states: Mapping[str, list[Row]], run_id: str | None) -> list[Row]:
-    asked = msgspec.convert(run_id, uuid.UUID)
-    return sorted(states.get(str(asked), []), key=lambda state: state["timestamp"])
+    def _with_estimates(self, row: Row) -> Row:
+        """Return a row as it is sent; only runs have estimates."""
+        return with_estimates(row, self._store.now()) if "total_run_time" in row else row
 
 
 def path_of(request: httpx.Request) -> str:
-    """The path below the API's URL."""
+    """Return the path below the API's URL."""
     return request.url.path.removeprefix("/api")
+
+
+def _state_history(states: Mapping[str, list[Row]], run_id: str | None) -> list[Row]:
+    key = str(msgspec.convert(run_id, uuid.UUID))
+    return sorted(states.get(key, []), key=lambda state: state["timestamp"])
 
 
 def _no_pool(name: str) -> RouteReply:
     return 404, {"detail": f'Work pool "{name}" not found.'}
 
 
-def _refusal(why: str, content: bytes) -> Row:
+def _invalid_request(reason: str, content: bytes) -> Row:
     return {
         "exception_message": "Invalid request received.",
-        "exception_detail": [{"msg": why}],
+        "exception_detail": [{"msg": reason}],
         "request_body": msgspec.Raw(content) if content else None,
     }

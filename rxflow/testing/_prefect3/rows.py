@@ -1,18 +1,17 @@
-"""Rows as Prefect 3.8.8 sends them: every key, with what a new row has in it.
+"""New rows as Prefect 3.8.8 sends them: every key, with its initial value.
 
-Only data is made here; what happens to it is in `_store.py`.
+Belongs here: data only. Does not belong here: what changes it, which is in `store.py` and
+`state_effects.py`.
 """
 
-import uuid
 from datetime import datetime
-from random import Random
 from typing import Any
 
-Row = dict[str, Any]
+from rxflow.testing._rows import Row
 
 
 def flow(now: datetime, *, flow_id: str, name: str) -> Row:
-    """A flow."""
+    """Make a flow."""
     return {
         "id": flow_id,
         "created": now,
@@ -24,7 +23,7 @@ def flow(now: datetime, *, flow_id: str, name: str) -> Row:
 
 
 def flow_run(now: datetime, *, run_id: str, name: str, flow_id: str) -> Row:
-    """A flow run without a state; the server adds its estimates when it answers."""
+    """Make a flow run without a state and without the estimates that each reply computes."""
     return {
         "id": run_id,
         "created": now,
@@ -64,7 +63,7 @@ def flow_run(now: datetime, *, run_id: str, name: str, flow_id: str) -> Row:
 
 
 def deployment(now: datetime, *, deployment_id: str, name: str, flow_id: str) -> Row:
-    """A deployment that no worker has polled for."""
+    """Make a deployment that no worker has polled for."""
     return {
         "id": deployment_id,
         "created": now,
@@ -100,7 +99,7 @@ def deployment(now: datetime, *, deployment_id: str, name: str, flow_id: str) ->
 
 
 def task_run(now: datetime, *, task_run_id: str, dynamic_key: str, run: Row) -> Row:
-    """A task run without a state; the same holds for its estimates."""
+    """Make a task run without a state and without the estimates that each reply computes."""
     return {
         "id": task_run_id,
         "created": now,
@@ -134,11 +133,11 @@ def state(
     now: datetime,
     *,
     state_id: str,
-    type: str,  # noqa: A002 - the server's own word
+    type: str,  # noqa: A002 - the server's name for it
     name: str | None,
     **details: Any,
 ) -> Row:
-    """A state; `details` are those of its ``state_details`` that are not null."""
+    """Make a state; `details` are the items of its ``state_details`` that are not null."""
     return {
         "id": state_id,
         "type": type,
@@ -151,30 +150,8 @@ def state(
 
 
 def log(now: datetime, *, row_id: str, **columns: Any) -> Row:
-    """A log line."""
+    """Make a log row."""
     return {"id": row_id, "created": now, "updated": now, **columns}
-
-
-def uuid4(random: Random) -> str:
-    """A UUID by which nothing can be told.
-
-    Args:
-        random: Draws it, the same one for the same seed.
-    """
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
-
-
-def uuid7(now: datetime, random: Random) -> str:
-    """A UUID whose first bits are the time in ms, so that ids go by time, to the ms.
-
-    Args:
-        now: The time.
-        random: Draws the other bits, the same ones for the same seed.
-    """
-    ms = int(now.timestamp() * 1000) & ((1 << 48) - 1)
-    value = (ms << 80) | random.getrandbits(80)
-    value = (value & ~(0xF << 76)) | (7 << 76)
-    return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
 
 
 _POLICY: Row = {

@@ -1,18 +1,18 @@
-"""What a state does to the row of its flow run or task run, times and counts among it."""
+"""How entering a state changes the row of its flow run or task run: state, times and run count."""
 
 from datetime import datetime
 
 from rxflow._models.states import TERMINAL_TYPES
-from rxflow.testing._prefect3.rows import Row
+from rxflow.testing._rows import Row
 
 
 def enter(row: Row, state: Row, now: datetime) -> None:
-    """Put a row in a state.
+    """Put a run in a state.
 
     Args:
-        row: A flow run or a task run.
+        row: The row of a flow run or a task run, which is changed.
         state: The state's row.
-        now: When that is stored.
+        now: When the change is stored.
     """
     before = row["state"]
     if before is not None and before["type"] == "RUNNING":
@@ -30,8 +30,8 @@ def enter(row: Row, state: Row, now: datetime) -> None:
     }
 
 
-def estimated(row: Row, now: datetime) -> Row:
-    """A row as it is sent: with the times that are worked out anew for each answer."""
+def with_estimates(row: Row, now: datetime) -> Row:
+    """Return a run's row as it is sent, with the estimates that are computed for each reply."""
     run_time = row["total_run_time"]
     if row["state_type"] == "RUNNING":
         run_time += _seconds(row["state"]["timestamp"], now)

@@ -1,6 +1,7 @@
-"""What a server holds, and how it comes to hold it: the tables, and the writes to them.
+"""The tables of a Prefect 3 server, and the writes to them.
 
-The rows are dicts as the server sends them, which a test may change as it likes.
+Rows are dicts as the server sends them; tests may change them directly. Does not belong here: the
+initial values of rows (`rows.py`) and what requests read (`routes.py`, `filters.py`).
 """
 
 from collections.abc import Callable, Collection
@@ -10,20 +11,20 @@ from typing import Any
 
 from rxflow._models.states import StateType
 from rxflow.testing._prefect3 import rows
-from rxflow.testing._prefect3.rows import Row
 from rxflow.testing._prefect3.state_effects import enter
+from rxflow.testing._rows import Row, uuid4, uuid7
 from rxflow.testing._timeline import Timeline
 
 
 class Prefect3Store(Timeline):
-    """The tables of a server; many threads may write to them by its methods."""
+    """The tables of a Prefect 3 server; many threads may write to them by its methods."""
 
     def __init__(self, clock: Callable[[], datetime], random: Random | None) -> None:
         """Make empty tables.
 
         Args:
             clock: The server's time, aware.
-            random: Draws the ids; None: nobody knows which.
+            random: Draws the ids; None: unpredictable ids.
         """
         super().__init__(clock, random)
         self.runs: dict[str, Row] = {}
@@ -38,7 +39,7 @@ class Prefect3Store(Timeline):
         self._on_run: dict[str, Callable[[str], object]] = {}
         self._landed: dict[str, datetime] = {}
 
-    # -- what happens now -----------------------------------------------------------------------
+    # -- runs and what they write ---------------------------------------------------------------
 
     def add_run(
         self,
@@ -53,8 +54,8 @@ class Prefect3Store(Timeline):
         Args:
             name: Its name.
             state: The type of its first state; None for a run without one.
-            flow: The name of the flow that it is a run of, which is added if there is none.
-            row: Fields of its row that are to be different from a new row's.
+            flow: The name of its flow, which is added if it does not exist.
+            row: Fields of its row that differ from those of a new row.
 
         Returns:
             Its id.
@@ -62,7 +63,7 @@ class Prefect3Store(Timeline):
         with self._lock:
             now = self._write()
             flow_id = self._flow(now, flow)
-            run_id = rows.uuid4(self._ids)
+            run_id = uuid4(self._id_random)
             run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
             run_id = str(run["id"])
             self.runs[run_id] = run
@@ -79,13 +80,13 @@ class Prefect3Store(Timeline):
         on_run: Callable[[str], object] | None = None,
         **row: Any,
     ) -> str:
-        """Add a deployment, of which clients may create runs.
+        """Add a deployment that clients can create runs of.
 
         Args:
             name: Its name.
-            flow: The name of its flow, which is added if there is none.
+            flow: The name of its flow, which is added if it does not exist.
             on_run: Called with the id of each run that is created of it, in place of a worker.
-            row: Fields of its row that are to be different from a new row's.
+            row: Fields of its row that differ from those of a new row.
 
         Returns:
             Its id.
@@ -110,21 +111,22 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             now = self._write()
-            flow_id, deployment_id = self._flow(now, flow), rows.uuid4(self._ids)
-            made = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
-            deployment_id = str((made | row)["id"])
-            self.deployments[deployment_id] = made | row
+            flow_id, deployment_id = self._flow(now, flow), uuid4(self._id_random)
+            new = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
+            deployment = new | row
+            deployment_id = str(deployment["id"])
+            self.deployments[deployment_id] = deployment
             if on_run is not None:
                 self._on_run[deployment_id] = on_run
         return deployment_id
 
     def create_run(self, deployment_id: str, **row: Any) -> str:
-        """Create a run of a deployment, as a client does that wants it run now.
+        """Create a run of a deployment, scheduled for now, as a client does.
 
         Args:
             deployment_id: The deployment.
-            row: Fields of the run's row that are to be different from what the deployment says;
-                ``parameters``, ``labels`` and ``tags`` are added to its own.
+            row: Fields of the run's row that differ from those of the deployment; ``parameters``,
+                ``labels`` and ``tags`` are added to the deployment's own.
 
         Returns:
             The run's id.
@@ -151,20 +153,20 @@ class Prefect3Store(Timeline):
     def set_state(
         self,
         run_id: str,
-        type: str,  # noqa: A002 - the server's own word
+        type: str,  # noqa: A002 - the server's name for it
         name: str | None = None,
         *,
         message: str | None = None,
         timestamp: datetime | None = None,
     ) -> str:
-        """Put a run in a state, whatever state it is in.
+        """Put a run in a state; every transition is allowed.
 
         Args:
             run_id: The run.
             type: The state's type.
-            name: The state's name; the type's own if None.
-            message: What is said about it.
-            timestamp: When it is set; the server's time if None.
+            name: The state's name; None: the type's own.
+            message: The state's message.
+            timestamp: The state's time; None: the server's time.
 
         Returns:
             The state's id.
@@ -204,8 +206,8 @@ class Prefect3Store(Timeline):
             run_id: The run that wrote it.
             message: The line.
             level: As in `logging`.
-            timestamp: When it was written, by the writer's clock; the server's time if None.
-            created: When the server stored it, if its commit took until now; now if None.
+            timestamp: When it was written, by the writer's clock; None: the server's time.
+            created: When the server inserted it, if its commit took until now; None: now.
             name: The logger's name.
             task_run_id: The task run that wrote it.
 
@@ -217,7 +219,7 @@ class Prefect3Store(Timeline):
             now = created or self._write()
             row = rows.log(
                 now,
-                row_id=rows.uuid7(now, self._ids),
+                row_id=uuid7(now, self._id_random),
                 name=name,
                 level=level,
                 message=message,
@@ -235,7 +237,7 @@ class Prefect3Store(Timeline):
         Args:
             run_id: The flow run that it belongs to.
             state: The type of its first state.
-            row: Fields of its row that are to be different from a new row's, such as ``name`` and
+            row: Fields of its row that differ from those of a new row, such as ``name`` and
                 ``task_key``.
 
         Returns:
@@ -264,31 +266,31 @@ class Prefect3Store(Timeline):
         self,
         run_id: str,
         task_run_id: str | None,
-        type: str,  # noqa: A002 - the server's own word
+        type: str,  # noqa: A002 - the server's name for it
         name: str | None = None,
         *,
         data: Row | None = None,
     ) -> str:
-        """Put a task run in a state; a new one if its id is None.
+        """Put a task run in a state, and add the task run if its id is None.
 
         Args:
             run_id: The flow run that it belongs to.
-            task_run_id: The task run.
+            task_run_id: The task run; None: a new one.
             type: The state's type.
-            name: The state's name; the type's own if None.
-            data: Where the result is, as Prefect writes it into a state.
+            name: The state's name; None: the type's own.
+            data: Where its result is stored, as Prefect writes it into a state.
 
         Returns:
             The task run's id.
         """
         with self._lock:
             now = self._write()
-            task_run_id = task_run_id or rows.uuid7(now, self._ids)
+            task_run_id = task_run_id or uuid7(now, self._id_random)
             if task_run_id not in self.task_runs:
                 self.task_runs[task_run_id] = rows.task_run(
                     now,
                     task_run_id=task_run_id,
-                    dynamic_key=rows.uuid4(self._ids),
+                    dynamic_key=uuid4(self._id_random),
                     run=self.runs[run_id],
                 )
             state = self._state(now, type, name=name, flow_run_id=run_id, task_run_id=task_run_id)
@@ -297,10 +299,10 @@ class Prefect3Store(Timeline):
             enter(self.task_runs[task_run_id], state, now)
         return task_run_id
 
-    # -- what goes ------------------------------------------------------------------------------
+    # -- deletions ------------------------------------------------------------------------------
 
     def delete_run(self, run_id: str) -> None:
-        """Delete a run with its states; its logs go later, as on the real server."""
+        """Delete a run with its states; its log rows stay, which the real server deletes later."""
         with self._lock:
             self.catch_up()
             del self.runs[run_id], self.states[run_id]
@@ -317,29 +319,29 @@ class Prefect3Store(Timeline):
             self.logs = [row for row in self.logs if row["id"] not in gone]
 
     def restore_logs(self, then: datetime) -> None:
-        """Lose the log rows that were stored after a time, as when a backup is restored."""
+        """Remove the log rows that were stored after a time, as restoring a backup does."""
         with self._lock:
             self.catch_up()
             self.logs = self.logs_of(then)
 
-    # -- what there is --------------------------------------------------------------------------
+    # -- reads ----------------------------------------------------------------------------------
 
     def logs_of(self, then: datetime | None) -> list[Row]:
-        """The log rows; with a time, those of them that could be read then already."""
+        """Return the log rows; with a time, those that could already be read then."""
         if then is None:
             return self.logs
-        landed = self._landed  # without the rows that a test put into the table by itself
+        landed = self._landed  # rows that a test put into the table directly are not in it
         return [row for row in self.logs if landed.get(row["id"], then) <= then]
 
     def _flow(self, now: datetime, name: str) -> str:
-        """The id of the flow of a name; there is one flow a name."""
+        """Return the id of the flow with a name, which is unique; add the flow if it is missing."""
         known = (flow_id for flow_id, flow in self.flows.items() if flow["name"] == name)
         flow_id = next(known, None)
         if flow_id is None:
-            flow_id = rows.uuid4(self._ids)
+            flow_id = uuid4(self._id_random)
             self.flows[flow_id] = rows.flow(now, flow_id=flow_id, name=name)
         return flow_id
 
     def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
-        state_id = rows.uuid7(now, self._ids)
+        state_id = uuid7(now, self._id_random)
         return rows.state(now, state_id=state_id, type=str(type), name=name, **details)
