@@ -1,4 +1,4 @@
-"""What the client of Prefect 1.4.1 makes of a server, as JSON: run by its own Python 3.9.
+"""Print what the client of Prefect 1.4.1 reads from a server, as JSON; run by its Python 3.9.
 
 Its arguments are the ids of a flow run and of a flow.
 """
@@ -15,7 +15,7 @@ from prefect.exceptions import ClientError
 
 
 def missing() -> str:
-    """Ask for a run that is not there."""
+    """Look up a run that does not exist; return the text of the error."""
     try:
         FlowRunView.from_flow_run_id(str(uuid.uuid4()))
     except ValueError as error:
@@ -24,7 +24,7 @@ def missing() -> str:
 
 
 def malformed() -> str:
-    """Ask for a run by what is no id."""
+    """Look up a run by a text that is not an id; return the name of the error."""
     try:
         FlowRunView.from_flow_run_id("abc")
     except ClientError as error:
@@ -33,7 +33,7 @@ def malformed() -> str:
 
 
 def create(flow_id: str) -> str:
-    """Create a run, put it in a state and write a line for it."""
+    """Create a run, set its state and write a log line for it; return its id."""
     client = Client()
     run_id: str = client.create_flow_run(flow_id=flow_id, run_name="by-client")
     client.set_flow_run_state(flow_run_id=run_id, state=Running("go"))
@@ -43,11 +43,11 @@ def create(flow_id: str) -> str:
 
 
 def main(run_id: str, flow_id: str) -> None:
-    """Ask whatever a watch asks, and print what came of it."""
+    """Send the queries of a watch and print what they return."""
     watched = [[line.level, line.message] for line in watch_flow_run(run_id)]
     run = FlowRunView.from_flow_run_id(run_id)
     tasks = [[t.task_slug, t.map_index, type(t.state).__name__] for t in run.get_all_task_runs()]
-    told = {
+    found = {
         "name": run.name,
         "flow": FlowView.from_flow_id(flow_id).name,
         "watched": watched,
@@ -57,7 +57,7 @@ def main(run_id: str, flow_id: str) -> None:
         "malformed": malformed(),
         "created": create(flow_id),
     }
-    print(json.dumps(told))  # noqa: T201 - its output
+    print(json.dumps(found))  # noqa: T201 - its output
 
 
 main(*sys.argv[1:])

@@ -1,7 +1,7 @@
-"""Which server, key and tenant the client of Prefect 1.4.1 finds: run by its own Python 3.9.
+"""Print the server, key and tenant that the client of Prefect 1.4.1 finds; run by its Python 3.9.
 
-Reads arrangements from its input, as lines of JSON with directories and an environment, and answers
-each with a line. Nothing is asked of a server.
+Reads installations from standard input, as lines of JSON with a home directory, a working directory
+and an environment, and prints a line of JSON for each. No request is sent to a server.
 """
 
 import importlib
@@ -14,12 +14,13 @@ from prefect import configuration
 
 
 def found(home: str, cwd: str, environ: "dict[str, str]") -> "list[str | None]":
-    """Have the client read its settings anew, as if it had been started there."""
+    """Return the URL, key and tenant of a client that is started in an installation."""
     os.environ.clear()
     os.environ.update(environ, HOME=home)
     os.chdir(cwd)
     importlib.reload(configuration)
-    # Into the context of the call alone; as an argument it would be merged into the present one.
+    # Set in the context of this call alone: as an argument of `context` it would be merged with the
+    # present configuration.
     with prefect.context():
         prefect.context["config"] = configuration.config
         client = prefect.Client()

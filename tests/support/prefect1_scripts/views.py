@@ -1,4 +1,4 @@
-"""What the views of Prefect 1.4.1 answer, as JSON: run by its own Python 3.9.
+"""Print what the views of Prefect 1.4.1 return, as JSON; run by its Python 3.9.
 
 Its arguments are the ids of a flow run and of a flow group.
 """
