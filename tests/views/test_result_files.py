@@ -1,4 +1,4 @@
-"""`TaskRunView.get_result` on Prefect 1: values that it keeps itself, local files, and parents."""
+"""Loading results of task runs from local files and stored values; nothing is ever unpickled."""
 
 import base64
 import json
@@ -9,85 +9,241 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from server_scenes import Scene1, kept
-from twin_calls import TWINS, Call
+from server_scenes import Scene1, Scene3, stored_value
+from twin_calls import Call
 
 import rxflow
-from rxflow import FlowRunView, TaskRunView
+from rxflow import TaskRunView
 from rxflow._models.entities import BackendName, StoredResult
 from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead
 from rxflow.errors import ResultUnreadable
 
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 READER = "prefect 1.4.1's `TaskRunView.get_result`"
 
 
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Call:
-    """Call a method, or its twin."""
-    return TWINS[request.param]
+class TouchOnUnpickling:
+    """Creates a file if it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
 
 
-@pytest.fixture
-def scene() -> Scene1:
-    """Begin."""
-    return Scene1()
+# -- Prefect 3 ----------------------------------------------------------------------------------
 
 
-def local(path: Path | str | None, folder: str = "/srv/example/results") -> dict[str, Any]:
-    """Where Prefect 1 says that a local file is."""
+def task_run3(scene3: Scene3, data: Any, state: str = "COMPLETED") -> TaskRunView:
+    """Read a task run on Prefect 3 whose state has the given data."""
+    task = scene3.add_task_run("load", "RUNNING")
+    scene3.set_task_state(task, state, data=data)
+    return scene3.task_run_view(task)
+
+
+def state_data(location: str | Path | None, form: str = "json", block: str | None = None) -> Any:
+    """The data of a state whose result Prefect 3.8.8 persisted."""
+    return {
+        "storage_key": None if location is None else str(location),
+        "expiration": None,
+        "serializer": {"type": form},
+        "prefect_version": "3.8.8",
+        "storage_block_id": block,
+    }
+
+
+def write_record(path: Path, result: Any) -> Path:
+    """Write a result as Prefect 3.8.8 does: a record with the result as JSON in a string."""
+    metadata = state_data(path) | {"serializer": {"type": "json", "jsonlib": "json"}}
+    path.write_text(json.dumps({"metadata": metadata, "result": json.dumps(result)}))
+    return path
+
+
+RESULTS = [None, 0, "text", [1, {"a": [None, True]}], {}, {"metadata": {}, "result": "1"}, 1e300]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=repr)
+def test_a_result_is_read_from_its_record(
+    scene3: Scene3, call: Call, tmp_path: Path, result: Any
+) -> None:
+    """The returned value is read, None included, and once it was read the file may be deleted."""
+    path = write_record(tmp_path / "result", result)
+    view = task_run3(scene3, state_data(path))
+    assert call(view, "get_result") == result
+    path.unlink()
+    assert call(view, "get_result") == result
+    assert call(call(view, "get_latest"), "get_result") == result
+
+
+@pytest.mark.parametrize(
+    ("form", "result"), [("json", {"r\u00f6ws": 17}), ("text", "17 r\u00f6ws")]
+)
+def test_bare_json_and_text_are_read(
+    scene3: Scene3, call: Call, tmp_path: Path, form: str, result: Any
+) -> None:
+    """A file may hold the result itself, as where the metadata of a record is stored apart."""
+    path = tmp_path / "result"
+    path.write_text(result if form == "text" else json.dumps(result), "utf-8")
+    assert call(task_run3(scene3, state_data(path, form)), "get_result") == result
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SCHEDULED"])
+def test_an_unfinished_task_run_has_no_result(scene3: Scene3, call: Call, state: str) -> None:
+    """The result of an unfinished task run is a ValueError, without a request."""
+    view = task_run3(scene3, None, state)
+    before = len(scene3.server.requests)
+    with pytest.raises(ValueError, match="not finished"):
+        call(view, "get_result")
+    assert len(scene3.server.requests) == before
+
+
+@pytest.mark.parametrize("data", [None, state_data(None)], ids=["no data", "no location"])
+def test_a_result_that_was_not_kept_is_a_value_error(scene3: Scene3, call: Call, data: Any) -> None:
+    """Without a location there is no result to read."""
+    with pytest.raises(ValueError, match="was not kept"):
+        call(task_run3(scene3, data), "get_result")
+
+
+def test_a_file_of_another_machine_is_a_value_error(
+    scene3: Scene3, call: Call, tmp_path: Path
+) -> None:
+    """The error of a missing file names its location."""
+    path = tmp_path / "gone"
+    with pytest.raises(rxflow.ResultUnavailable, match=r"gone.*on this machine"):
+        call(task_run3(scene3, state_data(path)), "get_result")
+
+
+@pytest.mark.parametrize("form", ["pickle", "compressed/json", "compressed/pickle", "custom"])
+def test_another_serializer_is_a_type_error(
+    scene3: Scene3, call: Call, tmp_path: Path, form: str
+) -> None:
+    """The error names the location, the serializer and a way to read the result."""
+    path = tmp_path / "result"
+    with pytest.raises(TypeError) as error:
+        call(task_run3(scene3, state_data(path, form)), "get_result")
+    for words in (str(path), repr(form), "state.result()"):
+        assert words in str(error.value)
+
+
+def test_nothing_is_ever_unpickled(scene3: Scene3, call: Call, tmp_path: Path) -> None:
+    """A pickle is not opened, even if its state says that it is JSON or text."""
+    path, touched = tmp_path / "result", tmp_path / "touched"
+    path.write_bytes(pickle.dumps(TouchOnUnpickling(touched)))
+    for form in ("pickle", "json", "text"):
+        with pytest.raises(rxflow.ResultUnreadable):
+            call(task_run3(scene3, state_data(path, form)), "get_result")
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "block"),
+    [
+        ("bucket/key", UNKNOWN_ID),
+        ("/somewhere", UNKNOWN_ID),
+        ("relative", None),
+        ("s3://bucket/key", None),
+    ],
+)
+def test_other_storages_are_a_type_error(
+    scene3: Scene3, call: Call, location: str, block: str | None
+) -> None:
+    """A location that is not a local path is named, with its storage block if it has one."""
+    with pytest.raises(TypeError) as error:
+        call(task_run3(scene3, state_data(location, block=block)), "get_result")
+    assert location in str(error.value)
+    assert (block or "an unknown storage") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "\xff",
+        "[" * 100_000,
+        '{"metadata": {}, "result": "{"}',
+        '{"metadata": {}, "result": "{\\"__class__\\": \\"a.B\\", \\"data\\": 1}"}',
+        '[{"deep": {"__class__": "a.B"}}]',
+    ],
+    ids=["empty", "truncated", "latin-1", "deep", "truncated record", "object", "nested object"],
+)
+def test_a_file_that_is_not_plain_json_is_a_type_error(
+    scene3: Scene3, call: Call, tmp_path: Path, content: str
+) -> None:
+    """Truncated files, and objects that only Prefect can rebuild, are not guessed."""
+    path = tmp_path / "result"
+    path.write_text(content, "latin-1")
+    with pytest.raises(rxflow.ResultUnreadable, match="no plain JSON"):
+        call(task_run3(scene3, state_data(path)), "get_result")
+
+
+def test_a_deleted_task_run_has_no_result(scene3: Scene3, call: Call, tmp_path: Path) -> None:
+    """The result of a task run that was deleted is a TaskRunNotFound."""
+    view = task_run3(scene3, state_data(write_record(tmp_path / "result", 1)))
+    scene3.server.task_runs.clear()
+    with pytest.raises(rxflow.TaskRunNotFound):
+        call(view, "get_result")
+
+
+# -- Prefect 1 ----------------------------------------------------------------------------------
+
+
+def local_result(path: Path | str | None, folder: str = "/srv/example/results") -> dict[str, Any]:
+    """A local file as Prefect 1 describes it."""
     location = None if path is None else str(path)
     return {"type": "LocalResult", "dir": folder, "location": location, "__version__": "1.4.1"}
 
 
-def finished(scene: Scene1, result: dict[str, Any] | None, state: str = "COMPLETED") -> TaskRunView:
-    """A task run that has a result."""
-    task = scene.task("load", "RUNNING")
-    scene.set_task(task, state, _result=result)
-    return scene.task_view(task)
-
-
-# -- values -------------------------------------------------------------------------------------
+def task_run1(
+    scene1: Scene1, result: dict[str, Any] | None, state: str = "COMPLETED"
+) -> TaskRunView:
+    """Read a task run with a result on Prefect 1."""
+    task = scene1.add_task_run("load", "RUNNING")
+    scene1.set_task_state(task, state, _result=result)
+    return scene1.task_run_view(task)
 
 
 @pytest.mark.parametrize("value", [None, 0, "text", [1, {"a": [None, True]}], {}, 1e300], ids=repr)
-def test_a_value_that_the_server_keeps_is_read(scene: Scene1, call: Call, value: Any) -> None:
-    """A PrefectResult is its own location, None among its values."""
-    view = finished(scene, kept(json.dumps(value)))
+def test_a_value_that_the_server_stores_is_read_once(
+    scene1: Scene1, call: Call, value: Any
+) -> None:
+    """The location of a PrefectResult is its value, None included."""
+    view = task_run1(scene1, stored_value(json.dumps(value)))
     assert call(view, "get_result") == value
-    asked = len(scene.server.requests)
+    before = len(scene1.server.requests)
     assert call(view, "get_result") == value
-    assert len(scene.server.requests) == asked
+    assert len(scene1.server.requests) == before
 
 
-def test_nothing_is_unwrapped(scene: Scene1, call: Call, tmp_path: Path) -> None:
-    """What would be a record or an object of Prefect 3's is a plain value here."""
+def test_records_of_prefect_3_are_plain_values(scene1: Scene1, call: Call, tmp_path: Path) -> None:
+    """What would be a record or an object of Prefect 3 is a plain value on Prefect 1."""
     value = {"metadata": {}, "result": "1"}
-    assert call(finished(scene, kept(json.dumps(value))), "get_result") == value
+    assert call(task_run1(scene1, stored_value(json.dumps(value))), "get_result") == value
     path = tmp_path / "result"
     path.write_text(json.dumps(value | {"__class__": "a.B"}))
-    assert call(finished(Scene1(), local(path)), "get_result") == value | {"__class__": "a.B"}
+    assert call(task_run1(Scene1(), local_result(path)), "get_result") == value | {
+        "__class__": "a.B"
+    }
 
 
 @pytest.mark.parametrize("text", ["2022-11-04T12:00:00+00:00", "", "{", "[" * 100_000])
-def test_a_value_that_is_no_json_is_a_type_error(scene: Scene1, call: Call, text: str) -> None:
-    """What another serializer wrote is named, with what would read it."""
+def test_a_value_that_is_no_json_is_a_type_error(scene1: Scene1, call: Call, text: str) -> None:
+    """The error names the location of a value that is not JSON, and a way to read it."""
     with pytest.raises(rxflow.ResultUnreadable, match="no plain JSON") as error:
-        call(finished(scene, kept(text)), "get_result")
+        call(task_run1(scene1, stored_value(text)), "get_result")
     assert READER in str(error.value)
-
-
-# -- files --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_local_file_of_json_is_read(
-    scene: Scene1, call: Call, tmp_path: Path, *, relative: bool
+    scene1: Scene1, call: Call, tmp_path: Path, *, relative: bool
 ) -> None:
-    """Prefect 1 does not say what wrote a file; one of JSON is read, below its folder too."""
+    """A local file of JSON is read, absolute or below its folder, and once."""
     path = tmp_path / "result"
     path.write_text(json.dumps({"r\u00f6ws": 17}))
-    view = finished(scene, local("result" if relative else path, str(tmp_path)))
+    view = task_run1(scene1, local_result("result" if relative else path, str(tmp_path)))
     assert call(view, "get_result") == {"r\u00f6ws": 17}
     path.unlink()
     assert call(view, "get_result") == {"r\u00f6ws": 17}
@@ -97,52 +253,42 @@ def test_a_local_file_of_json_is_read(
 @pytest.mark.parametrize(
     "content", [b"", b"2022-11-04T12:00:00+00:00", b",a\n0,1\n", "17".encode("utf-16"), b"\xff"]
 )
-def test_what_else_may_be_in_a_file_is_not_guessed(
-    scene: Scene1, call: Call, tmp_path: Path, content: bytes
+def test_a_file_that_is_not_json_is_a_type_error(
+    scene1: Scene1, call: Call, tmp_path: Path, content: bytes
 ) -> None:
-    """A time, a table and whatever else is no JSON is a TypeError that names the place."""
+    """A time, a table and other content is not guessed; the error names the location."""
     path = tmp_path / "result"
     path.write_bytes(content)
     with pytest.raises(rxflow.ResultUnreadable, match=str(path)):
-        call(finished(scene, local(path)), "get_result")
-
-
-class Bomb:
-    """Writes a file if it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
+        call(task_run1(scene1, local_result(path)), "get_result")
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "base64"])
-def test_nothing_is_ever_unpickled(
-    scene: Scene1, tmp_path: Path, protocol: int, *, encoded: bool
+def test_a_pickle_is_not_unpickled(
+    scene1: Scene1, tmp_path: Path, protocol: int, *, encoded: bool
 ) -> None:
-    """A pickle is a TypeError that names the place and what would read it."""
-    path, harm = tmp_path / "result", tmp_path / "harm"
-    pickled = pickle.dumps(Bomb(harm), protocol)
+    """The error of a pickle names the location and a way to read it."""
+    path, touched = tmp_path / "result", tmp_path / "touched"
+    pickled = pickle.dumps(TouchOnUnpickling(touched), protocol)
     path.write_bytes(base64.b64encode(pickled) if encoded else pickled)
     with pytest.raises(TypeError) as error:
-        finished(scene, local(path)).get_result()
+        task_run1(scene1, local_result(path)).get_result()
     assert str(path) in str(error.value)
     assert READER in str(error.value)
-    assert not harm.exists()
+    assert not touched.exists()
 
 
-SIMPLE = st.recursive(
+PLAIN_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
 
 
-@given(SIMPLE, st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_no_pickle_is_taken_for_json(tmp_path_factory: Any, value: Any, protocol: int) -> None:
-    """However simple the value and old the protocol, its pickle does not pass for its JSON."""
+@given(PLAIN_VALUES, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_no_pickle_is_read_as_json(tmp_path_factory: Any, value: Any, protocol: int) -> None:
+    """The pickle of a plain value is never JSON, whatever the protocol."""
     path = tmp_path_factory.getbasetemp() / "pickle"
     path.write_bytes(pickle.dumps(value, protocol))
     stored = StoredResult(location=str(path))
@@ -150,21 +296,19 @@ def test_no_pickle_is_taken_for_json(tmp_path_factory: Any, value: Any, protocol
         load_result(ResultRead(task_run_id="x", backend=BackendName.PREFECT_1, stored=stored))
 
 
-def test_a_file_of_another_machine_is_a_value_error(scene: Scene1, call: Call) -> None:
-    """A location where there is no file is named."""
+def test_a_missing_file_is_a_value_error(scene1: Scene1, call: Call) -> None:
+    """The error of a missing file on Prefect 1 names its location."""
     with pytest.raises(rxflow.ResultUnavailable, match=r"/nowhere/gone.*on this machine"):
-        call(finished(scene, local("gone", "/nowhere")), "get_result")
+        call(task_run1(scene1, local_result("gone", "/nowhere")), "get_result")
 
 
-def test_a_path_of_windows_is_not_put_below_a_folder(scene: Scene1, call: Call) -> None:
-    """Where a flow ran on Windows, the message has the location as it is there."""
+def test_a_windows_path_is_not_joined_with_its_folder(scene1: Scene1, call: Call) -> None:
+    """The error of a result on Windows has the location as it is there."""
     with pytest.raises(rxflow.RxflowError, match=r"is at 'C:\\\\results\\\\a'"):
-        call(finished(scene, local("C:\\results\\a", "C:\\results")), "get_result")
+        call(task_run1(scene1, local_result("C:\\results\\a", "C:\\results")), "get_result")
 
 
-# -- what is not read ---------------------------------------------------------------------------
-
-ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
+REMOTE_RESULTS: dict[str, tuple[dict[str, Any], str]] = {
     "s3": ({"type": "S3Result", "bucket": "b"}, "S3Result 'b'"),
     "gcs": ({"type": "GCSResult", "bucket": "b"}, "GCSResult 'b'"),
     "azure": ({"type": "AzureResult", "container": "c"}, "AzureResult 'c'"),
@@ -174,139 +318,37 @@ ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ELSEWHERE)
-def test_other_storages_are_a_type_error(scene: Scene1, call: Call, kind: str) -> None:
-    """What is kept elsewhere is named: its class, its bucket, its location, what would read it."""
-    result, named = ELSEWHERE[kind]
+@pytest.mark.parametrize("kind", REMOTE_RESULTS)
+def test_a_remote_storage_is_a_type_error(scene1: Scene1, call: Call, kind: str) -> None:
+    """The error names the class, the bucket, the location and a way to read the result."""
+    result, named = REMOTE_RESULTS[kind]
     with pytest.raises(TypeError) as error:
-        call(finished(scene, {**result, "location": "a/b.pkl"}), "get_result")
+        call(task_run1(scene1, {**result, "location": "a/b.pkl"}), "get_result")
     for words in ("'a/b.pkl'", f"Prefect 1's {named}", READER):
         assert words in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "result", [None, {"type": "NoResultType"}, local(None)], ids=["null", "no type", "no location"]
+    "result",
+    [None, {"type": "NoResultType"}, local_result(None)],
+    ids=["null", "no type", "no location"],
 )
-def test_a_result_that_was_not_kept(scene: Scene1, call: Call, result: Any) -> None:
-    """In 1.4.1 a TypeError or a ValueError; here it is both, and says what would keep it."""
+def test_a_result_that_was_not_kept_is_both_errors_of_prefect_1(
+    scene1: Scene1, call: Call, result: Any
+) -> None:
+    """In 1.4.1 it is a TypeError or a ValueError; here it is both, and says how to keep results."""
     for error in (TypeError, ValueError, rxflow.ResultNotKept):
         with pytest.raises(error, match="was not kept; Prefect 1 keeps it"):
-            call(finished(scene, result), "get_result")
+            call(task_run1(scene1, result), "get_result")
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SCHEDULED"])
-def test_an_unfinished_task_run_has_no_result(scene: Scene1, call: Call, state: str) -> None:
-    """That is a ValueError, without a question to the server."""
-    view = finished(scene, kept("1"), state)
-    asked = len(scene.server.requests)
+def test_an_unfinished_task_run_has_no_result_on_prefect_1(
+    scene1: Scene1, call: Call, state: str
+) -> None:
+    """The result of an unfinished task run is a ValueError, without a request."""
+    view = task_run1(scene1, stored_value("1"), state)
+    before = len(scene1.server.requests)
     with pytest.raises(ValueError, match="not finished"):
         call(view, "get_result")
-    assert len(scene.server.requests) == asked
-
-
-# -- parents ------------------------------------------------------------------------------------
-
-
-def test_a_parent_has_the_results_of_its_children(scene: Scene1, call: Call) -> None:
-    """They are in the order of the map indexes, over more than a page of children."""
-    view = scene.task_view(scene.parent("load", 7))
-    for index in (6, 2, 0, 5, 1, 4, 3):
-        scene.child("load", index, str(index * 10))
-    scene.child("other", 0, "1")
-    assert call(view, "get_result") == [0, 10, 20, 30, 40, 50, 60]
-    ids = [given["ids"] for _, given in scene.server.requests if "ids" in (given or {})]
-    assert max(map(len, ids)) == scene.server.row_limit
-
-
-def test_the_results_of_children_are_read_together(scene: Scene1, call: Call) -> None:
-    """However many children, their results are one question a page."""
-    scene.server.row_limit = None
-    view = scene.task_view(scene.parent("load", 150))
-    for index in range(150):
-        scene.child("load", index, str(index))
-    before = len(scene.server.requests)
-    assert call(view, "get_result") == [*range(150)]
-    assert len(scene.server.requests) - before <= 5
-
-
-def test_a_parent_of_none_has_an_empty_list(scene: Scene1, call: Call) -> None:
-    """A task that was mapped over nothing has no results, and no error."""
-    assert call(scene.task_view(scene.parent("load", 0)), "get_result") == []
-
-
-@pytest.mark.parametrize(
-    ("expected", "there", "missing"),
-    [
-        (5, (0, 1), "2, 3, 4"),
-        (2, (0,), "1"),
-        (1, (), "0"),
-        (None, (0, 2), "1"),
-        (2, (1, 3), "0, 2"),
-    ],
-)
-def test_a_child_that_is_not_there_is_a_value_error(
-    scene: Scene1, call: Call, expected: int | None, there: tuple[int, ...], missing: str
-) -> None:
-    """As many children as the parent has say so must be there; what lacks is named."""
-    view = scene.task_view(scene.parent("load", expected))
-    for index in there:
-        scene.child("load", index, "1")
-    with pytest.raises(ValueError, match=rf"map index {missing} do not"):
-        call(view, "get_result")
-
-
-def test_more_children_than_were_said_are_all_read(scene: Scene1, call: Call) -> None:
-    """A parent of an old client does not say how many there are to be."""
-    view = scene.task_view(scene.parent("load", None))
-    for index in range(3):
-        scene.child("load", index, str(index))
-    assert call(view, "get_result") == [0, 1, 2]
-
-
-@pytest.mark.parametrize("state", ["Running", None])
-def test_a_child_that_is_not_finished_is_a_value_error(
-    scene: Scene1, call: Call, state: str | None
-) -> None:
-    """The child is named, with its state."""
-    view = scene.task_view(scene.parent("load", 2))
-    scene.child("load", 0, "1")
-    child = scene.server.add_task_run(scene.run, slug="load-1", map_index=1, state=state)
-    with pytest.raises(ValueError, match=rf"index 1 \({child}\) is not finished but in"):
-        call(view, "get_result")
-
-
-def test_a_child_whose_result_was_not_kept_is_named(scene: Scene1, call: Call) -> None:
-    """A child that failed has no result, and no list is made without it."""
-    view = scene.task_view(scene.parent("load", 2))
-    scene.child("load", 0, "1")
-    child = scene.task("load", "FAILED", map_index=1)
-    with pytest.raises(TypeError, match=f"task run {child} was not kept"):
-        call(view, "get_result")
-
-
-def test_a_list_of_results_is_read_once_and_anew_of_the_latest(scene: Scene1, call: Call) -> None:
-    """A view has its list; a child that ran again is in the list of a later one.
-
-    The parent's own state is the same all the time, so it tells nothing about its children.
-    """
-    parent = scene.parent("load", 1)
-    child = scene.child("load", 0, "1")
-    run = FlowRunView.from_flow_run_id(scene.run, client=scene.client)
-    view = call(run, "get_task_run", "load-1")
-    assert call(view, "get_result") == [1]
-    scene.set_task(child, "RUNNING")
-    scene.set_task(child, "COMPLETED", _result=kept("2"))
-    assert call(view, "get_result") == [1]
-    for later in (call(view, "get_latest"), call(run, "get_task_run", task_run_id=parent)):
-        assert later == view
-        assert call(later, "get_result") == [2]
-
-
-def test_a_result_is_not_handed_to_another_state(scene: Scene1, call: Call) -> None:
-    """A task run that ran again has the result of its last time."""
-    task = finished(scene, kept("1")).task_run_id
-    run = FlowRunView.from_flow_run_id(scene.run, client=scene.client)
-    assert call(call(run, "get_task_run", "load-1"), "get_result") == 1
-    scene.set_task(task, "RUNNING")
-    scene.set_task(task, "COMPLETED", _result=kept("2"))
-    assert call(call(run, "get_task_run", "load-1"), "get_result") == 2
+    assert len(scene1.server.requests) == before

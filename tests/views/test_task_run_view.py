@@ -1,96 +1,67 @@
-"""`TaskRunView`: where it comes from, what it shows, its log lines and its result, on Prefect 3.
+"""`TaskRunView`: where it is read from, what it shows, and the mapped runs of its task.
 
-What Prefect 1 has of its own is in `test_views_prefect1.py` and `test_results_prefect1.py`.
+Results are in `test_result_files.py` and `test_result_lookups.py`, log lines in
+`test_log_selection.py`.
 """
 
-import json
-import pickle
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from twin_calls import TWINS, Call
+from server_scenes import Scene1, Scene3
+from twin_calls import Call
 
 import rxflow
-from rxflow import FlowRunView, State, TaskRunView
-from rxflow.testing import FakePrefect3
+from rxflow import State, TaskRunView
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NOBODY = "00000000-0000-4000-8000-000000000000"
-KEY = "load-0489fc40"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+
+# Budget: the most requests that reading 150 mapped runs may send once the row limit is known.
+MAPPED_BUDGET = 2
 
 
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Call:
-    """Call a method, or its twin."""
-    return TWINS[request.param]
+# -- reading ------------------------------------------------------------------------------------
 
 
-class Scene:
-    """A server with a run that is running."""
-
-    def __init__(self) -> None:
-        self.server = FakePrefect3(page_limit=3)
-        self.client = self.server.client()
-        self.run = self.server.add_run(state="RUNNING")
-
-    def task(self, state: str = "COMPLETED", *, key: str = KEY, data: Any = None) -> str:
-        """Add a task run."""
-        task = self.server.add_task_run(self.run, state="RUNNING", task_key=key)
-        self.server.set_task_state(self.run, task, state, data=data)
-        return task
-
-    def view(self, task: str) -> TaskRunView:
-        """Ask for a task run."""
-        return TaskRunView.from_task_run_id(task, client=self.client)
-
-
-@pytest.fixture
-def scene() -> Scene:
-    """Begin."""
-    return Scene()
-
-
-# -- where it comes from ------------------------------------------------------------------------
-
-
-def test_a_task_run_is_found_by_id_and_by_slug(scene: Scene, call: Call) -> None:
-    """Both ways lead to equal views."""
-    task = scene.task()
-    by_id = call(TaskRunView, "from_task_run_id", task.upper(), client=scene.client)
-    by_slug = call(TaskRunView, "from_task_slug", "load", scene.run, client=scene.client)
+def test_a_task_run_is_found_by_id_and_by_slug(scene3: Scene3, call: Call) -> None:
+    """Views by id and by slug are equal, and show the task run with all its states."""
+    task = scene3.add_task_run("load", "RUNNING")
+    scene3.set_task_state(task, "COMPLETED")
+    by_id = call(TaskRunView, "from_task_run_id", task.upper(), client=scene3.client)
+    by_slug = call(TaskRunView, "from_task_slug", "load", scene3.run, client=scene3.client)
     assert by_id == by_slug
     assert hash(by_id) == hash(by_slug)
-    assert (by_id.task_run_id, by_id.flow_run_id, by_id.task_id) == (task, scene.run, None)
-    assert (by_id.name, by_id.task_slug, by_id.map_index) == (f"task-{task[-3:]}", KEY, -1)
+    assert (by_id.task_run_id, by_id.flow_run_id, by_id.task_id) == (task, scene3.run, None)
+    assert (by_id.task_slug, by_id.map_index) == (scene3.slug("load"), -1)
+    assert by_id.name == f"task-{task[-3:]}"
     assert [state.name for state in by_id.states] == ["Running", "Completed"]
     assert by_id.end_time == by_id.state.timestamp
 
 
 @pytest.mark.parametrize(
     ("given", "error"),
-    [(17, TypeError), (None, TypeError), ("x", ValueError), (NOBODY, ValueError)],
+    [(17, TypeError), (None, TypeError), ("x", ValueError), (UNKNOWN_ID, ValueError)],
 )
-def test_a_wrong_id_is_an_error(
-    scene: Scene, call: Call, given: Any, error: type[Exception]
+def test_an_invalid_id_is_an_error(
+    scene3: Scene3, call: Call, given: Any, error: type[Exception]
 ) -> None:
-    """What is no text is a TypeError, what is no id or nobody's a ValueError."""
+    """An id that is not a string is a TypeError, a malformed or unknown one a ValueError."""
     with pytest.raises(error):
-        call(TaskRunView, "from_task_run_id", given, client=scene.client)
+        call(TaskRunView, "from_task_run_id", given, client=scene3.client)
 
 
-def test_a_wrong_flow_run_is_an_error(scene: Scene, call: Call) -> None:
-    """A slug is looked for in a flow run, whose id must be one."""
+def test_a_malformed_flow_run_id_is_an_error(scene3: Scene3, call: Call) -> None:
+    """A slug needs the id of a flow run, which must be a UUID."""
     with pytest.raises(rxflow.InvalidRunId):
-        call(TaskRunView, "from_task_slug", "load", "x", client=scene.client)
+        call(TaskRunView, "from_task_slug", "load", "x", client=scene3.client)
 
 
-def test_a_task_run_without_a_flow_run_is_found(scene: Scene, call: Call) -> None:
-    """A task that was called outside of flows has a view, but no flow run's log."""
-    task = scene.task()
-    scene.server.task_runs[task]["flow_run_id"] = None
-    view = call(TaskRunView, "from_task_run_id", task, client=scene.client)
+def test_a_task_run_without_a_flow_run_is_found(scene3: Scene3, call: Call) -> None:
+    """A task that was called outside of flows has a view, but no log and no mapped runs."""
+    task = scene3.add_task_run("load")
+    scene3.server.task_runs[task]["flow_run_id"] = None
+    view = call(TaskRunView, "from_task_run_id", task, client=scene3.client)
     assert view.flow_run_id is None
     with pytest.raises(ValueError, match="belongs to no flow run"):
         call(view, "get_logs")
@@ -98,241 +69,136 @@ def test_a_task_run_without_a_flow_run_is_found(scene: Scene, call: Call) -> Non
         call(view, "iter_mapped")
 
 
-def test_a_row_may_come_before_its_state(scene: Scene, call: Call) -> None:
-    """A row whose state is not written yet is shown without one."""
-    task = scene.task()
-    scene.server.task_runs[task]["state"] = None
-    view = call(TaskRunView, "from_task_run_id", task, client=scene.client)
+def test_a_row_may_be_stored_before_its_state(scene3: Scene3, call: Call) -> None:
+    """A row whose state is not stored yet is shown without one."""
+    task = scene3.add_task_run("load")
+    scene3.server.task_runs[task]["state"] = None
+    view = call(TaskRunView, "from_task_run_id", task, client=scene3.client)
     assert view.state is None
     with pytest.raises(rxflow.ResultUnavailable, match="no state"):
         call(view, "get_result")
 
 
-def test_the_latest_is_a_new_view(scene: Scene, call: Call) -> None:
+def test_the_latest_is_a_new_view(scene3: Scene3, call: Call) -> None:
     """`get_latest` leaves the view as it was."""
-    task = scene.task("RUNNING")
-    view = scene.view(task)
-    scene.server.set_task_state(scene.run, task, "COMPLETED")
+    task = scene3.add_task_run("load", "RUNNING")
+    view = scene3.task_run_view(task)
+    scene3.set_task_state(task, "COMPLETED")
     latest = call(view, "get_latest")
     assert (view.state and view.state.name, latest.state.name) == ("Running", "Completed")
     assert view != latest
 
 
-def test_a_view_is_made_by_hand() -> None:
-    """The constructor takes what it took in Prefect 1, in that order."""
+def test_a_task_run_shows_its_task_and_its_last_state(scene1: Scene1, call: Call) -> None:
+    """On Prefect 1 the task's id and slug are the server's, and only the last state is read."""
+    task = scene1.add_task_run("load", "RUNNING", name="load-17")
+    scene1.set_task_state(task, "FAILED")
+    view = call(TaskRunView, "from_task_run_id", task, client=scene1.client)
+    row = scene1.server.task_runs[task]
+    assert (view.task_id, view.task_slug, view.name) == (row["task_id"], "load-1", "load-17")
+    assert [state.name for state in view.states] == ["Failed"]
+    assert view.states == (view.state,)
+    assert (view.start_time, view.end_time) == (row["start_time"], row["end_time"])
+    assert call(view, "get_latest") == view
+
+
+def test_a_task_run_without_a_state_has_none(scene1: Scene1, call: Call) -> None:
+    """A child that was created and has not started has no state."""
+    task = scene1.server.add_task_run(scene1.run, state=None)
+    view = call(TaskRunView, "from_task_run_id", task, client=scene1.client)
+    assert (view.state, view.states) == (None, ())
+
+
+# -- views made by hand -------------------------------------------------------------------------
+
+
+def test_a_view_can_be_made_by_hand() -> None:
+    """The constructor has the arguments of 1.4.1, in the same order."""
     state = State(id="s", type="Success", name="Success", timestamp=NOON)
-    view = TaskRunView(NOBODY, "task", "load", "load-0", state, 3, None)
-    assert (view.task_run_id, view.task_id, view.task_slug) == (NOBODY, "task", "load")
+    view = TaskRunView(UNKNOWN_ID, "task", "load", "load-0", state, 3, None)
+    assert (view.task_run_id, view.task_id, view.task_slug) == (UNKNOWN_ID, "task", "load")
     assert (view.name, view.state, view.map_index) == ("load-0", state, 3)
     assert view.states == (state,)
-    assert TaskRunView(NOBODY, None, "load", "load-0", None, -1, None).states == ()
+    assert TaskRunView(UNKNOWN_ID, None, "load", "load-0", None, -1, None).states == ()
     assert view != "a view"
-    assert repr(view) == f"<TaskRunView {NOBODY} name='load-0' state='Success'>"
+    assert repr(view) == f"<TaskRunView {UNKNOWN_ID} name='load-0' state='Success'>"
+
+
+def test_a_view_made_by_hand_reads_from_the_server(scene1: Scene1, call: Call) -> None:
+    """A view with its parent's state and slug finds the children."""
+    parent = scene1.add_mapped_parent("load", 2)
+    children = [scene1.add_mapped_child("load", index, str(index)) for index in range(2)]
+    state = State(id="s", type="COMPLETED", name="Mapped", timestamp=NOON, version=1)
+    arguments: tuple[Any, ...] = (parent, "task", "load-1", "load", state, -1, scene1.run)
+    view = TaskRunView(*arguments, client=scene1.client)
+    assert view.task_id == "task"
+    assert [each.task_run_id for each in call(view, "iter_mapped")] == children
+    assert call(view, "get_result") == [0, 1]
+    with pytest.raises(rxflow.TaskRunNotFound):
+        call(TaskRunView(UNKNOWN_ID, *arguments[1:], client=scene1.client), "get_result")
 
 
 ATTRIBUTES = [name for name in dir(TaskRunView) if isinstance(getattr(TaskRunView, name), property)]
 
 
 @pytest.mark.parametrize("name", [*ATTRIBUTES, "anything"])
-def test_nothing_of_a_view_can_be_set(scene: Scene, name: str) -> None:
-    """Neither what it shows nor anything new can be assigned."""
+def test_no_attribute_of_a_view_can_be_set(scene3: Scene3, name: str) -> None:
+    """Neither an existing attribute nor a new one can be assigned."""
     with pytest.raises(AttributeError):
-        setattr(scene.view(scene.task()), name, None)
+        setattr(scene3.task_run_view(scene3.add_task_run("load")), name, None)
 
 
-# -- log lines and mapped runs ------------------------------------------------------------------
+# -- mapped runs --------------------------------------------------------------------------------
 
 
-def test_the_log_is_that_of_the_task_run(scene: Scene, call: Call) -> None:
-    """Lines of the flow and of other task runs are left out, and times are bounds as usual."""
-    task, other = scene.task(), scene.task()
-    for number in range(12):
-        of = (task, other, None)[number % 3]
-        at = NOON + timedelta(seconds=number)
-        scene.server.log(scene.run, str(number), timestamp=at, task_run_id=of)
-    view = scene.view(task)
-    assert [line.message for line in call(view, "get_logs")] == ["0", "3", "6", "9"]
-    bounds = (NOON, NOON + timedelta(seconds=6))
-    assert [line.message for line in call(view, "get_logs", *bounds)] == ["3", "6"]
-    with pytest.raises(ValueError, match="no time zone"):
-        call(view, "get_logs", NOON.replace(tzinfo=None))
-
-
-def test_mapped_runs_come_by_map_index(scene: Scene, call: Call) -> None:
-    """Any of a task's runs leads to all of them, page after page."""
-    tasks = [scene.task() for _ in range(5)]
-    scene.task(key="other-0489fc40")
-    found = call(scene.view(tasks[3]), "iter_mapped")
+def test_any_run_of_a_task_has_its_mapped_runs(scene3: Scene3, call: Call) -> None:
+    """On Prefect 3 any run of a task gives all of them by map index, over many pages."""
+    tasks = [scene3.add_task_run("load") for _ in range(5)]
+    scene3.add_task_run("other")
+    found = call(scene3.task_run_view(tasks[3]), "iter_mapped")
     assert [view.task_run_id for view in found] == tasks
     assert [view.map_index for view in found] == list(range(5))
 
 
-def test_the_only_run_of_a_task_has_no_mapped_runs(scene: Scene, call: Call) -> None:
+def test_the_only_run_of_a_task_has_no_mapped_runs(scene3: Scene3, call: Call) -> None:
     """`iter_mapped` of an unmapped task run is a TypeError."""
     with pytest.raises(TypeError, match="the only run"):
-        call(scene.view(scene.task()), "iter_mapped")
+        call(scene3.task_run_view(scene3.add_task_run("load")), "iter_mapped")
 
 
-# -- results ------------------------------------------------------------------------------------
+def test_a_parent_has_its_children_by_map_index(scene1: Scene1, call: Call) -> None:
+    """On Prefect 1 a parent gives all its children, over many pages and past a missing index."""
+    parent = scene1.add_mapped_parent("load", 6)
+    tasks = {index: scene1.add_task_run("load", map_index=index) for index in (5, 0, 3)}
+    scene1.add_task_run("other", map_index=1)
+    found = call(scene1.task_run_view(parent), "iter_mapped")
+    assert [(each.map_index, each.task_run_id) for each in found] == sorted(tasks.items())
 
 
-def data(location: str | Path | None, form: str = "json", block: str | None = None) -> Any:
-    """What Prefect 3.8.8 has in a state whose result was persisted."""
-    return {
-        "storage_key": None if location is None else str(location),
-        "expiration": None,
-        "serializer": {"type": form},
-        "prefect_version": "3.8.8",
-        "storage_block_id": block,
-    }
+def test_children_are_read_together(scene1: Scene1, call: Call) -> None:
+    """Children that fit on a page are one request, and one more to verify that those are all."""
+    scene1.server.row_limit = None
+    # A list with all rows of its table does not show whether the server has a row limit.
+    scene1.add_task_run("other")
+    parent = scene1.add_mapped_parent("load", 150)
+    for index in range(150):
+        scene1.add_task_run("load", map_index=index)
+    view = scene1.task_run_view(parent)
+    assert len(call(view, "iter_mapped")) == 150
+    before = len(scene1.server.requests)
+    assert len(call(view, "iter_mapped")) == 150
+    assert len(scene1.server.requests) - before <= MAPPED_BUDGET
 
 
-def record(path: Path, result: Any) -> Path:
-    """Write a result as Prefect 3.8.8 does: a record with the result as JSON in a string."""
-    metadata = data(path) | {"serializer": {"type": "json", "jsonlib": "json"}}
-    path.write_text(json.dumps({"metadata": metadata, "result": json.dumps(result)}))
-    return path
+@pytest.mark.parametrize("mapped", [False, True])
+def test_only_a_parent_has_children(scene1: Scene1, call: Call, *, mapped: bool) -> None:
+    """On Prefect 1 `iter_mapped` of an unmapped task run, or of a child, is a TypeError."""
+    scene1.add_mapped_parent("load", 2)
+    task = scene1.add_task_run("load", map_index=1) if mapped else scene1.add_task_run("other")
+    with pytest.raises(TypeError):
+        call(scene1.task_run_view(task), "iter_mapped")
 
 
-RESULTS = [None, 0, "text", [1, {"a": [None, True]}], {}, {"metadata": {}, "result": "1"}, 1e300]
-
-
-@pytest.mark.parametrize("result", RESULTS, ids=repr)
-def test_a_result_is_read_from_its_record(
-    scene: Scene, call: Call, tmp_path: Path, result: Any
-) -> None:
-    """What the task returned comes back, None among it, and once it was read the file may go."""
-    path = record(tmp_path / "result", result)
-    view = scene.view(scene.task(data=data(path)))
-    assert call(view, "get_result") == result
-    path.unlink()
-    assert call(view, "get_result") == result
-    assert call(call(view, "get_latest"), "get_result") == result
-
-
-@pytest.mark.parametrize(
-    ("form", "result"), [("json", {"r\u00f6ws": 17}), ("text", "17 r\u00f6ws")]
-)
-def test_bare_json_and_text_are_read(
-    scene: Scene, call: Call, tmp_path: Path, form: str, result: Any
-) -> None:
-    """A file that holds the result itself, as where the record's metadata is kept apart."""
-    path = tmp_path / "result"
-    path.write_text(result if form == "text" else json.dumps(result), "utf-8")
-    assert call(scene.view(scene.task(data=data(path, form))), "get_result") == result
-
-
-@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SCHEDULED"])
-def test_an_unfinished_task_run_has_no_result(scene: Scene, call: Call, state: str) -> None:
-    """That is a ValueError, without a question to the server."""
-    view = scene.view(scene.task(state))
-    asked = len(scene.server.requests)
-    with pytest.raises(ValueError, match="not finished"):
-        call(view, "get_result")
-    assert len(scene.server.requests) == asked
-
-
-UNAVAILABLE = [None, data(None)]
-
-
-@pytest.mark.parametrize("stored", UNAVAILABLE)
-def test_a_result_that_was_not_kept_is_a_value_error(scene: Scene, call: Call, stored: Any) -> None:
-    """Without a location there is nothing to read."""
-    with pytest.raises(ValueError, match="was not kept"):
-        call(scene.view(scene.task(data=stored)), "get_result")
-
-
-def test_a_file_of_another_machine_is_a_value_error(
-    scene: Scene, call: Call, tmp_path: Path
-) -> None:
-    """A location where there is no file is named."""
-    path = tmp_path / "gone"
-    with pytest.raises(rxflow.ResultUnavailable, match=r"gone.*on this machine"):
-        call(scene.view(scene.task(data=data(path))), "get_result")
-
-
-class Bomb:
-    """Writes a file if it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("form", ["pickle", "compressed/json", "compressed/pickle", "custom"])
-def test_other_forms_are_a_type_error_that_names_the_place(
-    scene: Scene, call: Call, tmp_path: Path, form: str
-) -> None:
-    """The message has the location, the serializer, and what would read it."""
-    path = tmp_path / "result"
-    with pytest.raises(TypeError) as error:
-        call(scene.view(scene.task(data=data(path, form))), "get_result")
-    for words in (str(path), repr(form), "state.result()"):
-        assert words in str(error.value)
-
-
-def test_nothing_is_ever_unpickled(scene: Scene, call: Call, tmp_path: Path) -> None:
-    """A pickle is not even opened, also where it says that it is JSON."""
-    path, harm = tmp_path / "result", tmp_path / "harm"
-    path.write_bytes(pickle.dumps(Bomb(harm)))
-    for form in ("pickle", "json", "text"):
-        with pytest.raises(rxflow.ResultUnreadable):
-            call(scene.view(scene.task(data=data(path, form))), "get_result")
-    assert not harm.exists()
-
-
-@pytest.mark.parametrize(
-    ("location", "block"),
-    [("bucket/key", NOBODY), ("/somewhere", NOBODY), ("relative", None), ("s3://bucket/key", None)],
-)
-def test_other_storages_are_a_type_error(
-    scene: Scene, call: Call, location: str, block: str | None
-) -> None:
-    """What is not a path of a file system is named, with its storage block if it has one."""
-    with pytest.raises(TypeError) as error:
-        call(scene.view(scene.task(data=data(location, block=block))), "get_result")
-    assert location in str(error.value)
-    assert (block or "an unknown storage") in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{",
-        "\xff",
-        "[" * 100_000,
-        '{"metadata": {}, "result": "{"}',
-        '{"metadata": {}, "result": "{\\"__class__\\": \\"a.B\\", \\"data\\": 1}"}',
-        '[{"deep": {"__class__": "a.B"}}]',
-    ],
-    ids=["empty", "cut", "latin", "deep", "cut inside", "an object", "an object inside"],
-)
-def test_what_is_no_plain_json_is_a_type_error(
-    scene: Scene, call: Call, tmp_path: Path, content: str
-) -> None:
-    """Files that are cut, and objects that only Prefect can make again, are not guessed at."""
-    path = tmp_path / "result"
-    path.write_text(content, "latin-1")
-    with pytest.raises(rxflow.ResultUnreadable, match="no plain JSON"):
-        call(scene.view(scene.task(data=data(path))), "get_result")
-
-
-def test_a_task_run_that_went_has_no_result(scene: Scene, call: Call, tmp_path: Path) -> None:
-    """A view of a task run that was deleted since says so."""
-    view = scene.view(scene.task(data=data(record(tmp_path / "result", 1))))
-    scene.server.task_runs.clear()
-    with pytest.raises(rxflow.TaskRunNotFound):
-        call(view, "get_result")
-
-
-def test_a_result_is_not_handed_to_another_state(scene: Scene, call: Call, tmp_path: Path) -> None:
-    """A task run that ran again has the result of its last time."""
-    task = scene.task(data=data(record(tmp_path / "one", 1)))
-    flow_run = FlowRunView.from_flow_run_id(scene.run, client=scene.client)
-    assert call(call(flow_run, "get_task_run", "load"), "get_result") == 1
-    later = data(record(tmp_path / "two", 2))
-    scene.server.set_task_state(scene.run, task, "COMPLETED", data=later)
-    assert call(call(flow_run, "get_task_run", "load"), "get_result") == 2
+def test_a_parent_may_have_no_children_yet(scene1: Scene1, call: Call) -> None:
+    """A mapped task run whose children do not exist yet gives none."""
+    assert call(scene1.task_run_view(scene1.add_mapped_parent("load", 2)), "iter_mapped") == []

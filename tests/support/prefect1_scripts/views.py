@@ -7,7 +7,7 @@ import json
 import sys
 
 from prefect import backend
-from seed_questions import Questions
+from seed_calls import SeedCalls
 
-answers = Questions(backend, lambda thing: type(thing).__name__).answers(*sys.argv[1:])
-print(json.dumps(answers))  # noqa: T201 - its output
+results = SeedCalls(backend, lambda thing: type(thing).__name__).results(*sys.argv[1:])
+print(json.dumps(results))  # noqa: T201 - its output

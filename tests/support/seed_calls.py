@@ -1,6 +1,7 @@
-"""Questions that the views of Prefect 1.4.1 and ours are asked alike, and what they answer as JSON.
+"""Calls of views that Prefect 1.4.1 and rxflow share, and their results as JSON.
 
-It imports neither, and runs on the Python 3.9 of the one as on ours: the views come as arguments.
+It imports neither library and runs on the Python 3.9 of the one as on that of the other: the views
+are arguments.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
-class Questions:
-    """What is asked of one library's views."""
+class SeedCalls:
+    """The calls on one library's views."""
 
     def __init__(self, views: Any, kind: Callable[[Any], str]) -> None:
-        """Ask nothing yet.
+        """Call nothing yet.
 
         Args:
-            views: What has the three views as attributes, each ready to ask the server.
-            kind: Names the class of a state, of a storage or of a run configuration.
+            views: An object with the three view classes as attributes, each bound to a server.
+            kind: Returns the class name of a state, of a storage or of a run configuration.
         """
         self._views = views
         self._kind = kind
 
-    def answers(self, run_id: str, group_id: str) -> dict[str, Any]:
-        """Ask about a flow run, and about the flow of a group.
+    def results(self, run_id: str, group_id: str) -> dict[str, Any]:
+        """Read a flow run, its task runs and flows in every way, and return the results by name.
 
         Args:
             run_id: The flow run, with mapped task runs of the slug ``load-1``.
@@ -39,11 +40,11 @@ class Questions:
             "run": self._run(run),
             "ids": ids,
             "all": sorted(each.task_run_id for each in run.get_all_task_runs()),
-            "by id": [self._task(run.get_task_run, task_run_id=each) for each in ids],
+            "by id": [self._task_run(run.get_task_run, task_run_id=each) for each in ids],
             "by slug": self._by_slug(run),
             "mismatch": [
-                self._task(run.get_task_run, "wrong", ids[0]),
-                self._task(run.get_task_run, None, ids[0], 99),
+                self._task_run(run.get_task_run, "wrong", ids[0]),
+                self._task_run(run.get_task_run, None, ids[0], 99),
             ],
             "latest": self._run(run.get_latest(load_static_tasks=True)),
             "flows": self._flows(run, group_id),
@@ -65,7 +66,7 @@ class Questions:
         }
 
     def _by_slug(self, run: Any) -> list[Any]:
-        given: list[tuple[Any, ...]] = [
+        arguments: list[tuple[Any, ...]] = [
             ("load-1",),
             ("load-1", None, -1),
             ("load-1", None, 0),
@@ -73,14 +74,14 @@ class Questions:
             ("load-1", None, 7),
             ("other-1", None, 0),
             ("load",),
-            (None, NOBODY),
+            (None, UNKNOWN_ID),
             (None, 17),
             (),
         ]
-        return [self._task(run.get_task_run, *each) for each in given]
+        return [self._task_run(run.get_task_run, *each) for each in arguments]
 
-    def _task(self, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        view = _outcome(ask, *given, **named)
+    def _task_run(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        view = _result(method, *args, **kwargs)
         if isinstance(view, str):
             return view
         return {
@@ -89,26 +90,27 @@ class Questions:
             "map_index": view.map_index,
             "flow_run": view.flow_run_id,
             "state": [self._kind(view.state), view.state.message],
-            "children": _outcome(lambda: [each.task_run_id for each in view.iter_mapped()]),
-            "result": _outcome(view.get_result),
-            "result of the latest": _outcome(view.get_latest().get_result),
+            "children": _result(lambda: [each.task_run_id for each in view.iter_mapped()]),
+            "result": _result(view.get_result),
+            "result of the latest": _result(view.get_latest().get_result),
         }
 
     def _flows(self, run: Any, group_id: str) -> list[Any]:
         flows = self._views.FlowView
-        asked: list[tuple[Any, ...]] = [
+        ids = (run.flow_id, group_id, UNKNOWN_ID, 17)
+        calls: list[tuple[Any, ...]] = [
             (run.get_flow_metadata,),
-            *((flows.from_id, each) for each in (run.flow_id, group_id, NOBODY, 17)),
-            *((flows.from_flow_id, each) for each in (run.flow_id, group_id, NOBODY, 17)),
-            *((flows.from_flow_group_id, each) for each in (run.flow_id, group_id, NOBODY, 17)),
-            *((flows.from_flow_name, each) for each in ("etl", "nobody")),
-            *((flows.from_flow_name, "etl", each) for each in ("sales", "ops", "nobody", None)),
+            *((flows.from_id, each) for each in ids),
+            *((flows.from_flow_id, each) for each in ids),
+            *((flows.from_flow_group_id, each) for each in ids),
+            *((flows.from_flow_name, each) for each in ("etl", "unknown")),
+            *((flows.from_flow_name, "etl", each) for each in ("sales", "ops", "unknown", None)),
             (flows.from_flow_name, "etl", "", True),
         ]
-        return [self._flow(*each) for each in asked]
+        return [self._flow(*each) for each in calls]
 
-    def _flow(self, ask: Callable[..., Any], *given: Any) -> Any:
-        view = _outcome(ask, *given)
+    def _flow(self, method: Callable[..., Any], *args: Any) -> Any:
+        view = _result(method, *args)
         if isinstance(view, str):
             return view
         return {
@@ -125,10 +127,10 @@ class Questions:
         }
 
 
-def _outcome(ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """What a call gives, or which kind of error it is."""
+def _result(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a call returns, or the name of the error class that scripts catch."""
     try:
-        return ask(*given, **named)
+        return method(*args, **kwargs)
     except TypeError:
         return "TypeError"
     except ValueError:
