@@ -1,9 +1,9 @@
-"""rxflow: the life of a Prefect flow run as a stream that can be trusted.
+"""rxflow: a Prefect flow run as a stream of events, complete and without duplicates.
 
-Every state change, every log line and every task run that the server has stored, each exactly
-once, from the first moment of the run to the last late line. The stream is an observable to
-compose, a blocking iterator for scripts, and an async iterator for services. What stands in
-``__all__`` is promised; the rest may move.
+A watch emits every state change, every log line and every task run that the server has stored,
+each exactly once, from the first state of the run to its last late log line. The stream is an
+observable, a blocking iterator and an async iterator. The names in ``__all__`` are the public API;
+all others may move.
 """
 
 from loguru import logger
@@ -120,5 +120,5 @@ __all__ = [
     "watch_flow_run",
 ]
 
-# Whoever wants to see what the library does says `logger.enable("rxflow")`.
+# Libraries do not log by default; `logger.enable("rxflow")` turns the log on.
 logger.disable("rxflow")

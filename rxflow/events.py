@@ -1,9 +1,9 @@
-"""What a watch tells: frozen structs, a union tagged by ``kind``.
+"""The events that a watch emits, and their JSON: frozen structs, a union tagged by ``kind``.
 
-Each event has ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``, whatever its
-kind. It unpacks into the time, the level and the message, and goes before another by its time, as
-Prefect 1's log lines did. Structs only grow, and by fields with defaults. No event is made here,
-except from the JSON that it was written as; the session makes them.
+Every event has ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``. As Prefect 1's
+log lines did, it unpacks into its timestamp, level and message, and is ordered by its timestamp.
+Later versions add fields with defaults only. Events are made by the session, in
+`rxflow._watching`; here they are only decoded.
 """
 
 import logging
@@ -41,26 +41,27 @@ _STATE_LEVELS: dict[str, int] = {
 
 
 class NoticeCode(StrEnum):
-    """What a `Notice` is about."""
+    """The subject of a `Notice`."""
 
     DEGRADED = "degraded"
-    """No good answer from the server for some time; the watch goes on asking."""
+    """Polls have failed for some time; the watch keeps retrying."""
     RECOVERED = "recovered"
-    """The server answers again; nothing was lost."""
+    """Polls succeed again; nothing was lost."""
     LATE_START = "late-start"
     """The run should have started by now; the message says what it waits for."""
     REOPENED = "reopened"
-    """A run that was over was put into another state; the watch goes on."""
+    """A run that was over entered another state; the watch continues."""
     RUN_DELETED = "run-deleted"
     """The run was deleted from the server; the stream ends."""
     SOURCE_REWOUND = "source-rewound"
-    """Log lines that were told are gone from the server; what may be new is told, and flagged."""
+    """Log rows that were delivered are gone from the server; rows that may be new are emitted with
+    ``replayed`` set."""
     MALFORMED = "malformed"
-    """A row that cannot be read; the notice keeps its id."""
+    """A row cannot be read; the notice has its id."""
 
 
-class _Told(Protocol):
-    """What each kind has, be it as a field or worked out."""
+class _EventFields(Protocol):
+    """What every event has, as a field or as a property."""
 
     @property
     def timestamp(self) -> datetime: ...
@@ -76,39 +77,39 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     flow_run_id: str
     late: bool = False
 
-    def __iter__(self: _Told) -> Iterator[Any]:
+    def __iter__(self: _EventFields) -> Iterator[Any]:
         """Unpack: ``timestamp, level, message = event``."""
         return iter((self.timestamp, self.level, self.message))
 
-    # By the time alone: events of one time stay in the order in which they were told, whatever
-    # they say. So neither of two may go before the other, and yet they are not equal.
+    # Ordered by timestamp alone, so that sorting keeps the order of emission among events of one
+    # timestamp. Of two such events neither is less than the other, and yet they are not equal.
 
-    def __lt__(self: _Told, other: object) -> bool:
+    def __lt__(self: _EventFields, other: object) -> bool:
         if not isinstance(other, FlowRunEvent):
             return NotImplemented
         return self.timestamp < other.timestamp
 
-    def __le__(self: _Told, other: object) -> bool:
+    def __le__(self: _EventFields, other: object) -> bool:
         if not isinstance(other, FlowRunEvent):
             return NotImplemented
         return self.timestamp <= other.timestamp
 
-    def __gt__(self: _Told, other: object) -> bool:
+    def __gt__(self: _EventFields, other: object) -> bool:
         if not isinstance(other, FlowRunEvent):
             return NotImplemented
         return self.timestamp > other.timestamp
 
-    def __ge__(self: _Told, other: object) -> bool:
+    def __ge__(self: _EventFields, other: object) -> bool:
         if not isinstance(other, FlowRunEvent):
             return NotImplemented
         return self.timestamp >= other.timestamp
 
 
 class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):
-    """The run's row as first read: each run's first event.
+    """The run's row as it was first read: the first event of each run.
 
-    Where state changes are streamed, the row comes without its state, since each state follows as
-    a `StateChange` of its own, from the first.
+    If state changes are streamed, the row has no state: every state of the run follows as a
+    `StateChange` of its own.
 
     Attributes:
         run: The row.
@@ -129,17 +130,18 @@ class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):
 
     @property
     def message(self) -> str:
-        """A sentence."""
+        """``Watching flow run '<name>'``."""
         return f"Watching flow run {self.run.name!r}"
 
 
 class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
-    """The run's row after a change: its times, name, tags, parameters, state id and so on.
+    """The run's row after any of its fields changed: its times, name, tags, parameters and so on.
 
-    It follows the `StateChange` that belongs to it. Folding it makes the view equal the row.
+    If the state changed as well, the `StateChange` is emitted before it. `rxflow.fold` replaces
+    the row of the snapshot by this one.
 
     Attributes:
-        run: The row as it is now, with its state.
+        run: The whole row, with its state.
         late: Always False.
     """
 
@@ -147,7 +149,7 @@ class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
 
     @property
     def timestamp(self) -> Instant:
-        """When the row was last written, and no earlier than its state."""
+        """When the row was last updated; never earlier than its state."""
         state = self.run.state
         return max(self.run.updated, state.timestamp) if state else self.run.updated
 
@@ -158,11 +160,11 @@ class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
 
     @property
     def message(self) -> str:
-        """A sentence."""
+        """``Flow run '<name>' changed``."""
         return f"Flow run {self.run.name!r} changed"
 
 
-class _OfAState(_Event, frozen=True, kw_only=True):
+class _StateEvent(_Event, frozen=True, kw_only=True):
     id: str
     state: State
 
@@ -177,19 +179,19 @@ class _OfAState(_Event, frozen=True, kw_only=True):
         return _STATE_LEVELS.get(self.state.type, logging.INFO)
 
 
-class StateChange(_OfAState, frozen=True, kw_only=True, tag="state"):
+class StateChange(_StateEvent, frozen=True, kw_only=True, tag="state"):
     """The run entered a state.
 
     Attributes:
         id: The state's id, which identifies the event.
         state: The state.
-        late: Whether an event with a later time was told before this one.
+        late: Whether an event with a later timestamp was emitted before this one.
     """
 
     @property
     def message(self) -> str:
-        """``Entered state <Name>: what was said``."""
-        return f"Entered {_called(self.state)}"
+        """``Entered state <Name>: <the state's message>``."""
+        return f"Entered {_described(self.state)}"
 
 
 class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
@@ -197,15 +199,15 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
 
     Attributes:
         id: The row's id on the server, which identifies the event.
-        task_run_id: The task run that wrote it; None for the flow itself.
+        task_run_id: The task run that logged it; None for the flow itself.
         name: The logger's name.
-        level: As in `logging`: 20 is INFO.
-        message: The text, as it was written.
-        timestamp: When it was written, by the writer's clock.
+        level: The level, as in `logging`: 20 is INFO.
+        message: The text, unchanged.
+        timestamp: When it was logged, by the writer's clock.
         created: When the server stored it, by the server's clock.
-        late: Whether an event with a later time was told before this one.
-        replayed: Whether it may have been told before: rows vanished from the server, and what is
-            left of them cannot be told apart.
+        late: Whether an event with a later timestamp was emitted before this one.
+        replayed: Whether it may have been emitted before: rows vanished from the server, and the
+            remaining ones cannot be distinguished from new ones.
     """
 
     id: str
@@ -218,33 +220,33 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
     replayed: bool = False
 
 
-class TaskRunStateChange(_OfAState, frozen=True, kw_only=True, tag="task-state"):
-    """A task run of the run was found in a new state; states in between may have been missed.
+class TaskRunStateChange(_StateEvent, frozen=True, kw_only=True, tag="task-state"):
+    """A task run of the run was read in a new state; earlier states may have been skipped.
 
     Attributes:
         id: The state's id, which identifies the event.
         task_run: The task run's row.
         state: The state.
-        late: Whether an event with a later time was told before this one.
+        late: Whether an event with a later timestamp was emitted before this one.
     """
 
     task_run: TaskRun
 
     @property
     def message(self) -> str:
-        """``Task run '<name>' entered state <Name>: what was said``."""
-        return f"Task run {self.task_run.name!r} entered {_called(self.state)}"
+        """``Task run '<name>' entered state <Name>: <the state's message>``."""
+        return f"Task run {self.task_run.name!r} entered {_described(self.state)}"
 
 
 class Notice(_Event, frozen=True, kw_only=True, tag="notice"):
-    """Something about the watch itself that a person should know.
+    """A message about the watch itself, for people.
 
     Attributes:
-        code: What it is about.
-        message: What happened and what to do, in a sentence.
-        level: As in `logging`.
-        timestamp: When it was noticed, by the watcher's clock.
-        row_id: The id of the row it is about, where it is about one.
+        code: The subject.
+        message: What happened and what to do.
+        level: The level, as in `logging`.
+        timestamp: When it was emitted, by the watcher's clock.
+        row_id: The id of the row that it is about, if it is about one.
         late: Always False.
     """
 
@@ -256,16 +258,16 @@ class Notice(_Event, frozen=True, kw_only=True, tag="notice"):
 
 
 class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
-    """The last event of a watch: the run is over and everything was told.
+    """The last event of a watch: the run is over and all its events were emitted.
 
     Attributes:
-        state: The run's state at the end.
-        verified: Whether the number of log rows on the server was seen to equal the number told,
-            and the state to be unchanged after that.
-        log_count: How many log lines were told.
+        state: The run's last state.
+        verified: Whether the server's count of log rows equals the number delivered, and the
+            state was unchanged after that.
+        log_count: How many log lines were delivered.
         unsettled: Ids of streamed task runs that were not terminal when the watch ended.
-        view: What `rxflow.fold` makes of the events before this one.
-        timestamp: When the watch ended, by the server's clock where it tells its time.
+        view: The snapshot that `rxflow.fold` builds from the events before this one.
+        timestamp: When the watch ended, by the server's clock if its responses have a date.
         late: Always False.
     """
 
@@ -283,7 +285,7 @@ class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
 
     @property
     def message(self) -> str:
-        """A sentence."""
+        """The state in which the run ended, the number of log lines, and whether it is verified."""
         name = self.state.name if self.state else "unknown"
         proof = "verified" if self.verified else "not verified"
         lines = "1 log line" if self.log_count == 1 else f"{self.log_count} log lines"
@@ -293,23 +295,23 @@ class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
         """Raise unless the run completed.
 
         Raises:
-            FlowRunFailed: The run ended in another state; the message names it.
+            FlowRunFailed: The run ended in any other state, which the message names.
         """
         if self.state is None or not self.state.is_completed:
-            ended = _called(self.state) if self.state else "no state"
-            raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {ended}")
+            last = _described(self.state) if self.state else "no state"
+            raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {last}")
 
 
 FlowRunEvent = (
     RunSeen | RunChanged | StateChange | FlowRunLog | TaskRunStateChange | Notice | Closed
 )
-"""Any event of a watch. Tell them apart with ``match`` or by ``isinstance``."""
+"""Any event of a watch. Distinguish the kinds with ``match`` or ``isinstance``."""
 
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
 
-# What every event has and some kinds work out instead of keeping it in a field.
+# What every event has, and some kinds derive instead of storing it in a field.
 _DERIVED: dict[type, tuple[str, ...]] = {
     kind: tuple(
         name for name in ("timestamp", "level", "message") if name not in kind.__struct_fields__
@@ -319,28 +321,29 @@ _DERIVED: dict[type, tuple[str, ...]] = {
 
 
 def encode_event(event: FlowRunEvent) -> bytes:
-    """Write an event as JSON, in one line.
+    """Encode an event as one line of JSON.
 
-    The JSON has ``kind``, each field of the event, and ``timestamp``, ``level`` and ``message``
-    whatever the kind. ``docs/events.schema.json`` describes it.
+    The JSON has ``kind``, every field of the event, and ``timestamp``, ``level`` and ``message``
+    for every kind. Its schema is ``docs/events.schema.json``.
 
     Args:
-        event: Any event.
+        event: The event, of any kind.
 
     Returns:
-        The JSON in UTF-8, without a newline. Times are in RFC 3339, with microseconds if they
-        have any.
+        The JSON in UTF-8, without a newline. Times are in RFC 3339, with microseconds unless they
+        are 0.
 
     Raises:
-        TypeError: This is no event, or it holds something in its parameters that JSON lacks.
-        UnicodeEncodeError: A text holds half a surrogate pair; none that a server sent does.
+        TypeError: The argument is not an event, or its parameters have a value that JSON does not
+            support.
+        UnicodeEncodeError: A text has half a surrogate pair; texts that a server sent do not.
 
     Example:
         >>> from datetime import UTC, datetime
         >>> notice = Notice(
         ...     flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa",
         ...     code=NoticeCode.RECOVERED,
-        ...     message="The server answers again",
+        ...     message="The server replies again",
         ...     timestamp=datetime(2026, 11, 22, tzinfo=UTC),
         ... )
         >>> decode_event(encode_event(notice)) == notice
@@ -348,38 +351,46 @@ def encode_event(event: FlowRunEvent) -> bytes:
     """
     derived = _DERIVED.get(type(event))
     if derived is None:
-        raise TypeError(f"{type(event).__name__} is not an event; only events have a JSON here")
-    written = _ENCODER.encode(event)
+        raise TypeError(
+            f"{type(event).__name__} is not an event; pass one of the kinds of FlowRunEvent"
+        )
+    fields = _ENCODER.encode(event)
     if not derived:
-        return written
-    more = _ENCODER.encode({name: getattr(event, name) for name in derived})
-    return written[:-1] + b"," + more[1:]
+        return fields
+    properties = _ENCODER.encode({name: getattr(event, name) for name in derived})
+    return fields[:-1] + b"," + properties[1:]
 
 
 def decode_event(data: bytes | str) -> FlowRunEvent:
-    """Read an event that `encode_event` wrote, in this version or another.
+    """Decode an event that `encode_event` encoded, in this version or another.
 
-    Fields that are not known here are passed over, and those that are missing have their defaults.
-    What an event works out from its fields is not read but worked out again.
+    Unknown fields are ignored, and missing fields have their defaults. What an event derives from
+    its fields is derived again and not decoded.
 
     Args:
-        data: The JSON of one event; white space around it does not matter.
+        data: The JSON of one event, with or without white space around it.
 
     Returns:
-        The event; it equals the one that was written.
+        The event; it equals the one that was encoded.
 
     Raises:
-        InvalidEvent: This is not the JSON of an event, or of one that is not known here.
+        InvalidEvent: The text is not the JSON of an event, or of a kind or code that is not known
+            here.
+
+    Example:
+        >>> line = '{"kind":"closed","flow_run_id":"r","timestamp":"2026-11-22T00:00:00Z"}'
+        >>> decode_event(line).message
+        'Flow run ended in state unknown; 0 log lines, not verified'
     """
     try:
         return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidEvent(
-            f"This cannot be read as an event: {error}. Leave out a line that was cut off; for a "
-            "kind or a code that is not known here, use the version of rxflow that wrote it"
+            f"Cannot decode an event: {error}. Leave out a line that was cut off; for a kind or a "
+            "code that is not known here, use the version of rxflow that wrote it"
         ) from error
 
 
-def _called(state: State) -> str:
-    said = f": {state.message}" if state.message else ""
-    return f"state {state.name}{said}"
+def _described(state: State) -> str:
+    message = f": {state.message}" if state.message else ""
+    return f"state {state.name}{message}"

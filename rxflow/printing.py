@@ -1,4 +1,4 @@
-"""Printing a run as it goes on, in the lines of Prefect 1."""
+"""Print a run while it is watched, in the line format of Prefect 1."""
 
 import logging
 import sys
@@ -19,17 +19,18 @@ def stream_flow_run_logs(
     *,
     client: Client | None = None,
 ) -> None:
-    r"""Print a flow run's states, log lines and notices until it is over, and wait for that.
+    r"""Print a flow run's states, log lines and notices; return when the run is over.
 
-    A line is ``HH:MM:SS | LEVEL   | message``, in local time. Further lines of a message stand
-    below its first, and control characters are spelled out, such as ``\x1b``. What comes late is
-    printed when it comes. To do anything else with a run than print it, loop over `watch_flow_run`.
+    A line is ``HH:MM:SS | LEVEL   | message``, in local time. Further lines of a message are
+    aligned below its first, and control characters are escaped, as ``\x1b``. Late events are
+    printed when they are emitted. To do more than print, loop over `watch_flow_run`.
 
     Args:
         flow_run_id: The run's id, a UUID.
-        max_duration: For how long to watch a run that does not end, in seconds if a number; None
-            is for ever. A run that is over is printed to its end all the same.
-        client: The server to ask; found from the environment and the active profile if None.
+        max_duration: How long to watch a run that does not end, in seconds if it is a number; None
+            is without a limit. A run that is over is printed to its end in any case.
+        client: The client to use; if None, a temporary one, configured by the environment and the
+            active profile.
 
     Raises:
         InvalidRunId: The id is not a UUID.
@@ -59,6 +60,6 @@ def _line(event: FlowRunEvent) -> str:
 def _print(line: str) -> None:
     try:
         print(line, flush=True)
-    except UnicodeEncodeError:  # an old code page, which must not end the watch
+    except UnicodeEncodeError:  # an output with an old code page must not end the watch
         encoding = sys.stdout.encoding
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

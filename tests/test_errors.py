@@ -1,4 +1,4 @@
-"""The tree of errors: what is drawn is what there is."""
+"""The tree of errors: its drawing in the module's docstring matches the classes."""
 
 import inspect
 import pickle
@@ -18,8 +18,8 @@ class Drawn(msgspec.Struct, frozen=True):
 
     Attributes:
         name: The error.
-        parent: The one that it hangs from; "" for the root.
-        text: What it says of the error.
+        parent: The error above it; "" for the root.
+        text: The description.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Drawn(msgspec.Struct, frozen=True):
 
     @property
     def also(self) -> list[str]:
-        """What else the error is, as it says."""
+        """The builtin errors that the description names."""
         remark = re.search(r"\(also (.+)\)$", self.text)
         return [word.partition(" ")[2] for word in remark[1].split(", ")] if remark else []
 
@@ -59,7 +59,7 @@ each_branch = pytest.mark.parametrize("line", BRANCHES, ids=lambda line: line.na
 
 
 def test_every_error_is_drawn_once() -> None:
-    """The drawing has the names of `__all__`, which are all the classes of the module."""
+    """The drawing has the names of `__all__`, which are all classes of the module."""
     defined = [
         name
         for name, found in vars(errors).items()
@@ -69,26 +69,26 @@ def test_every_error_is_drawn_once() -> None:
 
 
 def test_there_is_one_root() -> None:
-    """All hangs from RxflowError, which is an Exception and nothing else."""
+    """All errors derive from RxflowError, which derives from Exception alone."""
     assert [line.name for line in DRAWING if not line.parent] == ["RxflowError"]
     assert ROOT.error.__bases__ == (Exception,)
 
 
 @each_branch
-def test_an_error_hangs_where_it_is_drawn(line: Drawn) -> None:
+def test_an_error_derives_from_the_one_above_it(line: Drawn) -> None:
     """The first base of an error is the one that it is drawn under."""
     assert line.error.__bases__[0] is getattr(errors, line.parent)
 
 
 @each_branch
-def test_an_error_is_also_what_it_says(line: Drawn) -> None:
+def test_the_other_bases_of_an_error_are_drawn(line: Drawn) -> None:
     """The other bases of an error are those that its line names."""
     assert [base.__name__ for base in line.error.__bases__[1:]] == line.also
 
 
 @each_branch
-def test_a_line_says_who_is_to_blame(line: Drawn) -> None:
-    """What hangs from the root names who can put it right, and what hangs deeper goes on."""
+def test_a_line_says_who_can_fix_the_error(line: Drawn) -> None:
+    """A line below the root names who can fix the error; a deeper one continues its parent's."""
     assert line.text.startswith(WHO if line.parent == ROOT.name else "... ")
 
 
@@ -118,8 +118,8 @@ BUILTIN: set[type[Exception]] = {
 
 
 @each_line
-def test_what_catches_an_error(line: Drawn) -> None:
-    """Callers who know nothing of rxflow catch an error by what it is beside it, and no other."""
+def test_builtin_errors_that_catch_an_error(line: Drawn) -> None:
+    """A caller that does not know rxflow catches an error by its builtin bases and no others."""
     caught = {builtin for builtin in BUILTIN if issubclass(line.error, builtin)}
     assert caught == ALSO.get(line.error, set())
     assert issubclass(line.error, errors.RxflowError)
@@ -127,7 +127,7 @@ def test_what_catches_an_error(line: Drawn) -> None:
 
 @each_line
 def test_an_error_is_its_message(line: Drawn) -> None:
-    """An error says what it was given, and does so in another process too."""
+    """An error has the text that it was made with, also after it was pickled."""
     error = line.error("what happened")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (str(error), error.args) == ("what happened", ("what happened",))
@@ -135,7 +135,7 @@ def test_an_error_is_its_message(line: Drawn) -> None:
 
 
 @each_line
-def test_an_error_can_be_had_from_the_top(line: Drawn) -> None:
-    """Each error is a name of rxflow itself."""
+def test_an_error_can_be_imported_from_rxflow(line: Drawn) -> None:
+    """Each error is a public name of the package."""
     assert getattr(rxflow, line.name) is line.error
     assert line.name in rxflow.__all__

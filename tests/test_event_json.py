@@ -1,4 +1,4 @@
-"""The JSON of events: it says all, comes back as it was, and is what its documents say it is."""
+"""The JSON of events: complete, decoded to equal events, and as its schema and page describe."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from rxflow import FlowRunEvent, FlowRunLog, InvalidEvent, RxflowError, decode_e
 
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
 ROOT = Path(__file__).parents[1]
-DOCUMENT = (ROOT / "docs" / "events.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "events.md").read_text("utf-8")
 RECORDED = (ROOT / "tests" / "recorded" / "events.jsonl").read_bytes().splitlines()
 
-EXAMPLES = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", DOCUMENT)]
+EXAMPLES = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", PAGE)]
 BY_KIND = {example["kind"]: example for example in EXAMPLES}
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -38,29 +38,31 @@ LOG = FlowRunLog(
 )
 
 
-def written(event: FlowRunEvent) -> dict[str, Any]:
-    """The JSON of an event; no key stands in it twice."""
+def encoded(event: FlowRunEvent) -> dict[str, Any]:
+    """The JSON of an event, in which no key is repeated."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         assert len(dict(pairs)) == len(pairs)
         return dict(pairs)
 
-    found: dict[str, Any] = json.loads(encode_event(event), object_pairs_hook=once)
+    found: dict[str, Any] = json.loads(encode_event(event), object_pairs_hook=unique)
     return found
 
 
 def derived(kind: type[FlowRunEvent]) -> set[str]:
-    """What events of a kind work out from their fields."""
+    """What events of a kind derive from their fields."""
     return {"timestamp", "level", "message"} - set(kind.__struct_fields__)
 
 
-# -- there and back -----------------------------------------------------------------------------
+# -- encoding and decoding ----------------------------------------------------------------------
 
 
 @each_kind
 @given(data=st.data())
-def test_an_event_comes_back_as_it_was(kind: type[FlowRunEvent], data: st.DataObject) -> None:
-    """Whatever an event holds, what is written of it is read as an event that equals it."""
+def test_a_decoded_event_equals_the_encoded_one(
+    kind: type[FlowRunEvent], data: st.DataObject
+) -> None:
+    """Kind, fields and derived values are equal, whatever the event contains."""
     event = data.draw(events_of(kind))
     back = decode_event(encode_event(event))
     assert type(back) is kind
@@ -73,25 +75,25 @@ def test_an_event_comes_back_as_it_was(kind: type[FlowRunEvent], data: st.DataOb
 
 
 @given(event=events())
-def test_bytes_and_text_are_read_alike(event: FlowRunEvent) -> None:
-    """JSON is read from bytes and from text, whatever white space is around it."""
-    encoded = encode_event(event)
-    assert decode_event(encoded.decode()) == decode_event(b" " + encoded + b"\r\n") == event
+def test_bytes_and_text_are_decoded(event: FlowRunEvent) -> None:
+    """JSON is decoded from bytes and from text, with white space around it or without."""
+    data = encode_event(event)
+    assert decode_event(data.decode()) == decode_event(b" " + data + b"\r\n") == event
 
 
 @given(event=events())
 def test_an_event_is_one_line(event: FlowRunEvent) -> None:
-    """The JSON of an event is UTF-8 without a line break, whatever lines its message has."""
+    """The JSON of an event is UTF-8 without a line break, even if its message has some."""
     assert not re.search(r"[\r\n]", encode_event(event).decode("utf-8"))
 
 
-# -- what it says -------------------------------------------------------------------------------
+# -- content ------------------------------------------------------------------------------------
 
 
 @given(event=events())
-def test_the_json_says_what_every_event_says(event: FlowRunEvent) -> None:
-    """Each event's JSON has kind, run, time, level, message and late, and all of its fields."""
-    kind, found = type(event), written(event)
+def test_the_json_has_all_fields_and_the_derived_values(event: FlowRunEvent) -> None:
+    """Each event's JSON has kind, run id, timestamp, level, message, late and its own fields."""
+    kind, found = type(event), encoded(event)
     assert next(iter(found)) == "kind"
     assert set(found) == {"kind", *kind.__struct_fields__} | derived(kind)
     assert found["kind"] == kind.__struct_config__.tag
@@ -100,14 +102,14 @@ def test_the_json_says_what_every_event_says(event: FlowRunEvent) -> None:
     assert (found["flow_run_id"], found["late"]) == (event.flow_run_id, event.late)
 
 
-def test_what_is_no_event_has_no_json() -> None:
-    """Something else than an event is refused by its type's name."""
+def test_only_events_are_encoded() -> None:
+    """The error for any other value names its type."""
     with pytest.raises(TypeError, match="int is not an event"):
         encode_event(7)  # type: ignore[arg-type]
 
 
-def test_half_a_surrogate_pair_has_no_json() -> None:
-    """Text that UTF-8 lacks is refused and not replaced; a server's text never has it."""
+def test_half_a_surrogate_pair_is_not_encoded() -> None:
+    """Text that UTF-8 cannot express is an error and not replaced."""
     with pytest.raises(UnicodeEncodeError):
         encode_event(msgspec.structs.replace(LOG, message="\ud800"))
 
@@ -116,9 +118,9 @@ def test_half_a_surrogate_pair_has_no_json() -> None:
 
 
 @given(event=events())
-def test_fields_of_later_versions_are_passed_over(event: FlowRunEvent) -> None:
-    """Fields that are not known here do not matter, in the event or in what it holds."""
-    found = written(event) | {"new_in_rxflow_9": 1}
+def test_fields_of_later_versions_are_ignored(event: FlowRunEvent) -> None:
+    """Unknown fields are ignored, in the event and in its nested structs."""
+    found = encoded(event) | {"new_in_rxflow_9": 1}
     for name in ("run", "state", "task_run"):
         if isinstance(found.get(name), dict):
             found[name] |= {"new_in_rxflow_9": {"deep": []}}
@@ -127,22 +129,22 @@ def test_fields_of_later_versions_are_passed_over(event: FlowRunEvent) -> None:
 
 @given(event=events())
 def test_missing_fields_have_their_defaults(event: FlowRunEvent) -> None:
-    """A field with a default may be missing, as in what an earlier version wrote."""
+    """A field with a default may be missing, as in the JSON of an earlier version."""
     optional = {field.name: field.default for field in msgspec.structs.fields(type(event))}
     defaults = {
         name: default for name, default in optional.items() if default is not msgspec.NODEFAULT
     }
-    found = {name: value for name, value in written(event).items() if name not in defaults}
+    found = {name: value for name, value in encoded(event).items() if name not in defaults}
     assert decode_event(json.dumps(found)) == msgspec.structs.replace(event, **defaults)
 
 
-@given(event=events(), lie=st.none() | st.integers() | st.text())
-def test_what_an_event_works_out_is_not_read(event: FlowRunEvent, lie: object) -> None:
-    """Time, level and message of kinds that work them out are worked out anew, not believed."""
-    worked_out = derived(type(event))
-    assert decode_event(json.dumps(written(event) | dict.fromkeys(worked_out, lie))) == event
-    left_out = {name: value for name, value in written(event).items() if name not in worked_out}
-    assert decode_event(json.dumps(left_out)) == event
+@given(event=events(), other=st.none() | st.integers() | st.text())
+def test_derived_values_are_not_decoded(event: FlowRunEvent, other: object) -> None:
+    """Timestamp, level and message are derived again in kinds that derive them."""
+    names = derived(type(event))
+    assert decode_event(json.dumps(encoded(event) | dict.fromkeys(names, other))) == event
+    without = {name: value for name, value in encoded(event).items() if name not in names}
+    assert decode_event(json.dumps(without)) == event
 
 
 def test_each_kind_was_recorded() -> None:
@@ -151,13 +153,13 @@ def test_each_kind_was_recorded() -> None:
 
 
 @pytest.mark.parametrize("line", RECORDED, ids=lambda line: json.loads(line)["kind"])
-def test_what_the_first_version_wrote_is_still_read(line: bytes) -> None:
-    """A recorded event is read, and written again it says at least what it said then."""
-    assert subset(json.loads(line), written(decode_event(line)))
+def test_events_of_the_first_version_are_decoded(line: bytes) -> None:
+    """A recorded event is decoded, and encoded again it has at least its recorded fields."""
+    assert subset(json.loads(line), encoded(decode_event(line)))
 
 
 def subset(part: Any, whole: Any) -> bool:
-    """Whether all that one JSON says is said by another, which may have more fields."""
+    """Whether a JSON value contains another, and perhaps more fields."""
     match part, whole:
         case dict(), dict():
             return all(name in whole and subset(part[name], whole[name]) for name in part)
@@ -167,20 +169,20 @@ def subset(part: Any, whole: Any) -> bool:
             return bool(part == whole)
 
 
-# -- what cannot be read ------------------------------------------------------------------------
+# -- malformed JSON -----------------------------------------------------------------------------
 
-UNREADABLE: dict[str, tuple[bytes | str, str]] = {
+MALFORMED: dict[str, tuple[bytes | str, str]] = {
     "nothing": (b"", "truncated"),
     "cut off": (encode_event(LOG)[:-20], "truncated"),
     "no JSON": (b"INFO a line", "malformed"),
     "two events": (encode_event(LOG) * 2, "trailing"),
     "a list": (b"[]", "got `array`"),
     "no kind": (b"{}", "missing required field `kind`"),
-    "a kind of later": (
+    "a later kind": (
         b'{"kind":"heartbeat"}',
         "'heartbeat'.*use the version of rxflow that wrote",
     ),
-    "a code of later": (
+    "a later code": (
         json.dumps(BY_KIND["notice"] | {"code": "sunny"}),
         "'sunny' - at `\\$.code`.*use the version of rxflow that wrote",
     ),
@@ -199,31 +201,29 @@ UNREADABLE: dict[str, tuple[bytes | str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", UNREADABLE)
-def test_what_cannot_be_read_is_an_error_that_says_why(case: str) -> None:
-    """Whatever is wrong with a text, the error is one of ours and a ValueError, and says where."""
-    data, reason = UNREADABLE[case]
-    with pytest.raises(
-        InvalidEvent, match=rf"^This cannot be read as an event: .*({reason})"
-    ) as it:
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_json_is_an_invalid_event(case: str) -> None:
+    """The error is also a ValueError, and its text has the reason and the place."""
+    data, reason = MALFORMED[case]
+    with pytest.raises(InvalidEvent, match=rf"^Cannot decode an event: .*({reason})") as raised:
         decode_event(data)
-    assert isinstance(it.value, RxflowError)
-    assert isinstance(it.value, ValueError)
-    assert it.value.__cause__ is not None
-    assert len(str(it.value)) < 400
+    assert isinstance(raised.value, RxflowError)
+    assert isinstance(raised.value, ValueError)
+    assert raised.value.__cause__ is not None
+    assert len(str(raised.value)) < 400
 
 
 @given(event=events(), cut=st.integers(min_value=0))
-def test_a_piece_of_an_event_is_no_event(event: FlowRunEvent, cut: int) -> None:
-    """The JSON of an event that was cut off anywhere is never taken for an event."""
-    encoded = encode_event(event)
+def test_truncated_json_is_an_invalid_event(event: FlowRunEvent, cut: int) -> None:
+    """The JSON of an event that is cut off anywhere is not decoded."""
+    data = encode_event(event)
     with pytest.raises(InvalidEvent):
-        decode_event(encoded[: cut % len(encoded)])
+        decode_event(data[: cut % len(data)])
 
 
 @given(data=st.binary() | st.text())
-def test_no_text_raises_anything_else(data: bytes | str) -> None:
-    """Whatever is read, it is an event or InvalidEvent."""
+def test_arbitrary_data_is_an_invalid_event(data: bytes | str) -> None:
+    """No data raises any other error."""
     with pytest.raises(InvalidEvent):
         decode_event(data)
 
@@ -239,13 +239,13 @@ VALIDATORS = {
 
 
 def test_the_schema_is_up_to_date() -> None:
-    """docs/events.schema.json is what the structs make it."""
-    fresh = event_schema.written(event_schema.event_schema())
+    """docs/events.schema.json is what the script generates from the structs."""
+    fresh = event_schema.formatted(event_schema.event_schema())
     stale = f"docs/events.schema.json is out of date; write it with `{event_schema.COMMAND}`"
     assert event_schema.FILE.read_text("utf-8") == fresh, stale
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     """The schema is valid by the draft that it names."""
     assert SCHEMA["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$id"]
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
@@ -253,16 +253,16 @@ def test_the_schema_is_one() -> None:
 
 @given(event=events())
 def test_every_event_is_valid(event: FlowRunEvent) -> None:
-    """What is written of an event is valid by the schema, and by the part of its own kind alone."""
-    found = written(event)
+    """The JSON of an event is valid by the schema, and by the definition of its kind alone."""
+    found = encoded(event)
     VALIDATOR.validate(found)
     for kind in KINDS:
         assert VALIDATORS[kind].is_valid(found) is (type(event) is kind)
 
 
 @each_kind
-def test_the_schema_knows_each_field(kind: type[FlowRunEvent]) -> None:
-    """A kind's part describes each field, and requires what is derived and what has no default."""
+def test_the_schema_describes_each_field(kind: type[FlowRunEvent]) -> None:
+    """Each field has a description; derived values and fields without a default are required."""
     part = SCHEMA["$defs"][kind.__name__]
     fields = msgspec.structs.fields(kind)
     assert set(part["properties"]) == {"kind", *kind.__struct_fields__} | derived(kind)
@@ -271,16 +271,16 @@ def test_the_schema_knows_each_field(kind: type[FlowRunEvent]) -> None:
     assert set(part["required"]) == {"kind"} | required | derived(kind)
 
 
-# -- the document -------------------------------------------------------------------------------
+# -- docs/events.md -----------------------------------------------------------------------------
 
 SECTIONS = {
     title.partition(":")[0]: text
-    for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT)
+    for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE)
 }
-OF_ALL = {"kind", "flow_run_id", "late"}
+COMMON = {"kind", "flow_run_id", "late"}
 
 
-def test_the_document_has_an_example_of_each_kind() -> None:
+def test_the_page_has_an_example_of_each_kind() -> None:
     """docs/events.md has one example of every kind, in the order of the union."""
     assert [example["kind"] for example in EXAMPLES] == [
         kind.__struct_config__.tag for kind in KINDS
@@ -288,9 +288,9 @@ def test_the_document_has_an_example_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["kind"])
-def test_the_examples_are_what_is_written(example: dict[str, Any]) -> None:
-    """Each example, read as an event, is written as it stands there, and is valid."""
-    assert written(decode_event(json.dumps(example))) == example
+def test_the_examples_are_exact(example: dict[str, Any]) -> None:
+    """Each example is valid, and encodes to itself after it was decoded."""
+    assert encoded(decode_event(json.dumps(example))) == example
     VALIDATOR.validate(example)
 
 
@@ -304,8 +304,8 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["kind"])
-def test_the_schema_refuses_what_is_wrong(example: dict[str, Any]) -> None:
-    """JSON that says something of another type, or does not say what is required, is not valid."""
+def test_the_schema_rejects_malformed_json(example: dict[str, Any]) -> None:
+    """JSON with a value of another type, or without a required field, is not valid."""
     for wrong in WRONG.values():
         assert not VALIDATOR.is_valid(example | wrong)
     kind = type(decode_event(json.dumps(example)))
@@ -317,17 +317,17 @@ DESCRIBED = [kind.__name__ for kind in KINDS] + ["FlowRun", "State", "TaskRun", 
 
 
 @pytest.mark.parametrize("name", DESCRIBED)
-def test_the_document_names_each_field_and_its_type(name: str) -> None:
-    """A section's table has the fields of its struct with the types that they have in JSON."""
+def test_the_page_lists_each_field_and_its_type(name: str) -> None:
+    """A section's table has the fields of its struct with their types in JSON."""
     cells = re.findall(r"(?m)^\| `(\w+)` \| (.+?) \| (.+?) \|$", SECTIONS[name])
     properties = SCHEMA["$defs"][name]["properties"]
-    of_all = OF_ALL if name in {kind.__name__ for kind in KINDS} else set()
-    expected = {key: shown(value) for key, value in properties.items() if key not in of_all}
+    common = COMMON if name in {kind.__name__ for kind in KINDS} else set()
+    expected = {key: shown(value) for key, value in properties.items() if key not in common}
     assert {field: kind for field, kind, _ in cells} == expected
 
 
 def shown(part: dict[str, Any]) -> str:
-    """A type of the schema, as the document calls it."""
+    """A type of the schema, in the words of the page."""
     match part:
         case {"$ref": reference}:
             return f"`{reference.rpartition('/')[2]}`"
@@ -342,7 +342,7 @@ def shown(part: dict[str, Any]) -> str:
             return str(part["type"])
 
 
-def test_the_document_names_each_code() -> None:
-    """The codes of notices are those that there are."""
+def test_the_page_lists_each_code() -> None:
+    """The table of codes has all codes, in their order."""
     codes = re.findall(r"(?m)^\| `([a-z-]+)` \| [^|]+ \|$", SECTIONS["Notice"])
     assert codes == list(rxflow.NoticeCode)

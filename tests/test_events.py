@@ -1,4 +1,4 @@
-"""The events: what each kind has, says and weighs."""
+"""Events: their fields, levels, messages and order."""
 
 import logging
 import operator
@@ -78,7 +78,7 @@ TASK_RUN = TaskRun(
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """An event and what is to be read off it."""
+    """An event and the values that are expected of it."""
 
     event: FlowRunEvent
     kind: str
@@ -170,17 +170,17 @@ SAMPLES = [
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
 
 
-# -- what all have ------------------------------------------------------------------------------
+# -- common to all kinds ------------------------------------------------------------------------
 
 
-def test_the_samples_are_of_every_kind() -> None:
-    """Each kind of event has one sample here, so that nothing below passes a kind over."""
+def test_each_kind_has_one_sample() -> None:
+    """The tests with samples cover every kind of event."""
     assert [type(sample.event) for sample in SAMPLES] == list(KINDS)
 
 
 @each_sample
-def test_every_event_says_where_when_how_grave_and_what(sample: Sample) -> None:
-    """Each kind has run id, timestamp, level and message, and they are those of its docstring."""
+def test_every_event_has_run_id_timestamp_level_and_message(sample: Sample) -> None:
+    """The values are those that the docstring of each kind states."""
     event = sample.event
     assert event.flow_run_id == RUN_ID
     assert event.timestamp == sample.timestamp
@@ -189,7 +189,7 @@ def test_every_event_says_where_when_how_grave_and_what(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_no_event_is_late_unless_it_says_so(kind: type[FlowRunEvent]) -> None:
+def test_events_are_not_late_by_default(kind: type[FlowRunEvent]) -> None:
     """Each kind has the field `late`, and it is False by default."""
     defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
     assert defaults["late"] is False
@@ -214,8 +214,8 @@ CASES = [*LEVELS.items(), ("NEW_IN_PREFECT_4", logging.INFO), ("failed", logging
 
 
 @pytest.mark.parametrize(("state_type", "level"), CASES, ids=[str(case[0]) for case in CASES])
-def test_the_level_is_that_of_the_state_type(state_type: str, level: int) -> None:
-    """Failed and Crashed are errors, Cancelled is a warning, and all else is information."""
+def test_the_level_follows_the_state_type(state_type: str, level: int) -> None:
+    """Failed and Crashed are errors, Cancelled is a warning, and all other states are INFO."""
     entered = state(state_type)
     of_run = StateChange(flow_run_id=RUN_ID, id=entered.id, state=entered)
     of_task = TaskRunStateChange(
@@ -224,23 +224,23 @@ def test_the_level_is_that_of_the_state_type(state_type: str, level: int) -> Non
     assert [of_run.level, of_task.level] == [level, level]
 
 
-SAID = {
-    "nothing": (None, "Entered state Running"),
+STATE_MESSAGES = {
+    "none": (None, "Entered state Running"),
     "empty": ("", "Entered state Running"),
-    "something": ("task 3 of 7", "Entered state Running: task 3 of 7"),
+    "text": ("task 3 of 7", "Entered state Running: task 3 of 7"),
     "braces": ("{0} %s", "Entered state Running: {0} %s"),
 }
 
 
-@pytest.mark.parametrize(("said", "message"), SAID.values(), ids=SAID)
-def test_a_state_change_repeats_what_was_said(said: str | None, message: str) -> None:
-    """The message names the state, and then what was said when it was set, if anything."""
-    entered = state(message=said)
+@pytest.mark.parametrize(("text", "message"), STATE_MESSAGES.values(), ids=STATE_MESSAGES)
+def test_a_state_change_includes_the_message_of_its_state(text: str | None, message: str) -> None:
+    """The event's message is the name of the state, and the state's message if it has one."""
+    entered = state(message=text)
     assert StateChange(flow_run_id=RUN_ID, id=entered.id, state=entered).message == message
 
 
-def test_a_state_is_called_by_its_name_and_not_its_type() -> None:
-    """A SCHEDULED state that people call Late is told as Late."""
+def test_a_message_has_the_name_of_the_state_and_not_its_type() -> None:
+    """A SCHEDULED state with the name Late is shown as Late."""
     late = msgspec.structs.replace(state("SCHEDULED"), name="Late")
     event = StateChange(flow_run_id=RUN_ID, id=late.id, state=late)
     assert event.message == "Entered state Late"
@@ -257,14 +257,14 @@ ROWS = {
 def test_a_changed_row_is_no_earlier_than_its_state(
     updated: float, entered: float | None, expected: float
 ) -> None:
-    """RunChanged has the later of the times at which row and state were set."""
+    """The timestamp of RunChanged is the later of the row's update and its state's timestamp."""
     found = None if entered is None else state(at=entered)
     run = msgspec.structs.replace(RUN, updated=second(updated), state=found)
     assert RunChanged(flow_run_id=RUN_ID, run=run).timestamp == second(expected)
 
 
 ENDINGS: dict[str, tuple[Closed, str]] = {
-    "unproven": (
+    "not verified": (
         Closed(flow_run_id=RUN_ID, timestamp=NOON, state=state("FAILED"), log_count=2),
         "Flow run ended in state Failed; 2 log lines, not verified",
     ),
@@ -276,21 +276,21 @@ ENDINGS: dict[str, tuple[Closed, str]] = {
 
 
 @pytest.mark.parametrize(("closed", "message"), ENDINGS.values(), ids=ENDINGS)
-def test_the_last_event_sums_up(closed: Closed, message: str) -> None:
-    """Closed says how the run ended, how many lines were told and whether that was proven."""
+def test_closed_summarizes_the_watch(closed: Closed, message: str) -> None:
+    """The message has the last state, the number of log lines and whether they are verified."""
     assert closed.message == message
 
 
-# -- how it ended -------------------------------------------------------------------------------
+# -- raise_for_state ----------------------------------------------------------------------------
 
 
 def closed_in(ended: State | None) -> Closed:
-    """The last event of a run that ended so."""
+    """The last event of a run that ended in a state."""
     return Closed(flow_run_id=RUN_ID, timestamp=NOON, state=ended)
 
 
 def test_a_completed_run_raises_nothing() -> None:
-    """raise_for_state lets a completed run pass."""
+    """raise_for_state returns for a completed run."""
     closed_in(state("COMPLETED")).raise_for_state()
 
 
@@ -305,34 +305,36 @@ FAILURES: dict[str, State | None] = {
 }
 
 
-@pytest.mark.parametrize(("called", "ended"), FAILURES.items(), ids=FAILURES)
-def test_any_other_end_raises(called: str, ended: State | None) -> None:
-    """raise_for_state names the run and the state that it ended in, and what was said then."""
+@pytest.mark.parametrize(("described", "ended"), FAILURES.items(), ids=FAILURES)
+def test_a_run_that_did_not_complete_raises(described: str, ended: State | None) -> None:
+    """The error has the run's id, its last state and that state's message."""
     with pytest.raises(FlowRunFailed) as raised:
         closed_in(ended).raise_for_state()
-    assert str(raised.value) == f"Flow run {RUN_ID} ended in {called}"
+    assert str(raised.value) == f"Flow run {RUN_ID} ended in {described}"
 
 
-# -- as Prefect 1's log lines -------------------------------------------------------------------
+# -- unpacking and order, as Prefect 1's log lines ----------------------------------------------
 
 
 @given(event=events())
-def test_an_event_unpacks_into_the_three_that_each_has(event: FlowRunEvent) -> None:
+def test_an_event_unpacks_into_timestamp_level_and_message(event: FlowRunEvent) -> None:
     """`timestamp, level, message = event` works for each kind, as for Prefect 1's log lines."""
     timestamp, level, message = event
     assert (timestamp, level, message) == (event.timestamp, event.level, event.message)
 
 
-@given(told=st.lists(events()))
-def test_events_sort_by_time_and_else_stay_as_they_were(told: list[FlowRunEvent]) -> None:
-    """Sorting goes by the time alone, so that events of one time keep their order."""
-    assert sorted(told) == sorted(told, key=lambda event: event.timestamp)
-    assert sorted(told, reverse=True) == sorted(told, key=lambda e: e.timestamp, reverse=True)
+@given(emitted=st.lists(events()))
+def test_sorting_is_stable_by_timestamp(emitted: list[FlowRunEvent]) -> None:
+    """Events are sorted by timestamp alone, so that events of one timestamp keep their order."""
+    assert sorted(emitted) == sorted(emitted, key=lambda event: event.timestamp)
+    assert sorted(emitted, reverse=True) == sorted(
+        emitted, key=lambda event: event.timestamp, reverse=True
+    )
 
 
 @given(one=events(), other=events())
-def test_comparisons_are_those_of_the_times(one: FlowRunEvent, other: FlowRunEvent) -> None:
-    """The four comparisons of two events are those of their times; equality is of all fields."""
+def test_comparisons_compare_timestamps(one: FlowRunEvent, other: FlowRunEvent) -> None:
+    """The four comparisons compare timestamps; equality compares kind and all fields."""
     assert (one < other) is (one.timestamp < other.timestamp)
     assert (one <= other) is (one.timestamp <= other.timestamp)
     assert (one > other) is (one.timestamp > other.timestamp)
@@ -344,7 +346,7 @@ def test_comparisons_are_those_of_the_times(one: FlowRunEvent, other: FlowRunEve
 
 @pytest.mark.parametrize("other", [NOON, None, (NOON, 20, "a line"), "a line"])
 def test_an_event_is_compared_with_events_only(other: object) -> None:
-    """Comparing an event with anything else is a TypeError, and never a guess."""
+    """Comparing an event with any other value is a TypeError."""
     event = SAMPLES[0].event
     comparisons: tuple[Callable[[Any, Any], bool], ...]
     comparisons = (operator.lt, operator.le, operator.gt, operator.ge)
@@ -355,7 +357,7 @@ def test_an_event_is_compared_with_events_only(other: object) -> None:
 
 
 @given(event=events_of(FlowRunLog))
-def test_a_line_is_hashed_as_what_it_is(event: FlowRunLog) -> None:
-    """Equal lines have equal hashes, so that a set holds a line once."""
+def test_equal_log_lines_have_equal_hashes(event: FlowRunLog) -> None:
+    """A set holds a log line once."""
     again = msgspec.structs.replace(event)
     assert {event, again} == {event}

@@ -1,4 +1,4 @@
-"""The public face: its names are those that the modules define, and each says what it is."""
+"""The public API: `__all__` is complete, every name has a docstring, and examples run."""
 
 import ast
 import doctest
@@ -31,7 +31,7 @@ each_module = pytest.mark.parametrize("module", PUBLIC)
 
 
 def exports(module: str) -> dict[str, object]:
-    """What a module promises."""
+    """The names of a module's `__all__`."""
     loaded = importlib.import_module(module)
     return {name: getattr(loaded, name) for name in loaded.__all__}
 
@@ -40,7 +40,7 @@ def exports(module: str) -> dict[str, object]:
 
 
 def assigned(statement: ast.stmt) -> Iterator[str]:
-    """The names that an assignment gives; type variables are no one's to use."""
+    """The names that a statement assigns, without type variables, which are not exported."""
     match statement:
         case ast.Assign(value=ast.Call(func=ast.Name("TypeVar" | "ParamSpec"))):
             return
@@ -53,11 +53,11 @@ def assigned(statement: ast.stmt) -> Iterator[str]:
 
 
 def defined(module: str) -> set[str]:
-    """The names that a module defines; of a package or a mere face, also those it hands on."""
+    """The names that a module defines; for a package or a facade, also those it re-exports."""
     names: set[str] = set()
     body = ast.parse(SOURCES[module]).body
     definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    is_face = not any(isinstance(statement, definitions) for statement in body)
+    is_facade = not any(isinstance(statement, definitions) for statement in body)
     for statement in body:
         match statement:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
@@ -66,7 +66,7 @@ def defined(module: str) -> set[str]:
                 names.add(name)
             case ast.ImportFrom(module=str(origin), names=aliases) if (
                 module in PACKAGES and origin.startswith(f"{module}.")
-            ) or (is_face and module not in PACKAGES and origin.startswith("rxflow._")):
+            ) or (is_facade and module not in PACKAGES and origin.startswith("rxflow._")):
                 names.update(alias.asname or alias.name for alias in aliases)
             case _:
                 names.update(assigned(statement))
@@ -74,7 +74,7 @@ def defined(module: str) -> set[str]:
 
 
 @each_module
-def test_a_public_module_promises_what_it_defines(module: str) -> None:
+def test_a_public_module_exports_what_it_defines(module: str) -> None:
     """`__all__` has exactly the names of its module that do not begin with an underscore."""
     assert set(exports(module)) == defined(module)
 
@@ -86,11 +86,11 @@ def test_exports_are_in_order(module: str) -> None:
     assert names == sorted(set(names))
 
 
-# -- what it says -------------------------------------------------------------------------------
+# -- docstrings ---------------------------------------------------------------------------------
 
 
-def remark_on(name: str) -> str | None:
-    """The text under the assignment of a name, in whichever module that is."""
+def attribute_docstring(name: str) -> str | None:
+    """The docstring under the assignment of a name, in any module."""
     for source in SOURCES.values():
         body = ast.parse(source).body
         for statement, following in pairwise(body):
@@ -103,9 +103,11 @@ def remark_on(name: str) -> str | None:
 
 
 def docstring(name: str, value: object) -> str | None:
-    """What a name says of itself; a class not what it inherits."""
+    """The docstring of a name; an inherited one does not count."""
     is_class = inspect.isclass(value)
-    return value.__doc__ if is_class or isinstance(value, FunctionType) else remark_on(name)
+    return (
+        value.__doc__ if is_class or isinstance(value, FunctionType) else attribute_docstring(name)
+    )
 
 
 def own_methods(kind: type) -> Iterator[tuple[str, object]]:
@@ -121,22 +123,22 @@ def own_methods(kind: type) -> Iterator[tuple[str, object]]:
 
 
 @each_module
-def test_every_public_name_says_what_it_is(module: str) -> None:
+def test_every_public_name_has_a_docstring(module: str) -> None:
     """Each name of `__all__` has a docstring of its own."""
     found = {name: docstring(name, value) for name, value in exports(module).items()}
     assert [name for name, text in found.items() if not (text or "").strip()] == []
 
 
 @each_module
-def test_every_public_method_says_what_it_does(module: str) -> None:
+def test_every_public_method_has_a_docstring(module: str) -> None:
     """Each public method and property of a public class has a docstring."""
     classes = [value for value in exports(module).values() if inspect.isclass(value)]
     methods = [method for kind in classes for method in own_methods(kind)]
     assert [name for name, method in methods if not (method.__doc__ or "").strip()] == []
 
 
-def test_methods_are_found() -> None:
-    """The test of methods looks at methods, static ones, properties and inherited ones alike."""
+def test_methods_of_all_sorts_are_found() -> None:
+    """Methods, static methods, properties and inherited methods are found."""
     found = {
         name
         for value in exports("rxflow").values()
@@ -148,6 +150,6 @@ def test_methods_are_found() -> None:
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_in_docstrings_run(module: str) -> None:
-    """Each example gives what it shows; those marked as skipped need a server."""
+    """The output of each example is as shown; those marked as skipped need a server."""
     loaded: ModuleType = importlib.import_module(module)
     assert doctest.testmod(loaded).failed == 0

@@ -1,4 +1,4 @@
-"""Printing a run: lines as in Prefect 1, whatever is in them, for as long as the run goes on."""
+"""Printing: the lines of a run in Prefect 1's format, printed while the run is watched."""
 
 import io
 import re
@@ -21,7 +21,7 @@ LINE = re.compile(r"\d\d:\d\d:\d\d \| (.{7,}?) \| (.*)")
 
 
 class Scene:
-    """A server with a run that is running, in time that passes by request."""
+    """A server with a run that is running, in virtual time."""
 
     def __init__(self, fake: Callable[..., Any] = FakePrefect3) -> None:
         self.time = VirtualTime(datetime(2026, 11, 22, 12, tzinfo=UTC))
@@ -35,7 +35,7 @@ class Scene:
         self.time.wait(ago)
 
     def print(self, **options: Any) -> list[str]:
-        """Print the run, and give what was printed: its lines, without the newline of each."""
+        """Print the run and return the lines of the output."""
         out = io.StringIO()
         with redirect_stdout(out):
             stream_flow_run_logs(self.run, client=self.server.client(), **options)
@@ -51,13 +51,13 @@ def parts(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def clock(time: datetime) -> str:
-    """A time as it is printed here."""
+    """A time in the format of the output."""
     return f"{time.astimezone():%H:%M:%S}"
 
 
 @pytest.mark.parametrize("fake", [FakePrefect1, FakePrefect3])
-def test_a_call_prints_the_run_to_its_end(fake: Callable[..., Any]) -> None:
-    """States and log lines are printed, each with its own local time, and nothing else."""
+def test_states_and_log_lines_are_printed_to_the_end(fake: Callable[..., Any]) -> None:
+    """States and log lines are printed, each with its local time, and nothing else is."""
     scene = Scene(fake)
     began = scene.time()
     scene.time.wait(61)
@@ -72,8 +72,8 @@ def test_a_call_prints_the_run_to_its_end(fake: Callable[..., Any]) -> None:
     ]
 
 
-def test_levels_have_their_names_where_they_have_one() -> None:
-    """A level is a name in a column of seven, and one without a name breaks nothing."""
+def test_a_level_is_printed_by_name() -> None:
+    """Names are padded to seven characters; a level without a name is printed by its number."""
     scene = Scene()
     for level in (10, 20, 25, 30, 40, 50, 0):
         scene.server.log(scene.run, f"at {level}", level=level)
@@ -90,8 +90,8 @@ def test_levels_have_their_names_where_they_have_one() -> None:
     ]
 
 
-def test_further_lines_of_a_message_stand_below_its_first() -> None:
-    """No line of a message can be taken for another event."""
+def test_further_lines_of_a_message_are_aligned_below_its_first() -> None:
+    """No line of a message looks like another event."""
     scene = Scene()
     scene.server.log(scene.run, "Traceback:\r\n  File\n12:00:00 | INFO    | Entered state X\n")
     scene.end()
@@ -106,8 +106,8 @@ def test_further_lines_of_a_message_stand_below_its_first() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_no_message_does_anything_to_the_terminal(message: str) -> None:
-    """Whatever a run logs, what is printed are lines of text."""
+def test_no_control_character_is_printed(message: str) -> None:
+    """Control and direction characters of a message are escaped."""
     scene = Scene()
     scene.server.log(scene.run, message)
     scene.end()
@@ -116,7 +116,7 @@ def test_no_message_does_anything_to_the_terminal(message: str) -> None:
     assert len(parts(lines)) >= 3
 
 
-def test_what_standard_output_cannot_show_is_spelled_out() -> None:
+def test_a_character_that_the_encoding_lacks_is_escaped() -> None:
     """A character that is not in the encoding of the output does not end the watch."""
     scene = Scene()
     scene.server.log(scene.run, "schön, 漢字")
@@ -131,7 +131,7 @@ def test_what_standard_output_cannot_show_is_spelled_out() -> None:
 
 
 class Live(Scene):
-    """A run that goes on while it is printed: each request takes some seconds of its time."""
+    """A run that goes on while it is printed: each request takes 4 s of virtual time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,20 +140,20 @@ class Live(Scene):
         self.server.intercept = self.pass_time
 
     def pass_time(self, request: httpx.Request) -> None:
-        """Let time pass, and note how much was printed by then."""
+        """Advance the time and record how many lines were printed until then."""
         del request
         self.time.wait(4)
         self.seen.append(len(self.out.getvalue().splitlines()))
 
     def watch(self) -> list[tuple[str, str]]:
-        """Print the run as it goes on."""
+        """Print the run to its end."""
         with redirect_stdout(self.out):
             stream_flow_run_logs(self.run, client=self.server.client())
         return parts(self.out.getvalue().splitlines())
 
 
-def test_a_run_is_printed_as_it_goes_on_late_lines_and_all() -> None:
-    """What happened is printed before the next question, and a late line when it comes."""
+def test_a_run_is_printed_while_it_is_watched() -> None:
+    """Events are printed before the next request, and a late line when it is emitted."""
     live = Live()
     server, run, began = live.server, live.run, live.time()
     server.at(9, lambda: server.log(run, "first"))
@@ -170,19 +170,19 @@ def test_a_run_is_printed_as_it_goes_on_late_lines_and_all() -> None:
 
 
 def test_notices_are_printed() -> None:
-    """What the watch itself has to say is among the lines, as a warning."""
+    """A notice of the watch is printed as a warning."""
     live = Live()
     server, run = live.server, live.run
     server.set_state(run, "PENDING")
     live.time.wait(60)
     server.at(10, lambda: server.set_state(run, "COMPLETED"))
-    said = [message for level, message in live.watch() if level == "WARNING"]
-    assert len(said) == 1
-    assert said[0].startswith("Flow run 'nightly' is late: it has no work pool")
+    warnings = [message for level, message in live.watch() if level == "WARNING"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("Flow run 'nightly' is late: it has no work pool")
 
 
-def test_a_run_that_goes_on_for_too_long_is_an_error() -> None:
-    """After the time that was allowed, what is there is printed and the error raised."""
+def test_a_run_that_outlasts_max_duration_is_an_error() -> None:
+    """The events until then are printed before the error is raised."""
     scene = Scene()
     out = io.StringIO()
     with redirect_stdout(out), pytest.raises(rxflow.WatchTimedOut):
@@ -190,8 +190,8 @@ def test_a_run_that_goes_on_for_too_long_is_an_error() -> None:
     assert parts(out.getvalue().splitlines()) == [("INFO   ", "Entered state Running")]
 
 
-def test_a_run_that_is_not_there_is_an_error_of_the_call() -> None:
-    """The call itself asks: for a run that nobody knows it raises, and so does one without id."""
+def test_an_unknown_run_is_an_error_of_the_call() -> None:
+    """The call raises for a run that does not exist, and for an id that is not a UUID."""
     client = FakePrefect3().client()
     with pytest.raises(rxflow.RunNotFound):
         stream_flow_run_logs("9e6caafc-4ea1-4493-b0a9-122efba9eaaa", client=client)
@@ -199,8 +199,8 @@ def test_a_run_that_is_not_there_is_an_error_of_the_call() -> None:
         stream_flow_run_logs("nightly", client=client)
 
 
-def test_whoever_closes_the_output_ends_the_watch() -> None:
-    """An output that takes no more is the caller's error, and its watch is over at once."""
+def test_a_closed_output_ends_the_watch() -> None:
+    """The error of the output is raised to the caller, and the watch sends no further request."""
 
     class Closed(io.StringIO):
         def write(self, text: str, /) -> int:
@@ -210,7 +210,7 @@ def test_whoever_closes_the_output_ends_the_watch() -> None:
     run = world.server.add_run(state="RUNNING")
     for number in range(400):
         world.server.log(run, str(number))
-    # Held on to, the error keeps all that was going on when it came.
+    # The reference to the error keeps its frames alive, as a caller's does.
     with redirect_stdout(Closed()), pytest.raises(BrokenPipeError) as caught:
         stream_flow_run_logs(run, client=world.client)
     assert [channel.closed for channel in world.channels] == [1]

@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: What happened, for users: without secrets and response bodies.
-        retry_after: Seconds that the server asked clients to wait for.
+        retry_after: Seconds of the server's ``Retry-After``.
         limit: The most rows in one page, with `FailureKind.PAGE_LIMIT`, if the server named it.
     """
 

@@ -358,7 +358,7 @@ def test_no_delay_reaches_past_the_limit(
     retry_after: float | None,
     seed: int,
 ) -> None:
-    """The last retry is sent at the limit, whatever was drawn or the server asked for."""
+    """The last retry is sent at the limit, whatever jitter was drawn and Retry-After says."""
     retry = policy(Random(seed), attached=attached)
     retry.record_sent(at(begins))
     if attached:

@@ -1,8 +1,8 @@
-"""Write docs/events.schema.json, the JSON Schema of an event: `python tests/tools/event_schema.py`.
+"""Generate the JSON Schema of events: `python tests/tools/event_schema.py`.
 
-It is made of the structs: fields and types by msgspec, descriptions from the docstrings. To it is
-added what an event works out from its fields, since `rxflow.encode_event` writes that too. The test
-suite fails while the file is not what this script writes.
+The schema follows from the structs: msgspec provides fields and types, the docstrings provide
+descriptions. The properties that `rxflow.encode_event` adds to the fields are added here, too. The
+output is docs/events.schema.json; the test suite fails while it is out of date.
 """
 
 import inspect
@@ -22,16 +22,16 @@ COMMAND = "python tests/tools/event_schema.py"
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
 DERIVED = ("timestamp", "level", "message")
 
-# What the docstrings need not say of each kind anew.
-_OF_ALL = {
-    "kind": "What kind of event this is.",
-    "flow_run_id": "The flow run that the event is about.",
-    "late": "Whether an event with a later time was told before this one.",
+# Descriptions of the common fields, which the docstrings of the kinds leave out.
+_COMMON = {
+    "kind": "The kind of the event.",
+    "flow_run_id": "The id of the flow run.",
+    "late": "Whether an event with a later timestamp was emitted before this one.",
 }
 
 
 def event_schema() -> dict[str, Any]:
-    """The schema, as the JSON that it is written as."""
+    """Build the schema."""
     refs, parts = msgspec.json.schema_components([FlowRunEvent], ref_template="#/$defs/{name}")
     structs = _structs_by_name()
     for name, part in parts.items():
@@ -41,72 +41,70 @@ def event_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "FlowRunEvent",
-        "description": "An event of a flow run, as rxflow.encode_event writes it. Later versions "
-        "may add fields, kinds and codes; a field that is not required is missing in what an "
-        "earlier version wrote, and then has its default.",
+        "description": "An event of a flow run, as rxflow.encode_event encodes it. Later versions "
+        "may add fields, kinds and codes. A field that is not required may be missing in the JSON "
+        "of an earlier version, and then has its default.",
         "anyOf": refs[0]["anyOf"],
-        "$defs": {name: _settled(part) for name, part in sorted(parts.items())},
+        "$defs": {name: _ordered(part) for name, part in sorted(parts.items())},
     }
 
 
-def written(schema: dict[str, Any]) -> str:
-    """The schema as the text of its file."""
+def formatted(schema: dict[str, Any]) -> str:
+    """Format the schema as the text of its file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _structs_by_name() -> dict[str, type]:
-    """The events, and what their fields hold."""
+    """Find the events and the structs and enums of their fields."""
     found: dict[str, type] = {}
-    waiting: list[Any] = list(KINDS)
-    while waiting:
-        kind = waiting.pop()
-        waiting.extend(get_args(kind))
+    remaining: list[Any] = list(KINDS)
+    while remaining:
+        kind = remaining.pop()
+        remaining.extend(get_args(kind))
         if isinstance(kind, type) and kind.__name__ not in found and kind is not NoneType:
             found[kind.__name__] = kind
             if issubclass(kind, msgspec.Struct):
-                waiting.extend(get_type_hints(kind).values())
+                remaining.extend(get_type_hints(kind).values())
     return found
 
 
 def _describe(part: dict[str, Any], kind: type | None) -> None:
-    """Give a part and its properties the texts of the docstring, which msgspec takes whole."""
+    """Describe a definition and its properties; msgspec takes the docstring as a whole."""
     text, _, attributes = inspect.cleandoc((kind and kind.__doc__) or "").partition(
         "\n\nAttributes:\n"
     )
     part["description"] = _plain(text)
-    said = dict(re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w|\Z)", attributes))
+    described = dict(re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w|\Z)", attributes))
     for name, value in part.get("properties", {}).items():
-        if description := said.get(name) or _OF_ALL.get(name):
+        if description := described.get(name) or _COMMON.get(name):
             value["description"] = _plain(description)
 
 
 def _add_derived(part: dict[str, Any], kind: type[FlowRunEvent]) -> None:
     for name in DERIVED:
         if name not in kind.__struct_fields__:
-            worked_out = getattr(kind, name)
-            shape = msgspec.json.schema(
-                get_type_hints(worked_out.fget, include_extras=True)["return"]
-            )
-            part["properties"][name] = shape | {"description": _plain(worked_out.__doc__)}
+            derived = getattr(kind, name)
+            shape = msgspec.json.schema(get_type_hints(derived.fget, include_extras=True)["return"])
+            part["properties"][name] = shape | {"description": _plain(derived.__doc__)}
             part["required"].append(name)
 
 
-def _settled(part: Any) -> Any:
-    """A part with its alternatives in an order that does not depend on msgspec's version."""
+def _ordered(part: Any) -> Any:
+    """Sort alternatives, whose order depends on the version of msgspec."""
     match part:
         case dict():
-            settled = {name: _settled(value) for name, value in part.items()}
-            if "anyOf" in settled:
-                settled["anyOf"].sort(key=json.dumps)
-            return settled
+            ordered = {name: _ordered(value) for name, value in part.items()}
+            if "anyOf" in ordered:
+                ordered["anyOf"].sort(key=json.dumps)
+            return ordered
         case list():
-            return [_settled(value) for value in part]
+            return [_ordered(value) for value in part]
         case _:
             return part
 
 
 def _plain(text: str) -> str:
-    """A docstring's text as prose of JSON: one line, without its quotes and Python's words."""
+    """Reduce a docstring to one line, in JSON's words instead of Python's."""
     prose = re.sub(r"\s+", " ", text.replace("``", "`")).strip()
     return re.sub(r"\b(None|True|False)\b", lambda word: _IN_JSON[word[0]], prose)
 
@@ -115,4 +113,4 @@ _IN_JSON = {"None": "null", "True": "true", "False": "false"}
 
 
 if __name__ == "__main__":
-    FILE.write_text(written(event_schema()), "utf-8")
+    FILE.write_text(formatted(event_schema()), "utf-8")
