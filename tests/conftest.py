@@ -1,7 +1,7 @@
-"""What every test gets: the Hypothesis profile, and a check that it leaves nothing running.
+"""Fixtures of every test: the Hypothesis profile and the check that no thread or process is left.
 
-Beside that, what a test may ask for: a world in virtual time, ears for what threads say, and
-the Python that has the client of Prefect 1.
+Further fixtures on request: a world in virtual time, recorders of thread errors, log lines and
+thread starts, and the Python interpreter that has the client of Prefect 1.
 """
 
 import json
@@ -20,16 +20,16 @@ from hypothesis import settings
 from loguru import logger
 from virtual_world import World
 
-# Its tests are imported by others, and a failure of them is to show the values all the same.
+# Pytest rewrites assertions of test modules only; this one is imported by them.
 pytest.register_assert_rewrite("promises")
 
-# Examples are drawn anew in each run; a failure prints the blob that repeats it.
+# Draw new examples in each run; a failure prints the blob that reproduces it.
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent
 
-# Seconds that a thread or a process may take to go once its test is over.
+# Seconds that a thread or process may take to end after its test.
 _GRACE = 10.0
 
 
@@ -37,18 +37,18 @@ _GRACE = 10.0
 def residents() -> set[int]:
     """Collect the ids of processes that may outlive the test which starts them.
 
-    For a wider fixture whose process is replaced in the middle of a test; one that is merely
-    started before the test need not be told.
+    Needed by wider fixtures that replace their process during a test. A process started before the
+    test need not be listed.
     """
     return set()
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_running(residents: set[int]) -> Iterator[None]:
-    """Fail a test that leaves a thread or a child process behind.
+    """Fail a test that leaves a thread or a child process running.
 
-    Pytest sets up wider fixtures first and this one before a test's own, so that a server of the
-    whole session counts as there before, and what the test's own fixtures start has to be gone.
+    Pytest sets up wider fixtures first, then this one, then the test's own. So the server of a
+    whole session may stay, and what the test's own fixtures start must end.
     """
     before = _running()
     yield
@@ -61,13 +61,13 @@ def _nothing_left_running(residents: set[int]) -> Iterator[None]:
 
 @pytest.fixture
 def world() -> World:
-    """Begin a world in which time is virtual."""
+    """Create a world in virtual time."""
     return World()
 
 
 @pytest.fixture
 def reported() -> Iterator[list[BaseException | None]]:
-    """Collect what goes to `threading.excepthook`, where it would fail the test."""
+    """Collect the errors passed to `threading.excepthook`, where they would fail the test."""
     errors: list[BaseException | None] = []
     usual = threading.excepthook
     threading.excepthook = lambda args: errors.append(args.exc_value)
@@ -77,7 +77,7 @@ def reported() -> Iterator[list[BaseException | None]]:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """Collect what rxflow logs, as ``LEVEL message``."""
+    """Collect rxflow's log lines as ``LEVEL message``."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), format="{level} {message}", level=0)
     logger.enable("rxflow")
@@ -91,19 +91,19 @@ def started() -> Iterator[list[str]]:
     """Collect the names of the threads that start during the test."""
     names: list[str] = []
 
-    def note(*_: object) -> None:
+    def record(*_: object) -> None:
         names.append(threading.current_thread().name)
         sys.setprofile(None)
 
     usual = threading.getprofile()
-    threading.setprofile(note)
+    threading.setprofile(record)
     yield names
     threading.setprofile(usual)
 
 
 @pytest.fixture
 def client_python() -> str:
-    """The interpreter of the environment that `tox -e prefect1` makes."""
+    """Return the interpreter of the environment that `tox -e prefect1` creates."""
     python = os.environ.get("RXFLOW_PREFECT1_PYTHON", "")
     if not Path(python).is_file():
         pytest.skip("no prefect 1.4.1: tox -e prefect1 installs it where there is a Python 3.9")
@@ -112,12 +112,13 @@ def client_python() -> str:
 
 @pytest.fixture
 def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
-    """Run a script of this folder with the client of Prefect 1.4.1; give what it prints last.
+    """Return a function that runs a script with the client of Prefect 1.4.1.
 
-    It is called with the script's name, the server's URL and the script's arguments.
+    Its arguments are the script's name, the server's URL and the script's own arguments; it returns
+    the last line of the output, decoded from JSON.
     """
 
-    def run(script: str, url: str, *given: str) -> Any:
+    def run(script: str, url: str, *arguments: str) -> Any:
         environment = {
             "HOME": str(tmp_path),
             "PATH": os.environ["PATH"],
@@ -132,7 +133,7 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
                 "-W",
                 "ignore",
                 str(_TESTS / "support" / "prefect1_scripts" / script),
-                *given,
+                *arguments,
             ],
             env=environment,
             capture_output=True,
@@ -148,11 +149,11 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
 
 def _running(residents: Collection[int] = ()) -> set[threading.Thread | psutil.Process]:
     children = (child for child in psutil.Process().children() if child.pid not in residents)
-    return {*threading.enumerate(), *filter(_alive, children)}
+    return {*threading.enumerate(), *filter(_is_running, children)}
 
 
-def _alive(child: psutil.Process) -> bool:
-    try:  # a child that is over and not yet waited for does no harm
+def _is_running(child: psutil.Process) -> bool:
+    try:  # a child that has ended and was not waited for yet is harmless
         return child.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -16,7 +16,7 @@ import pytest
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler.eventloop import AsyncIOScheduler
-from virtual_world import HOUR, PATIENCE, Recording, World, identities
+from virtual_world import HOUR, TEST_TIMEOUT, Recording, World, identities
 from wire_server import Talk, WireServer, stall
 
 import rxflow
@@ -34,7 +34,7 @@ async def told_in(stream: Observable[FlowRunEvent]) -> list[FlowRunEvent]:
 
 def runs(world: World, number: int, *, lines: int = 30) -> list[str]:
     """Some runs that lived, each of one line more than the one before it."""
-    made = [world.live_a_run(lines=lines + n) for n in range(number)]
+    made = [world.add_finished_run(lines=lines + n) for n in range(number)]
     world.run(until=HOUR)
     return made
 
@@ -51,7 +51,7 @@ def test_many_watches_share_an_event_loop(world: World, started: list[str]) -> N
 
     told = asyncio.run(together())
     assert started == []
-    assert [channel.closed for channel in world.channels] == [1] * 10
+    assert [channel.close_count for channel in world.channels] == [1] * 10
     for run, events in zip(watched, told, strict=True):
         assert {event.flow_run_id for event in events} == {run}
         assert identities(events) == identities(list(watch_flow_run(run, client=world.client)))
@@ -68,8 +68,8 @@ def test_one_scheduler_may_run_many_watches(world: World) -> None:
         for run, end in zip(watched, over, strict=True):
             told.append(Recording())
             stream = watch_flow_run(run, client=world.client)
-            told[-1].of(stream.pipe(ops.finally_action(end.set)), scheduler)
-        async with asyncio.timeout(PATIENCE):
+            told[-1].subscribe_to(stream.pipe(ops.finally_action(end.set)), scheduler)
+        async with asyncio.timeout(TEST_TIMEOUT):
             for end in over:
                 await end.wait()
         return told
@@ -77,7 +77,7 @@ def test_one_scheduler_may_run_many_watches(world: World) -> None:
     for number, recording in enumerate(asyncio.run(together())):
         assert recording.completed, recording.error
         assert len(recording.values) == 4 + 30 + number + 2
-    assert [channel.closed for channel in world.channels] == [1] * 5
+    assert [channel.close_count for channel in world.channels] == [1] * 5
 
 
 def test_cancelling_breaks_off_the_request() -> None:
@@ -92,12 +92,12 @@ def test_cancelling_breaks_off_the_request() -> None:
         task = asyncio.create_task(
             told_in(watch_flow_run(GONE, client=Client(api_url=wire.url, backend="prefect3")))
         )
-        assert await asyncio.to_thread(wire.stalling.wait, PATIENCE)
+        assert await asyncio.to_thread(wire.stalling.wait, TEST_TIMEOUT)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert await asyncio.to_thread(gone.wait, PATIENCE)
+        assert await asyncio.to_thread(gone.wait, TEST_TIMEOUT)
         assert not wire.released.is_set()
 
     with WireServer(script) as wire:
@@ -125,7 +125,7 @@ def test_leaving_an_async_loop_ends_the_watch(world: World) -> None:
         return len(asked)
 
     assert asyncio.run(leave()) == len(asked)
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_nothing_holds_a_watch_that_a_task_left(world: World) -> None:
@@ -139,7 +139,7 @@ def test_nothing_holds_a_watch_that_a_task_left(world: World) -> None:
         noting = stream.pipe(ops.do(held.pop()), ops.do_action(lambda _: seen.set()))
         task = asyncio.create_task(told_in(noting))
         del noting
-        await asyncio.wait_for(seen.wait(), PATIENCE)
+        await asyncio.wait_for(seen.wait(), TEST_TIMEOUT)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -205,7 +205,7 @@ def test_an_event_loop_ends_with_a_watch_under_way(how: str) -> None:
         [sys.executable, "-P", "-X", "dev", "-W", "error", "-c", ENDING, how],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_an_async_loop_that_waits() -> None:
         assert child.stdout is not None
         first = child.stdout.readline()
         child.send_signal(SIGINT)
-        out, err = child.communicate(timeout=PATIENCE)
+        out, err = child.communicate(timeout=TEST_TIMEOUT)
     assert first == "RunSeen\n"
     assert out.splitlines()[-1] == "interrupted ['MainThread']"
     assert (child.returncode, err) == (0, "")

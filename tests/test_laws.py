@@ -319,7 +319,7 @@ def given_by_each_face(world: virtual_world.World, stream: Observable[Any]) -> l
     told = world.watch(stream)
     assert told.completed, told.error
     given = [told.values, list(rxflow.iterate(stream)), asyncio.run(gathered(stream))]
-    assert all(channel.gone.wait(virtual_world.PATIENCE) for channel in world.channels)
+    assert all(channel.was_closed.wait(virtual_world.TEST_TIMEOUT) for channel in world.channels)
     return [[alike(item) for item in items] for items in given]
 
 

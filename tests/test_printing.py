@@ -213,6 +213,6 @@ def test_a_closed_output_ends_the_watch() -> None:
     # The reference to the error keeps its frames alive, as a caller's does.
     with redirect_stdout(Closed()), pytest.raises(BrokenPipeError) as caught:
         stream_flow_run_logs(run, client=world.client)
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
     assert [path for _, path in world.server.requests].count("/logs/filter") == 1
     assert caught.value.__traceback__

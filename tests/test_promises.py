@@ -96,7 +96,7 @@ class Fake:
     def begin(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
         """Subscribe in virtual time."""
         told: Recording[T] = Recording(lambda: self._time.seconds)
-        told.of(stream.pipe(ops.do_action(react)), self._time)
+        told.subscribe_to(stream.pipe(ops.do_action(react)), self._time)
         return told
 
     def finish(self, told: Recording[T]) -> list[T]:

@@ -46,7 +46,7 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
 from sample_events import TASK
-from virtual_world import BEGINNING, HOUR, PATIENCE, Recording, World
+from virtual_world import BEGINNING, HOUR, TEST_TIMEOUT, Recording, World
 
 import rxflow
 from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, operators, sinks, watch_flow_run
@@ -134,7 +134,7 @@ def test_every_operator_and_every_sink_is_a_subject() -> None:
 
 def past(world: World, lines: int = LINES) -> str:
     """A run that has been over for an hour, of more than a page of log lines."""
-    run_id = world.live_a_run(lines=lines)
+    run_id = world.add_finished_run(lines=lines)
     world.server.set_task_state(run_id, TASK, "COMPLETED")
     world.server.log(run_id, "a line of a task", task_run_id=TASK)
     world.run(until=world.seconds + HOUR)
@@ -168,7 +168,7 @@ def subject(name: str, world: World, run_id: str) -> Observable[Any]:
 def told_of(observable: Observable[Any], scheduler: abc.SchedulerBase | None) -> Recording[Any]:
     """What a subscription was told by the time it was over."""
     told: Recording[Any] = Recording()
-    told.of(observable, scheduler)
+    told.subscribe_to(observable, scheduler)
     told.wait()
     return told
 
@@ -186,8 +186,8 @@ async def subscribed_on_a_loop(observable: Observable[Any]) -> Recording[Any]:
     over = asyncio.Event()
     told: Recording[Any] = Recording()
     scheduler = AsyncIOScheduler(asyncio.get_running_loop())
-    told.of(observable.pipe(ops.finally_action(over.set)), scheduler)
-    async with asyncio.timeout(PATIENCE):
+    told.subscribe_to(observable.pipe(ops.finally_action(over.set)), scheduler)
+    async with asyncio.timeout(TEST_TIMEOUT):
         await over.wait()
     return told
 
@@ -233,8 +233,8 @@ def timelessly(values: Iterable[Any]) -> list[Any]:
 
 def closings(world: World) -> list[int]:
     """How often the channel of each watch was closed, once all of them are."""
-    assert all(channel.gone.wait(PATIENCE) for channel in world.channels)
-    return [channel.closed for channel in world.channels]
+    assert all(channel.was_closed.wait(TEST_TIMEOUT) for channel in world.channels)
+    return [channel.close_count for channel in world.channels]
 
 
 class Letters(Recording[Any]):
@@ -303,7 +303,7 @@ def test_grammar(name: str, gone: bool, world: World) -> None:
 def test_grammar_of_who_leaves(name: str, world: World) -> None:
     """Whoever takes one item is told that it was all, once, and nothing else."""
     told = Letters()
-    told.of(subject(name, world, live(world)).pipe(ops.take(1)), world.scheduler)
+    told.subscribe_to(subject(name, world, live(world)).pipe(ops.take(1)), world.scheduler)
     world.run(until=HOUR)
     assert told.letters == "NC"
 
@@ -380,7 +380,7 @@ def test_one_thing_at_a_time(operator: str, kind: str, world: World) -> None:
     merged: Observable[Any] = rx.merge(streams[0], streams[1].states, streams[1].logs)
     scheduler, shut = SCHEDULERS[kind]()
     told = Alone()
-    told.of(merged.pipe(BRIEF[operator]), scheduler)
+    told.subscribe_to(merged.pipe(BRIEF[operator]), scheduler)
     told.wait()
     shut()
     assert (told.overlaps, told.error) == (0, None)
@@ -393,7 +393,7 @@ def test_one_thing_at_a_time(operator: str, kind: str, world: World) -> None:
 def test_nothing_is_told_or_asked_after_a_dispose(name: str, world: World) -> None:
     """After a dispose nothing comes, and the server hears nothing more."""
     told = Letters()
-    told.of(subject(name, world, live(world)), world.scheduler)
+    told.subscribe_to(subject(name, world, live(world)), world.scheduler)
     world.run(until=25)
     told.dispose()
     letters, asked = told.letters, len(world.server.requests)
@@ -414,7 +414,7 @@ def test_nothing_is_told_after_a_dispose_within_an_item(name: str, world: World)
 
     told = Leaves()
     stream = subject(name, world, past(world))
-    world.at(HOUR, lambda: told.of(stream, world.scheduler))
+    world.at(HOUR, lambda: told.subscribe_to(stream, world.scheduler))
     world.run(until=2 * HOUR)
     assert told.letters == "N"
     assert closings(world) == [1]
@@ -481,7 +481,7 @@ def test_each_subscription_asks_for_itself(name: str, world: World) -> None:
     assert first.completed
     assert second.completed
     assert closings(world) == [1, 1]
-    assert all(channel.asked for channel in world.channels)
+    assert all(channel.queries for channel in world.channels)
     if name not in SILENT:
         assert first.values
         assert second.events[0][0] >= 21
@@ -536,7 +536,7 @@ def test_subscribe_returns_before_anything_is_told(
     """Where nothing can be waited for, `subscribe` returns at once, and `take` ends the asking."""
     told = Letters()
     with default_scheduler._changed:  # so that nothing runs on it meanwhile
-        told.of(subject(name, world, past(world)).pipe(ops.take(1)), given)
+        told.subscribe_to(subject(name, world, past(world)).pipe(ops.take(1)), given)
         assert told.letters == ""
     told.wait()
     assert told.letters == "NC"
@@ -566,7 +566,7 @@ def test_an_observer_may_subscribe_again_within_an_item(name: str, world: World)
     def nest(_: object) -> None:
         if not inner:
             inner.append(Recording())
-            inner[0].of(stream, world.scheduler)
+            inner[0].subscribe_to(stream, world.scheduler)
 
     outer = world.watch(stream.pipe(ops.do_action(nest)))
     assert outer.completed
@@ -642,7 +642,7 @@ def test_all_is_told_on_the_poll_schedulers_thread(name: str, world: World) -> N
         over.set()
 
     subject(name, world, past(world)).subscribe(note, end, end)
-    assert over.wait(PATIENCE)
+    assert over.wait(TEST_TIMEOUT)
     assert names == {"rxflow-poll"}
 
 
@@ -766,7 +766,7 @@ def test_what_an_observer_raises_it_is_told(name: str, threaded: bool, world: Wo
     """What `on_next` raises comes back by `on_error`, once, and the asking ends."""
     told = Letters(fails_at="N")
     stream = subject(name, world, past(world))
-    told.of(stream, None if threaded else world.scheduler)
+    told.subscribe_to(stream, None if threaded else world.scheduler)
     if not threaded:
         world.run(until=2 * HOUR)
     told.wait()
@@ -784,13 +784,13 @@ def test_what_an_observer_raises_does_not_vanish(
     fails = Letters(fails_at=call)
     stream = subject(name, world, past(world))
     other: Recording[Any] = Recording()
-    other.of(stream)
+    other.subscribe_to(stream)
     over = threading.Event()
     stream.pipe(ops.finally_action(over.set)).subscribe(fails.on_next, None, fails.on_completed)
     other.wait()
-    assert over.wait(PATIENCE)
+    assert over.wait(TEST_TIMEOUT)
     assert closings(world) == [1, 1]
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     assert other.completed
     assert [type(error) for error in reported] == [Own]
 
@@ -813,7 +813,7 @@ def test_teardown_happens_once(name: str, ends: str, world: World) -> None:
     stream = subject(name, world, GONE if ends == "failed" else live(world))
     told = Leaves()
     gone: list[str] = []
-    told.of(stream.pipe(ops.finally_action(lambda: gone.append(ends))), world.scheduler)
+    told.subscribe_to(stream.pipe(ops.finally_action(lambda: gone.append(ends))), world.scheduler)
     world.run(until=20 if ends.startswith("left") else HOUR)
     for _ in range(2 if ends == "left twice" else 1):
         told.dispose()
@@ -859,10 +859,10 @@ def test_threads_go(name: str, world: World) -> None:
         stream.subscribe().dispose()
     several = [stream.subscribe() for _ in range(20)]
     CompositeDisposable(several).dispose()
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     for thread in threading.enumerate():
         if thread.name.startswith("rxflow"):
-            thread.join(PATIENCE)
+            thread.join(TEST_TIMEOUT)
     assert threading.active_count() <= before
 
 
@@ -914,7 +914,7 @@ def run_alone(program: str, *options: str) -> tuple[int, str, str]:
         [sys.executable, "-P", *options, "-c", program],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -1084,7 +1084,7 @@ def test_a_consumer_that_stalls_stops_the_polling(face: str, world: World) -> No
     server.set_state(run_id, "COMPLETED")
     assert watch_beside() == 4 + STALLED
     grown = traced(watch_beside)
-    held, requests = len(world.channels[0].asked), len(world.channels[1].asked)
+    held, requests = len(world.channels[0].queries), len(world.channels[1].queries)
     messages = [event.message for event in next(stalls) if isinstance(event, FlowRunLog)]
     assert messages == [str(number) for number in range(STALLED)]
     assert held == asked < requests
@@ -1098,11 +1098,11 @@ def stalls_in_on_next(stream: FlowRunStream) -> Iterator[list[FlowRunEvent]]:
     def stall(_: object) -> None:
         if not entered.is_set():
             entered.set()
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TEST_TIMEOUT)
 
     told: Recording[FlowRunEvent] = Recording()
-    told.of(stream.pipe(ops.do_action(stall)))
-    assert entered.wait(PATIENCE)
+    told.subscribe_to(stream.pipe(ops.do_action(stall)))
+    assert entered.wait(TEST_TIMEOUT)
     yield []
     go_on.set()
     told.wait()
@@ -1151,14 +1151,14 @@ def test_no_cycle_holds_who_left(name: str, threaded: bool, world: World) -> Non
     told: Recording[Any] = Recording()
     asked = threading.Event()
     world.server.intercept = lambda _: asked.set()
-    told.of(subject(name, world, live(world)), None if threaded else world.scheduler)
+    told.subscribe_to(subject(name, world, live(world)), None if threaded else world.scheduler)
     world.run(until=25)
-    assert asked.wait(PATIENCE)
+    assert asked.wait(TEST_TIMEOUT)
     told.dispose()
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     for thread in threading.enumerate():
         if thread.name == "rxflow-fetch":
-            thread.join(PATIENCE)
+            thread.join(TEST_TIMEOUT)
     held = weakref.ref(told)
     del told
     world.run(until=HOUR)  # reactivex keeps what was cancelled until it would have been due
@@ -1189,7 +1189,7 @@ def read_in_a_loop(merged: Observable[Any], thread: threading.Thread) -> list[An
     items = rxflow.iterate(merged)
     found = [next(items)]
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert not thread.is_alive(), "who floods was blocked"
     try:
         found.extend(items)
@@ -1205,7 +1205,7 @@ def read_in_an_async_loop(merged: Observable[Any], thread: threading.Thread) -> 
         async with aclosing(rxflow.aiterate(merged)) as items:
             found: list[Any] = [await anext(items)]
             thread.start()
-            await asyncio.to_thread(thread.join, PATIENCE)
+            await asyncio.to_thread(thread.join, TEST_TIMEOUT)
             assert not thread.is_alive(), "who floods was blocked"
             try:
                 async for item in items:
@@ -1301,12 +1301,12 @@ def test_a_shared_watch_is_one_session(name: str, share: str, world: World) -> N
     shared = subject(name, world, live(world)).pipe(SHARES[share])
     told: list[Recording[Any]] = [Recording() for _ in range(3)]
     for recording in told:
-        world.at(0, partial(recording.of, shared, world.scheduler))
+        world.at(0, partial(recording.subscribe_to, shared, world.scheduler))
     world.run(until=20)
     told[0].dispose()
     told[1].dispose()
     world.run(until=25)
-    assert [channel.closed for channel in world.channels] == [0]
+    assert [channel.close_count for channel in world.channels] == [0]
     told[2].dispose()
     assert closings(world) == [1]
     asked = len(world.server.requests)
@@ -1327,7 +1327,7 @@ def test_who_shares_a_watch_gets_what_one_gets(share: str, world: World) -> None
         told: list[Recording[Any]] = [Recording() for _ in range(3)]
         with default_scheduler._changed:  # so that nothing is told before all are there
             for recording in told:
-                recording.of(shared, scheduler)
+                recording.subscribe_to(shared, scheduler)
         world.run(until=world.seconds + HOUR)
         for recording in told:
             recording.wait()

@@ -26,7 +26,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
-from virtual_world import PATIENCE, Recording, World
+from virtual_world import TEST_TIMEOUT, Recording, World
 
 import rxflow
 from rxflow import (
@@ -110,7 +110,7 @@ class Broken(Exception):
 def told_by(observable: Observable[Any]) -> Recording[Any]:
     """What a subscription is told at once."""
     told: Recording[Any] = Recording()
-    told.of(observable)
+    told.subscribe_to(observable)
     return told
 
 
@@ -247,32 +247,32 @@ def test_a_failure_is_told_once() -> None:
 
 def test_a_failure_ends_the_watch_alone(world: World) -> None:
     """A sink that fails ends its watch at that event, and no other watch of the same world."""
-    run_id = world.live_a_run(lines=5)
+    run_id = world.add_finished_run(lines=5)
     stream = watch_flow_run(run_id, client=world.client)
     broken = world.subscribe(stream.pipe(sinks.to_callable(failing_at(4, []))))
     well = world.subscribe(stream.pipe(sinks.to_callable(repr)))
     world.run(until=60)
     assert isinstance(broken.error, Broken)
     assert len(broken.values) == 3
-    assert [channel.closed for channel in world.channels] == [1, 1]
+    assert [channel.close_count for channel in world.channels] == [1, 1]
     assert well.completed
     assert isinstance(well.values[-1], Closed)
 
 
 def test_a_failure_kills_no_thread(world: World, reported: list[BaseException | None]) -> None:
     """On the poll thread a failing sink is an error of its pipeline; the thread serves the next."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=3600)
     stream = watch_flow_run(run_id, client=world.client)
     let_go = threading.Event()
 
     def hold(_: object) -> None:
-        assert let_go.wait(PATIENCE)
+        assert let_go.wait(TEST_TIMEOUT)
 
     well: Recording[FlowRunEvent] = Recording()
-    well.of(stream.pipe(sinks.to_callable(hold)))  # on the thread all the while
+    well.subscribe_to(stream.pipe(sinks.to_callable(hold)))  # on the thread all the while
     broken: Recording[FlowRunEvent] = Recording()
-    broken.of(stream.pipe(sinks.to_callable(failing_at(2, []))))
+    broken.subscribe_to(stream.pipe(sinks.to_callable(failing_at(2, []))))
     let_go.set()
     broken.wait()
     well.wait()
@@ -284,12 +284,12 @@ def test_a_failure_kills_no_thread(world: World, reported: list[BaseException | 
 
 def test_a_loop_raises_what_a_sink_raises(world: World) -> None:
     """A loop over a pipeline whose sink fails gets what was written, and then the error."""
-    stream = watch_flow_run(world.live_a_run(), client=world.client)
+    stream = watch_flow_run(world.add_finished_run(), client=world.client)
     seen: list[FlowRunEvent] = []
     with pytest.raises(Broken):
         seen.extend(iter_into(seen, stream.pipe(sinks.to_callable(failing_at(3, [])))))
     assert len(seen) == 2
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def iter_into(seen: list[FlowRunEvent], stream: Stream[FlowRunEvent]) -> Iterator[FlowRunEvent]:
@@ -332,17 +332,17 @@ def test_a_subscription_is_left_while_its_sink_writes(reported: list[BaseExcepti
 
     def write(_: object) -> None:
         writing.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TEST_TIMEOUT)
 
     subject: Subject[int] = Subject()
     told: Recording[int] = Recording()
-    told.of(subject.pipe(sinks.to_callable(write)))
+    told.subscribe_to(subject.pipe(sinks.to_callable(write)))
     writer = threading.Thread(target=lambda: subject.on_next(1))
     writer.start()
-    assert writing.wait(PATIENCE)
+    assert writing.wait(TEST_TIMEOUT)
     told.dispose()
     go_on.set()
-    writer.join(PATIENCE)
+    writer.join(TEST_TIMEOUT)
     assert (told.values, told.error, reported) == ([], None, [])
 
 
@@ -418,7 +418,7 @@ def test_a_file_is_closed_at_the_end(end: str, path: Path) -> None:
 @needs_proc
 def test_a_file_is_closed_when_enough_was_seen(path: Path, world: World) -> None:
     """A watch that is cut short by `take` closes its file."""
-    stream = watch_flow_run(world.live_a_run(), client=world.client)
+    stream = watch_flow_run(world.add_finished_run(), client=world.client)
     taken = list(stream.pipe(sinks.to_json_lines(path), ops.take(2)))
     assert not is_open(path)
     assert read(path) == taken
@@ -427,7 +427,7 @@ def test_a_file_is_closed_when_enough_was_seen(path: Path, world: World) -> None
 @needs_proc
 def test_a_file_is_closed_when_a_loop_is_left(path: Path, world: World) -> None:
     """Breaking out of a loop closes the file."""
-    stream = watch_flow_run(world.live_a_run(), client=world.client)
+    stream = watch_flow_run(world.add_finished_run(), client=world.client)
     for event in stream.pipe(sinks.to_json_lines(path)):
         assert is_open(path)
         assert read(path)[0] == event
@@ -518,7 +518,7 @@ event = decode_event({encode_event(ENTERED)!r})
 stream = of(event, event).pipe(sinks.to_json_lines({str(path)!r}))
 stream.subscribe(lambda _: os.kill(os.getpid(), signal.SIGKILL))
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=PATIENCE)
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=TEST_TIMEOUT)
     assert done.returncode == -9
     assert read(path) == [ENTERED]
 
@@ -581,7 +581,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: lines.extend(path.read_bytes().splitlines()))
     reader.start()
     rx.of(*LINES).pipe(sinks.to_json_lines(path)).run()
-    reader.join(PATIENCE)
+    reader.join(TEST_TIMEOUT)
     assert [decode_event(text) for text in lines] == LINES
 
 
@@ -1018,7 +1018,7 @@ def test_sinks_in_a_row_each_get_a_whole_run(
     path: Path, world: World, heard: Heard, flows: logging.Logger, listener: Listener
 ) -> None:
     """A watch through a file, loguru and logging tells what it tells without, and each has it."""
-    run_id = world.live_a_run(lines=5)
+    run_id = world.add_finished_run(lines=5)
     task_run_id = world.server.set_task_state(run_id, None, "COMPLETED")
     world.server.log(run_id, HOSTILE, task_run_id=task_run_id)
     world.run(until=3600)
@@ -1040,7 +1040,7 @@ def test_sinks_in_a_row_each_get_a_whole_run(
 @pytest.mark.long
 def test_a_file_folds_to_the_view(path: Path, world: World) -> None:
     """The events of a file fold to the view that its last event has."""
-    stream = watch_flow_run(world.live_a_run(), client=world.client)
+    stream = watch_flow_run(world.add_finished_run(), client=world.client)
     stream.pipe(sinks.to_json_lines(path)).run()
     *before, closed = read(path)
     view: rxflow.Snapshot | None = None

@@ -19,8 +19,8 @@ from reactivex import ConnectableObservable, GroupedObservable, Observable, abc
 from reactivex import operators as ops
 from reactivex.internal.exceptions import SequenceContainsNoElementsError
 from reactivex.scheduler import NewThreadScheduler
-from stream_faces import gathered
-from virtual_world import PATIENCE, World
+from stream_faces import collect_async
+from virtual_world import TEST_TIMEOUT, World
 
 from rxflow import Stream, iterate
 
@@ -191,8 +191,8 @@ def test_a_loop_gets_what_a_subscriber_gets(name: str, world: World, started: li
     told = world.watch(make(), until=3)
     assert (told.values, told.completed) == (expected, True)
     assert list(iterate(make())) == expected
-    assert gathered(make()) == expected
-    assert gathered(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
+    assert collect_async(make()) == expected
+    assert collect_async(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
     assert list(Stream.of(make())) == expected
     assert list(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
     assert started == []
@@ -213,7 +213,7 @@ def test_an_error_ends_the_loop() -> None:
         found.extend(failing)
     assert caught.value is error
     with pytest.raises(ValueError, match="the end") as caught:
-        gathered(failing.pipe(ops.do_action(found.append)))
+        collect_async(failing.pipe(ops.do_action(found.append)))
     assert caught.value is error
     assert found == [1, 2, 1, 2]
 
@@ -338,7 +338,7 @@ def test_completion_disposes_once() -> None:
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(1), ValueError("oops")])
 def test_whatever_an_action_raises_ends_the_loop(raised: BaseException, started: list[str]) -> None:
     """Ctrl-C within an action, like any error there, ends the loop, disposed of and threadless."""
-    for face in (list, gathered):
+    for face in (list, collect_async):
         source = Source(raises=raised)
         found: list[int] = []
         with pytest.raises(type(raised)) as caught:
@@ -389,7 +389,7 @@ def test_ctrl_c_ends_a_loop_that_waits() -> None:
         assert child.stdout is not None
         first = child.stdout.readline()
         child.send_signal(SIGINT)
-        out, err = child.communicate(timeout=PATIENCE)
+        out, err = child.communicate(timeout=TEST_TIMEOUT)
     assert first == "RunSeen\n"
     assert out.splitlines()[-1] == "interrupted ['MainThread']"
     assert (child.returncode, err) == (0, "")
@@ -430,7 +430,7 @@ def test_threads_may_loop_over_one_stream() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TEST_TIMEOUT)
     assert found == [list(range(50))] * 4
 
 
@@ -472,7 +472,9 @@ def test_what_is_made_of_a_stream_is_a_stream(name: str) -> None:
     derived = derive(Stream.of(NUMBERS))
     assert isinstance(derived, Stream)
     assert list(derived) == expected
-    assert gathered(derive(Stream.of(NUMBERS))) == expected  # what was shared is not told again
+    assert (
+        collect_async(derive(Stream.of(NUMBERS))) == expected
+    )  # what was shared is not told again
 
 
 def test_plus_in_place_is_a_stream() -> None:

@@ -26,8 +26,8 @@ from reactivex.scheduler import (
     TimeoutScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
-from stream_faces import gathered
-from virtual_world import HOUR, PATIENCE, Recording, World, identities
+from stream_faces import collect_async
+from virtual_world import HOUR, TEST_TIMEOUT, Recording, World, identities
 
 import rxflow
 from rxflow import (
@@ -61,7 +61,7 @@ LATER = 24 * HOUR
 @pytest.fixture
 def past(world: World) -> FlowRunStream:
     """A watch over a run that ended an hour ago, of more than one page of log lines."""
-    run_id = world.live_a_run(lines=450)
+    run_id = world.add_finished_run(lines=450)
     world.server.set_task_state(run_id, None, "COMPLETED")
     world.run(until=HOUR)
     return watch_flow_run(run_id, stream_tasks=True, client=world.client)
@@ -168,7 +168,7 @@ def test_parts_that_are_off_are_left_out(world: World) -> None:
 
 def test_level_and_since_concern_logs_alone(world: World) -> None:
     """Of log lines those below the level or before the time are left out, of states none."""
-    run_id = world.live_a_run(lines=1)
+    run_id = world.add_finished_run(lines=1)
     world.at(5, lambda: world.server.log(run_id, "old, loud", level=40))
     world.at(10, lambda: world.server.log(run_id, "loud", level=40))
     world.at(11, lambda: world.server.log(run_id, "quiet", level=10))
@@ -217,7 +217,7 @@ def test_a_view_may_ask_further(past: FlowRunStream, world: World) -> None:
 def subscribed(stream: FlowRunStream, scheduler: abc.SchedulerBase | None) -> list[FlowRunEvent]:
     """What a subscription tells in real time."""
     told: Recording[FlowRunEvent] = Recording()
-    told.of(stream, scheduler)
+    told.subscribe_to(stream, scheduler)
     told.wait()
     assert told.completed, told.error
     assert threading.get_ident() not in told.threads
@@ -247,8 +247,8 @@ def on_asyncio(make: Callable[[asyncio.AbstractEventLoop], abc.SchedulerBase]) -
         told: Recording[FlowRunEvent] = Recording()
         over = asyncio.Event()
         ended = stream.pipe(ops.finally_action(over.set))
-        told.of(ended, make(asyncio.get_running_loop()))
-        async with asyncio.timeout(PATIENCE):
+        told.subscribe_to(ended, make(asyncio.get_running_loop()))
+        async with asyncio.timeout(TEST_TIMEOUT):
             await over.wait()
         assert told.completed, told.error
         assert told.threads == {threading.get_ident()}
@@ -266,7 +266,7 @@ WAYS: dict[str, Callable[[FlowRunStream], list[FlowRunEvent]]] = {
     "for": list,
     "iterate": lambda stream: list(rxflow.iterate(stream)),
     "for, in an event loop": lambda stream: asyncio.run(looped(stream)),
-    "async for": gathered,
+    "async for": collect_async,
     "subscribe": lambda stream: subscribed(stream, None),
     "immediate": lambda stream: subscribed(stream, ImmediateScheduler()),
     "current thread": lambda stream: subscribed(stream, CurrentThreadScheduler()),
@@ -284,10 +284,10 @@ def test_all_ways_to_run_tell_the_same(way: str, past: FlowRunStream, world: Wor
     """A loop, a thread, an event loop and virtual time tell the same events in the same order."""
     expected = identities(world.watch(past).values)
     assert identities(WAYS[way](past)) == expected
-    assert [channel.closed for channel in world.channels] == [1, 1]
+    assert [channel.close_count for channel in world.channels] == [1, 1]
 
 
-@pytest.mark.parametrize("loop", [list, gathered])
+@pytest.mark.parametrize("loop", [list, collect_async])
 def test_a_loop_needs_no_thread(
     loop: Callable[[FlowRunStream], list[FlowRunEvent]], past: FlowRunStream, started: list[str]
 ) -> None:
@@ -312,7 +312,9 @@ def test_no_scheduler_that_blocks_is_used(
     """Without a scheduler, or with one that blocks while it waits, our own thread tells all."""
     names: set[str] = set()
     told: Recording[FlowRunEvent] = Recording()
-    told.of(past.pipe(ops.do_action(lambda _: names.add(threading.current_thread().name))), given)
+    told.subscribe_to(
+        past.pipe(ops.do_action(lambda _: names.add(threading.current_thread().name))), given
+    )
     told.wait()
     assert names == {"rxflow-poll"}
 
@@ -355,7 +357,7 @@ def test_a_cancelled_await_ends_the_watch(world: World) -> None:
             await task
 
     asyncio.run(cancel())
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_run_gives_the_last_event(past: FlowRunStream) -> None:
@@ -365,7 +367,7 @@ def test_run_gives_the_last_event(past: FlowRunStream) -> None:
 
 def test_many_watches_share_few_threads(world: World, started: list[str]) -> None:
     """A hundred watches at once all get everything, from one thread, by at most 8 at a time."""
-    run_id = world.live_a_run(lines=20)
+    run_id = world.add_finished_run(lines=20)
     world.run(until=HOUR)
     stream = watch_flow_run(run_id, client=world.client)
     running: set[int] = set()
@@ -381,13 +383,13 @@ def test_many_watches_share_few_threads(world: World, started: list[str]) -> Non
     world.server.intercept = intercept
     told: list[Recording[FlowRunEvent]] = [Recording() for _ in range(100)]
     for recording in told:
-        recording.of(stream)
+        recording.subscribe_to(stream)
     for recording in told:
         recording.wait()
     assert {len(recording.values) for recording in told} == {4 + 20 + 2}
-    assert [channel.closed for channel in world.channels] == [1] * 100
+    assert [channel.close_count for channel in world.channels] == [1] * 100
     assert set(started) == {"rxflow-poll", "rxflow-fetch"}
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     assert most >= 1
     assert FETCH_WORKERS == 8
 
@@ -415,8 +417,8 @@ def test_each_subscription_asks_for_itself(world: World) -> None:
     assert second.completed
     assert (first.events[0][0], second.events[0][0]) == (0, 45)
     assert Counter(rows(first.values)) == Counter(rows(second.values))
-    assert [channel.closed for channel in world.channels] == [1, 1]
-    assert all(channel.asked for channel in world.channels)
+    assert [channel.close_count for channel in world.channels] == [1, 1]
+    assert all(channel.queries for channel in world.channels)
 
 
 def test_retry_watches_anew(past: FlowRunStream, world: World) -> None:
@@ -426,7 +428,7 @@ def test_retry_watches_anew(past: FlowRunStream, world: World) -> None:
     told = world.watch(past.pipe(ops.retry(3)))
     assert told.completed
     assert len(told.events) == 4 + 450 + 1 + 2
-    assert [channel.closed for channel in world.channels] == [1, 1, 1]
+    assert [channel.close_count for channel in world.channels] == [1, 1, 1]
 
 
 def test_repeat_watches_anew(past: FlowRunStream, world: World) -> None:
@@ -449,7 +451,7 @@ def test_subscribing_never_raises(world: World) -> None:
     told = world.watch(stream)
     assert isinstance(told.error, OSError)
     told = Recording()
-    told.of(stream)
+    told.subscribe_to(stream)
     told.wait()
     assert isinstance(told.error, OSError)
     with pytest.raises(OSError, match="no more"):
@@ -468,7 +470,7 @@ def test_dispose_within_an_event_is_the_end(world: World) -> None:
             told.dispose()
 
     stream = watch_flow_run(live(world), client=world.client).pipe(ops.do_action(leave))
-    world.at(0, lambda: told.of(stream, world.scheduler))
+    world.at(0, lambda: told.subscribe_to(stream, world.scheduler))
     world.run(until=20)
     requests = len(world.server.requests)
     seen = len(told.events)
@@ -476,7 +478,7 @@ def test_dispose_within_an_event_is_the_end(world: World) -> None:
     assert 0 < seen == len(told.events)
     assert len(world.server.requests) == requests
     assert (told.completed, told.error) == (False, None)
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 @pytest.mark.parametrize("turn", [False, True], ids=["before the first turn", "after it"])
@@ -489,7 +491,7 @@ def test_a_watch_may_be_left_at_once(turn: bool, world: World) -> None:
     requests = len(world.server.requests)
     subscription.dispose()
     world.run(until=HOUR)
-    assert [channel.closed for channel in world.channels] == [1] * turn
+    assert [channel.close_count for channel in world.channels] == [1] * turn
     assert (len(world.server.requests), requests > 0) == (requests, turn)
 
 
@@ -501,7 +503,7 @@ def test_taking_two_stops_the_polling(world: World) -> None:
     requests = len(world.server.requests)
     world.run(until=HOUR)
     assert len(world.server.requests) == requests
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_nothing_comes_after_the_end(world: World) -> None:
@@ -530,7 +532,7 @@ def test_nothing_is_asked_that_nobody_reads(past: FlowRunStream, world: World) -
     second_page = len(asked)
     events.close()
     assert len(asked) == second_page
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_an_unknown_run_is_the_first_error(world: World) -> None:
@@ -561,7 +563,7 @@ def test_a_watch_may_be_endless(world: World) -> None:
 
 def test_a_run_that_is_over_is_told_to_its_end(world: World) -> None:
     """A run that is over is drained and closed though the watch's time is up."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     told = world.watch(watch_flow_run(run_id, max_duration=1, drain=30, client=world.client))
     assert told.completed
     assert told.ended is not None
@@ -595,11 +597,13 @@ def test_nothing_holds_a_watch_that_was_left(virtual: bool, world: World) -> Non
     stream = watch_flow_run(run_id, client=world.client)
     seen = threading.Event()
     told: Recording[FlowRunEvent] = Recording()
-    told.of(stream.pipe(ops.do_action(lambda _: seen.set())), world.scheduler if virtual else None)
+    told.subscribe_to(
+        stream.pipe(ops.do_action(lambda _: seen.set())), world.scheduler if virtual else None
+    )
     world.run(until=10)
-    assert seen.wait(PATIENCE)
+    assert seen.wait(TEST_TIMEOUT)
     told.dispose()
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     held = weakref.ref(told)
     del told
     gc.collect()
@@ -627,7 +631,7 @@ def test_a_program_ends_with_a_watch_under_way() -> None:
         [sys.executable, "-P", "-c", LEFT],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -648,7 +652,7 @@ def test_a_malformed_id_is_an_error_at_the_call(text: Any, world: World) -> None
 
 def test_an_id_may_be_written_otherwise(world: World) -> None:
     """Capital letters and missing dashes do not make another id."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=HOUR)
     told = world.watch(watch_flow_run(run_id.upper().replace("-", ""), client=world.client))
     assert {event.flow_run_id for event in told.values} == {run_id}
@@ -697,7 +701,7 @@ def test_waiting_gives_the_final_view(
     ends: str, world: World, started: list[str], waiting: Waiting
 ) -> None:
     """Waiting for a run gives its view at the end, in whichever state it ended."""
-    run_id = world.live_a_run(ends=ends)
+    run_id = world.add_finished_run(ends=ends)
     world.run(until=HOUR)
     view = waiting(run_id, client=world.client)
     assert view.state is not None
@@ -705,7 +709,7 @@ def test_waiting_gives_the_final_view(
     assert len(view.states) == 4
     assert view == FlowRunView.from_flow_run_id(run_id, client=world.client)
     assert started == []
-    assert world.channels[0].closed == 1
+    assert world.channels[0].close_count == 1
 
 
 def test_waiting_lasts_until_the_run_is_over(waiting: Waiting) -> None:
@@ -718,7 +722,7 @@ def test_waiting_lasts_until_the_run_is_over(waiting: Waiting) -> None:
             server.set_state(run_id, "COMPLETED")
 
     server.intercept = intercept
-    view = waiting(run_id, timeout=PATIENCE, client=server.client())
+    view = waiting(run_id, timeout=TEST_TIMEOUT, client=server.client())
     assert [state.type for state in view.states] == ["RUNNING", "COMPLETED"]
     run, states = f"/flow_runs/{run_id}", "/flow_run_states/"
     assert [path for _, path in server.requests[4:]] == [run, states, run]  # and one further look
@@ -731,12 +735,12 @@ def test_waiting_has_an_end(timeout: float | timedelta, world: World, waiting: W
     with pytest.raises(WatchTimedOut, match="still in state Running") as caught:
         waiting(run_id, timeout, client=world.client)
     assert isinstance(caught.value, RuntimeError)
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_waiting_with_no_time_sees_a_run_that_is_over(world: World, waiting: Waiting) -> None:
     """A timeout of nothing is enough to see that a run is over."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=HOUR)
     assert waiting(run_id, 0, client=world.client).state is not None
 
@@ -783,7 +787,7 @@ def test_a_watch_composes(past: FlowRunStream, world: World) -> None:
 
 def test_a_merge_of_watches(world: World) -> None:
     """Watches over several runs, merged by reactivex, are iterated like one."""
-    runs = [world.live_a_run(lines=5) for _ in range(3)]
+    runs = [world.add_finished_run(lines=5) for _ in range(3)]
     world.run(until=HOUR)
     merged: Observable[FlowRunEvent] = rx.merge(
         *(watch_flow_run(run, client=world.client) for run in runs)

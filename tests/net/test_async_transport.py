@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 from http_calls import GET, POST, failure, patient, reply
-from virtual_world import PATIENCE
+from virtual_world import TEST_TIMEOUT
 from wire_server import Script, Talk, WireServer, answer, forever, kept, stall
 
 from rxflow._config.settings import Settings
@@ -62,7 +62,7 @@ def stall_half(talk: Talk) -> None:
 
 async def stalling(server: WireServer) -> None:
     """Wait until the server stalls."""
-    assert await asyncio.to_thread(server.stalling.wait, PATIENCE)
+    assert await asyncio.to_thread(server.stalling.wait, TEST_TIMEOUT)
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -88,7 +88,7 @@ def test_cancelling_breaks_off_a_call(script: Script, before: int) -> None:
             task = asyncio.create_task(transport.send(POST))
             await stalling(server)
             await cancelled(task)
-            assert await asyncio.to_thread(peer.gone.wait, PATIENCE)
+            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
             assert not server.released.is_set()
             assert reply(await transport.send(GET)).body == b"[1]"
 
@@ -114,7 +114,7 @@ def test_cancelling_breaks_off_a_call_over_tls(reading: bool) -> None:
             await stalling(server)
             await cancelled(task)
             gc.collect()
-            assert await asyncio.to_thread(peer.gone.wait, PATIENCE)
+            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
             assert not server.released.is_set()
 
     with WireServer(peer, tls=context if reading else None) as server:
@@ -154,7 +154,7 @@ def test_a_loop_that_ends_breaks_off_what_is_under_way() -> None:
         assert task.cancelled()
         del task
         gc.collect()
-        assert peer.gone.wait(PATIENCE)
+        assert peer.gone.wait(TEST_TIMEOUT)
         assert not server.released.is_set()
 
 
@@ -232,7 +232,7 @@ def test_closing_within_the_loop_ends_a_call() -> None:
             await asyncio.gather(transport.aclose(), transport.aclose())
             assert "closed" in failure(await task).text
             assert "closed" in failure(await transport.send(GET)).text
-            assert await asyncio.to_thread(peer.gone.wait, PATIENCE)
+            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
 
     with WireServer(peer) as server:
         asyncio.run(close(server))

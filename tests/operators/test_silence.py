@@ -190,10 +190,10 @@ def test_who_leaves_ends_the_look(world: World, run: str) -> None:
     world.at(50, lambda: set_intercept(world, refuse))
     told = world.watch(source.pipe(quiet_for(LIMIT, world.client)), until=65)
     assert told.events == []
-    assert [channel.closed for channel in world.channels] == [1]
-    asked = len(world.channels[0].asked)
+    assert [channel.close_count for channel in world.channels] == [1]
+    asked = len(world.channels[0].queries)
     world.run(600)
-    assert len(world.channels[0].asked) == asked > 0
+    assert len(world.channels[0].queries) == asked > 0
 
 
 def test_the_end_of_the_source_is_the_end(world: World, run: str) -> None:
@@ -204,7 +204,7 @@ def test_the_end_of_the_source_is_the_end(world: World, run: str) -> None:
         rx.concat(rx.of(seen(run=run)), over).pipe(quiet_for(LIMIT, world.client)), until=600
     )
     assert (told.events, told.completed, told.ended) == ([], True, 65)
-    assert [channel.closed for channel in world.channels] == [1]
+    assert [channel.close_count for channel in world.channels] == [1]
 
 
 def test_an_event_overtakes_a_look(world: World, run: str) -> None:
@@ -250,7 +250,7 @@ def in_a_loop(alarm: rx.Observable[Quiet]) -> Quiet:
 def on_the_poll_scheduler(alarm: rx.Observable[Quiet]) -> Quiet:
     """The first silence, where no scheduler is given."""
     told: Recording[Quiet] = Recording()
-    told.of(alarm.pipe(ops.first()))
+    told.subscribe_to(alarm.pipe(ops.first()))
     told.wait()
     return told.values[0]
 
@@ -281,7 +281,7 @@ def test_an_alarm_is_subscribed_to_again(scheduler: Any) -> None:
     server = FakePrefect3()
     alarm = one_event(server).pipe(quiet_for(0.02, server.client()), ops.take(1), ops.repeat(3))
     told: Recording[Quiet] = Recording()
-    told.of(alarm, scheduler)
+    told.subscribe_to(alarm, scheduler)
     told.wait()
     assert len(told.values) == 3
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MICROSECOND = timedelta(microseconds=1)
 
-PATIENCE = 120.0
+TEST_TIMEOUT = 120.0
 """Seconds until something that has not happened never will."""
 
 POST = 1_000
@@ -91,7 +91,7 @@ class Live:
         for start in range(0, len(rows), POST):
             self._hand.post_logs(self.run, rows[start : start + POST])
         self._stored += lines.number
-        self._until(lambda: len(self.lines) >= self._stored, PATIENCE)
+        self._until(lambda: len(self.lines) >= self._stored, TEST_TIMEOUT)
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def live(server: PrefectServer, hand: Hand, until: Until) -> Iterator[Live]:
     """A running run whose watch has begun."""
     live = Live(hand.new_run(state={"type": "RUNNING"}), hand, until)
     with Client(api_url=server.url) as client:
-        live.told.of(watch_flow_run(live.run, client=client))
-        until(lambda: live.told.values, PATIENCE)
+        live.told.subscribe_to(watch_flow_run(live.run, client=client))
+        until(lambda: live.told.values, TEST_TIMEOUT)
         yield live
         live.told.dispose()
 

@@ -88,7 +88,7 @@ class Prefect3:
     def begin(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
         """Subscribe on threads of rxflow's own."""
         told: Recording[T] = Recording()
-        told.of(stream.pipe(ops.do_action(react)))
+        told.subscribe_to(stream.pipe(ops.do_action(react)))
         return told
 
     def finish(self, told: Recording[T]) -> list[T]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from reactivex import operators as ops
-from stream_faces import gathered
+from stream_faces import collect_async
 from virtual_world import Recording, identity
 
 import rxflow
@@ -150,10 +150,10 @@ def test_watchers_early_midway_and_late_are_told_the_same(
     midway: Recording[rxflow.FlowRunEvent] = Recording()
     with ThreadPoolExecutor(2) as pool:
         iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
-        on_a_loop = pool.submit(gathered, stream, LONG)
-        early.of(stream)
+        on_a_loop = pool.submit(collect_async, stream, LONG)
+        early.subscribe_to(stream)
         until(lambda: len(messages(early.values)) >= 50, limit=60)
-        midway.of(stream)
+        midway.subscribe_to(stream)
         two_writers.wait()
         blocking = iterated.result(LONG)
         awaited = on_a_loop.result(LONG)
@@ -198,7 +198,7 @@ def test_task_runs_are_told_and_folded(
     ids = [hand.post("/task_runs/", task_run | {"dynamic_key": key})["id"] for key in "ab"]
     told: Recording[rxflow.FlowRunEvent] = Recording()
     stream = rxflow.watch_flow_run(run, stream_tasks=True, drain=BRIEF, client=client)
-    told.of(stream)
+    told.subscribe_to(stream)
     until(lambda: len(task_states(told.values)) == 2, limit=60)
     for each in ids:
         hand.post(f"/task_runs/{each}/set_state", {"state": {"type": "COMPLETED"}})
@@ -257,7 +257,7 @@ def test_a_wrong_key_is_refused_at_once(
     with rxflow.Client(api_url=locked_server.url, auth_string=auth, api_key=key) as client:
         stream = rxflow.watch_flow_run(run, client=client)
         subscribed: Recording[rxflow.FlowRunEvent] = Recording()
-        subscribed.of(stream)
+        subscribed.subscribe_to(stream)
         subscribed.wait()
         assert isinstance(subscribed.error, rxflow.AuthError)
         with pytest.raises(rxflow.AuthError, match="PREFECT_API_AUTH_STRING"):
@@ -307,7 +307,7 @@ def test_an_unknown_run_is_not_found(client: rxflow.Client) -> None:
     nobody = str(uuid.uuid4())
     stream = rxflow.watch_flow_run(nobody, client=client)
     subscribed: Recording[rxflow.FlowRunEvent] = Recording()
-    subscribed.of(stream)
+    subscribed.subscribe_to(stream)
     subscribed.wait()
     assert (subscribed.values, type(subscribed.error)) == ([], rxflow.RunNotFound)
     with pytest.raises(rxflow.RunNotFound, match=nobody) as caught:
@@ -398,8 +398,8 @@ def test_a_server_killed_in_between_loses_nothing(
         subscribed: Recording[rxflow.FlowRunEvent] = Recording()
         with ThreadPoolExecutor(2) as pool:
             iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
-            on_a_loop = pool.submit(gathered, stream, LONG)
-            subscribed.of(stream)
+            on_a_loop = pool.submit(collect_async, stream, LONG)
+            subscribed.subscribe_to(stream)
             until(lambda: messages(subscribed.values), limit=60)
             hand.post_logs(run, [f"last words {number}" for number in range(20)])
             server.stop(kill=True)
@@ -459,7 +459,7 @@ def test_a_run_deleted_is_a_notice_and_the_end(
     run = hand.new_run(state={"type": "RUNNING"})
     hand.post_logs(run, ["one"])
     told: Recording[rxflow.FlowRunEvent] = Recording()
-    told.of(rxflow.watch_flow_run(run, max_duration=LONG, client=client))
+    told.subscribe_to(rxflow.watch_flow_run(run, max_duration=LONG, client=client))
     until(lambda: messages(told.values), limit=60)
     until(lambda: hand.http.delete(f"/flow_runs/{run}").status_code in {204, 404}, limit=30)
     told.wait()
@@ -475,7 +475,7 @@ def test_a_run_opened_again_is_watched_on(
     """A run that is put back to Running while it drains is told on, with a notice."""
     run = hand.new_run(state={"type": "RUNNING"})
     told: Recording[rxflow.FlowRunEvent] = Recording()
-    told.of(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
+    told.subscribe_to(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
     until(lambda: rows(told.values), limit=60)
     hand.set_state(run, "FAILED")
     until(lambda: [row for row in changed(told.values) if row.is_terminal], limit=60)
@@ -499,7 +499,7 @@ def test_a_line_stored_after_the_end_is_told(
     """A line that reaches the server after the run's last state is told while the run drains."""
     run = hand.new_run(state={"type": "RUNNING"})
     told: Recording[rxflow.FlowRunEvent] = Recording()
-    told.of(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
+    told.subscribe_to(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
     hand.set_state(run, "COMPLETED")
     until(lambda: "Entered state Completed" in [event.message for event in told.values], limit=60)
     before = utc_now() - timedelta(seconds=1)
@@ -544,7 +544,7 @@ def test_lines_out_of_their_time_are_told_once(
     run = hand.new_run(state={"type": "RUNNING"})
     told: Recording[rxflow.FlowRunEvent] = Recording()
     stream = rxflow.watch_flow_run(run, drain=BRIEF, max_duration=LONG, client=client)
-    told.of(stream)
+    told.subscribe_to(stream)
     hand.post_logs(run, ["first"])
     until(lambda: messages(told.values), limit=60)
     batch = odd()
@@ -642,7 +642,7 @@ def test_a_subscription_disposed_of_is_over(
     run = hand.new_run(state={"type": "RUNNING"})
     before = {*threading.enumerate()}
     told: Recording[rxflow.FlowRunEvent] = Recording()
-    told.of(rxflow.watch_flow_run(run, client=client))
+    told.subscribe_to(rxflow.watch_flow_run(run, client=client))
     until(lambda: told.values, limit=60)
     told.dispose()
     until(lambda: {*threading.enumerate()} <= before, limit=60)

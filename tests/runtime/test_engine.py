@@ -15,7 +15,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
-from virtual_world import PATIENCE, Recording, World, identities
+from virtual_world import TEST_TIMEOUT, Recording, World, identities
 
 import rxflow
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound
@@ -43,30 +43,30 @@ class Held:
     Attributes:
         asked: Set when the first question has come.
         questions: How many have come.
-        let_go: Set it to have answers come.
+        release: Set it to have answers come.
         closed: How often it was closed.
     """
 
     def __init__(self, channel: QueryChannel) -> None:
         self._channel = channel
-        self.asked = threading.Event()
-        self.let_go = threading.Event()
-        self.questions = 0
-        self.closed = 0
+        self.query_sent = threading.Event()
+        self.release = threading.Event()
+        self.query_count = 0
+        self.close_count = 0
         self.thread: threading.Thread | None = None
 
     def send(self, query: Query) -> Reply:
         """Hold the answer back."""
-        self.questions += 1
+        self.query_count += 1
         self.thread = threading.current_thread()
-        self.asked.set()
-        assert self.let_go.wait(PATIENCE)
-        return LOST if self.closed else self._channel.send(query)
+        self.query_sent.set()
+        assert self.release.wait(TEST_TIMEOUT)
+        return LOST if self.close_count else self._channel.send(query)
 
     def close(self) -> None:
         """Break off."""
-        self.closed += 1
-        self.let_go.set()
+        self.close_count += 1
+        self.release.set()
         self._channel.close()
 
 
@@ -75,30 +75,30 @@ class HeldOnLoop:
 
     Attributes:
         asked: Set when a question has come.
-        broken_off: How many questions were cancelled.
+        cancelled_count: How many questions were cancelled.
         closed: How often it was closed.
         gone: Set when it is closed.
     """
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.gone = asyncio.Event()
-        self.broken_off = 0
-        self.closed = 0
+        self.query_sent = asyncio.Event()
+        self.was_closed = asyncio.Event()
+        self.cancelled_count = 0
+        self.close_count = 0
 
     async def send(self, query: Query) -> Reply:
         """Hold the answer back."""
-        self.asked.set()
+        self.query_sent.set()
         try:
             await asyncio.Event().wait()
         finally:
-            self.broken_off += 1
+            self.cancelled_count += 1
         raise AssertionError(query)
 
     async def aclose(self) -> None:
         """Count."""
-        self.closed += 1
-        self.gone.set()
+        self.close_count += 1
+        self.was_closed.set()
 
 
 class Gives:
@@ -121,7 +121,7 @@ class Gives:
 class Broken:
     """A channel with a defect: it raises."""
 
-    closed = 0
+    close_count = 0
 
     def send(self, query: Query) -> Reply:
         """Raise."""
@@ -129,7 +129,7 @@ class Broken:
 
     def close(self) -> None:
         """Count."""
-        self.closed += 1
+        self.close_count += 1
 
 
 class Impatient(Session):
@@ -175,8 +175,8 @@ def told_by(
 
 def closed(world: World) -> list[int]:
     """How often each channel was closed, once all of them are."""
-    assert all(channel.gone.wait(PATIENCE) for channel in world.channels)
-    return [channel.closed for channel in world.channels]
+    assert all(channel.was_closed.wait(TEST_TIMEOUT) for channel in world.channels)
+    return [channel.close_count for channel in world.channels]
 
 
 # -- sources ------------------------------------------------------------------------------------
@@ -184,28 +184,28 @@ def closed(world: World) -> list[int]:
 
 def test_nothing_is_asked_before_all_sources_are_subscribed_to(world: World) -> None:
     """An engine stands still until the last of its sources has its observer."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     channel = world.client.open_channel()
     engine = Engine(session_of(run_id), Gives(channel), world.scheduler, SOURCES)
     for source in (EventSource.STATES, EventSource.LOGS):
         engine.source(source).subscribe(scheduler=world.scheduler)
     world.run(until=100)
-    assert channel.asked == []
+    assert channel.queries == []
     engine.source(EventSource.NOTICES).subscribe(scheduler=world.scheduler)
     world.run(until=200)
-    assert channel.asked
-    assert channel.closed == 1
+    assert channel.queries
+    assert channel.close_count == 1
 
 
 def test_each_source_gets_its_own_pages(world: World) -> None:
     """Pages reach the observer of their source, whole and in order, and all observers complete."""
-    run_id = world.live_a_run(lines=4)
+    run_id = world.add_finished_run(lines=4)
     sources = frozenset(EventSource)
     session = session_of(run_id, sources)
     engine = Engine(session, world.client, world.scheduler, sources)
     told: dict[EventSource, Recording[EventPage]] = {source: Recording() for source in sources}
     for source, recording in told.items():
-        recording.of(engine.source(source), world.scheduler)
+        recording.subscribe_to(engine.source(source), world.scheduler)
     world.run(until=100)
     kinds = {
         source: [kind for page in recording.values for kind, _ in identities(page)]
@@ -224,7 +224,7 @@ def test_an_error_is_told_once(world: World) -> None:
     engine = Engine(session, world.client, world.scheduler, SOURCES)
     told: list[Recording[EventPage]] = [Recording() for _ in SOURCES]
     for recording, source in zip(told, SOURCES, strict=True):
-        recording.of(engine.source(source), world.scheduler)
+        recording.subscribe_to(engine.source(source), world.scheduler)
     world.run(until=100)
     assert [type(recording.error) for recording in told if recording.error] == [RunNotFound]
     assert not any(recording.completed for recording in told)
@@ -244,7 +244,7 @@ def test_polls_happen_in_virtual_time(world: World) -> None:
     pauses = [b - a for a, b in pairwise(asked) if b > a]
     assert 0.4 < min(pauses) < max(pauses) < 6
     assert 3600 - asked[-1] < 6
-    assert channel.closed == 1
+    assert channel.close_count == 1
 
 
 def test_a_wait_too_short_for_the_clock_is_no_standstill(world: World) -> None:
@@ -259,7 +259,7 @@ def test_a_wait_too_short_for_the_clock_is_no_standstill(world: World) -> None:
             assert self.asked < 100, "time stands still"
             return super().next_command(now) if self.asked > 20 else Wait(3e-7)
 
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     session = Finest(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
     told = world.watch(told_by(session, world.client.open_channel()))
     assert told.completed
@@ -298,11 +298,11 @@ class Dawdling(Session):
 @pytest.mark.timeout(60)
 def test_a_turn_may_come_at_once(world: World) -> None:
     """A turn that runs before it was even noted does not cancel the turn that it schedules."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=3600)
     session = Dawdling(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
     told: Recording[FlowRunEvent] = Recording()
-    told.of(told_by(session, world.client.open_channel()), AtOnce())
+    told.subscribe_to(told_by(session, world.client.open_channel()), AtOnce())
     told.wait()
     assert told.completed
     assert closed(world) == [1]
@@ -314,21 +314,21 @@ def test_an_error_in_a_turn_that_comes_at_once_does_not_vanish(
     """On a scheduler that runs turns in the worker's thread, an unhandled error is reported too."""
     channel = Held(world.client.open_channel())
     told_by(session_of(GONE), channel).subscribe(scheduler=AtOnce())
-    channel.let_go.set()
+    channel.release.set()
     assert closed(world) == [1]
     assert channel.thread is not None
-    channel.thread.join(PATIENCE)
+    channel.thread.join(TEST_TIMEOUT)
     assert [type(error) for error in reported] == [RunNotFound]
 
 
 @pytest.mark.timeout(60)
 def test_one_thread_of_a_pool_is_enough(world: World) -> None:
     """On a pool of one thread no turn waits for a timer, so that no answer seems overdue."""
-    run_id = world.live_a_run(lines=500)
+    run_id = world.add_finished_run(lines=500)
     world.run(until=3600)
     pool = ThreadPoolScheduler(1)
     told: Recording[FlowRunEvent] = Recording()
-    told.of(told_by(session_of(run_id), world.client.open_channel()), pool)
+    told.subscribe_to(told_by(session_of(run_id), world.client.open_channel()), pool)
     told.wait()
     pool.executor.shutdown()
     assert told.completed
@@ -340,47 +340,47 @@ def test_one_thread_of_a_pool_is_enough(world: World) -> None:
 
 def test_dispose_breaks_off_a_question(world: World) -> None:
     """Disposing from another thread ends a blocked worker, and nothing is told any more."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     channel = Held(world.client.open_channel())
     told: Recording[FlowRunEvent] = Recording()
-    told.of(told_by(session_of(run_id), channel), PollScheduler())
-    assert channel.asked.wait(PATIENCE)
+    told.subscribe_to(told_by(session_of(run_id), channel), PollScheduler())
+    assert channel.query_sent.wait(TEST_TIMEOUT)
     told.dispose()
     assert channel.thread is not None
-    channel.thread.join(PATIENCE)
+    channel.thread.join(TEST_TIMEOUT)
     assert not channel.thread.is_alive()
     assert (told.events, told.completed, told.error) == ([], False, None)
-    assert (channel.questions, channel.closed) == (1, 1)
+    assert (channel.query_count, channel.close_count) == (1, 1)
 
 
 def test_a_question_that_waits_for_a_worker_is_dropped(world: World) -> None:
     """Of a watch that is disposed of before a worker was free nothing is ever asked."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     blocking = [Held(world.client.open_channel()) for _ in range(FETCH_WORKERS)]
     scheduler = PollScheduler()
     subscriptions = [
         told_by(session_of(run_id), channel).subscribe(scheduler=scheduler) for channel in blocking
     ]
     for channel in blocking:
-        assert channel.asked.wait(PATIENCE)
+        assert channel.query_sent.wait(TEST_TIMEOUT)
     last = Held(world.client.open_channel())
     queued = told_by(session_of(run_id), last).subscribe(scheduler=scheduler)
     submitted = threading.Event()
     scheduler.schedule(lambda *_: scheduler.schedule(lambda *_: submitted.set()))
-    assert submitted.wait(PATIENCE)
+    assert submitted.wait(TEST_TIMEOUT)
     queued.dispose()
     behind = threading.Event()
     fetch_workers.submit(behind.set)
     for subscription in subscriptions:
         subscription.dispose()
-    assert behind.wait(PATIENCE)
-    assert (last.questions, last.closed) == (0, 1)
-    assert [channel.questions for channel in blocking] == [1] * FETCH_WORKERS
+    assert behind.wait(TEST_TIMEOUT)
+    assert (last.query_count, last.close_count) == (0, 1)
+    assert [channel.query_count for channel in blocking] == [1] * FETCH_WORKERS
 
 
 def test_an_overdue_answer_is_noticed_while_it_is_waited_for(world: World) -> None:
     """A notice says that an answer is overdue while the question is still open."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     channel = Held(world.client.open_channel())
     told: Recording[FlowRunEvent] = Recording()
     noticed = threading.Event()
@@ -388,10 +388,10 @@ def test_an_overdue_answer_is_noticed_while_it_is_waited_for(world: World) -> No
     watched = told_by(session, channel).pipe(
         ops.do_action(lambda event: noticed.set() if isinstance(event, Notice) else None)
     )
-    told.of(watched, PollScheduler())
-    assert noticed.wait(PATIENCE)
+    told.subscribe_to(watched, PollScheduler())
+    assert noticed.wait(TEST_TIMEOUT)
     assert identities(told.values) == [("notice", "degraded")]
-    assert channel.questions == 1
+    assert channel.query_count == 1
     told.dispose()
 
 
@@ -402,20 +402,20 @@ def test_the_end_of_an_outage_is_noticed(world: World) -> None:
         def send(self, query: Query) -> Reply:
             """Fail at first."""
             answer = super().send(query)
-            return LOST if self.questions == 1 else answer
+            return LOST if self.query_count == 1 else answer
 
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=3600)
     channel = Faltering(world.client.open_channel())
     session = Impatient(WatchSpec(flow_run_id=run_id, sources=SOURCES), Random(0))
 
-    def let_go(event: FlowRunEvent) -> None:
+    def release(event: FlowRunEvent) -> None:
         if isinstance(event, Notice):
             session.patient = True
-            channel.let_go.set()
+            channel.release.set()
 
     told: Recording[FlowRunEvent] = Recording()
-    told.of(told_by(session, channel).pipe(ops.do_action(let_go)), PollScheduler())
+    told.subscribe_to(told_by(session, channel).pipe(ops.do_action(release)), PollScheduler())
     told.wait()
     notices = [event.code for event in told.values if isinstance(event, Notice)]
     assert notices == ["degraded", "recovered"]
@@ -426,37 +426,37 @@ def test_a_loop_that_was_closed_ends_its_watch(
     world: World, reported: list[BaseException | None]
 ) -> None:
     """A loop that is closed breaks off what was asked on it, and the connection, without uproar."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     channel = HeldOnLoop()
 
     async def leave() -> None:
         watched = told_by(session_of(run_id), channel)
         watched.subscribe(scheduler=AsyncIOScheduler(asyncio.get_running_loop()))
-        await asyncio.wait_for(channel.asked.wait(), PATIENCE)
+        await asyncio.wait_for(channel.query_sent.wait(), TEST_TIMEOUT)
 
     asyncio.run(leave())
-    assert (channel.broken_off, channel.closed, reported) == (1, 1, [])
+    assert (channel.cancelled_count, channel.close_count, reported) == (1, 1, [])
 
 
 def test_disposing_breaks_off_a_request_on_a_loop(world: World) -> None:
     """A dispose breaks off what a watch asks on an event loop, from whichever thread it comes."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
 
     async def leave(*, aside: bool) -> HeldOnLoop:
         channel = HeldOnLoop()
         scheduler = AsyncIOScheduler(asyncio.get_running_loop())
         subscription = told_by(session_of(run_id), channel).subscribe(scheduler=scheduler)
-        await asyncio.wait_for(channel.asked.wait(), PATIENCE)
+        await asyncio.wait_for(channel.query_sent.wait(), TEST_TIMEOUT)
         if aside:
             await asyncio.to_thread(subscription.dispose)
         else:
             subscription.dispose()
-        await asyncio.wait_for(channel.gone.wait(), PATIENCE)
+        await asyncio.wait_for(channel.was_closed.wait(), TEST_TIMEOUT)
         return channel
 
     for aside in (False, True):
         channel = asyncio.run(leave(aside=aside))
-        assert (channel.broken_off, channel.closed) == (1, 1)
+        assert (channel.cancelled_count, channel.close_count) == (1, 1)
 
 
 def test_a_defect_of_a_channel_on_a_loop_is_an_error(world: World) -> None:
@@ -470,27 +470,27 @@ def test_a_defect_of_a_channel_on_a_loop_is_an_error(world: World) -> None:
     channel = Defective()
 
     async def watch() -> None:
-        await rxflow.Stream.of(told_by(session_of(world.live_a_run()), channel))
+        await rxflow.Stream.of(told_by(session_of(world.add_finished_run()), channel))
 
     with pytest.raises(ZeroDivisionError, match="ServerQuery"):
         asyncio.run(watch())
-    assert channel.closed == 1
+    assert channel.close_count == 1
 
 
 def test_a_scheduler_that_was_disposed_of_ends_its_watch(
     world: World, reported: list[BaseException | None]
 ) -> None:
     """An answer for a scheduler that was disposed of meanwhile ends the watch."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     channel = Held(world.client.open_channel())
     scheduler = EventLoopScheduler()
     told_by(session_of(run_id), channel).subscribe(scheduler=scheduler)
-    assert channel.asked.wait(PATIENCE)
+    assert channel.query_sent.wait(TEST_TIMEOUT)
     scheduler.dispose()
-    channel.let_go.set()
+    channel.release.set()
     assert channel.thread is not None
-    channel.thread.join(PATIENCE)
-    assert (channel.questions, channel.closed, reported) == (1, 1, [])
+    channel.thread.join(TEST_TIMEOUT)
+    assert (channel.query_count, channel.close_count, reported) == (1, 1, [])
 
 
 # -- errors -------------------------------------------------------------------------------------
@@ -498,15 +498,15 @@ def test_a_scheduler_that_was_disposed_of_ends_its_watch(
 
 def test_a_channel_that_raises_is_an_error(world: World) -> None:
     """A defect of the channel reaches the observer, inline and from a worker alike."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     inline, threaded = Broken(), Broken()
     told = world.watch(told_by(session_of(run_id), inline))
     assert isinstance(told.error, ZeroDivisionError)
     told = Recording()
-    told.of(told_by(session_of(run_id), threaded), PollScheduler())
+    told.subscribe_to(told_by(session_of(run_id), threaded), PollScheduler())
     told.wait()
     assert isinstance(told.error, ZeroDivisionError)
-    assert (inline.closed, threaded.closed) == (1, 1)
+    assert (inline.close_count, threaded.close_count) == (1, 1)
 
 
 class Failing(Recording[FlowRunEvent]):
@@ -530,7 +530,7 @@ def test_an_observer_that_raises_is_told_so_once(world: World) -> None:
     """What an observer raises comes back to it as the stream's error, once, and polling stops."""
     run_id = world.server.add_run(state="RUNNING")
     told = Failing()
-    told.of(told_by(session_of(run_id), world.client.open_channel()), world.scheduler)
+    told.subscribe_to(told_by(session_of(run_id), world.client.open_channel()), world.scheduler)
     world.run(until=3600)
     assert (told.error, told.errors, len(told.events)) == (Failing.error_raised, 1, 1)
     assert closed(world) == [1]
@@ -539,13 +539,13 @@ def test_an_observer_that_raises_is_told_so_once(world: World) -> None:
 
 def test_other_watches_go_on_when_an_observer_raises(world: World) -> None:
     """Other watches on the scheduler of an observer that raised run to their end."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     world.run(until=3600)
     scheduler = PollScheduler()
     failing = Failing()
     good: list[Recording[FlowRunEvent]] = [Recording(), Recording()]
     for told in (good[0], failing, good[1]):
-        told.of(told_by(session_of(run_id), world.client.open_channel()), scheduler)
+        told.subscribe_to(told_by(session_of(run_id), world.client.open_channel()), scheduler)
     for told in (failing, *good):
         told.wait()
     assert failing.error is Failing.error_raised
@@ -578,24 +578,24 @@ def test_no_error_vanishes(
     reported: list[BaseException | None],
 ) -> None:
     """An error that no handler takes is reported, once, and the scheduler goes on."""
-    run_id = GONE if gone else world.live_a_run()
+    run_id = GONE if gone else world.add_finished_run()
     world.run(until=3600)
     scheduler = PollScheduler()
     watched = told_by(session_of(run_id), world.client.open_channel())
     watched.subscribe(**given, scheduler=scheduler)
     assert closed(world) == [1]
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert [type(error) for error in reported] == [raised]
     ran = threading.Event()
     scheduler.schedule(lambda *_: ran.set())
-    assert ran.wait(PATIENCE)
+    assert ran.wait(TEST_TIMEOUT)
 
 
 def test_an_observer_that_exits_ends_its_watch(
     world: World, reported: list[BaseException | None]
 ) -> None:
     """`SystemExit` from an observer ends the watch, and the thread goes on for the others."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
 
     def leave(_: object) -> None:
         raise SystemExit(3)
@@ -604,7 +604,7 @@ def test_an_observer_that_exits_ends_its_watch(
     watched = told_by(session_of(run_id), world.client.open_channel())
     watched.subscribe(leave, scheduler=scheduler)
     assert closed(world) == [1]
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert [type(error) for error in reported] == [SystemExit]
 
 
@@ -644,16 +644,16 @@ class Leaving(Recording[FlowRunEvent]):
 @pytest.mark.parametrize("ends", ["on_next", "on_error", "on_completed", "never"])
 def test_the_channel_is_closed_once(ends: str, threaded: bool, world: World) -> None:
     """However a watch ends, and however often it is disposed of, its channel is closed once."""
-    run_id = GONE if ends == "on_error" else world.live_a_run()
+    run_id = GONE if ends == "on_error" else world.add_finished_run()
     world.run(until=3600)
     told = Leaving(ends)
     scheduler = PollScheduler()
     watched = told_by(session_of(run_id), world.client.open_channel())
-    told.of(watched, scheduler if threaded else world.scheduler)
+    told.subscribe_to(watched, scheduler if threaded else world.scheduler)
     if not threaded:
         world.run(until=7200)
     assert closed(world) == [1]
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     told.dispose()
     told.dispose()
     assert closed(world) == [1]
@@ -673,15 +673,15 @@ def test_many_may_dispose_at_once(world: World) -> None:
     start = threading.Barrier(8)
 
     def dispose() -> None:
-        start.wait(PATIENCE)
+        start.wait(TEST_TIMEOUT)
         engine.dispose()
 
     threads = [threading.Thread(target=dispose) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
-    assert channel.closed == 1
+        thread.join(TEST_TIMEOUT)
+    assert channel.close_count == 1
 
 
 def test_taking_two_asks_no_more_than_two_take(world: World) -> None:
@@ -701,7 +701,7 @@ def test_taking_two_asks_no_more_than_two_take(world: World) -> None:
 
 def test_a_page_that_ends_the_interest_is_the_last(world: World) -> None:
     """After a dispose within a batch of pages the others are not told, and nothing is asked."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
 
     class Twice(Session):
         commands = 0
@@ -727,17 +727,19 @@ def test_a_page_that_ends_the_interest_is_the_last(world: World) -> None:
         observe(source)
     world.run(until=100)
     assert pages == [EventSource.NOTICES]
-    assert session.commands == len(channel.asked)
+    assert session.commands == len(channel.queries)
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["completed", "failed"])
 def test_all_is_closed_when_the_end_is_told(gone: bool, world: World) -> None:
     """When the observer hears of the end, be it good or bad, the channel is closed already."""
-    watched = told_by(session_of(GONE if gone else world.live_a_run()), world.client.open_channel())
+    watched = told_by(
+        session_of(GONE if gone else world.add_finished_run()), world.client.open_channel()
+    )
     seen: list[int] = []
 
     def end(*_: object) -> None:
-        seen.append(world.channels[0].closed)
+        seen.append(world.channels[0].close_count)
 
     watched.subscribe(on_error=end, on_completed=end, scheduler=world.scheduler)
     world.run(until=100)
@@ -759,16 +761,16 @@ def test_a_turn_to_come_is_given_up() -> None:
     session = Sleeping(WatchSpec(flow_run_id=GONE, sources=SOURCES), Random(0))
     watched = told_by(session, world.client.open_channel())
     subscription = watched.subscribe(scheduler=scheduler)
-    assert waits.wait(PATIENCE)
+    assert waits.wait(TEST_TIMEOUT)
     subscription.dispose()
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
 
 
 def test_an_alarm_to_come_is_given_up(world: World) -> None:
     """Disposing of a watch that waits for an answer leaves no timer for its being overdue."""
     channel = Held(world.client.open_channel())
     subscription = told_by(session_of(GONE), channel).subscribe(scheduler=PollScheduler())
-    assert channel.asked.wait(PATIENCE)
+    assert channel.query_sent.wait(TEST_TIMEOUT)
     with default_scheduler._changed:
         assert default_scheduler._next_due() is not None
     subscription.dispose()
@@ -813,21 +815,21 @@ def test_what_a_session_says_last_is_told_before_the_end(world: World) -> None:
 
 def test_a_dispose_from_another_thread_waits_for_nobody(world: World) -> None:
     """Disposing while an observer is busy in another thread returns at once, and ends the watch."""
-    run_id = world.live_a_run()
+    run_id = world.add_finished_run()
     entered, leave = threading.Event(), threading.Event()
     told: list[FlowRunEvent] = []
 
     def on_next(event: FlowRunEvent) -> None:
         told.append(event)
         entered.set()
-        assert leave.wait(PATIENCE)
+        assert leave.wait(TEST_TIMEOUT)
 
     scheduler = PollScheduler()
     watched = told_by(session_of(run_id), world.client.open_channel())
     subscription = watched.subscribe(on_next, scheduler=scheduler)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(TEST_TIMEOUT)
     subscription.dispose()
     assert closed(world) == [1]
     leave.set()
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert len(told) == 1

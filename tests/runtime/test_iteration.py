@@ -15,9 +15,9 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
-from stream_faces import OnLoop
+from stream_faces import LoopIterator
 from timer_queues import calling
-from virtual_world import PATIENCE
+from virtual_world import TEST_TIMEOUT
 
 from rxflow import Overflow, aiterate, iterate
 from rxflow._runtime.iteration import MAX_UNREQUESTED_ITEMS, AsyncPullScheduler
@@ -30,10 +30,10 @@ Iterated = Callable[[Observable[Any]], Any]
 @pytest.fixture(params=["for", "async for"])
 def iterated(request: pytest.FixtureRequest) -> Iterator[Iterated]:
     """Iterate an observable, in the caller's thread or on an event loop there."""
-    made: list[OnLoop[Any]] = []
+    made: list[LoopIterator[Any]] = []
 
-    def on_a_loop(observable: Observable[Any]) -> OnLoop[Any]:
-        made.append(OnLoop(observable))
+    def on_a_loop(observable: Observable[Any]) -> LoopIterator[Any]:
+        made.append(LoopIterator(observable))
         return made[-1]
 
     yield iterate if request.param == "for" else on_a_loop
@@ -94,7 +94,7 @@ def test_a_pump_follows_its_consumer_to_another_thread(iterated: Iterated) -> No
     thread = threading.Thread(target=lambda: next(items))
     thread.start()
     ident = thread.ident
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert ran == [threading.get_ident(), ident]
     items.close()
 
@@ -108,7 +108,7 @@ def test_a_page_may_be_longer_than_the_bound_in_any_thread(iterated: Iterated) -
     thread = threading.Thread(target=lambda: found.extend(items))
     assert next(items) == -1
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert found == page
 
 
@@ -119,7 +119,7 @@ def test_an_item_of_another_thread_wakes_a_pump(iterated: Iterated) -> None:
 
     def emit() -> None:
         source.on_next("item")
-        assert read.wait(PATIENCE)
+        assert read.wait(TEST_TIMEOUT)
         source.on_completed()
 
     thread = threading.Thread(target=emit)
@@ -127,7 +127,7 @@ def test_an_item_of_another_thread_wakes_a_pump(iterated: Iterated) -> None:
     for item in iterated(rx.merge(source, begun)):
         if item == "item":
             read.set()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert read.is_set()
 
 
@@ -137,7 +137,7 @@ def test_another_thread_may_schedule(iterated: Iterated) -> None:
     begun = rx.of(-1).pipe(ops.do_action(lambda _: thread.start()))
     late = source.pipe(ops.delay(0.001))
     assert list(iterated(rx.merge(late, begun))) == [-1, *range(5)]
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
 
 
 def test_too_many_items_from_another_thread_are_an_overflow(iterated: Iterated) -> None:
@@ -146,7 +146,7 @@ def test_too_many_items_from_another_thread_are_an_overflow(iterated: Iterated) 
     items = iterated(rx.merge(source, rx.of(-1)))
     assert next(items) == -1
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert not thread.is_alive()
     found = [next(items) for _ in range(MAX_UNREQUESTED_ITEMS)]
     assert found == list(range(MAX_UNREQUESTED_ITEMS))
@@ -167,7 +167,7 @@ def test_nothing_comes_after_an_overflow(iterated: Iterated) -> None:
 
         thread = threading.Thread(target=run)
         thread.start()
-        thread.join(PATIENCE)
+        thread.join(TEST_TIMEOUT)
 
     emit(range(MAX_UNREQUESTED_ITEMS + 1))
     found = [next(items) for _ in range(MAX_UNREQUESTED_ITEMS // 2)]
@@ -184,7 +184,7 @@ def test_the_lock_of_merge_cannot_be_held_against_the_reader(iterated: Iterated)
     items = iterated(pair)
     found = [next(items)]
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert not thread.is_alive()
     found.extend(items)
     assert len(found) == MAX_UNREQUESTED_ITEMS - 5
@@ -482,7 +482,7 @@ def test_a_scheduler_outlives_its_loop_quietly() -> None:
 
     thread = threading.Thread(target=emit)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TEST_TIMEOUT)
     assert source.observers == []
 
 

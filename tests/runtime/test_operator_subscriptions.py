@@ -24,7 +24,7 @@ from reactivex.scheduler import (
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 from sample_events import entered, line
-from virtual_world import PATIENCE, Recording
+from virtual_world import TEST_TIMEOUT, Recording
 
 import rxflow
 from rxflow import FlowRunLog, Rate
@@ -69,7 +69,7 @@ class Threaded(Observable[Any]):
             for number, item in enumerate(self._items):
                 observer.on_next(item)
                 if number == 0 and self._after is not None:
-                    assert self._after.wait(PATIENCE)
+                    assert self._after.wait(TEST_TIMEOUT)
             observer.on_completed()
             self.finished.set()
 
@@ -138,7 +138,7 @@ def test_on_the_poll_scheduler(name: str) -> None:
     """What another thread emits comes through where no scheduler is given."""
     operator, expected = PASSING[name]
     told: Recording[Any] = Recording()
-    told.of(Threaded(LINES).pipe(operator))
+    told.subscribe_to(Threaded(LINES).pipe(operator))
     told.wait()
     assert (told.values, told.error) == (expected, None)
 
@@ -160,7 +160,7 @@ def test_on_an_event_loop(name: str, kind: type[AsyncIOScheduler]) -> None:
 
         source = Threaded(LINES).pipe(operator)
         source.subscribe(told.append, end, end, scheduler=kind(loop))
-        await asyncio.wait_for(over, PATIENCE)
+        await asyncio.wait_for(over, TEST_TIMEOUT)
         return told
 
     assert asyncio.run(main()) == expected
@@ -174,8 +174,8 @@ def test_queues_lead_onto_the_loop(operator: Callable[[Any], Any]) -> None:
         told: Recording[Any] = Recording()
         over = asyncio.get_running_loop().create_future()
         source = Threaded(LINES).pipe(operator, ops.finally_action(lambda: over.set_result(None)))
-        told.of(source, AsyncIOScheduler(asyncio.get_running_loop()))
-        await asyncio.wait_for(over, PATIENCE)
+        told.subscribe_to(source, AsyncIOScheduler(asyncio.get_running_loop()))
+        await asyncio.wait_for(over, TEST_TIMEOUT)
         assert told.completed
         return told.threads
 
@@ -197,8 +197,8 @@ def test_a_loop_may_begin_after_the_subscription() -> None:
     told: Recording[Any] = Recording()
     source = Threaded(LINES)
     queued = source.pipe(bounded(300), ops.finally_action(loop.stop))
-    told.of(queued, AsyncIOScheduler(loop))
-    assert source.finished.wait(PATIENCE)
+    told.subscribe_to(queued, AsyncIOScheduler(loop))
+    assert source.finished.wait(TEST_TIMEOUT)
     loop.run_forever()
     loop.close()
     assert (told.values, told.completed) == (LINES, True)
@@ -227,7 +227,7 @@ def test_a_loop_that_is_busy_gets_what_is_latest() -> None:
     loop = rxflow.iterate(source.pipe(conflate(lambda number: number % 3)))
     assert next(loop) == 0
     busy.set()
-    assert source.finished.wait(PATIENCE)
+    assert source.finished.wait(TEST_TIMEOUT)
     assert sorted(loop) == [MANY - 3, MANY - 2, MANY - 1]
 
 
@@ -238,7 +238,7 @@ def test_a_loop_that_is_busy_gets_what_the_bound_holds() -> None:
     loop = rxflow.iterate(source.pipe(bounded(3, "drop_oldest")))
     assert next(loop) == 0
     busy.set()
-    assert source.finished.wait(PATIENCE)
+    assert source.finished.wait(TEST_TIMEOUT)
     assert list(loop) == [MANY - 3, MANY - 2, MANY - 1]
 
 
@@ -249,11 +249,11 @@ def test_a_bound_that_is_exceeded_ends_a_busy_loop() -> None:
     loop = rxflow.iterate(source.pipe(bounded(3)))
     assert next(loop) == 0
     busy.set()
-    assert source.disposed.wait(PATIENCE)
+    assert source.disposed.wait(TEST_TIMEOUT)
     assert [next(loop), next(loop), next(loop)] == [1, 2, 3]
     with pytest.raises(rxflow.Overflow, match="take them faster"):
         next(loop)
-    assert source.finished.wait(PATIENCE)
+    assert source.finished.wait(TEST_TIMEOUT)
 
 
 def test_a_source_that_exceeds_the_bound_is_let_go_of_at_once() -> None:
@@ -264,11 +264,11 @@ def test_a_source_that_exceeds_the_bound_is_let_go_of_at_once() -> None:
 
     def wait(_: object) -> None:
         busy.set()
-        assert ready.wait(PATIENCE)
+        assert ready.wait(TEST_TIMEOUT)
 
-    told.of(subject.pipe(bounded(1), ops.do_action(wait)))
+    told.subscribe_to(subject.pipe(bounded(1), ops.do_action(wait)))
     subject.on_next(1)
-    assert busy.wait(PATIENCE)
+    assert busy.wait(TEST_TIMEOUT)
     subject.on_next(2)
     assert subject.observers
     subject.on_next(3)
@@ -288,9 +288,9 @@ def test_whoever_emits_never_waits(operator: Callable[[Any], Any]) -> None:
     told: Recording[Any] = Recording()
 
     def wait(_: object) -> None:
-        assert source.finished.wait(PATIENCE)
+        assert source.finished.wait(TEST_TIMEOUT)
 
-    told.of(source.pipe(operator, ops.do_action(wait)))
+    told.subscribe_to(source.pipe(operator, ops.do_action(wait)))
     told.wait()
     assert told.completed
     assert len(told.values) <= 4
@@ -328,7 +328,7 @@ def test_one_thing_is_told_at_a_time(operator: Callable[[Any], Any], scheduler: 
     shuffled = random.Random(7).sample(LINES, len(LINES))
     running = schedulers()[scheduler]()
     told = Alone()
-    told.of(Threaded(shuffled).pipe(operator), running)
+    told.subscribe_to(Threaded(shuffled).pipe(operator), running)
     told.wait()
     shut(running)
     assert (told.overlaps, told.error) == (0, None)
@@ -364,9 +364,9 @@ def test_who_leaves_lets_go_of_the_source(operator: Callable[[Any], Any]) -> Non
 def test_nothing_holds_an_observer_that_left(operator: Callable[[Any], Any]) -> None:
     """Who has disposed of a subscription is held by nobody any more, not even by a timer."""
     told: Recording[Any] = Recording()
-    told.of(rx.concat(rx.of(line()), rx.never()).pipe(operator))
+    told.subscribe_to(rx.concat(rx.of(line()), rx.never()).pipe(operator))
     told.dispose()
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
     held = weakref.ref(told)
     del told
     gc.collect()
@@ -387,9 +387,9 @@ def test_an_observer_that_fails_in_a_turn_is_told(reported: list[BaseException |
         over.set()
 
     source.pipe(bounded(300)).subscribe(fail, end)
-    assert over.wait(PATIENCE)
-    assert source.disposed.wait(PATIENCE)
-    assert source.finished.wait(PATIENCE)
+    assert over.wait(TEST_TIMEOUT)
+    assert source.disposed.wait(TEST_TIMEOUT)
+    assert source.finished.wait(TEST_TIMEOUT)
     assert [str(error) for error in errors] == ["not this one"]
     assert reported == []
 
@@ -420,7 +420,7 @@ def test_ctrl_c_in_a_turn_ends_the_loop() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(rxflow.iterate(source.pipe(bounded(300), ops.do_action(interrupt))))
     assert source.disposed.is_set()
-    assert source.finished.wait(PATIENCE)
+    assert source.finished.wait(TEST_TIMEOUT)
 
 
 def test_ctrl_c_in_subscribing_leaves_nothing() -> None:
@@ -431,7 +431,7 @@ def test_ctrl_c_in_subscribing_leaves_nothing() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         rx.create(interrupt).pipe(rate(0.01)).subscribe()
-    assert default_scheduler.join(PATIENCE)
+    assert default_scheduler.join(TEST_TIMEOUT)
 
 
 def test_time_passes_for_a_loop_that_only_waits() -> None:

@@ -23,8 +23,8 @@ from reactivex.scheduler import (
     TrampolineScheduler,
 )
 from reactivex.testing import TestScheduler
-from timer_queues import FAR, WaitingPollScheduler, at_rest, calling
-from virtual_world import PATIENCE
+from timer_queues import FAR, WaitingPollScheduler, blocked, calling
+from virtual_world import TEST_TIMEOUT
 
 from rxflow._runtime.clocks import clock_of, real_now
 from rxflow._runtime.fetch_workers import FetchWorkers
@@ -64,7 +64,7 @@ def test_only_cancelled_actions_do_not_keep_the_thread() -> None:
     far = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(5)]
     for scheduled in far:
         scheduled.dispose()
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
 
 
 def test_an_earlier_action_is_not_kept_waiting() -> None:
@@ -72,7 +72,7 @@ def test_an_earlier_action_is_not_kept_waiting() -> None:
     scheduler = PollScheduler()
     later = scheduler.schedule_relative(FAR, calling(lambda: None))
     scheduler.schedule(calling(later.dispose))
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
 
 
 def test_what_ran_is_let_go() -> None:
@@ -84,15 +84,15 @@ def test_what_ran_is_let_go() -> None:
     scheduler = WaitingPollScheduler()
     held = Held()
     alive = weakref.ref(held)
-    with at_rest(scheduler):
+    with blocked(scheduler):
         far = scheduler.schedule_relative(2 * FAR, calling(lambda: None))
         scheduler.schedule(calling(partial(id, held)))
         scheduler.waits.clear()
         del held
-    assert scheduler.waits.wait(PATIENCE)
+    assert scheduler.waits.wait(TEST_TIMEOUT)
     assert alive() is None
     far.dispose()
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
 
 
 def test_the_thread_goes_and_comes_back() -> None:
@@ -101,7 +101,7 @@ def test_the_thread_goes_and_comes_back() -> None:
     threads: list[threading.Thread] = []
     for _ in range(2):
         scheduler.schedule(calling(lambda: threads.append(threading.current_thread())))
-        assert scheduler.join(PATIENCE)
+        assert scheduler.join(TEST_TIMEOUT)
     first, second = threads
     assert first is not second
     assert first.daemon
@@ -113,7 +113,7 @@ def test_join_from_its_own_thread_does_not_hang() -> None:
     scheduler = PollScheduler()
     ended: list[bool] = []
     scheduler.schedule(calling(lambda: ended.append(scheduler.join())))
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert ended == [False]
 
 
@@ -128,10 +128,10 @@ def test_an_action_that_raises_ends_only_itself(
     def fail() -> None:
         raise error
 
-    with at_rest(scheduler):
+    with blocked(scheduler):
         scheduler.schedule(calling(fail))
         scheduler.schedule(calling(lambda: ran.append("next")))
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert ran == ["next"]
     assert reported == [error]
     assert [line for line in logged if "An action on the poll scheduler failed" in line]
@@ -149,10 +149,10 @@ def test_a_hook_that_raises_ends_nothing() -> None:
         raise ValueError
 
     usual, threading.excepthook = threading.excepthook, hook
-    with at_rest(scheduler):
+    with blocked(scheduler):
         scheduler.schedule(calling(fail))
         scheduler.schedule(calling(lambda: ran.append("next")))
-    joined = scheduler.join(PATIENCE)
+    joined = scheduler.join(TEST_TIMEOUT)
     threading.excepthook = usual
     assert joined
     assert ran == ["next"]
@@ -173,7 +173,7 @@ def test_many_threads_schedule_at_once() -> None:
         running -= 1
 
     def flood(thread: int) -> None:
-        start.wait(PATIENCE)
+        start.wait(TEST_TIMEOUT)
         for number in range(200):
             scheduler.schedule(act, (thread, number))
 
@@ -181,8 +181,8 @@ def test_many_threads_schedule_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
-    assert scheduler.join(PATIENCE)
+        thread.join(TEST_TIMEOUT)
+    assert scheduler.join(TEST_TIMEOUT)
     assert together == 1
     assert Counter(ran) == Counter((thread, number) for thread in range(8) for number in range(200))
     assert all(a < b for mine in range(8) for a, b in pairwise(x for x in ran if x[0] == mine))
@@ -199,11 +199,11 @@ def test_the_wall_clock_is_irrelevant() -> None:
             periodic.dispose()
             ran.append("periodic")
 
-    with at_rest(scheduler):
+    with blocked(scheduler):
         scheduler.schedule(calling(lambda: ran.append("now")))
         scheduler.schedule_relative(0.001, calling(lambda: ran.append("soon")))
         periodic = scheduler.schedule_periodic(0.001, tick)
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert sorted(ran) == ["now", "periodic", "soon"]
 
 
@@ -214,7 +214,7 @@ def test_a_thread_that_cannot_start_is_tried_again() -> None:
     with no_more_threads(), pytest.raises(RuntimeError):
         scheduler.schedule(calling(lambda: ran.append("refused")))
     scheduler.schedule(calling(lambda: ran.append("later")))
-    assert scheduler.join(PATIENCE)
+    assert scheduler.join(TEST_TIMEOUT)
     assert ran == ["later"]
 
 
@@ -253,7 +253,7 @@ def test_a_forked_child_begins_anew() -> None:
         [sys.executable, "-P", "-W", "ignore", "-c", FORK],
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=TEST_TIMEOUT * 2,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "parent's\n", "")
@@ -325,7 +325,7 @@ def test_workers_are_never_more_than_allowed() -> None:
             running.add(threading.current_thread())
             seen.add(threading.current_thread())
             most.append(len(running))
-        three.wait(PATIENCE)
+        three.wait(TEST_TIMEOUT)
         with lock:
             running.remove(threading.current_thread())
         done.release()
@@ -333,11 +333,11 @@ def test_workers_are_never_more_than_allowed() -> None:
     for _ in range(12):
         workers.submit(job)
     for _ in range(12):
-        assert done.acquire(timeout=PATIENCE)
+        assert done.acquire(timeout=TEST_TIMEOUT)
     assert max(most) == 3
     assert all(thread.daemon for thread in seen)
     for thread in seen:
-        thread.join(PATIENCE)
+        thread.join(TEST_TIMEOUT)
     assert not any(thread.is_alive() for thread in seen)
 
 
@@ -349,7 +349,7 @@ def test_workers_start_again() -> None:
         workers.submit(lambda: threads.append(threading.current_thread()))
         while len(threads) < number:
             threading.Event().wait(0.001)
-        threads[-1].join(PATIENCE)
+        threads[-1].join(TEST_TIMEOUT)
     assert len(threads) == 3
 
 
@@ -365,7 +365,7 @@ def test_a_job_that_raises_takes_no_worker_along(
 
     workers.submit(fail)
     workers.submit(done.set)
-    assert done.wait(PATIENCE)
+    assert done.wait(TEST_TIMEOUT)
     assert reported == [error]
     assert logged
 
@@ -378,5 +378,5 @@ def test_a_worker_that_cannot_start_is_tried_again() -> None:
     with no_more_threads(), pytest.raises(RuntimeError):
         workers.submit(lambda: ran.append("refused"))
     workers.submit(done.set)
-    assert done.wait(PATIENCE)
+    assert done.wait(TEST_TIMEOUT)
     assert ran == []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from virtual_world import HOUR, PATIENCE
+from virtual_world import HOUR, TEST_TIMEOUT
 
 from rxflow._backends.backend import HttpCall, HttpReply
 from rxflow._config.settings import Settings
@@ -80,7 +80,7 @@ def loop_aside() -> Iterator[asyncio.AbstractEventLoop]:
 
 def wait_for(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
     """Have something done on a loop of another thread, and wait for it."""
-    return asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE)
+    return asyncio.run_coroutine_threadsafe(work, loop).result(TEST_TIMEOUT)
 
 
 class _OnLoop:

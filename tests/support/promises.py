@@ -28,9 +28,9 @@ from servers_under_test import (
     subscribed,
     watched,
 )
-from stream_faces import gathered
+from stream_faces import collect_async
 from twin_calls import TWINS, Call
-from virtual_world import PATIENCE, Recording, identities
+from virtual_world import TEST_TIMEOUT, Recording, identities
 
 import rxflow
 from rxflow import (
@@ -193,13 +193,13 @@ def test_the_faces_of_a_run_that_goes_on_are_told_the_same(prefect: ServerUnderT
     )
     driving: list[FlowRunEvent] = []
     with prefect.serve() as api_url, rxflow.Client(api_url=api_url) as client:
-        stream = watch_flow_run(run, drain=0, max_duration=PATIENCE, client=client)
+        stream = watch_flow_run(run, drain=0, max_duration=TEST_TIMEOUT, client=client)
         with ThreadPoolExecutor(2) as pool:
-            others = [pool.submit(gathered, stream), pool.submit(subscribed, stream)]
+            others = [pool.submit(collect_async, stream), pool.submit(subscribed, stream)]
             for event in stream:
                 driving.append(event)
                 acts(event)
-            told = [driving, *(other.result(PATIENCE) for other in others)]
+            told = [driving, *(other.result(TEST_TIMEOUT) for other in others)]
     for events in told:
         assert_whole(events, prefect, run)
         assert messages(events) == ["one", "two"]
@@ -570,10 +570,10 @@ def test_waiting_ends_when_the_run_does(prefect: ServerUnderTest, call: Call) ->
         call(rxflow, "wait_for_flow_run", run, 0.05, client=prefect.client)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(
-            call, rxflow, "wait_for_flow_run", run, PATIENCE, client=prefect.client
+            call, rxflow, "wait_for_flow_run", run, TEST_TIMEOUT, client=prefect.client
         )
         prefect.enter(run, StateType.FAILED)
-        view = waiting.result(PATIENCE)
+        view = waiting.result(TEST_TIMEOUT)
     assert view == FlowRunView.from_flow_run_id(run, client=prefect.client)
     assert view.state.is_failed()
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from reactivex import Observable
-from stream_faces import gathered
+from stream_faces import collect_async
 from virtual_world import Recording, identity
 
 from rxflow import Client, FlowRunEvent, FlowRunLog, StateChange, StateType
@@ -131,14 +131,14 @@ def looped(stream: Any) -> list[Any]:
 def subscribed(stream: Observable[T]) -> list[T]:
     """What a subscriber is told by threads of rxflow's own."""
     told: Recording[T] = Recording()
-    told.of(stream)
+    told.subscribe_to(stream)
     told.wait()
     return outcome(told)
 
 
 FACES: dict[str, Callable[[Any], list[Any]]] = {
     "for": looped,
-    "async for": gathered,
+    "async for": collect_async,
     "subscribe": subscribed,
 }
 

@@ -1,58 +1,63 @@
-"""The loops of a stream: `for`, and `async for` on an event loop that the test need not see."""
+"""Async iteration for tests that are not coroutines: collect all items, or step item by item."""
 
 import asyncio
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from reactivex import Observable
-from virtual_world import PATIENCE
+from virtual_world import TEST_TIMEOUT
 
 from rxflow import aiterate
 
 T = TypeVar("T")
 
 
-def gathered(observable: Observable[T], patience: float = PATIENCE) -> list[T]:
-    """What an `async for` loop gets in so many seconds; it must leave no task behind."""
+def collect_async(observable: Observable[T], timeout: float = TEST_TIMEOUT) -> list[T]:
+    """Return the items of an `async for` loop, which must leave no task behind.
 
-    async def loop() -> list[T]:
-        async with asyncio.timeout(patience):
+    Args:
+        observable: What to iterate.
+        timeout: Seconds of real time after which the loop fails.
+    """
+
+    async def collect() -> list[T]:
+        async with asyncio.timeout(timeout):
             items = [item async for item in aiterate(observable)]
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return items
 
-    return asyncio.run(loop())
+    return asyncio.run(collect())
 
 
-class OnLoop(Iterator[T], Generic[T]):
-    """An `async for` loop, asked item by item; in between its event loop stands still."""
+class LoopIterator(Iterator[T], Generic[T]):
+    """A blocking iterator over `aiterate`; its event loop runs only while an item is awaited."""
 
     def __init__(self, observable: Observable[T]) -> None:
-        """Make an iterator that has subscribed to nothing yet."""
+        """Create an iterator; the first item subscribes."""
         self._runner = asyncio.Runner()
         self._items = aiterate(observable)
 
     def __next__(self) -> T:
         """Run the event loop until there is an item."""
 
-        async def ask() -> T:
+        async def next_item() -> T:
             return await anext(self._items)
 
         try:
-            return self._runner.run(ask())
+            return self._runner.run(next_item())
         except StopAsyncIteration:
             raise StopIteration from None
 
     def close(self) -> None:
-        """Leave the loop, which must leave no task behind; it may be left twice."""
+        """Close the async iterator, which must leave no task behind. May be called twice."""
 
-        async def leave() -> None:
+        async def close() -> None:
             await self._items.aclose()
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
-        self._runner.run(leave())
+        self._runner.run(close())
 
     def end(self) -> None:
-        """Leave it, and close the event loop."""
+        """Close the async iterator and the event loop."""
         self.close()
         self._runner.close()

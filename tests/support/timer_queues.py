@@ -1,4 +1,4 @@
-"""What tests do with agendas of every kind: the poll scheduler and the two pumps."""
+"""Drive timer queues of every kind: the poll scheduler and the two pull schedulers."""
 
 import asyncio
 import threading
@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from reactivex import abc
-from virtual_world import PATIENCE
+from virtual_world import TEST_TIMEOUT
 
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
 from rxflow._runtime.poll_scheduler import PollScheduler
 
-Agenda = PollScheduler | PullScheduler | AsyncPullScheduler
+AnyTimerQueue = PollScheduler | PullScheduler | AsyncPullScheduler
 
 FAR = 1_000_000_000.0
+"""Seconds until an action that no test waits for."""
 
 
 def calling(action: Callable[[], object]) -> abc.ScheduledAction[Any]:
-    """An action that does what it does without a look at scheduler and state."""
+    """Return a scheduled action that calls a function without arguments."""
 
     def act(_: abc.SchedulerBase, __: Any = None) -> None:
         action()
@@ -26,45 +27,47 @@ def calling(action: Callable[[], object]) -> abc.ScheduledAction[Any]:
     return act
 
 
-def work_off(scheduler: Agenda) -> None:
-    """Have everything on an agenda run."""
+def run_all(scheduler: AnyTimerQueue) -> None:
+    """Run actions until no timer is left."""
     match scheduler:
         case PollScheduler():
-            assert scheduler.join(PATIENCE)
+            assert scheduler.join(TEST_TIMEOUT)
         case PullScheduler():
             while scheduler._next_due() is not None:
                 scheduler._step()
         case AsyncPullScheduler():
-            scheduler._loop.run_until_complete(_step_through(scheduler))
+            scheduler._loop.run_until_complete(_run_all_on_loop(scheduler))
 
 
-async def _step_through(pump: AsyncPullScheduler) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while pump._next_due() is not None:
-            await pump._step()
+async def _run_all_on_loop(scheduler: AsyncPullScheduler) -> None:
+    async with asyncio.timeout(TEST_TIMEOUT):
+        while scheduler._next_due() is not None:
+            await scheduler._step()
 
 
 @contextmanager
-def at_rest(scheduler: Agenda) -> Iterator[None]:
-    """Keep a scheduler from running anything in between."""
+def blocked(scheduler: AnyTimerQueue) -> Iterator[None]:
+    """Keep a scheduler from running actions within the block."""
     reached, release = threading.Event(), threading.Event()
 
-    def stop() -> None:
+    def block() -> None:
         reached.set()
-        assert release.wait(PATIENCE)
+        assert release.wait(TEST_TIMEOUT)
 
     if isinstance(scheduler, PollScheduler):
-        scheduler.schedule(calling(stop))
-        assert reached.wait(PATIENCE)
+        scheduler.schedule(calling(block))
+        assert reached.wait(TEST_TIMEOUT)
     yield
     release.set()
 
 
-class Waits:
-    """Tells when a scheduler is about to wait for long; with its lock held, which waiting lets go.
+class _SignalsWait:
+    """Signals that a scheduler is about to wait for a far timer.
+
+    The lock is held at that moment, and waiting releases it.
 
     Attributes:
-        waits: Set when it is.
+        waits: Set when the scheduler is about to wait.
     """
 
     def __init__(self) -> None:
@@ -78,13 +81,13 @@ class Waits:
         return due
 
 
-class WaitingPollScheduler(Waits, PollScheduler):
-    """A poll scheduler that tells when it waits."""
+class WaitingPollScheduler(_SignalsWait, PollScheduler):
+    """A poll scheduler that signals when it waits."""
 
 
-class WaitingPump(Waits, PullScheduler):
-    """A pump that tells when it waits."""
+class WaitingPullScheduler(_SignalsWait, PullScheduler):
+    """A pull scheduler that signals when it waits."""
 
 
-class WaitingAsyncPump(Waits, AsyncPullScheduler):
-    """A pump of an event loop that tells when it waits."""
+class WaitingAsyncPullScheduler(_SignalsWait, AsyncPullScheduler):
+    """An async pull scheduler that signals when it waits."""

@@ -1,19 +1,19 @@
-"""A world in which time is virtual: a Prefect server, a client and a scheduler that share a clock.
+"""A world in virtual time: a fake Prefect server, a client and a scheduler that share one clock.
 
     world = World()
     run = world.server.add_run()
     world.at(5, lambda: world.server.set_state(run, "RUNNING"))
     world.at(9, lambda: world.server.set_state(run, "COMPLETED"))
 
-    told = world.watch(rxflow.watch_flow_run(run, client=world.client), until=60)
+    recording = world.watch(rxflow.watch_flow_run(run, client=world.client), until=60)
 
-    assert told.completed
-    for seconds, event in told.events:
+    assert recording.completed
+    for seconds, event in recording.events:
         ...
 
-Seconds count from the world's beginning, and pass only while `World.run` or `World.watch` runs. In
-between the server's clock stands still, so that a watch in real time can be held against one in
-virtual time: both find the same rows, written just as long ago.
+Seconds count from the world's beginning and pass only while `World.run` or `World.watch` runs.
+Between two such calls the server's clock stands still, so a watch in real time can be compared with
+one in virtual time: both find the same rows, of the same age.
 """
 
 import threading
@@ -41,30 +41,30 @@ from rxflow.testing import FakePrefect3
 T = TypeVar("T")
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-"""When worlds begin."""
+"""The time at which every world begins."""
 
 HOUR = 3600.0
 
-PATIENCE = 60.0
-"""Seconds of real time after which something that should have happened never will."""
+TEST_TIMEOUT = 60.0
+"""Seconds of real time after which a test stops waiting and fails."""
 
 
 class Recording(abc.ObserverBase[T], Generic[T]):
-    """An observer that keeps what it was told, in virtual time or in real time.
+    """An observer that records its calls, in virtual time or in real time.
 
     Attributes:
-        events: What came, each with the seconds at which it came.
+        events: The items, each with the second at which it was emitted.
         completed: Whether the stream completed.
         error: The error that the stream ended with.
-        ended: The seconds at which the stream completed or failed; None if it did not.
-        threads: The ids of the threads that it was told by.
+        ended: The second at which the stream completed or failed; None if it did not.
+        threads: The ids of the threads that called the observer.
     """
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
-        """Start empty.
+        """Create an observer that has recorded nothing.
 
         Args:
-            clock: What stamps the events; by default all happens at second 0.
+            clock: Returns the second to record; always 0 by default.
         """
         self._clock = clock
         self._over = threading.Event()
@@ -77,33 +77,35 @@ class Recording(abc.ObserverBase[T], Generic[T]):
 
     @property
     def values(self) -> list[T]:
-        """What came, without its time."""
+        """The items without their times."""
         return [value for _, value in self.events]
 
-    def of(self, observable: Observable[T], scheduler: abc.SchedulerBase | None = None) -> None:
-        """Subscribe, so that `dispose` ends it."""
+    def subscribe_to(
+        self, observable: Observable[T], scheduler: abc.SchedulerBase | None = None
+    ) -> None:
+        """Subscribe to an observable; `dispose` ends the subscription."""
         self._subscription.disposable = observable.subscribe(self, scheduler=scheduler)
 
     def dispose(self) -> None:
-        """End the subscription, now or as soon as there is one."""
+        """Dispose of the subscription, now or as soon as there is one."""
         self._subscription.dispose()
 
     def wait(self) -> None:
-        """Wait, in real time, until the stream has completed or failed."""
-        assert self._over.wait(PATIENCE), f"neither completed nor failed: {self.values}"
+        """Wait in real time until the stream has completed or failed."""
+        assert self._over.wait(TEST_TIMEOUT), f"neither completed nor failed: {self.values}"
 
     def on_next(self, value: T) -> None:
-        """Keep an event."""
+        """Record an item."""
         self.threads.add(threading.get_ident())
         self.events.append((self._clock(), value))
 
     def on_error(self, error: Exception) -> None:
-        """Keep the error."""
+        """Record the error."""
         self.error = error
         self._end()
 
     def on_completed(self) -> None:
-        """Keep that the stream completed."""
+        """Record the completion."""
         self.completed = True
         self._end()
 
@@ -114,20 +116,20 @@ class Recording(abc.ObserverBase[T], Generic[T]):
 
 
 class World:
-    """The world.
+    """A fake server, a client of it, and virtual time for both.
 
     Attributes:
-        scheduler: Virtual time; subscribe with it, or let `watch` do so.
+        scheduler: The virtual time; `watch` and `subscribe` subscribe with it.
         server: The server; its clock is the scheduler's.
-        client: Asks the server.
-        channels: What watches asked through, one for each subscription so far.
+        client: A client of the server.
+        channels: The channels opened so far, one for each subscription.
     """
 
     def __init__(self, **server: Any) -> None:
-        """Begin.
+        """Create a world at second 0.
 
         Args:
-            server: Arguments of `FakePrefect3` beside its clock.
+            server: Arguments of `FakePrefect3` other than its clock.
         """
         self.scheduler = TestScheduler(initial_clock=BEGINNING.timestamp())
         self.server = FakePrefect3(clock=lambda: self.scheduler.now, **server)
@@ -136,11 +138,11 @@ class World:
 
     @property
     def seconds(self) -> float:
-        """The time."""
+        """The virtual time in seconds since the beginning."""
         return (self.scheduler.now - BEGINNING).total_seconds()
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have something happen at a time from now on."""
+        """Schedule an action at a second from now on."""
 
         def act(_: abc.SchedulerBase, __: Any = None) -> None:
             action()
@@ -148,17 +150,18 @@ class World:
         self.scheduler.schedule_absolute(BEGINNING + timedelta(seconds=seconds), act)
 
     def run(self, until: float) -> None:
-        """Let time pass, until a second."""
+        """Let time pass until a second."""
         try:
             self.scheduler.advance_to(BEGINNING + timedelta(seconds=until))
         finally:
-            self.scheduler.stop()  # it would not go on after an action that raised
+            self.scheduler.stop()  # else it cannot advance again after an action that raised
 
     def subscribe(self, stream: Observable[T], *, at: float | None = None) -> Recording[T]:
-        """Have a stream subscribed to at a time; None is now. Time does not pass yet."""
-        told: Recording[T] = Recording(lambda: self.seconds)
-        self.at(self.seconds if at is None else at, lambda: told.of(stream, self.scheduler))
-        return told
+        """Schedule a subscription at a second, None for now. Time does not pass here."""
+        recording: Recording[T] = Recording(lambda: self.seconds)
+        begin = self.seconds if at is None else at
+        self.at(begin, lambda: recording.subscribe_to(stream, self.scheduler))
+        return recording
 
     def watch(
         self, stream: Observable[T], *, at: float | None = None, until: float | None = None
@@ -167,23 +170,23 @@ class World:
 
         Args:
             stream: Any observable.
-            at: When to subscribe, in seconds; None is now.
-            until: When to dispose; None is an hour after `at`.
+            at: The second at which to subscribe; None for now.
+            until: The second at which to dispose; None for an hour after `at`.
 
         Returns:
-            What the stream told in between.
+            The recording of the subscription.
         """
-        begun = self.seconds if at is None else at
-        told = self.subscribe(stream, at=begun)
-        self.run(begun + HOUR if until is None else until)
-        told.dispose()
-        return told
+        begin = self.seconds if at is None else at
+        recording = self.subscribe(stream, at=begin)
+        self.run(begin + HOUR if until is None else until)
+        recording.dispose()
+        return recording
 
-    def live_a_run(self, *, lines: int = 3, ends: str = "COMPLETED") -> str:
-        """Add a run that is scheduled, runs, writes lines and ends, all within this second.
+    def add_finished_run(self, *, lines: int = 3, ends: str = "COMPLETED") -> str:
+        """Add a run that is scheduled, runs, logs and ends, all at the current second.
 
         Returns:
-            Its id.
+            The run's id.
         """
         run_id = self.server.add_run()
         self.server.set_state(run_id, "PENDING")
@@ -195,53 +198,53 @@ class World:
 
 
 class CountingChannel(Channel):
-    """A client's channel that keeps count.
+    """A channel that records its queries and counts how often it is closed.
 
     Attributes:
-        asked: The questions, in order.
-        closed: How often it was closed.
-        gone: Set when it is closed.
+        queries: The queries sent, in order.
+        close_count: How often the channel was closed.
+        was_closed: Set when the channel is closed.
     """
 
     def __init__(self, channel: Channel) -> None:
-        """Make one that leads where another does."""
+        """Create a channel with another one's transport and backend."""
         super().__init__(channel._transport, channel._shared_backend)
-        self.asked: list[Query] = []
-        self.closed = 0
-        self.gone = threading.Event()
+        self.queries: list[Query] = []
+        self.close_count = 0
+        self.was_closed = threading.Event()
 
     def send(self, query: Query) -> Reply:
-        """Note the question, and ask it."""
-        self.asked.append(query)
+        """Record the query, then send it."""
+        self.queries.append(query)
         return super().send(query)
 
     def close(self) -> None:
-        """Count, and close."""
-        self.closed += 1
+        """Count the call, then close."""
+        self.close_count += 1
         super().close()
-        self.gone.set()
+        self.was_closed.set()
 
 
 class CountingAsyncChannel(AsyncChannel):
-    """The same of an event loop."""
+    """The same for an event loop."""
 
     def __init__(self, channel: AsyncChannel) -> None:
-        """Make one that leads where another does."""
+        """Create a channel with another one's transport and backend."""
         super().__init__(channel._transport, channel._shared_backend)
-        self.asked: list[Query] = []
-        self.closed = 0
-        self.gone = threading.Event()
+        self.queries: list[Query] = []
+        self.close_count = 0
+        self.was_closed = threading.Event()
 
     async def send(self, query: Query) -> Reply:
-        """Note the question, and ask it."""
-        self.asked.append(query)
+        """Record the query, then send it."""
+        self.queries.append(query)
         return await super().send(query)
 
     async def aclose(self) -> None:
-        """Count, and close."""
-        self.closed += 1
+        """Count the call, then close."""
+        self.close_count += 1
         await super().aclose()
-        self.gone.set()
+        self.was_closed.set()
 
 
 class _Client(Client):
@@ -262,7 +265,7 @@ class _Client(Client):
 
 
 def identity(event: FlowRunEvent) -> tuple[str, str]:
-    """What kind of event it is, and what tells it from others of its kind."""
+    """Return the event's kind and what identifies it among events of that kind."""
     match event:
         case StateChange() | FlowRunLog() | TaskRunStateChange():
             return _kind(event), event.id
@@ -273,7 +276,7 @@ def identity(event: FlowRunEvent) -> tuple[str, str]:
 
 
 def identities(events: Iterable[FlowRunEvent]) -> list[tuple[str, str]]:
-    """The identity of each event."""
+    """Return the identity of each event."""
     return [identity(event) for event in events]
 
 
