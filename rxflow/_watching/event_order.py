@@ -1,8 +1,9 @@
-"""The order in which a watch tells what it found, and what was told so far.
+"""The order in which a watch emits events, and the view of the events emitted so far.
 
-Within a tick events go by (timestamp, created, id). State changes wait until the log lines before
-them are out, so that nobody reads "Completed" before line 1. An event below one that was told in
-an earlier tick is flagged late.
+Within a tick events are sorted by (timestamp, created, id). State changes wait until the log rows
+before them were emitted, so that no consumer reads "Completed" before line 1. An event whose key is
+below one emitted in an earlier tick is flagged late. What is emitted at all, and why, is decided in
+`session`, not here.
 """
 
 from collections.abc import Iterable
@@ -23,22 +24,27 @@ from rxflow.events import (
 )
 
 DatedEvent = StateChange | RunChanged | FlowRunLog | TaskRunStateChange
-"""Events that have their place in time; the others come when they come."""
+"""Events that are sorted by time; the others are emitted in the order in which they are given."""
 
 EventPages = tuple[tuple[EventSource, tuple[FlowRunEvent, ...]], ...]
-"""What one tick tells: pages, each of one source, in order."""
+"""What one tick emits: pages, each of one source, in order."""
 
 _Key = tuple[datetime, datetime, int, str]
 
 
 class EventOrder:
-    """Puts events in order, flags the late ones and keeps the view of what was told."""
+    """Sorts events, flags the late ones, and keeps the view of the events emitted.
+
+    Attributes:
+        view: The fold of all events emitted.
+        log_count: How many log rows were emitted.
+    """
 
     def __init__(self, sources: frozenset[EventSource]) -> None:
-        """Start with nothing told.
+        """Start with no event emitted.
 
         Args:
-            sources: Events of other sources are neither told nor taken into the view.
+            sources: Events of other sources are neither emitted nor folded into the view.
         """
         self._sources = sources
         self._held: list[DatedEvent] = []
@@ -46,45 +52,45 @@ class EventOrder:
         self.view: Snapshot | None = None
         self.log_count = 0
 
-    def tell(
+    def arrange(
         self,
         *,
         first: Iterable[FlowRunEvent] = (),
         dated: Iterable[DatedEvent] = (),
-        lines: tuple[FlowRunLog, ...] = (),
+        logs: tuple[FlowRunLog, ...] = (),
         last: Iterable[FlowRunEvent] = (),
         position: datetime | None = None,
     ) -> EventPages:
-        """Say what is to be told now.
+        """Sort the events of one tick into pages to emit, and hold back what must wait.
 
         Args:
-            first: Events that come before all others.
-            dated: Events that go by their time.
-            lines: Log lines, in order.
-            last: Events that come after all others.
-            position: Log lines before this time are all there; of what is dated later, only log
-                lines are told now and the rest is held back. None: all there is was read.
+            first: Events to emit before all others, in this order.
+            dated: Events to sort by time.
+            logs: Log rows, sorted.
+            last: Events to emit after all others, in this order.
+            position: The time before which all log rows were read, or None if all were read. Log
+                rows are emitted whatever their time; other events from this time on are held back.
         """
-        now, self._held = _split([*self._held, *dated], position)
-        if now or not self._follow_on(lines):
-            ordered = [self._flagged(event) for event in _in_order([*now, *lines])]
-            return self._cut([*first, *ordered, *last])
-        self._top = _key(lines[-1])
-        self.log_count += len(lines)
-        return (*self._cut(first), (EventSource.LOGS, lines), *self._cut(last))
+        ready, self._held = _split([*self._held, *dated], position)
+        if ready or not self._can_pass_whole(logs):
+            ordered = [self._flagged(event) for event in _sorted([*ready, *logs])]
+            return self._paged([*first, *ordered, *last])
+        self._top = _key(logs[-1])
+        self.log_count += len(logs)
+        return (*self._paged(first), (EventSource.LOGS, logs), *self._paged(last))
 
-    def say(self, *notices: FlowRunEvent) -> EventPages:
-        """Say something now, and hold back what is held back."""
-        return self._cut(notices)
+    def notify(self, *notices: FlowRunEvent) -> EventPages:
+        """Emit notices now, and release nothing that is held back."""
+        return self._paged(notices)
 
-    def _follow_on(self, lines: tuple[FlowRunLog, ...]) -> bool:
-        """Whether lines can be told as they are: the page as a whole, and none of them late."""
-        if not lines or EventSource.LOGS not in self._sources:
+    def _can_pass_whole(self, logs: tuple[FlowRunLog, ...]) -> bool:
+        """Whether log rows can be emitted as the page they are, since none of them is late."""
+        if not logs or EventSource.LOGS not in self._sources:
             return False
-        return self._top is None or _key(lines[0]) >= self._top
+        return self._top is None or _key(logs[0]) >= self._top
 
     def _flagged(self, event: DatedEvent) -> DatedEvent:
-        # A changed row is no moment of the run's life that could come late.
+        # A RunChanged has no fixed moment in the run's life, so it cannot be late.
         if isinstance(event, RunChanged) or _source(event) not in self._sources:
             return event
         key = _key(event)
@@ -93,7 +99,8 @@ class EventOrder:
             return event
         return msgspec.structs.replace(event, late=True)
 
-    def _cut(self, events: Iterable[FlowRunEvent]) -> EventPages:
+    def _paged(self, events: Iterable[FlowRunEvent]) -> EventPages:
+        """Cut events into pages of one source each, and fold them into the view."""
         pages: list[tuple[EventSource, tuple[FlowRunEvent, ...]]] = []
         for source, run in groupby(events, key=_source):
             if source not in self._sources:
@@ -111,7 +118,10 @@ class EventOrder:
 def _split(
     events: list[DatedEvent], position: datetime | None
 ) -> tuple[list[DatedEvent], list[DatedEvent]]:
-    """What can be told and what has to wait; a changed row waits for all of its states."""
+    """Split events into those to emit and those to hold back.
+
+    A RunChanged waits as long as any state does: it follows all states that led to it.
+    """
     waiting: list[DatedEvent] = [
         event
         for event in events
@@ -121,12 +131,12 @@ def _split(
     ]
     if any(isinstance(event, StateChange) for event in waiting):
         waiting += [e for e in events if isinstance(e, RunChanged) and e not in waiting]
-    waits = {id(event) for event in waiting}
-    return [event for event in events if id(event) not in waits], waiting
+    waiting_ids = {id(event) for event in waiting}
+    return [event for event in events if id(event) not in waiting_ids], waiting
 
 
-def _in_order(events: list[DatedEvent]) -> list[DatedEvent]:
-    """By time; a changed row comes after the states that led to it, whatever their clocks said."""
+def _sorted(events: list[DatedEvent]) -> list[DatedEvent]:
+    """Sort by time, and put each RunChanged after all states, whatever their writers' clocks."""
     ordered = sorted(events, key=_key)
     states = [number for number, event in enumerate(ordered) if isinstance(event, StateChange)]
     if not states:

@@ -1,6 +1,7 @@
-"""The fold: what a snapshot is, as one pure function over events.
+"""The fold: the definition of a snapshot, as one pure function over events.
 
-``events.pipe(ops.scan(fold, None))`` is how every view comes about; nothing else builds one.
+``events.pipe(ops.scan(fold, None))`` makes every view; no other code builds one. This file must not
+know where events come from or in which order they were emitted.
 """
 
 from typing import assert_never
@@ -22,15 +23,21 @@ from rxflow.events import (
 
 
 def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
-    """Take one event into a snapshot; the snapshot given is left as it was.
+    """Fold one event into a snapshot, and leave the given snapshot unchanged.
+
+    `RunSeen` starts a new snapshot of the run's row alone. `RunChanged` replaces the row.
+    `StateChange` sets the row's state and adds it to the states, which are unique by id and sorted
+    by timestamp, then Prefect 1's version number, then id. `TaskRunStateChange` adds or replaces
+    the task run; task runs are unique by id and sorted by (created, id). `Closed` sets the row's
+    last state where no `StateChange` did. `FlowRunLog` and `Notice` add nothing.
 
     Args:
-        snapshot: What was known before, or None before the run's `RunSeen`.
+        snapshot: The snapshot so far, or None before the run's `RunSeen`.
         event: An event of the same run.
 
     Returns:
-        What is known now; the same object where the event adds nothing, and None as long as no
-        `RunSeen` came.
+        The new snapshot; the same object where the event adds nothing, and None until a `RunSeen`
+        is folded.
 
     Example:
         >>> from datetime import UTC, datetime
@@ -38,7 +45,7 @@ def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
         >>> notice = rxflow.Notice(
         ...     flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa",
         ...     code=rxflow.NoticeCode.RECOVERED,
-        ...     message="the server answers again",
+        ...     message="The server replies again",
         ...     timestamp=datetime(2026, 11, 22, tzinfo=UTC),
         ... )
         >>> rxflow.fold(None, notice) is None
@@ -55,17 +62,17 @@ def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
             run = replace(snapshot.run, state=event.state, state_id=event.id)
             return replace(snapshot, run=run, states=_with_state(snapshot.states, event.state))
         case TaskRunStateChange():
-            return replace(snapshot, task_runs=_with_task(snapshot.task_runs, event.task_run))
+            return replace(snapshot, task_runs=_with_task_run(snapshot.task_runs, event.task_run))
         case Closed():
-            return _ended(snapshot, event)
+            return _with_last_state(snapshot, event)
         case FlowRunLog() | Notice():
             return snapshot
         case _:
             assert_never(event)
 
 
-def _ended(snapshot: Snapshot, event: Closed) -> Snapshot:
-    # Only a watch that streams no states has its last state to learn from the end.
+def _with_last_state(snapshot: Snapshot, event: Closed) -> Snapshot:
+    # Only a watch that does not stream states finds its last state in this event.
     if event.state is None or event.state == snapshot.state:
         return snapshot
     return replace(snapshot, run=replace(snapshot.run, state=event.state, state_id=event.state.id))
@@ -76,6 +83,6 @@ def _with_state(states: tuple[State, ...], new: State) -> tuple[State, ...]:
     return tuple(sorted((*others, new), key=lambda state: state.order))
 
 
-def _with_task(task_runs: tuple[TaskRun, ...], new: TaskRun) -> tuple[TaskRun, ...]:
+def _with_task_run(task_runs: tuple[TaskRun, ...], new: TaskRun) -> tuple[TaskRun, ...]:
     others = (task_run for task_run in task_runs if task_run.id != new.id)
     return tuple(sorted((*others, new), key=lambda task_run: (task_run.created, task_run.id)))

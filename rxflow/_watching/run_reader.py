@@ -1,11 +1,13 @@
-"""What a watch reads of its run: a tick, and the last look before it is closed.
+"""Reads one run: the polls of a watch, and what they have found so far.
 
-A reader knows what was read and told so far. Its polls change nothing; `RunReader.commit` takes
-what one found for told.
+A poll changes nothing; `RunReader.commit` records as delivered what one found. Belongs here: which
+queries a tick and a close check send. Which events follow is decided in `session`, log paging in
+`rxflow._logs`.
 """
 
 import math
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,22 +25,26 @@ from rxflow.errors import UnsupportedServer
 
 _LATE_REASON_INTERVAL = 30.0
 
-# A server counts its way to an offset: 17 to 34 ms at 100,000 rows. Of a longer table the rows at
-# the end are read at each poll, and all are counted only so often that it takes 2 % of the time.
+# A server counts its way to an offset: 17 to 34 ms at 100,000 rows. In a longer table each poll
+# reads only the rows at the end, and all rows are counted only so often that it takes 2 % of the
+# time.
 _LONG_TABLE = 100_000
-_PROBE_SHARE = 50
+_DEEP_PROBE_PAUSE = 50  # times the duration of the last deep probe
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """What one tick found.
 
     Attributes:
-        server: Who answers; None while a long history is read page by page, like the run.
+        server: The server's kind and version; None, like the run, while a long history is read page
+            by page.
         run: The run's row.
-        states: States that were not told before, by time.
-        malformed: States and task runs that cannot be read, told or not.
-        covered: Whether the history that was read has the state that the row names.
-        late_because: What the run waits for, if it should have started by now.
+        states: The states that are not recorded as delivered, sorted.
+        logs: The log rows.
+        tasks: The task runs.
+        malformed: States and task runs that cannot be read, delivered or not.
+        covers_row_state: Whether the history that was read contains the state of the row.
+        late_reason: What the run waits for, if it should have started by now.
     """
 
     server: Server | None = None
@@ -47,15 +53,17 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     logs: LogRead = LogRead()
     tasks: TaskRunsRead = TaskRunsRead()
     malformed: tuple[MalformedRow, ...] = ()
-    covered: bool = False
-    late_because: str | None = None
+    covers_row_state: bool = False
+    late_reason: str | None = None
 
 
 class CloseCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last look at a run that is over found.
+    """What the check before the close of a terminal run found.
 
     Attributes:
-        states: States that were not told before, by time.
+        run: The run's row, read after all else.
+        states: The states that are not recorded as delivered, sorted.
+        logs: The log rows, and whether they are proven complete.
     """
 
     run: FlowRun
@@ -63,8 +71,22 @@ class CloseCheck(msgspec.Struct, frozen=True, kw_only=True):
     logs: LogRead
 
 
+class _HistoryRead(NamedTuple):
+    states: tuple[State, ...] = ()
+    malformed: tuple[MalformedRow, ...] = ()
+    covers_row_state: bool = False
+
+
 class RunReader:
-    """Reads one run."""
+    """Reads one run.
+
+    Attributes:
+        cursor: The log rows delivered.
+        task_runs: The task runs.
+        server: The server's kind and version, once a tick was committed.
+        row: The run's row of the last tick that was committed.
+        position: Where the next page of a long log history begins; None once it was read.
+    """
 
     def __init__(self, spec: WatchSpec) -> None:
         """Start with nothing read.
@@ -78,16 +100,16 @@ class RunReader:
         self.server: Server | None = None
         self.row: FlowRun | None = None
         self.position: datetime | None = None
-        self._states: set[str] = set()
-        self._covered: str | None = None
+        self._delivered_states: set[str] = set()
+        self._covered_state: str | None = None
         self._late_reason: str | None = None
-        self._late_asked = -math.inf
+        self._late_reason_read = -math.inf
         self._limit = PAGE_LIMIT
-        self._probe_cost = 0.0
-        self._deep_due = -math.inf
+        self._deep_probe_seconds = 0.0
+        self._next_deep_probe = -math.inf
 
     def tick(self, now: Now, server_time: datetime | None) -> Poll[Tick]:
-        """Read what is new of everything.
+        """Read what is new in each source.
 
         Args:
             now: The time.
@@ -95,147 +117,147 @@ class RunReader:
         """
         server = self.server
         if server is None:
-            server = yield from self._get_to_know()
+            server = yield from _read_supported_server()
         if self.position is not None:  # a long history is read page by page before all else
             return Tick(logs=(yield from self.cursor.poll(self._limit)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         run = page.rows[0]
         time = page.server_time or server_time or now.utc
-        states, malformed, covered = yield from self._new_states(run)
-        logs = yield from self._new_logs(now)
-        tasks = yield from self._new_tasks()
+        history = yield from self._read_new_states(run)
+        logs = yield from self._read_new_logs(now)
+        tasks = yield from self._read_task_runs()
         return Tick(
             server=server,
             run=run,
-            states=states,
+            states=history.states,
             logs=logs,
             tasks=tasks,
-            malformed=(*malformed, *tasks.malformed),
-            covered=covered,
-            late_because=(yield from self._why_late(server, run, time, now)),
+            malformed=(*history.malformed, *tasks.malformed),
+            covers_row_state=history.covers_row_state,
+            late_reason=(yield from self._read_late_reason(server, run, time, now)),
         )
 
-    def prove(self) -> Poll[CloseCheck]:
-        """Have the server count the log rows, and then look at the run once more.
+    def close_check(self) -> Poll[CloseCheck]:
+        """Count the log rows on the server, and then read the run's row once more.
 
-        A state that Prefect 1 stored after a later one leaves the run's row as it is, so that its
-        history is looked at too.
+        A state that Prefect 1 stores after a later one leaves the run's row as it is, so there the
+        states are read again, too.
         """
         logs = LogRead(proven=True)
         if EventSource.LOGS in self._spec.sources:
             logs = yield from self.cursor.poll(self._limit, last=True)
-        states: tuple[State, ...] = ()
-        if self.row is not None and self._may_be_overtaken():
-            states, _, _ = yield from self._read_states(self.row)
+        history = _HistoryRead()
+        if self.row is not None and self._row_may_miss_states():
+            history = yield from self._read_states(self.row)
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
-        return CloseCheck(run=page.rows[0], states=states, logs=logs)
+        return CloseCheck(run=page.rows[0], states=history.states, logs=logs)
 
     def commit(self, tick: Tick, now: Now) -> None:
-        """Take what a tick found for told."""
+        """Record as delivered what a tick found."""
         if tick.run is not None:
             self.server, self.row = tick.server, tick.run
-            self._states.update(state.id for state in tick.states)
-            self._covered = tick.run.state_id if tick.covered else None
+            self._delivered_states.update(state.id for state in tick.states)
+            self._covered_state = tick.run.state_id if tick.covers_row_state else None
             self.task_runs.commit(tick.tasks, now)
-            if tick.late_because is None:
-                self._late_asked = -math.inf
-            elif now.mono - self._late_asked >= _LATE_REASON_INTERVAL:
-                self._late_asked = now.mono
-            self._late_reason = tick.late_because
-        self.commit_logs(tick.logs, now)
+            if tick.late_reason is None:
+                self._late_reason_read = -math.inf
+            elif now.mono - self._late_reason_read >= _LATE_REASON_INTERVAL:
+                self._late_reason_read = now.mono
+            self._late_reason = tick.late_reason
+        self._commit_logs(tick.logs, now)
 
-    def commit_proof(self, proof: CloseCheck, now: Now) -> None:
-        """Take what a last look found for told."""
-        self._states.update(state.id for state in proof.states)
-        self.commit_logs(proof.logs, now)
+    def commit_close_check(self, check: CloseCheck, now: Now) -> None:
+        """Record as delivered what a close check found."""
+        self._delivered_states.update(state.id for state in check.states)
+        self._commit_logs(check.logs, now)
 
-    def commit_logs(self, read: LogRead, now: Now) -> None:
-        """Take log rows for told."""
-        self.cursor.commit(read)
-        self.position = read.position
-        if now.mono >= self._deep_due and self.cursor.ledger.total > _LONG_TABLE:
-            self._deep_due = now.mono + _PROBE_SHARE * self._probe_cost
-
-    def probed(self, query: Query | None, seconds: float) -> None:
-        """Note how long an answer took."""
+    def record_duration(self, query: Query | None, seconds: float) -> None:
+        """Record how long a reply took, if its query was a deep probe of the log rows."""
         if isinstance(query, LogsQuery) and query.offset and query.after == self._spec.since:
-            self._probe_cost = seconds
+            self._deep_probe_seconds = seconds
 
-    def learn(self, query: Query | None, failure: Failure) -> bool:
-        """Learn from a failure how this server wants to be asked.
+    def adapt_to(self, query: Query | None, failure: Failure) -> bool:
+        """Adapt later queries to a limit of the server that a failure reveals.
 
         Returns:
-            Whether there was something to learn, so that asking again at once makes sense.
+            Whether later queries differ, so that a poll can be sent again at once.
         """
         if failure.kind is FailureKind.PAGE_LIMIT:
             limit = failure.limit or self._limit // 2
-            learnt = 0 < limit < self._limit
-            self._limit = limit if learnt else self._limit
-            return learnt
+            is_lower = 0 < limit < self._limit
+            self._limit = limit if is_lower else self._limit
+            return is_lower
         if failure.kind is FailureKind.REJECTED and isinstance(query, LogsQuery) and query.offset:
             return self.cursor.refuse_offsets()
         return False
 
-    def forgo(self, query: Query | None, failure: Failure, now: Now) -> bool:
-        """Do without an answer that was asked for by the way: what a late run waits for.
+    def skip_optional(self, query: Query | None, failure: Failure, now: Now) -> bool:
+        """Skip the optional late-start query after a failure.
 
         Returns:
-            Whether this was one, so that the tick makes sense without it.
+            Whether the query was such a one, so that the next tick does without its reply.
         """
         if not isinstance(query, REASON_QUERIES):
             return False
-        # A pause that the server asks for is no time in which it can be asked again.
-        self._late_asked = now.mono + (failure.retry_after or 0.0)
+        # A pause that the server asks for does not count towards the interval.
+        self._late_reason_read = now.mono + (failure.retry_after or 0.0)
         if self._late_reason is None:
-            self._late_reason = f"nobody can say what it waits for: {failure.text}"
+            self._late_reason = f"what it waits for could not be read: {failure.text}"
         return True
 
-    def _get_to_know(self) -> Poll[Server]:
-        server = yield from read_server()
-        if server.version is not None and server.version.startswith("2."):
-            raise UnsupportedServer(
-                f"The server is Prefect {server.version}, and rxflow speaks the APIs of Prefect 3 "
-                "and Prefect 1"
-            )
-        return server
+    def _commit_logs(self, read: LogRead, now: Now) -> None:
+        self.cursor.commit(read)
+        self.position = read.position
+        if now.mono >= self._next_deep_probe and self.cursor.ledger.total > _LONG_TABLE:
+            self._next_deep_probe = now.mono + _DEEP_PROBE_PAUSE * self._deep_probe_seconds
 
-    def _new_states(
-        self, run: FlowRun
-    ) -> Poll[tuple[tuple[State, ...], tuple[MalformedRow, ...], bool]]:
+    def _read_new_states(self, run: FlowRun) -> Poll[_HistoryRead]:
         wanted = EventSource.STATES in self._spec.sources and run.state_id is not None
-        if not wanted or run.state_id == self._covered:
-            return (), (), wanted
+        if not wanted or run.state_id == self._covered_state:
+            return _HistoryRead(covers_row_state=wanted)
         return (yield from self._read_states(run))
 
-    def _read_states(
-        self, run: FlowRun
-    ) -> Poll[tuple[tuple[State, ...], tuple[MalformedRow, ...], bool]]:
+    def _read_states(self, run: FlowRun) -> Poll[_HistoryRead]:
         page: Page[State] = yield from read_all_pages(StatesQuery(run.id, limit=self._limit))
         found = {state.id: state for state in page.rows}
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row
             found.setdefault(run.state.id, run.state)
-        new = (state for state in found.values() if state.id not in self._states)
-        in_order = tuple(sorted(new, key=lambda state: state.order))
-        return in_order, page.malformed, covered
+        new = (state for state in found.values() if state.id not in self._delivered_states)
+        return _HistoryRead(
+            tuple(sorted(new, key=lambda state: state.order)), page.malformed, covered
+        )
 
-    def _may_be_overtaken(self) -> bool:
+    def _row_may_miss_states(self) -> bool:
         of_prefect1 = self.server is not None and self.server.backend is BackendName.PREFECT_1
         return of_prefect1 and EventSource.STATES in self._spec.sources
 
-    def _new_logs(self, now: Now) -> Poll[LogRead]:
+    def _read_new_logs(self, now: Now) -> Poll[LogRead]:
         if EventSource.LOGS not in self._spec.sources:
             return LogRead(proven=True)
-        return (yield from self.cursor.poll(self._limit, deep=now.mono >= self._deep_due))
+        deep = now.mono >= self._next_deep_probe
+        return (yield from self.cursor.poll(self._limit, deep=deep))
 
-    def _new_tasks(self) -> Poll[TaskRunsRead]:
+    def _read_task_runs(self) -> Poll[TaskRunsRead]:
         if EventSource.TASKS not in self._spec.sources:
             return TaskRunsRead()
         return (yield from self.task_runs.poll(self._limit))
 
-    def _why_late(self, server: Server, run: FlowRun, time: datetime, now: Now) -> Poll[str | None]:
+    def _read_late_reason(
+        self, server: Server, run: FlowRun, time: datetime, now: Now
+    ) -> Poll[str | None]:
         if EventSource.NOTICES not in self._spec.sources or late_by(run, time) is None:
             return None
-        if now.mono - self._late_asked < _LATE_REASON_INTERVAL:
+        if now.mono - self._late_reason_read < _LATE_REASON_INTERVAL:
             return self._late_reason
         return (yield from read_late_reason(server.backend, run, time))
+
+
+def _read_supported_server() -> Poll[Server]:
+    server = yield from read_server()
+    if server.version is not None and server.version.startswith("2."):
+        raise UnsupportedServer(
+            f"The server runs Prefect {server.version}, and rxflow supports Prefect 3 and "
+            "Prefect 1; use a server of one of these"
+        )
+    return server

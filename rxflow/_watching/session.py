@@ -1,56 +1,45 @@
-"""A watch without its I/O: which question comes next, and what an answer tells.
+"""A watch over one run without its I/O: which query comes next, and which events to emit.
 
-The engine asks `Session.next_command`, carries it out and hands back what came of it with
-`Session.receive`; each returns at once. What is read is the reader's business, what is told in
-which order the teller's, and when it is over the lifecycle's; here they are put together.
+The engine takes a command from `Session.next_command`, carries it out, and passes the reply to
+`Session.receive`; each method returns at once. The session joins the machines that know one thing
+each: `RunReader` what to read, `run_changes` and `RunNotices` which events follow, `EventOrder` the
+order of events, `Lifecycle` when the watch is over, `OutageTracker` failures and retries. None of
+that belongs here, and no clock, thread or socket does.
 """
 
 import math
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
 from random import Random
 
 import msgspec
 
 from rxflow._logs.cursor import LogRead
-from rxflow._models.entities import FlowRun
-from rxflow._models.states import State
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import PollInterval
-from rxflow._protocol.pages import MalformedRow, Poll
+from rxflow._protocol.pages import Poll
 from rxflow._protocol.queries import Query
-from rxflow._protocol.retry import RetryPolicy
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.lifecycle import Lifecycle, Phase
+from rxflow._watching.outage_tracker import DEGRADED_AFTER, OutageTracker
+from rxflow._watching.run_changes import (
+    first_row,
+    is_heartbeat,
+    state_and_row_events,
+    was_reopened,
+)
+from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
-from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError, WatchTimedOut
-from rxflow.events import (
-    Closed,
-    FlowRunEvent,
-    Notice,
-    NoticeCode,
-    RunChanged,
-    RunSeen,
-    StateChange,
-    TaskRunStateChange,
-)
+from rxflow.events import Closed, Notice, RunChanged, RunSeen, TaskRunStateChange
 
-DEGRADED_AFTER = 10.0
-"""Seconds after a request was sent without a good answer until the user hears of it."""
-
-_MISSING_ANSWERS, _MISSING_SECONDS = 3, 5.0
-_REWOUND = (
-    "Log lines that were told are gone from the server; those that may be new are told again, and "
-    "flagged replayed"
-)
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Ask the server, then call `Session.receive`."""
+    """Send a query, then call `Session.receive` with the reply."""
 
     query: Query
 
@@ -62,7 +51,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The watch is over, well or with an error."""
+    """The watch is over, normally or with an error."""
 
     error: RxflowError | None = None
 
@@ -74,99 +63,169 @@ class Session:
     """One watch over one run."""
 
     def __init__(self, spec: WatchSpec, random: Random) -> None:
-        """Make a watch that has asked nothing yet.
+        """Make a watch that has sent no query yet.
 
         Args:
             spec: What to watch.
             random: The source of jitter.
         """
         self._spec = spec
-        self._retry = RetryPolicy(random)
         self._interval = PollInterval(random)
-        self._lifecycle = Lifecycle(drain=spec.drain)
-        self._teller = EventOrder(spec.sources)
+        self._outages = OutageTracker(random)
         self._reader = RunReader(spec)
-        self._asked = 0.0
-        self._now = Now(0.0, datetime.min.replace(tzinfo=UTC))
+        self._lifecycle = Lifecycle(drain=spec.drain)
+        self._notices = RunNotices(spec.flow_run_id)
+        self._order = EventOrder(spec.sources)
         self._server_time: datetime | None = None
-        # The poll under way and its question; a failure drops both.
+        # The poll under way and its query; a failure drops both.
         self._poll: Poll[Tick] | Poll[CloseCheck] | None = None
         self._query: Query | None = None
-        self._closing = False
-        self._next_poll = 0.0
-        self._deadline = math.inf
-        self._begun = False
+        self._query_sent = 0.0
+        self._next_poll = -math.inf
+        self._close_check_due = False
+        self._deadline: float | None = None
         self._done: Done | None = None
-        self._late_reason: str | None = None
-        self._unread: set[str] = set()
-        self._degraded = False
-        self._last_failure: Failure | None = None
-        self._missing: list[float] = []
 
-    # -- what the engine calls ------------------------------------------------------------------
+    # -- called by the engine -------------------------------------------------------------------
 
     def next_command(self, now: Now) -> Command:
-        """Say what to do next."""
-        self._begin(now)
+        """Return what to do next."""
+        if self._deadline is None:
+            limit = self._spec.max_duration
+            self._deadline = math.inf if limit is None else now.mono + limit
         if self._done is not None:
             return self._done
         if self._query is None:
-            start = self._next_poll if self._is_over() else min(self._next_poll, self._deadline)
+            start = self._next_poll
+            if not self._is_terminal():
+                start = min(start, self._deadline)
             pause = start - now.mono
             if pause > _INSTANT:
-                alarm = self.due_in(now)
-                return Wait(pause if alarm is None else min(pause, alarm))
-            reader = self._reader
-            self._poll = reader.prove() if self._closing else reader.tick(now, self._server_time)
-            self._query = next(self._poll)
-        self._retry.record_sent(now)
-        self._asked = now.mono
+                due = self.due_in(now)
+                return Wait(pause if due is None else min(pause, due))
+            self._query = self._start_poll(now)
+        self._outages.record_sent(now)
+        self._query_sent = now.mono
         return Fetch(self._query)
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
-        """Receive the reply to the query last sent, and return the events to emit."""
-        self._now = now
+        """Receive the reply to the query sent last, and return the events to emit."""
         if isinstance(reply, Failure):
-            return self._failed(reply)
+            return self._receive_failure(reply, now)
         self._server_time = reply.server_time or self._server_time
-        self._reader.probed(self._query, now.mono - self._asked)
+        self._reader.record_duration(self._query, now.mono - self._query_sent)
         if self._poll is None:  # no poll waits for this reply any more
             return ()
         try:
             self._query = self._poll.send(reply)
         except StopIteration as end:
-            return (*self._answered(), *self._found(end.value))
+            self._poll = self._query = None
+            return (*self._end_outage(now), *self._receive_result(end.value, now))
         except RxflowError as error:
             self._done = Done(error)
         return ()
 
-    def wake(self, now: Now) -> EventPages:
-        """Return the events that are due because time has passed."""
-        self._now = now
-        if self.due_in(now) != 0:
-            return ()
-        return self._degrade()
-
     def due_in(self, now: Now) -> float | None:
         """Return the seconds until `wake` has events to emit if no reply comes; None for never."""
-        since = self._retry.waiting_since
-        if self._degraded or since is None:
-            return None
-        return max(0.0, since + DEGRADED_AFTER - now.mono)
+        return self._outages.degraded_in(now)
 
-    # -- time -----------------------------------------------------------------------------------
+    def wake(self, now: Now) -> EventPages:
+        """Return the events that are due because time has passed."""
+        if self.due_in(now) != 0:
+            return ()
+        self._outages.mark_degraded()
+        failure = self._outages.last_failure
+        return self._order.notify(self._notices.degraded(DEGRADED_AFTER, failure, now))
 
-    def _begin(self, now: Now) -> None:
-        self._now = now
-        if self._begun:
-            return
-        self._begun = True
-        self._next_poll = now.mono
-        if self._spec.max_duration is not None:
-            self._deadline = now.mono + self._spec.max_duration
+    # -- polls ----------------------------------------------------------------------------------
 
-    def _time_out(self) -> None:
-        if self._is_over() or self._now.mono < self._deadline:
+    def _start_poll(self, now: Now) -> Query:
+        if self._close_check_due:
+            self._poll = self._reader.close_check()
+        else:
+            self._poll = self._reader.tick(now, self._server_time)
+        return next(self._poll)
+
+    def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
+        if isinstance(result, CloseCheck):
+            return self._receive_close_check(result, now)
+        return self._receive_tick(result, now)
+
+    def _receive_tick(self, tick: Tick, now: Now) -> EventPages:
+        first: list[RunSeen] = []
+        dated: list[DatedEvent] = []
+        last = [*self._log_notices(tick.logs, now), *self._notices.malformed(tick.malformed, now)]
+        known, run = self._reader.row, tick.run
+        if tick.server is not None:
+            self._lifecycle.set_backend(tick.server.backend)
+        if run is not None:
+            start = first_row(run, self._spec.sources)
+            if known is None:
+                first.append(RunSeen(flow_run_id=run.id, run=start))
+            dated += state_and_row_events(known or start, run, tick.states)
+            last += self._notices.late_start(run, tick.late_reason, now)
+        dated += (
+            TaskRunStateChange(
+                flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
+            )
+            for task_run, state in tick.tasks.changed
+        )
+        self._reader.commit(tick, now)
+        reopened = known is not None and was_reopened(known, tick.states)
+        last += self._observe_run(reopened=reopened, now=now)
+        pages = self._order.arrange(
+            first=first,
+            dated=dated,
+            logs=tick.logs.rows,
+            last=last,
+            position=self._reader.position,
+        )
+        heartbeat = known is not None and run is not None and is_heartbeat(known, run)
+        events = (event for _, page in pages for event in page)
+        active = any(not (heartbeat and isinstance(event, RunChanged)) for event in events)
+        self._schedule_poll(active=active, now=now)
+        self._check_deadline(now)
+        return pages
+
+    def _log_notices(self, read: LogRead, now: Now) -> list[Notice]:
+        notices = self._notices.malformed(read.malformed, now)
+        return [*notices, self._notices.rewound(now)] if read.rewound else notices
+
+    def _observe_run(self, *, reopened: bool, now: Now) -> list[Notice]:
+        """Pass what was read to the lifecycle, and report a run that was reopened."""
+        row = self._reader.row
+        if row is None:
+            return []
+        reopened |= self._lifecycle.observe(
+            row,
+            self._reader.cursor.newest_created,
+            caught_up=self._reader.position is None,
+            now=now,
+        )
+        return [self._notices.reopened(row, now)] if reopened else []
+
+    def _schedule_poll(self, *, active: bool, now: Now) -> None:
+        pause = self._interval.next_delay(active=active)
+        if self._reader.position is not None:
+            pause = 0.0
+        elif self._lifecycle.phase is Phase.DRAINING:
+            left = max(
+                self._lifecycle.drained_in(self._server_time, now),
+                self._reader.task_runs.settled_in(self._server_time, now),
+            )
+            self._close_check_due = left == 0
+            # The server's time is in whole seconds, so an earlier poll could not see the end.
+            pause = 0.0 if self._close_check_due else min(pause, max(left, _HTTP_DATE_STEP / 4))
+        self._next_poll = now.mono + pause
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _is_terminal(self) -> bool:
+        row = self._reader.row
+        return row is not None and row.is_terminal
+
+    def _check_deadline(self, now: Now) -> None:
+        if self._is_terminal() or self._deadline is None or now.mono < self._deadline:
             return
         row = self._reader.row
         state = row.state.name if row and row.state else "unknown"
@@ -174,232 +233,81 @@ class Session:
         self._done = Done(
             WatchTimedOut(
                 f"Flow run {self._spec.flow_run_id} was watched for {watched} and is still in "
-                f"state {state}; pass a longer max_duration, or None to watch it for ever"
+                f"state {state}; pass a longer max_duration, or None for no limit"
             )
         )
 
-    def _is_over(self) -> bool:
-        row = self._reader.row
-        return row is not None and row.is_terminal
-
-    # -- what a poll leads to -------------------------------------------------------------------
-
-    def _found(self, found: Tick | CloseCheck) -> EventPages:
-        self._poll = self._query = None
-        return self._closed(found) if isinstance(found, CloseCheck) else self._ticked(found)
-
-    def _ticked(self, tick: Tick) -> EventPages:
-        first: list[RunSeen] = []
-        dated: list[DatedEvent] = []
-        last = [*self._log_notices(tick.logs), *self._unreadable(tick.malformed)]
-        reopened = False
-        if tick.server is not None:
-            self._lifecycle.meet(tick.server.backend)
-        if tick.run is not None:
-            if self._reader.row is None:
-                first.append(RunSeen(flow_run_id=tick.run.id, run=self._without_state(tick.run)))
-            reopened = self._passed_an_end(tick.states)
-            dated += self._states_and_row(tick.run, tick.states)
-            last += self._late_start(tick.run, tick.late_because)
-        beat = self._is_heartbeat(tick.run)
-        dated += (
-            TaskRunStateChange(
-                flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
-            )
-            for task_run, state in tick.tasks.changed
-        )
-        self._reader.commit(tick, self._now)
-        last += self._follow_life(reopened=reopened)
-        told = self._teller.tell(
-            first=first,
-            dated=dated,
-            lines=tick.logs.rows,
-            last=last,
-            position=self._reader.position,
-        )
-        events = (event for _, page in told for event in page)
-        self._plan(something_happened=any(not (beat and _is_row(event)) for event in events))
-        self._time_out()
-        return told
-
-    def _is_heartbeat(self, run: FlowRun | None) -> bool:
-        """Whether the row was written again, and nothing of it is new."""
-        row = self._reader.row
-        if run is None or row is None or run == row:
-            return False
-        return run == msgspec.structs.replace(row, updated=run.updated)
-
-    def _states_and_row(self, run: FlowRun, states: tuple[State, ...]) -> list[DatedEvent]:
-        told: list[DatedEvent] = [
-            StateChange(flow_run_id=run.id, id=state.id, state=state) for state in states
-        ]
-        expected = self._reader.row or self._without_state(run)
-        if states:
-            expected = msgspec.structs.replace(expected, state=states[-1], state_id=states[-1].id)
-        if run != expected:
-            told.append(RunChanged(flow_run_id=run.id, run=run))
-        return told
-
-    def _without_state(self, run: FlowRun) -> FlowRun:
-        if EventSource.STATES not in self._spec.sources:
-            return run
-        return msgspec.structs.replace(run, state=None, state_id=None)
-
-    def _log_notices(self, read: LogRead) -> list[Notice]:
-        notices = self._unreadable(read.malformed)
-        if read.rewound:
-            notices.append(self._notice(NoticeCode.SOURCE_REWOUND, _REWOUND))
-        return notices
-
-    def _unreadable(self, rows: tuple[MalformedRow, ...]) -> list[Notice]:
-        new = [row for row in rows if row.id not in self._unread]
-        self._unread.update(row.id for row in new)
-        return [
-            self._notice(NoticeCode.MALFORMED, f"A row cannot be read: {row.reason}", row_id=row.id)
-            for row in new
-        ]
-
-    def _late_start(self, run: FlowRun, reason: str | None) -> list[Notice]:
-        told, self._late_reason = self._late_reason, reason
-        if reason is None or reason == told:
-            return []
-        return [self._notice(NoticeCode.LATE_START, f"Flow run {run.name!r} is late: {reason}")]
-
-    def _passed_an_end(self, states: tuple[State, ...]) -> bool:
-        """Whether the run was over and was opened again since the last tick."""
-        row = self._reader.row
-        if row is None or row.state is None:
-            return False
-        # A history that lagged may bring an earlier state only now.
-        told = row.state
-        since = (state for state in states if state.timestamp > told.timestamp)
-        return any(a.is_terminal and not b.is_terminal for a, b in pairwise((told, *since)))
-
-    def _follow_life(self, *, reopened: bool) -> list[Notice]:
-        row = self._reader.row
-        if row is None:
-            return []
-        reopened |= self._lifecycle.saw(
-            row,
-            self._reader.cursor.newest_created,
-            caught_up=self._reader.position is None,
-            now=self._now,
-        )
-        if not reopened:
-            return []
-        state = row.state.name if row.state else "none"
-        return [self._notice(NoticeCode.REOPENED, f"The run was over and is now in state {state}")]
-
-    def _plan(self, *, something_happened: bool) -> None:
-        now = self._now
-        pause = self._interval.next_delay(active=something_happened)
-        if self._reader.position is not None:
-            pause = 0.0
-        elif self._lifecycle.phase is Phase.DRAINING:
-            quiet = max(
-                self._lifecycle.quiet_in(self._server_time, now),
-                self._reader.task_runs.settled_in(self._server_time, now),
-            )
-            self._closing = quiet == 0
-            # The server tells its time in whole seconds, and there is no point in asking sooner.
-            pause = 0.0 if self._closing else min(pause, max(quiet, _HTTP_DATE_STEP / 4))
-        self._next_poll = now.mono + pause
-
-    def _closed(self, proof: CloseCheck) -> EventPages:
-        self._closing = False
-        self._next_poll = self._now.mono
-        row, logs = self._reader.row, proof.logs
-        if row is None or proof.run != row:
+    def _receive_close_check(self, check: CloseCheck, now: Now) -> EventPages:
+        self._close_check_due = False
+        self._next_poll = now.mono
+        row, logs = self._reader.row, check.logs
+        if row is None or check.run != row:
             return ()
-        last = self._log_notices(logs)
-        dated = self._states_and_row(row, proof.states) if proof.states else []
-        self._reader.commit_proof(proof, self._now)
-        told = self._teller.tell(dated=dated, lines=logs.rows, last=last, position=logs.position)
-        if told or logs.position is not None:
-            return told
-        if not self._lifecycle.end(proven=logs.proven, provable=logs.provable):
+        dated = state_and_row_events(row, row, check.states) if check.states else []
+        self._reader.commit_close_check(check, now)
+        pages = self._order.arrange(
+            dated=dated,
+            logs=logs.rows,
+            last=self._log_notices(logs, now),
+            position=logs.position,
+        )
+        if pages or logs.position is not None:
+            return pages
+        if not self._lifecycle.receive_proof(proven=logs.proven, provable=logs.provable):
             self._next_poll += self._interval.next_delay(active=False)
             return ()
-        return self._close(verified=logs.proven)
+        return self._close(verified=logs.proven, now=now)
 
-    def _close(self, *, verified: bool) -> EventPages:
+    def _close(self, *, verified: bool, now: Now) -> EventPages:
         self._done = Done()
         row = self._reader.row
         closed = Closed(
             flow_run_id=self._spec.flow_run_id,
-            timestamp=self._server_time or self._now.utc,
+            timestamp=self._server_time or now.utc,
             state=row.state if row else None,
             verified=verified,
-            log_count=self._teller.log_count,
+            log_count=self._order.log_count,
             unsettled=self._reader.task_runs.unsettled,
-            view=self._teller.view,
+            view=self._order.view,
         )
-        return self._teller.tell(last=[closed])
+        return self._order.arrange(last=[closed])
 
-    # -- trouble --------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _answered(self) -> EventPages:
-        self._missing.clear()
-        self._last_failure = None
-        began = self._retry.waiting_since
-        outage = self._retry.record_success(self._now)
+    def _end_outage(self, now: Now) -> EventPages:
+        """Record that a poll succeeded, and report the end of an outage that was reported."""
+        self._lifecycle.receive_found()
+        degraded = self._outages.degraded_for(now)
+        outage = self._outages.record_success(now)
         if outage is not None:
-            self._lifecycle.recovered(outage)
-        if not self._degraded or began is None:
+            self._lifecycle.apply_outage(outage)
+        if degraded is None:
             return ()
-        self._degraded = False
-        lasted = self._now.mono - began
-        text = f"The server answers again after {lasted:.0f} s; the watch goes on where it was"
-        return self._teller.say(self._notice(NoticeCode.RECOVERED, text))
+        return self._order.notify(self._notices.recovered(degraded, now))
 
-    def _failed(self, failure: Failure) -> EventPages:
+    def _receive_failure(self, failure: Failure, now: Now) -> EventPages:
         query, self._poll, self._query = self._query, None, None
-        self._last_failure = failure
-        self._next_poll = self._now.mono
-        if self._reader.forgo(query, failure, self._now):
+        self._outages.last_failure = failure
+        self._next_poll = now.mono
+        if self._reader.skip_optional(query, failure, now):
             self._next_poll += failure.retry_after or 0.0
             return ()
-        if self._reader.learn(query, failure):
+        if self._reader.adapt_to(query, failure):
             return ()
         if failure.kind is FailureKind.RUN_NOT_FOUND and self._reader.row is not None:
-            return self._run_missing()
-        verdict = self._retry.record_failure(failure, self._now)
-        if isinstance(verdict, RxflowError):
-            self._done = Done(verdict)
+            return self._receive_not_found(now)
+        delay = self._outages.record_failure(failure, now)
+        if isinstance(delay, RxflowError):
+            self._done = Done(delay)
             return ()
-        self._next_poll += verdict
-        self._time_out()
-        return self._degrade() if self.due_in(self._now) == 0 else ()
+        self._next_poll += delay
+        self._check_deadline(now)
+        return self.wake(now)
 
-    def _degrade(self) -> EventPages:
-        self._degraded = True
-        why = f": {self._last_failure.text}" if self._last_failure else ""
-        end = "" if why.endswith((".", "?")) else "."
-        text = f"No good answer for {DEGRADED_AFTER:.0f} s{why}{end} The watch goes on asking"
-        return self._teller.say(self._notice(NoticeCode.DEGRADED, text))
-
-    def _run_missing(self) -> EventPages:
-        # One such answer may come from a replica that lags behind.
-        self._missing.append(self._now.mono)
-        if (
-            len(self._missing) < _MISSING_ANSWERS
-            or self._now.mono - self._missing[0] < _MISSING_SECONDS
-        ):
-            self._next_poll += _MISSING_SECONDS / (_MISSING_ANSWERS - 1)
+    def _receive_not_found(self, now: Now) -> EventPages:
+        delay = self._lifecycle.receive_not_found(now)
+        if delay is not None:
+            self._next_poll += delay
             return ()
-        self._lifecycle.vanish()
-        gone = self._notice(NoticeCode.RUN_DELETED, "The flow run was deleted from the server")
-        return (*self._teller.tell(last=[gone]), *self._close(verified=False))
-
-    def _notice(self, code: NoticeCode, message: str, *, row_id: str | None = None) -> Notice:
-        return Notice(
-            flow_run_id=self._spec.flow_run_id,
-            code=code,
-            message=message,
-            timestamp=self._now.utc,
-            row_id=row_id,
-        )
-
-
-def _is_row(event: FlowRunEvent) -> bool:
-    return isinstance(event, RunChanged)
+        pages = self._order.arrange(last=[self._notices.deleted(now)])
+        return (*pages, *self._close(verified=False, now=now))

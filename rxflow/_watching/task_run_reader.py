@@ -1,7 +1,8 @@
-"""Task runs: read whole each time, told apart by the id of their state.
+"""Reads the task runs of one run: all of them at each poll, each state found once.
 
-A server offers no "changed since", and a task run that began and ended between two reads would be
-missed by a filter on the state, so each poll reads all of a run's task runs.
+A server has no query for "changed since", and a filter on the state would miss a task run that
+began and ended between two polls, so each poll reads all task runs of the run. Which events they
+become is decided in `session`, not here.
 """
 
 from datetime import datetime
@@ -15,19 +16,19 @@ from rxflow._models.times import Now
 from rxflow._protocol.pages import MalformedRow, Page, Poll
 from rxflow._protocol.queries import TaskRunsQuery
 
-SETTLING = 30.0
-"""Seconds without a change after which task runs that are not over are waited for no longer.
+SETTLE_TIME = 30.0
+"""Seconds without a change after which the watch stops waiting for task runs to end.
 
-With Prefect 3.8.8 the task runs of a completed run of 300 were all over 15.5 s after it.
+With Prefect 3.8.8 all task runs of a completed run of 300 had ended 15.5 s after it.
 """
 
 
 class TaskRunsRead(msgspec.Struct, frozen=True):
-    """What one poll found; nothing of it counts until it is committed.
+    """What one poll found; it counts only once it is committed.
 
     Attributes:
         rows: All task runs of the run.
-        changed: Those in a state that was not told before, each with the state.
+        changed: The task runs whose state is not recorded as delivered, each with that state.
         malformed: Rows that cannot be read.
     """
 
@@ -39,10 +40,10 @@ class TaskRunsRead(msgspec.Struct, frozen=True):
 def read_task_run_rows(
     query: TaskRunsQuery,
 ) -> Poll[tuple[tuple[TaskRun, ...], tuple[MalformedRow, ...]]]:
-    """Read all task runs that a question is for, page by page.
+    """Read all task runs that match a query, page by page.
 
     Returns:
-        Those that can be read, and those that cannot.
+        The rows that can be read, and those that cannot.
     """
     rows: dict[str, TaskRun] = {}
     malformed: dict[str, MalformedRow] = {}
@@ -57,51 +58,53 @@ def read_task_run_rows(
 
 
 class TaskRunReader:
-    """Reads the task runs of one run, each state that it finds once."""
+    """Reads the task runs of one run, and finds each of their states once."""
 
     def __init__(self, flow_run_id: str) -> None:
-        """Start with none told."""
-        self._run = flow_run_id
-        self._told: set[str] = set()
-        self._open: tuple[str, ...] = ()
-        self._news: datetime | None = None
-        self._news_seen: float | None = None
+        """Start with no state delivered."""
+        self._flow_run_id = flow_run_id
+        self._delivered: set[str] = set()
+        self._unsettled: tuple[str, ...] = ()
+        self._last_change: datetime | None = None  # by the server's clock
+        self._last_change_read: float | None = None  # by the watcher's monotonic clock
 
     @property
     def unsettled(self) -> tuple[str, ...]:
         """Ids of the task runs that are not in a terminal state."""
-        return self._open
+        return self._unsettled
 
     def poll(self, limit: int) -> Poll[TaskRunsRead]:
         """Read all task runs.
 
         Args:
-            limit: The most rows the server gives at once.
+            limit: The largest number of rows in one page.
         """
         rows, malformed = yield from read_task_run_rows(
-            TaskRunsQuery(flow_run_id=self._run, limit=limit)
+            TaskRunsQuery(flow_run_id=self._flow_run_id, limit=limit)
         )
         changed = tuple(
             (row, row.state)
             for row in rows
-            if row.state is not None and row.state.id not in self._told
+            if row.state is not None and row.state.id not in self._delivered
         )
         return TaskRunsRead(rows, changed, malformed)
 
     def commit(self, read: TaskRunsRead, now: Now) -> None:
-        """Take what a poll found for told."""
-        self._told.update(state.id for _, state in read.changed)
-        self._open = tuple(row.id for row in read.rows if not row.is_terminal)
-        if read.changed or self._news_seen is None:
-            self._news_seen = now.mono
-            news = [state.timestamp for _, state in read.changed]
-            self._news = max(news if self._news is None else [self._news, *news], default=None)
+        """Record as delivered what a poll found."""
+        self._delivered.update(state.id for _, state in read.changed)
+        self._unsettled = tuple(row.id for row in read.rows if not row.is_terminal)
+        if read.changed or self._last_change_read is None:
+            self._last_change_read = now.mono
+            changes = [state.timestamp for _, state in read.changed]
+            if self._last_change is not None:
+                changes.append(self._last_change)
+            self._last_change = max(changes, default=None)
 
     def settled_in(self, server_time: datetime | None, now: Now) -> float:
-        """Seconds until the task runs are waited for no longer if none changes."""
-        if not self._open or self._news_seen is None:
+        """Return the seconds until the watch stops waiting for task runs if none changes."""
+        if not self._unsettled or self._last_change_read is None:
             return 0.0
-        ours = theirs = self._news_seen + SETTLING - now.mono
-        if server_time is not None and self._news is not None:
-            theirs = SETTLING - (server_time - self._news).total_seconds()
+        ours = theirs = self._last_change_read + SETTLE_TIME - now.mono
+        if server_time is not None and self._last_change is not None:
+            theirs = SETTLE_TIME - (server_time - self._last_change).total_seconds()
         return max(0.0, min(ours, theirs))

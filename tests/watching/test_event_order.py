@@ -1,4 +1,4 @@
-"""Telling: the order within a tick, what is held back, what is late, and what the view holds."""
+"""`EventOrder`: the order within a tick, held and late events, and the view."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -35,15 +35,15 @@ STATES, LOGS, TASKS, NOTICES = EventSource
 
 
 def second(seconds: float) -> datetime:
-    """A time after noon."""
+    """Return a time so many seconds after noon."""
     return NOON + timedelta(seconds=seconds)
 
 
-# -- events, each made so that its name says where it belongs -----------------------------------
+# -- events -------------------------------------------------------------------------------------
 
 
 def log(at: float, *, created: float | None = None, row: str = "") -> FlowRunLog:
-    """A log line."""
+    """Make a log row."""
     return FlowRunLog(
         flow_run_id=RUN_ID,
         id=row or f"log-{at}",
@@ -56,13 +56,13 @@ def log(at: float, *, created: float | None = None, row: str = "") -> FlowRunLog
 
 
 def state(at: float, *, row: str = "") -> StateChange:
-    """A state change."""
+    """Make a state change."""
     new = State(id=row or f"state-{at}", type="RUNNING", name="Running", timestamp=second(at))
     return StateChange(flow_run_id=RUN_ID, id=new.id, state=new)
 
 
 def task(at: float, *, row: str = "") -> TaskRunStateChange:
-    """A task run's state change."""
+    """Make a task run's state change."""
     new = State(id=row or f"task-{at}", type="RUNNING", name="Running", timestamp=second(at))
     task_run = TaskRun(
         id="task-run",
@@ -78,19 +78,19 @@ def task(at: float, *, row: str = "") -> TaskRunStateChange:
 
 
 def row(at: float) -> FlowRun:
-    """The run's row, written at a second."""
+    """Make the run's row, written at a second."""
     return FlowRun(id=RUN_ID, name=f"row-{at}", created=NOON, updated=second(at))
 
 
 def changed(at: float) -> RunChanged:
-    """A change of the row."""
+    """Make a change of the row."""
     return RunChanged(flow_run_id=RUN_ID, run=row(at))
 
 
 def notice(at: float) -> Notice:
-    """A notice."""
+    """Make a notice."""
     return Notice(
-        flow_run_id=RUN_ID, code=NoticeCode.DEGRADED, message="no answer", timestamp=second(at)
+        flow_run_id=RUN_ID, code=NoticeCode.DEGRADED, message="no good reply", timestamp=second(at)
     )
 
 
@@ -98,21 +98,21 @@ SEEN = RunSeen(flow_run_id=RUN_ID, run=row(0))
 CLOSED = Closed(flow_run_id=RUN_ID, timestamp=second(99))
 
 
-def events(batch: EventPages) -> list[FlowRunEvent]:
-    """All events of a batch, in order."""
-    return [event for _, page in batch for event in page]
+def events(pages: EventPages) -> list[FlowRunEvent]:
+    """Return the events of some pages, in order."""
+    return [event for _, page in pages for event in page]
 
 
-def tell(
-    teller: EventOrder, *dated: DatedEvent, until: float | None = None
+def arrange(
+    order: EventOrder, *dated: DatedEvent, until: float | None = None
 ) -> list[tuple[FlowRunEvent, bool]]:
-    """Tell some events in a tick; each as it was given, with whether it was told late."""
-    told = teller.tell(dated=dated, position=None if until is None else second(until))
-    return [(replace(event, late=False), event.late) for event in events(told)]
+    """Arrange the events of a tick; return each as it was given, and whether it is late."""
+    emitted = order.arrange(dated=dated, position=None if until is None else second(until))
+    return [(replace(event, late=False), event.late) for event in events(emitted)]
 
 
 def in_time(*given: FlowRunEvent) -> list[tuple[FlowRunEvent, bool]]:
-    """What `tell` gives for events that are not late."""
+    """Return what `arrange` returns for events that are not late."""
     return [(event, False) for event in given]
 
 
@@ -126,53 +126,52 @@ ORDERS: dict[str, list[DatedEvent]] = {
         log(1, created=4, row="a"),
     ],
     "one timestamp and creation, by id": [log(1, row="a"), state(1, row="b"), task(1, row="c")],
-    "a state before the line stored after it": [state(1, row="z"), log(1, created=2, row="a")],
-    "a line stored before the state": [log(1, created=0, row="z"), state(1, row="a")],
+    "a state before the log row created after it": [state(1, row="z"), log(1, created=2, row="a")],
+    "a log row created before the state": [log(1, created=0, row="z"), state(1, row="a")],
     "the row after its state": [state(1, row="ffffffff"), changed(1), log(2)],
     "the row after all states": [state(1), log(2), state(9), changed(3), log(10)],
     "rows after all states, by time": [state(9), changed(3), changed(4), task(9.5), changed(12)],
     "the row before what comes after the states": [state(1), log(2), changed(3), log(4)],
     "the row without a state": [log(2), changed(3), task(3), log(4)],
-    "creation does not outweigh the timestamp": [log(1, created=9), log(2, created=3)],
+    "the timestamp outweighs the creation": [log(1, created=9), log(2, created=3)],
 }
 
 
-@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-@pytest.mark.parametrize("turned", [False, True], ids=["as given", "turned round"])
-def test_the_order_within_a_tick(order: list[DatedEvent], turned: bool) -> None:
-    """Events go by (timestamp, created, id), however they were found, and none of them is late.
+@pytest.mark.parametrize("dated", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("backwards", [False, True], ids=["as given", "backwards"])
+def test_tick_is_sorted(dated: list[DatedEvent], backwards: bool) -> None:
+    """Events are sorted by (timestamp, created, id), in whatever order they were found.
 
-    Only a changed row has its place after all states, since the last of them may be of a clock
-    that is ahead.
+    Only a changed row follows all states, since the clock of the last state's writer may be ahead.
     """
-    assert tell(EventOrder(ALL), *(reversed(order) if turned else order)) == in_time(*order)
+    assert arrange(EventOrder(ALL), *(reversed(dated) if backwards else dated)) == in_time(*dated)
 
 
-def test_first_and_last() -> None:
-    """What is first comes before all dated events, what is last after them, both as given."""
+def test_first_and_last_enclose_dated_events() -> None:
+    """`first` precedes all dated events and `last` follows them, both in the order given."""
     last: list[FlowRunEvent] = [notice(3), notice(1), CLOSED]
-    told = EventOrder(ALL).tell(first=[SEEN], dated=[log(200), state(-5)], last=last)
-    assert events(told) == [SEEN, state(-5), log(200), *last]
+    emitted = EventOrder(ALL).arrange(first=[SEEN], dated=[log(200), state(-5)], last=last)
+    assert events(emitted) == [SEEN, state(-5), log(200), *last]
 
 
-def test_ticks_follow_each_other() -> None:
-    """What is told is never taken back: order is kept within a tick, not across them."""
-    teller = EventOrder(ALL)
-    assert tell(teller, log(5)) == in_time(log(5))
-    assert tell(teller, log(7), log(3)) == [(log(3), True), (log(7), False)]
+def test_order_holds_within_a_tick_only() -> None:
+    """An emitted event is never taken back, so a later tick may emit an earlier event."""
+    order = EventOrder(ALL)
+    assert arrange(order, log(5)) == in_time(log(5))
+    assert arrange(order, log(7), log(3)) == [(log(3), True), (log(7), False)]
 
 
 # -- pages --------------------------------------------------------------------------------------
 
 
 def test_pages_are_cut_where_the_source_changes() -> None:
-    """Each page is of one source, as long as the order allows, and none is empty."""
-    batch = EventOrder(ALL).tell(
+    """Each page is of one source and as long as the order allows, and none is empty."""
+    pages = EventOrder(ALL).arrange(
         first=[SEEN],
         dated=[log(1), log(2), state(3), changed(4), task(5), task(6), log(7)],
         last=[notice(8), CLOSED],
     )
-    assert batch == (
+    assert pages == (
         (NOTICES, (SEEN,)),
         (LOGS, (log(1), log(2))),
         (STATES, (state(3), changed(4))),
@@ -182,10 +181,10 @@ def test_pages_are_cut_where_the_source_changes() -> None:
     )
 
 
-def test_nothing_to_tell() -> None:
-    """A tick that found nothing tells no pages."""
-    assert EventOrder(ALL).tell() == ()
-    assert EventOrder(ALL).tell(position=NOON) == ()
+def test_tick_without_events_has_no_pages() -> None:
+    """A tick that found nothing emits no pages."""
+    assert EventOrder(ALL).arrange() == ()
+    assert EventOrder(ALL).arrange(position=NOON) == ()
 
 
 OF_SOURCE = {STATES: [1, 2], LOGS: [3], TASKS: [4], NOTICES: [0, 5]}
@@ -194,20 +193,20 @@ OF_SOURCE = {STATES: [1, 2], LOGS: [3], TASKS: [4], NOTICES: [0, 5]}
 @pytest.mark.parametrize(
     "sources",
     [{STATES}, {LOGS}, {TASKS}, {NOTICES}, {LOGS, NOTICES}, set()],
-    ids=lambda sources: " and ".join(sorted(sources)) or "nothing",
+    ids=lambda sources: " and ".join(sorted(sources)) or "none",
 )
-def test_events_of_other_sources_are_not_told(sources: set[EventSource]) -> None:
-    """A watch tells what it was asked for and nothing else."""
+def test_events_of_other_sources_are_not_emitted(sources: set[EventSource]) -> None:
+    """A watch emits only events of its sources."""
     given = [SEEN, state(1), changed(2), log(3), task(4), CLOSED]
-    batch = EventOrder(frozenset(sources)).tell(
+    pages = EventOrder(frozenset(sources)).arrange(
         first=[SEEN], dated=[state(1), changed(2), log(3), task(4)], last=[CLOSED]
     )
-    assert events(batch) == [
+    assert events(pages) == [
         event
         for number, event in enumerate(given)
         if any(number in OF_SOURCE[source] for source in sources)
     ]
-    assert {source for source, _ in batch} == sources
+    assert {source for source, _ in pages} == sources
 
 
 # -- holding back -------------------------------------------------------------------------------
@@ -216,130 +215,132 @@ def test_events_of_other_sources_are_not_told(sources: set[EventSource]) -> None
 @pytest.mark.parametrize(
     "held", [state(5), changed(5), task(5)], ids=lambda event: type(event).__name__
 )
-def test_what_lies_behind_the_position_is_held_back(held: DatedEvent) -> None:
-    """While lines are missing, only what is dated before them is told, and the rest after them."""
-    teller = EventOrder(ALL)
-    assert tell(teller, held, log(1), log(2), until=3) == in_time(log(1), log(2))
-    assert tell(teller, log(3), log(4), until=5) == in_time(log(3), log(4))
-    assert tell(teller, log(4.5), log(6)) == in_time(log(4.5), held, log(6))
+def test_events_from_position_on_are_held_back(held: DatedEvent) -> None:
+    """While log rows are missing, only events dated before them are emitted."""
+    order = EventOrder(ALL)
+    assert arrange(order, held, log(1), log(2), until=3) == in_time(log(1), log(2))
+    assert arrange(order, log(3), log(4), until=5) == in_time(log(3), log(4))
+    assert arrange(order, log(4.5), log(6)) == in_time(log(4.5), held, log(6))
 
 
-def test_a_row_that_is_held_back_comes_after_its_states() -> None:
-    """A changed row that waits with a state is told after it, and after those found since."""
-    teller = EventOrder(ALL)
-    assert tell(teller, state(9), changed(5), log(1), until=3) == in_time(log(1))
-    told = tell(teller, log(3), state(4), log(10))
-    assert told == in_time(log(3), state(4), state(9), changed(5), log(10))
+def test_held_row_follows_its_states() -> None:
+    """A changed row that waits with a state follows it, and the states found since."""
+    order = EventOrder(ALL)
+    assert arrange(order, state(9), changed(5), log(1), until=3) == in_time(log(1))
+    emitted = arrange(order, log(3), state(4), log(10))
+    assert emitted == in_time(log(3), state(4), state(9), changed(5), log(10))
 
 
-def test_a_row_waits_for_the_states_before_it() -> None:
-    """A changed row is not told before a state that led to it, whose writer's clock was ahead."""
-    teller = EventOrder(ALL)
-    assert tell(teller, state(1), state(9), changed(2), log(3), until=5) == in_time(
+def test_row_waits_for_states_before_it() -> None:
+    """A changed row waits for a state that led to it, whose writer's clock was ahead."""
+    order = EventOrder(ALL)
+    assert arrange(order, state(1), state(9), changed(2), log(3), until=5) == in_time(
         state(1), log(3)
     )
-    assert tell(teller, log(6)) == in_time(log(6), state(9), changed(2))
+    assert arrange(order, log(6)) == in_time(log(6), state(9), changed(2))
 
 
-def test_a_notice_releases_nothing() -> None:
-    """What is said meanwhile is told at once and alone; what is held back stays so, in time."""
-    teller = EventOrder(ALL)
-    tell(teller, state(5), log(1), until=3)
-    assert teller.say(notice(100), notice(101)) == ((NOTICES, (notice(100), notice(101))),)
-    assert teller.say() == ()
-    assert tell(teller, log(4), until=5) == in_time(log(4))
-    assert tell(teller, log(6)) == in_time(state(5), log(6))
+def test_notify_releases_nothing() -> None:
+    """A notice is emitted at once and alone; held events stay held, and are not late."""
+    order = EventOrder(ALL)
+    arrange(order, state(5), log(1), until=3)
+    assert order.notify(notice(100), notice(101)) == ((NOTICES, (notice(100), notice(101))),)
+    assert order.notify() == ()
+    assert arrange(order, log(4), until=5) == in_time(log(4))
+    assert arrange(order, log(6)) == in_time(state(5), log(6))
 
 
-def test_a_notice_that_nobody_wants_is_not_said() -> None:
-    """A watch that tells no notices says none."""
-    assert EventOrder(ALL - {NOTICES}).say(notice(1)) == ()
+def test_notify_without_notices_source_emits_nothing() -> None:
+    """A watch without the notices source emits no notice."""
+    assert EventOrder(ALL - {NOTICES}).notify(notice(1)) == ()
 
 
-def test_what_lies_before_the_position_is_told() -> None:
-    """A state waits no longer than for the lines that are dated before it."""
-    told = tell(EventOrder(ALL), state(1), state(2.9), state(3), log(2), until=3)
-    assert told == in_time(state(1), log(2), state(2.9))
+def test_events_before_position_are_emitted() -> None:
+    """A state waits no longer than for the log rows dated before it."""
+    emitted = arrange(EventOrder(ALL), state(1), state(2.9), state(3), log(2), until=3)
+    assert emitted == in_time(state(1), log(2), state(2.9))
 
 
-def test_lines_are_never_held_back() -> None:
-    """A log line is told in the tick that found it, wherever the position is."""
-    assert tell(EventOrder(ALL), log(1), log(9), until=3) == in_time(log(1), log(9))
+def test_log_rows_are_never_held_back() -> None:
+    """A log row is emitted in the tick that found it, whatever the position."""
+    assert arrange(EventOrder(ALL), log(1), log(9), until=3) == in_time(log(1), log(9))
 
 
-def test_what_is_held_back_is_neither_in_the_view_nor_told_twice() -> None:
-    """The view is what was told; what was held back is told once."""
-    teller = EventOrder(ALL)
-    teller.tell(first=[SEEN], dated=[state(5)], position=second(3))
-    assert teller.view == Snapshot(run=SEEN.run)
-    assert tell(teller) == in_time(state(5))
-    assert tell(teller) == []
-    assert teller.view == fold(Snapshot(run=SEEN.run), state(5))
+def test_held_event_is_emitted_and_folded_once() -> None:
+    """A held event is folded into the view when it is emitted, and emitted once."""
+    order = EventOrder(ALL)
+    order.arrange(first=[SEEN], dated=[state(5)], position=second(3))
+    assert order.view == Snapshot(run=SEEN.run)
+    assert arrange(order) == in_time(state(5))
+    assert arrange(order) == []
+    assert order.view == fold(Snapshot(run=SEEN.run), state(5))
 
 
-# -- lines --------------------------------------------------------------------------------------
+# -- log rows -----------------------------------------------------------------------------------
 
 
-def lines_of(found: Sequence[DatedEvent]) -> tuple[FlowRunLog, ...]:
-    """The log lines among some events, in order."""
+def logs_of(found: Sequence[DatedEvent]) -> tuple[FlowRunLog, ...]:
+    """Return the log rows among some events, sorted."""
     return tuple(sorted((log for log in found if isinstance(log, FlowRunLog)), key=key))
 
 
 @pytest.mark.parametrize("first", [5.0, 6.0], ids=["at the mark", "after it"])
-def test_lines_that_follow_on_are_told_as_they_are(first: float) -> None:
-    """A page of lines above all that was told is told as the very page that was read."""
-    teller = EventOrder(ALL)
-    tell(teller, log(5, row="a"))
+def test_log_page_above_all_events_passes_whole(first: float) -> None:
+    """A page of log rows above all events emitted is emitted as the same page object."""
+    order = EventOrder(ALL)
+    arrange(order, log(5, row="a"))
     page = (log(first, row="b"), log(7))
-    (_, seen), (source, told), (_, last) = teller.tell(first=[SEEN], lines=page, last=[notice(8)])
+    (_, seen), (source, emitted), (_, last) = order.arrange(
+        first=[SEEN], logs=page, last=[notice(8)]
+    )
     assert (seen, last) == ((SEEN,), (notice(8),))
     assert source is LOGS
-    assert told is page
-    assert teller.log_count == 3
-    assert tell(teller, log(6.5)) == [(log(6.5), True)]
+    assert emitted is page
+    assert order.log_count == 3
+    assert arrange(order, log(6.5)) == [(log(6.5), True)]
 
 
-def test_lines_take_their_place_among_what_is_told() -> None:
-    """Lines that come with other events, or were overtaken by some, are put in order with them."""
-    teller = EventOrder(ALL)
-    batch = teller.tell(dated=[state(2)], lines=(log(1), log(3)))
-    assert batch == ((LOGS, (log(1),)), (STATES, (state(2),)), (LOGS, (log(3),)))
+def test_log_rows_are_sorted_among_other_events() -> None:
+    """Log rows found with other events, or below emitted ones, are sorted among them."""
+    order = EventOrder(ALL)
+    pages = order.arrange(dated=[state(2)], logs=(log(1), log(3)))
+    assert pages == ((LOGS, (log(1),)), (STATES, (state(2),)), (LOGS, (log(3),)))
     late = replace(log(2.5), late=True)
-    assert teller.tell(lines=(log(2.5), log(4))) == ((LOGS, (late, log(4))),)
+    assert order.arrange(logs=(log(2.5), log(4))) == ((LOGS, (late, log(4))),)
 
 
-def test_lines_that_nobody_wants_are_not_told() -> None:
-    """A watch that tells no lines neither counts them nor measures others by them."""
-    teller = EventOrder(ALL - {LOGS})
-    assert teller.tell(lines=(log(5), log(6))) == ()
-    assert teller.log_count == 0
-    assert tell(teller, state(1)) == in_time(state(1))
+def test_log_rows_without_logs_source_are_ignored() -> None:
+    """A watch without the logs source neither emits nor counts log rows, nor compares with them."""
+    order = EventOrder(ALL - {LOGS})
+    assert order.arrange(logs=(log(5), log(6))) == ()
+    assert order.log_count == 0
+    assert arrange(order, state(1)) == in_time(state(1))
 
 
 # -- late ---------------------------------------------------------------------------------------
 
 LATE: dict[str, tuple[DatedEvent, DatedEvent, bool]] = {
-    # told in a tick before, told now, whether that is late
-    "a line below a line": (log(5), log(3), True),
-    "a line below a state": (state(5), log(3), True),
-    "a state below a line": (log(5), state(3), True),
-    "a task's state below a line": (log(5), task(3), True),
-    "a line above a line": (log(5), log(7), False),
+    # emitted in an earlier tick, emitted now, whether the second is late
+    "a log row below a log row": (log(5), log(3), True),
+    "a log row below a state": (state(5), log(3), True),
+    "a state below a log row": (log(5), state(3), True),
+    "a task's state below a log row": (log(5), task(3), True),
+    "a log row above a log row": (log(5), log(7), False),
     "the same time, a greater id": (log(5, row="a"), log(5, row="b"), False),
     "the same time, a smaller id": (log(5, row="b"), log(5, row="a"), True),
-    "the same time, stored before": (log(5, created=7, row="a"), log(5, created=6, row="b"), True),
-    "the same time, stored after": (log(5, created=6, row="b"), log(5, created=7, row="a"), False),
-    "a row below a line": (log(5), changed(3), False),
-    "a line below a row": (changed(5), log(3), False),
+    "the same time, created before": (log(5, created=7, row="a"), log(5, created=6, row="b"), True),
+    "the same time, created after": (log(5, created=6, row="b"), log(5, created=7, row="a"), False),
+    "a row below a log row": (log(5), changed(3), False),
+    "a log row below a row": (changed(5), log(3), False),
 }
 
 
 @pytest.mark.parametrize(("before", "now", "late"), LATE.values(), ids=LATE)
-def test_what_is_late(before: DatedEvent, now: DatedEvent, late: bool) -> None:
-    """Late is what lies below an event of an earlier tick; rows have no moment to be late for."""
-    teller = EventOrder(ALL)
-    tell(teller, before)
-    assert tell(teller, now) == [(now, late)]
+def test_event_below_earlier_tick_is_late(before: DatedEvent, now: DatedEvent, late: bool) -> None:
+    """An event below one of an earlier tick is late; a changed row never is."""
+    order = EventOrder(ALL)
+    arrange(order, before)
+    assert arrange(order, now) == [(now, late)]
 
 
 @pytest.mark.parametrize(
@@ -348,75 +349,77 @@ def test_what_is_late(before: DatedEvent, now: DatedEvent, late: bool) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one tick", "in two"])
-def test_what_is_not_told_makes_nothing_late(
+def test_event_not_emitted_makes_none_late(
     source: EventSource, before: DatedEvent, together: bool
 ) -> None:
-    """An event that the user never sees is no reason to call another late."""
-    teller = EventOrder(ALL - {source})
+    """An event of another source makes no event late."""
+    order = EventOrder(ALL - {source})
     now: list[DatedEvent] = [log(3), state(4)] if source is TASKS else [task(4)]
     if together:
-        assert tell(teller, before, *now) == in_time(*now)
+        assert arrange(order, before, *now) == in_time(*now)
     else:
-        assert tell(teller, before) == []
-        assert tell(teller, *now) == in_time(*now)
+        assert arrange(order, before) == []
+        assert arrange(order, *now) == in_time(*now)
 
 
-def test_a_late_event_does_not_lower_the_mark() -> None:
-    """What was told once counts for good: a line above a late one can be late too."""
-    teller = EventOrder(ALL)
-    tell(teller, log(5))
-    tell(teller, log(1))
-    assert tell(teller, log(3)) == [(log(3), True)]
+def test_late_event_does_not_lower_the_mark() -> None:
+    """An event above a late one, but below an earlier one, is late too."""
+    order = EventOrder(ALL)
+    arrange(order, log(5))
+    arrange(order, log(1))
+    assert arrange(order, log(3)) == [(log(3), True)]
 
 
-def test_only_its_flag_tells_a_late_event_from_what_it_was() -> None:
-    """A late event is the event, flagged; and nobody else's is changed."""
-    teller, given = EventOrder(ALL), log(3)
-    tell(teller, log(5))
-    (told,) = events(teller.tell(dated=[given]))
-    assert told == replace(given, late=True)
+def test_only_the_flag_of_a_late_event_changes() -> None:
+    """A late event equals the given one but for its flag, and the given one is unchanged."""
+    order, given = EventOrder(ALL), log(3)
+    arrange(order, log(5))
+    (emitted,) = events(order.arrange(dated=[given]))
+    assert emitted == replace(given, late=True)
     assert given.late is False
 
 
 # -- the view -----------------------------------------------------------------------------------
 
 
-def test_the_view_is_the_fold_of_what_was_told() -> None:
-    """Each event that is told is taken into the view, by the fold."""
-    teller = EventOrder(ALL)
-    assert teller.view is None
-    told = events(teller.tell(first=[SEEN], dated=[state(1), task(2), changed(3)], last=[CLOSED]))
-    assert teller.view == folded(told)
+def test_view_is_fold_of_emitted_events() -> None:
+    """Each emitted event is folded into the view."""
+    order = EventOrder(ALL)
+    assert order.view is None
+    emitted = events(
+        order.arrange(first=[SEEN], dated=[state(1), task(2), changed(3)], last=[CLOSED])
+    )
+    assert order.view == folded(emitted)
 
 
 @pytest.mark.parametrize("source", [STATES, TASKS])
 def test_events_of_other_sources_are_not_in_the_view(source: EventSource) -> None:
-    """What is not told is not known."""
-    teller = EventOrder(ALL - {source})
-    teller.tell(first=[SEEN], dated=[state(1) if source is STATES else task(1)])
-    assert teller.view == Snapshot(run=SEEN.run)
+    """Events of other sources are not folded into the view."""
+    order = EventOrder(ALL - {source})
+    order.arrange(first=[SEEN], dated=[state(1) if source is STATES else task(1)])
+    assert order.view == Snapshot(run=SEEN.run)
 
 
-@pytest.mark.parametrize("sources", [ALL, ALL - {LOGS}], ids=["told", "not told"])
-def test_lines_are_counted(sources: frozenset[EventSource]) -> None:
-    """`log_count` is how many log lines were told, in all ticks, late ones too."""
-    teller = EventOrder(sources)
-    tell(teller, log(5), state(6), log(7))
-    tell(teller, log(1))
-    assert teller.log_count == (3 if LOGS in sources else 0)
+@pytest.mark.parametrize("sources", [ALL, ALL - {LOGS}], ids=["emitted", "not emitted"])
+def test_log_rows_are_counted(sources: frozenset[EventSource]) -> None:
+    """`log_count` counts the log rows emitted in all ticks, late ones included."""
+    order = EventOrder(sources)
+    arrange(order, log(5), state(6), log(7))
+    arrange(order, log(1))
+    assert order.log_count == (3 if LOGS in sources else 0)
 
 
 # -- laws ---------------------------------------------------------------------------------------
 
 
-def folded(told: Iterable[FlowRunEvent]) -> Snapshot | None:
-    """The fold of some events."""
+def folded(emitted: Iterable[FlowRunEvent]) -> Snapshot | None:
+    """Return the fold of some events."""
     start: Snapshot | None = None
-    return reduce(fold, told, start)
+    return reduce(fold, emitted, start)
 
 
 def key(event: FlowRunEvent) -> tuple[datetime, datetime, str]:
-    """An event's place in time."""
+    """Return what an event is sorted by."""
     match event:
         case FlowRunLog():
             return event.timestamp, event.created, event.id
@@ -426,17 +429,17 @@ def key(event: FlowRunEvent) -> tuple[datetime, datetime, str]:
             return event.timestamp, event.timestamp, ""
 
 
-def assert_in_order(told: Sequence[FlowRunEvent]) -> None:
-    """A tick goes by time, except that changed rows come no earlier than right after all states."""
-    others = [event for event in told if not isinstance(event, RunChanged)]
+def assert_in_order(emitted: Sequence[FlowRunEvent]) -> None:
+    """Check that a tick is sorted, except that each changed row follows all states."""
+    others = [event for event in emitted if not isinstance(event, RunChanged)]
     assert [key(event) for event in others] == sorted(key(event) for event in others)
-    for number, row in enumerate(told):
+    for number, row in enumerate(emitted):
         if not isinstance(row, RunChanged):
             continue
-        after = told[number + 1 :]
+        after = emitted[number + 1 :]
         assert not any(isinstance(event, StateChange) for event in after)
         assert all(key(event) >= key(row) for event in after)
-        before = [event for event in told[:number] if not isinstance(event, RunChanged)]
+        before = [event for event in emitted[:number] if not isinstance(event, RunChanged)]
         assert not before or isinstance(before[-1], StateChange) or key(before[-1]) <= key(row)
 
 
@@ -448,7 +451,7 @@ Found = list[tuple[str, int, int]]
 
 
 def made(found: Found, tick: int) -> list[DatedEvent]:
-    """The events that a tick found; no two of all ticks are one."""
+    """Make the events that a tick found, with ids that are unique over all ticks."""
     dated: list[DatedEvent] = []
     for number, (kind, at, delay) in enumerate(found):
         name = f"{(7 * number + 3 * tick) % 11}-{tick}-{number}"
@@ -465,28 +468,28 @@ def made(found: Found, tick: int) -> list[DatedEvent]:
 
 
 @given(ticks=ticks)
-def test_each_event_is_told_once(ticks: list[tuple[Found, int | None]]) -> None:
-    """Whatever ticks find, in the end, when all was read, each event was told exactly once."""
-    teller = EventOrder(ALL)
+def test_each_event_is_emitted_once(ticks: list[tuple[Found, int | None]]) -> None:
+    """Whatever ticks find, each event was emitted exactly once when all rows are read."""
+    order = EventOrder(ALL)
     given: list[DatedEvent] = []
-    told: list[FlowRunEvent] = []
+    emitted: list[FlowRunEvent] = []
     for number, (found, until) in enumerate([*ticks, ([], None)]):
         dated = made(found, number)
         given += dated
-        told += [event for event, _ in tell(teller, *dated, until=until)]
-    assert sorted(map(repr, told)) == sorted(map(repr, given))
-    assert teller.log_count == sum(isinstance(event, FlowRunLog) for event in given)
+        emitted += [event for event, _ in arrange(order, *dated, until=until)]
+    assert sorted(map(repr, emitted)) == sorted(map(repr, given))
+    assert order.log_count == sum(isinstance(event, FlowRunLog) for event in given)
 
 
 @given(ticks=ticks)
-def test_each_tick_is_in_order_and_late_is_late(ticks: list[tuple[Found, int | None]]) -> None:
-    """Each tick goes by time, keeps to its position, and flags what lies below what was told."""
-    teller = EventOrder(ALL)
+def test_each_tick_is_sorted_and_flags_late_events(ticks: list[tuple[Found, int | None]]) -> None:
+    """Each tick is sorted, holds back from its position on, and flags events below emitted ones."""
+    order = EventOrder(ALL)
     top = (second(-1), second(-1), "")
     for number, (found, until) in enumerate(ticks):
-        told = tell(teller, *made(found, number), until=until)
-        assert_in_order([event for event, _ in told])
-        for event, late in told:
+        emitted = arrange(order, *made(found, number), until=until)
+        assert_in_order([event for event, _ in emitted])
+        for event, late in emitted:
             assert until is None or isinstance(event, FlowRunLog) or event.timestamp < second(until)
             if isinstance(event, RunChanged):
                 assert not late
@@ -496,28 +499,28 @@ def test_each_tick_is_in_order_and_late_is_late(ticks: list[tuple[Found, int | N
 
 
 @given(ticks=ticks, sources=st.frozensets(st.sampled_from(EventSource)))
-def test_lines_are_told_like_other_events(
+def test_log_page_is_emitted_like_single_rows(
     ticks: list[tuple[Found, int | None]], sources: frozenset[EventSource]
 ) -> None:
-    """A page of lines makes the same events, flags and counts as the lines one by one."""
-    as_lines, one_by_one = EventOrder(sources), EventOrder(sources)
+    """A page of log rows makes the same events, flags and counts as the rows one by one."""
+    as_page, one_by_one = EventOrder(sources), EventOrder(sources)
     for number, (found, until) in enumerate(ticks):
         position = None if until is None else second(until)
         dated = made(found, number)
         others = [event for event in dated if not isinstance(event, FlowRunLog)]
-        told = as_lines.tell(dated=others, lines=lines_of(dated), position=position)
-        assert told == one_by_one.tell(dated=dated, position=position)
-        assert as_lines.log_count == one_by_one.log_count
+        emitted = as_page.arrange(dated=others, logs=logs_of(dated), position=position)
+        assert emitted == one_by_one.arrange(dated=dated, position=position)
+        assert as_page.log_count == one_by_one.log_count
 
 
 @given(ticks=ticks)
-def test_the_view_holds_what_was_told(ticks: list[tuple[Found, int | None]]) -> None:
-    """After each tick the view is the fold of all events so far, and each page is of one source."""
-    teller = EventOrder(ALL)
-    so_far = events(teller.tell(first=[SEEN]))
+def test_view_is_fold_after_each_tick(ticks: list[tuple[Found, int | None]]) -> None:
+    """After each tick the view is the fold of all events so far, and no page is empty."""
+    order = EventOrder(ALL)
+    so_far = events(order.arrange(first=[SEEN]))
     for number, (found, until) in enumerate(ticks):
         position = None if until is None else second(until)
-        batch = teller.tell(dated=made(found, number), position=position)
-        assert all(page for _, page in batch)
-        so_far += events(batch)
-        assert teller.view == folded(so_far)
+        pages = order.arrange(dated=made(found, number), position=position)
+        assert all(page for _, page in pages)
+        so_far += events(pages)
+        assert order.view == folded(so_far)

@@ -205,8 +205,8 @@ LONE_SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot")
 TAKEN = run_in("PENDING", deployment_id="nightly-id", work_pool_name="gpu")
 SERVED_TAKEN = run_in("PENDING", deployment_id="nightly-id")
 
-NOT_TAKEN = "a worker of its work pool 'gpu' is online and has not taken it yet"
-SLOW = "a worker of its work pool 'gpu' is online and has taken it, but not started it yet"
+NOT_TAKEN = "a worker of its work pool 'gpu' is online and has not picked it up yet"
+SLOW = "a worker of its work pool 'gpu' is online and has picked it up, but not started it yet"
 SLOT_FREE = "it waits for a free slot under a concurrency limit"
 
 READY = Server(deployment=deployment(), pool=pool(), workers=(OFFLINE, ONLINE))
@@ -245,12 +245,12 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
     "served": (
         DEPLOYED,
         Server(deployment=deployment(status="READY")),
-        "the process that serves its deployment 'nightly' has not taken it yet",
+        "the process that serves its deployment 'nightly' has not picked it up yet",
     ),
     "served, and taken": (
         SERVED_TAKEN,
         Server(deployment=deployment(status="READY")),
-        "the process that serves its deployment 'nightly' has taken it, but not started it yet",
+        "the process that serves its deployment 'nightly' has picked it up, but not started it yet",
     ),
     "pool gone": (
         POOLED,
@@ -402,9 +402,9 @@ QUEUED = run_in("SCHEDULED", "Queued", version=2, tags=("gpu",))
 SUBMITTED = run_in("PENDING", "Submitted", version=2, tags=("gpu",))
 PENDING = run_in("PENDING", "Pending", version=2, tags=("gpu",))
 
-BUSY = "agent 'a' has matching labels and has not taken it yet"
+BUSY = "agent 'a' has matching labels and has not picked it up yet"
 UNHEALTHY = (
-    "agent 'a' has matching labels, but has not asked for runs lately; "
+    "agent 'a' has matching labels, but has not queried for runs lately; "
     "restart it, or start one with label 'gpu'"
 )
 
@@ -436,7 +436,7 @@ OF_AGENTS: dict[str, tuple[FlowRun, Server, str]] = {
         LABELLED,
         Server(agents=(agent("a", "gpu", ago=600), agent("b", "gpu", ago=None))),
         (
-            "several agents have matching labels, but none has asked for runs lately; "
+            "several agents have matching labels, but none has queried for runs lately; "
             "restart one, or start one with label 'gpu'"
         ),
     ),
@@ -454,16 +454,16 @@ OF_AGENTS: dict[str, tuple[FlowRun, Server, str]] = {
     "one without a name": (
         LABELLED,
         Server(agents=(msgspec.structs.replace(agent("a", "gpu"), name=""),)),
-        "agent id of a has matching labels and has not taken it yet",
+        "agent id of a has matching labels and has not picked it up yet",
     ),
     "several healthy": (
         LABELLED,
         Server(agents=(agent("a", "gpu"), agent("b", "gpu"))),
-        "several healthy agents have matching labels and none has taken it yet",
+        "several healthy agents have matching labels and none has picked it up yet",
     ),
     "pending": (PENDING, Server(agents=(agent("a", "gpu"),)), BUSY),
     "queued": (QUEUED, Server(), SLOT_FREE),
-    "submitted": (SUBMITTED, Server(), "an agent has taken it, but not started it yet"),
+    "submitted": (SUBMITTED, Server(), "an agent has picked it up, but not started it yet"),
 }
 
 
@@ -534,7 +534,7 @@ IN_A_WATCH: dict[str, tuple[Callable[[Scene], object], str | None]] = {
     "Resume, overdue": (partial(put, state="Resume"), NOBODY),
     "Submitted": (
         partial(put, state="Submitted"),
-        "an agent has taken it, but not started it yet",
+        "an agent has picked it up, but not started it yet",
     ),
     "Pending": (partial(put, state="Pending"), NOBODY),
     "Running": (partial(put, state="Running"), None),
@@ -580,7 +580,7 @@ def test_a_reason_that_changes_is_told() -> None:
         f"Flow run 'nightly' is late: {NOBODY}",
         f"Flow run 'nightly' is late: {BUSY}",
         f"Flow run 'nightly' is late: {UNHEALTHY}",
-        "Flow run 'nightly' is late: an agent has taken it, but not started it yet",
+        "Flow run 'nightly' is late: an agent has picked it up, but not started it yet",
     ]
     assert isinstance(events[-1], Closed)
     assert events[-1].verified
@@ -678,7 +678,7 @@ def test_a_watch_goes_on_where_nobody_says_why(
     (notice,) = (event for event in events if isinstance(event, Notice))
     assert notice.code is NoticeCode.LATE_START
     assert notice.message.startswith(
-        "Flow run 'nightly' is late: nobody can say what it waits for: "
+        "Flow run 'nightly' is late: what it waits for could not be read: "
     )
     assert told[notice.message] < 22
     closed = events[-1]
@@ -701,7 +701,7 @@ def test_a_reason_that_was_known_is_not_forgotten(fake: Callable[[], Fake]) -> N
     )
     events = time.collect(watch_flow_run(run, client=server.client()), seconds=300)
     (notice,) = (event for event in events if isinstance(event, Notice))
-    assert "nobody can say" not in notice.message
+    assert "could not be read" not in notice.message
 
 
 @each_server

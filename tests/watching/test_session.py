@@ -1,4 +1,4 @@
-"""The session: what is asked, what is told, and when a watch is over."""
+"""`Session`: which queries are sent, which events are emitted, and when a watch is over."""
 
 from datetime import timedelta
 from functools import partial
@@ -28,17 +28,17 @@ from rxflow._protocol.queries import LogsQuery, Query, RunQuery
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
-PARTS = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
+SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 
 def watch(world: World, run_id: str, **options: Any) -> Watched:
-    """A watch with the usual parts."""
-    spec: dict[str, Any] = {"flow_run_id": run_id, "sources": PARTS, **options}
+    """Return a watch with the usual sources."""
+    spec: dict[str, Any] = {"flow_run_id": run_id, "sources": SOURCES, **options}
     return Watched(world, WatchSpec(**spec))
 
 
 def live_run(world: World, *, lines: int = 20) -> str:
-    """A run that starts at second 2, logs twice a second from 3 on, and ends after the last."""
+    """Add a run that starts at second 2, logs twice a second from 3 on, and then ends."""
     server = world.server
     run_id = server.add_run(name="live")
     world.at(2, lambda: server.set_state(run_id, "RUNNING"))
@@ -52,7 +52,7 @@ def live_run(world: World, *, lines: int = 20) -> str:
 
 
 def ids(watched: Watched) -> list[tuple[str, str]]:
-    """The (kind, id) of the state changes and log lines."""
+    """Return the (kind, id) of the state changes and log rows."""
     return [
         (type(event).__name__, event.id)
         for event in watched.events
@@ -61,13 +61,13 @@ def ids(watched: Watched) -> list[tuple[str, str]]:
 
 
 def stored(world: World, run_id: str) -> set[tuple[str, str]]:
-    """The same of all rows on the server."""
+    """Return the (kind, id) of all rows of a run on the server."""
     logs = {("FlowRunLog", row["id"]) for row in world.server.logs if row["flow_run_id"] == run_id}
     return logs | {("StateChange", row["id"]) for row in world.server.states[run_id]}
 
 
-def test_a_live_run_is_told_whole_and_once() -> None:
-    """A watch from the start tells each state and line once, and closes verified."""
+def test_each_row_of_live_run_is_emitted_once() -> None:
+    """A watch from the start emits each state and log row once, and closes verified."""
     world = World()
     run_id = live_run(world)
     watched = watch(world, run_id).run()
@@ -80,32 +80,32 @@ def test_a_live_run_is_told_whole_and_once() -> None:
     assert closed.state.name == "Completed"
 
 
-def test_when_a_watcher_comes_makes_no_difference() -> None:
-    """From the start, midway or after the end: the same states and lines."""
-    told = []
+def test_start_of_watch_makes_no_difference() -> None:
+    """A watch from the start, midway or after the end emits the same states and log rows."""
+    states = []
     for begin in (0.0, 7.0, 500.0):
         world = World()
         run_id = live_run(world)
         world.wait(begin)
         watched = watch(world, run_id).run()
         assert sorted(ids(watched)) == sorted(stored(world, run_id))
-        told.append([event.message for event in watched.events if isinstance(event, StateChange)])
-    assert told[0] == told[1] == told[2]
+        states.append([event.message for event in watched.events if isinstance(event, StateChange)])
+    assert states[0] == states[1] == states[2]
 
 
-def test_the_last_line_after_the_terminal_state_is_told() -> None:
-    """A line stored four seconds after the end is not lost."""
+def test_log_row_after_terminal_state_is_emitted() -> None:
+    """A log row stored four seconds after the end is not lost."""
     world = World()
     run_id = world.server.add_run()
     world.at(1, lambda: world.server.set_state(run_id, "CRASHED"))
     world.at(5, lambda: world.server.log(run_id, "last words"))
     watched = watch(world, run_id).run()
     assert [event.message for event in watched.of(FlowRunLog)] == ["last words"]
-    assert world.now >= 10  # five quiet seconds after the line
+    assert world.now >= 10  # the drain of five seconds after the row
 
 
 def test_a_run_that_ended_long_ago_is_closed_at_once() -> None:
-    """Quiet is measured in the server's time, so nobody waits for a run that is long over."""
+    """The drain counts by the server's time, so a run that ended long ago closes at once."""
     world = World()
     run_id = live_run(world)
     world.wait(3600)
@@ -114,8 +114,8 @@ def test_a_run_that_ended_long_ago_is_closed_at_once() -> None:
     assert world.now - 3600 < 1
 
 
-def test_states_wait_for_the_lines_before_them() -> None:
-    """A late watcher of a long history never reads the end before line 1."""
+def test_states_wait_for_log_rows_before_them() -> None:
+    """A watch that starts late on a long history never emits the end before line 1."""
     world = World(page_limit=7)
     run_id = live_run(world, lines=100)
     world.wait(3600)
@@ -125,8 +125,8 @@ def test_states_wait_for_the_lines_before_them() -> None:
     assert not any(event.late for event in dated)
 
 
-def test_a_row_below_one_already_told_is_flagged_late() -> None:
-    """Late rows are told, once, and say so."""
+def test_row_below_an_emitted_one_is_flagged_late() -> None:
+    """A late row is emitted once, and flagged."""
     world = World()
     run_id = world.server.add_run()
     early = START + timedelta(seconds=3)
@@ -140,8 +140,8 @@ def test_a_row_below_one_already_told_is_flagged_late() -> None:
     ]
 
 
-def test_an_outage_in_a_long_history_releases_nothing() -> None:
-    """What is said of an outage midway leaves the states waiting for the lines before them."""
+def test_outage_during_long_history_releases_nothing() -> None:
+    """Notices of an outage leave the states waiting for the log rows before them."""
     world = World(page_limit=7)
     run_id = live_run(world, lines=100)
     world.wait(3600)
@@ -165,17 +165,17 @@ CLOCKS = {"ahead": 9.0, "behind": -9.0, "right": 0.0}
 
 @pytest.mark.parametrize("skew", CLOCKS.values(), ids=CLOCKS)
 @pytest.mark.parametrize("lines", [0, 60], ids=["live", "a long history"])
-def test_the_view_is_the_row_whatever_the_clocks(skew: float, lines: int) -> None:
-    """The last word is the row's own state, also where the clock of the one before it was ahead."""
+def test_view_has_row_state_whatever_the_clocks(skew: float, lines: int) -> None:
+    """The view ends with the row's state, even if the clock of an earlier state was ahead."""
     world = World(page_limit=7)
     server = world.server
     run_id = server.add_run()
 
-    def both() -> None:
+    def set_two_states() -> None:
         server.set_state(run_id, "RUNNING", timestamp=world.clock() + timedelta(seconds=skew))
         server.set_state(run_id, "CANCELLED")
 
-    world.at(2, both)
+    world.at(2, set_two_states)
     for number in range(lines):
         world.at(number / 2, partial(server.log, run_id, f"line {number}"))
     world.wait(3600 if lines else 0)
@@ -188,8 +188,8 @@ def test_the_view_is_the_row_whatever_the_clocks(skew: float, lines: int) -> Non
 
 
 @pytest.mark.parametrize("skew", [-3600, -10, 10, 3600])
-def test_a_writer_with_another_clock_does_not_upset_the_drain(skew: float) -> None:
-    """The quiet after the end counts by the server's clock, whoever set the state and when."""
+def test_clock_of_state_writer_does_not_change_drain(skew: float) -> None:
+    """The drain counts by the server's clock, whatever clock the state's writer has."""
     world = World()
     server = world.server
     run_id = server.add_run(state="RUNNING")
@@ -205,8 +205,8 @@ def test_a_writer_with_another_clock_does_not_upset_the_drain(skew: float) -> No
 
 
 @pytest.mark.parametrize("minutes", [1, 10])
-def test_lines_later_than_the_window_are_found_before_the_close(minutes: int) -> None:
-    """However late a line is stored before the end, the count finds it missing."""
+def test_log_rows_below_window_are_found_before_close(minutes: int) -> None:
+    """However late a log row is stored before the end, the count shows that it is missing."""
     world = World()
     run_id = world.server.add_run()
     written = START + timedelta(seconds=1)
@@ -219,8 +219,8 @@ def test_lines_later_than_the_window_are_found_before_the_close(minutes: int) ->
     assert watched.closed.verified
 
 
-def test_more_lines_of_one_timestamp_than_fill_a_page() -> None:
-    """Ties are read until there are as many different rows as were counted."""
+def test_more_ties_than_fill_a_page_are_read() -> None:
+    """Ties are read until as many different rows are found as were counted."""
     world = World(page_limit=10, random=Random(5))
     run_id = world.server.add_run()
     for number in range(35):
@@ -231,8 +231,8 @@ def test_more_lines_of_one_timestamp_than_fill_a_page() -> None:
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
 
 
-def test_the_page_size_is_learnt() -> None:
-    """A server that gives fewer rows at once than others is asked for fewer."""
+def test_page_limit_is_adapted() -> None:
+    """A server with a lower page limit is queried for fewer rows after its first refusal."""
     world = World(page_limit=50)
     run_id = live_run(world, lines=120)
     watched = watch(world, run_id).run()
@@ -243,7 +243,7 @@ def test_the_page_size_is_learnt() -> None:
 
 
 def test_a_run_twice_in_one_state_has_two_states() -> None:
-    """States are told apart by their ids, not by type or name."""
+    """States are distinct by their ids, not by type or name."""
     world = World()
     run_id = world.server.add_run()
     world.at(1, lambda: world.server.set_state(run_id, "RUNNING"))
@@ -253,8 +253,8 @@ def test_a_run_twice_in_one_state_has_two_states() -> None:
     assert names == ["Scheduled", "Running", "Running", "Completed"]
 
 
-def test_a_run_without_a_state() -> None:
-    """A run may have no state yet; it is told when it has one."""
+def test_run_without_state() -> None:
+    """A run may have no state yet; the first one is emitted once it is stored."""
     world = World()
     run_id = world.server.add_run(state=None)
     world.at(3, lambda: world.server.set_state(run_id, "COMPLETED"))
@@ -262,7 +262,7 @@ def test_a_run_without_a_state() -> None:
     assert [event.state.name for event in watched.of(StateChange)] == ["Completed"]
 
 
-def test_a_run_that_is_opened_again() -> None:
+def test_reopened_run_is_watched_on() -> None:
     """A terminal state is provisional until the stream is closed."""
     world = World()
     run_id = world.server.add_run()
@@ -275,8 +275,8 @@ def test_a_run_that_is_opened_again() -> None:
     assert watched.closed.state.name == "Completed"
 
 
-def test_a_changed_row_is_told() -> None:
-    """A new name or tag is a RunChanged, and the view has it."""
+def test_changed_row_is_emitted() -> None:
+    """A new name or tag is a RunChanged, and in the view."""
     world = World()
     run_id = world.server.add_run(name="before")
     world.at(2, lambda: world.server.change_run(run_id, name="after", tags=["x"]))
@@ -288,7 +288,7 @@ def test_a_changed_row_is_told() -> None:
     assert (view.run.name, view.run.tags) == ("after", ("x",))
 
 
-def test_unknown_run() -> None:
+def test_unknown_run_is_an_error() -> None:
     """A run that the server does not know is an error at once."""
     world = World()
     watched = watch(world, "ca449f3a-c029-47d8-acb6-1db88b00c1f2").run()
@@ -296,8 +296,8 @@ def test_unknown_run() -> None:
     assert watched.events == []
 
 
-def test_a_run_deleted_while_it_is_watched() -> None:
-    """A deletion ends the stream with a notice, and not with an error."""
+def test_deletion_ends_watch_with_notice() -> None:
+    """A deletion ends the stream with a notice, not with an error."""
     world = World()
     run_id = world.server.add_run()
     world.at(5, lambda: world.server.delete_run(run_id))
@@ -309,13 +309,13 @@ def test_a_run_deleted_while_it_is_watched() -> None:
 
 
 def test_one_false_404_is_not_a_deletion() -> None:
-    """A replica that lags behind must not end a watch."""
+    """One "not found" reply of a replica that lags behind does not end a watch."""
     world = World()
     run_id = live_run(world)
-    lies = iter([True])
+    replies = iter([True])
 
     def fault(query: Query) -> Failure | None:
-        if isinstance(query, RunQuery) and world.now > 4 and next(lies, False):
+        if isinstance(query, RunQuery) and world.now > 4 and next(replies, False):
             return Failure(kind=FailureKind.RUN_NOT_FOUND, text="gone?")
         return None
 
@@ -335,22 +335,22 @@ ATTACH_ERRORS = {
 }
 
 
-@pytest.mark.parametrize("trouble", ATTACH_ERRORS, ids=lambda trouble: trouble.value)
-def test_what_ends_a_watch_that_cannot_begin(trouble: FailureKind) -> None:
-    """Who is to blame is the error's class; what may pass by itself gets 30 s."""
+@pytest.mark.parametrize("kind", ATTACH_ERRORS, ids=lambda kind: kind.value)
+def test_failure_at_start_ends_watch_with_its_error(kind: FailureKind) -> None:
+    """A failure that may pass gets 30 s, any other ends the watch at once, with its own error."""
     world = World()
     run_id = world.server.add_run()
-    world.fault = lambda _: Failure(kind=trouble, text="the reason")
+    world.fault = lambda _: Failure(kind=kind, text="the reason")
     watched = watch(world, run_id).run()
-    error, seconds = ATTACH_ERRORS[trouble]
+    error, seconds = ATTACH_ERRORS[kind]
     assert type(watched.error) is error
     assert str(watched.error) == "the reason"
     assert seconds <= world.now < seconds + 10
 
 
 @pytest.mark.parametrize("retry_after", [None, 3.0, 300.0])
-def test_a_busy_server_is_given_up_after_30_s(retry_after: float | None) -> None:
-    """A watch that cannot begin ends after 30 s, however long the server wants to be left alone."""
+def test_busy_server_at_start_gets_30_s(retry_after: float | None) -> None:
+    """A watch that cannot start ends after 30 s, however long the server's Retry-After is."""
     world = World()
     run_id = world.server.add_run()
     world.fault = lambda _: Failure(
@@ -361,8 +361,8 @@ def test_a_busy_server_is_given_up_after_30_s(retry_after: float | None) -> None
     assert 30 <= world.now < 31
 
 
-def test_one_refusal_after_a_long_outage_is_outlasted() -> None:
-    """A server that comes up may refuse access for a moment, however long it was away."""
+def test_short_refusal_after_outage_is_retried() -> None:
+    """A server that restarts may refuse access for a while, however long the outage was."""
     world = World()
     run_id = live_run(world)
     back = 300.0
@@ -379,8 +379,8 @@ def test_one_refusal_after_a_long_outage_is_outlasted() -> None:
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
 
 
-def test_garbled_answers_end_a_watch_at_the_third_in_a_row() -> None:
-    """What cannot be parsed is tried again, twice."""
+def test_third_unreadable_reply_in_a_row_ends_watch() -> None:
+    """A reply that cannot be parsed is retried twice."""
     world = World()
     run_id = world.server.add_run()
     world.fault = lambda _: Failure(kind=FailureKind.UNREADABLE, text="no JSON")
@@ -389,16 +389,16 @@ def test_garbled_answers_end_a_watch_at_the_third_in_a_row() -> None:
     assert len(watched.asked) == 3
 
 
-def test_prefect_2_is_refused_by_name() -> None:
-    """A server of another major version gets a clear error."""
+def test_prefect_2_is_refused() -> None:
+    """A server of Prefect 2 gets an error that names its version."""
     world = World(version="2.20.4")
     watched = watch(world, world.server.add_run()).run()
     assert isinstance(watched.error, UnsupportedServer)
     assert "2.20.4" in str(watched.error)
 
 
-def test_an_outage_is_announced_outlasted_and_loses_nothing() -> None:
-    """Ten seconds after the first unanswered request the user hears of it, and again at the end."""
+def test_outage_is_reported_and_loses_nothing() -> None:
+    """One notice reports an outage 10 s after the first failed request, another its end."""
     world = World()
     run_id = live_run(world)
     world.fault = lambda query: refused(query) if 5 < world.now < 40 else None
@@ -411,12 +411,12 @@ def test_an_outage_is_announced_outlasted_and_loses_nothing() -> None:
     last_good = max(time for time, _ in watched.asked if time <= 5)
     assert degraded <= last_good + 5 + 10 + 1
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
-    # Writers may need 35 s * 1.3 + 4 s to send what they could not send, and then 5 s of quiet.
+    # Writers may need 35 s * 1.3 + 4 s to send what they could not send, and then 5 s of drain.
     assert world.now >= 40 + 35 + 4 + 5
 
 
 def test_a_failed_poll_changes_nothing() -> None:
-    """Whatever request of a poll fails, nothing of it was told or counted."""
+    """Whichever request of a poll fails, none of its rows was emitted or counted."""
     world = World()
     run_id = live_run(world)
     dice = Random(7)
@@ -426,8 +426,8 @@ def test_a_failed_poll_changes_nothing() -> None:
     assert len(ids(watched)) == len(set(ids(watched)))
 
 
-def test_the_time_limit() -> None:
-    """A run that does not end is given up after max_duration, after one last look."""
+def test_max_duration_ends_watch() -> None:
+    """A run that does not end times out after max_duration, with the state it is in."""
     world = World()
     run_id = world.server.add_run(state="RUNNING")
     watched = watch(world, run_id, max_duration=60.0).run()
@@ -436,8 +436,8 @@ def test_the_time_limit() -> None:
     assert 60 <= world.now < 61
 
 
-def test_the_time_limit_spares_a_run_that_is_over() -> None:
-    """A run that is over when the time is up is told to its end."""
+def test_max_duration_spares_terminal_run() -> None:
+    """A run that is terminal at max_duration is drained and closed."""
     world = World()
     run_id = live_run(world)
     watched = watch(world, run_id, max_duration=14.0).run()
@@ -446,16 +446,16 @@ def test_the_time_limit_spares_a_run_that_is_over() -> None:
 
 
 @pytest.mark.long
-def test_no_time_limit() -> None:
-    """None is for ever."""
+def test_no_max_duration() -> None:
+    """None is no limit."""
     world = World()
     run_id = world.server.add_run()
     world.at(100_000, lambda: world.server.set_state(run_id, "COMPLETED"))
     assert watch(world, run_id, max_duration=None).run().error is None
 
 
-def test_the_interval_grows_while_nothing_happens() -> None:
-    """Idle polls come at most every five seconds, and one poll is two requests."""
+def test_interval_grows_while_nothing_happens() -> None:
+    """Idle polls come at most every five seconds."""
     world = World()
     run_id = world.server.add_run(state="RUNNING")
     watched = watch(world, run_id).run(until=600)
@@ -465,8 +465,8 @@ def test_the_interval_grows_while_nothing_happens() -> None:
     assert len([time for time, _ in watched.asked if time > 60]) <= 2 * len(idle) + 1
 
 
-def test_a_late_run_says_what_it_waits_for() -> None:
-    """A run past its time gets a notice with the reason; one scheduled for later gets none."""
+def test_late_start_notice_has_the_reason() -> None:
+    """A run past its start time gets a notice with the reason, one scheduled for later none."""
     world = World()
     server = world.server
     server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "NOT_READY"}
@@ -481,7 +481,7 @@ def test_a_late_run_says_what_it_waits_for() -> None:
 
 
 def test_streamed_task_runs_are_waited_for() -> None:
-    """Task runs that end after their flow run are told, and one that never does is named."""
+    """Task runs that end after their flow run are emitted, and one that never ends is named."""
     world = World()
     server = world.server
     run_id = server.add_run(state="RUNNING")
@@ -489,16 +489,16 @@ def test_streamed_task_runs_are_waited_for() -> None:
     stuck = server.set_task_state(run_id, None, "RUNNING")
     world.at(1, lambda: server.set_state(run_id, "COMPLETED"))
     world.at(16, lambda: server.set_task_state(run_id, done, "COMPLETED"))
-    watched = watch(world, run_id, sources=PARTS | {EventSource.TASKS}).run()
-    told = [(event.task_run.id, event.state.name) for event in watched.of(TaskRunStateChange)]
-    assert sorted(told) == sorted([(done, "Running"), (stuck, "Running"), (done, "Completed")])
+    watched = watch(world, run_id, sources=SOURCES | {EventSource.TASKS}).run()
+    emitted = [(event.task_run.id, event.state.name) for event in watched.of(TaskRunStateChange)]
+    assert sorted(emitted) == sorted([(done, "Running"), (stuck, "Running"), (done, "Completed")])
     closed = watched.closed
     assert closed.unsettled == (stuck,)
     assert world.now >= 46
 
 
-def test_level_and_since_are_of_lines_only() -> None:
-    """Lines are filtered by level and time; states always come whole."""
+def test_level_and_since_filter_log_rows_only() -> None:
+    """Log rows are filtered by level and time, states are not."""
     world = World()
     run_id = world.server.add_run()
     world.wait(1)
@@ -513,8 +513,8 @@ def test_level_and_since_are_of_lines_only() -> None:
     assert watched.closed.verified
 
 
-def test_a_row_that_cannot_be_read_is_named_once() -> None:
-    """A malformed row is a notice with its id, and the close is verified all the same."""
+def test_malformed_log_row_is_reported_once() -> None:
+    """A malformed log row is a notice with its id, and the close is verified."""
     world = World()
     run_id = world.server.add_run(state="RUNNING")
     bad = world.server.log(run_id, "x")
@@ -528,8 +528,8 @@ def test_a_row_that_cannot_be_read_is_named_once() -> None:
     assert watched.closed.verified
 
 
-def test_a_task_run_that_cannot_be_read_is_named_once() -> None:
-    """A task run's row that cannot be read is a notice with its id, and the others are told."""
+def test_malformed_task_run_is_reported_once() -> None:
+    """A malformed task run is a notice with its id, and the others are emitted."""
     world = World()
     server = world.server
     run_id = server.add_run(state="RUNNING")
@@ -544,18 +544,18 @@ def test_a_task_run_that_cannot_be_read_is_named_once() -> None:
     assert [event.task_run.id for event in watched.of(TaskRunStateChange)] == [good]
 
 
-def test_a_state_that_cannot_be_read_is_named_once() -> None:
-    """A state of the history that cannot be read is a notice with its id, and the rest is told."""
+def test_malformed_state_is_reported_once() -> None:
+    """A malformed state of the history is a notice with its id, and the others are emitted."""
     world = World()
     server = world.server
     run_id = server.add_run(state="RUNNING")
 
-    def both() -> None:
+    def set_two_states() -> None:
         server.set_state(run_id, "PENDING")
         server.states[run_id][-1]["name"] = None
         server.set_state(run_id, "RUNNING", "Again")
 
-    world.at(3, both)
+    world.at(3, set_two_states)
     world.at(20, lambda: server.set_state(run_id, "COMPLETED"))
     watched = watch(world, run_id).run()
     bad = server.states[run_id][1]["id"]
@@ -566,8 +566,8 @@ def test_a_state_that_cannot_be_read_is_named_once() -> None:
     assert names == ["Running", "Again", "Completed"]
 
 
-def test_without_states_and_lines() -> None:
-    """With both streams off, what is left is RunSeen, notices and Closed."""
+def test_notices_source_alone() -> None:
+    """With both streams off, the watch emits RunSeen, notices and Closed."""
     world = World()
     run_id = live_run(world)
     watched = watch(world, run_id, sources=frozenset({EventSource.NOTICES})).run()
@@ -578,21 +578,21 @@ def test_without_states_and_lines() -> None:
     assert closed.state.name == "Completed"
 
 
-def test_an_answer_that_is_late_but_good_ends_the_trouble() -> None:
-    """After a notice that no answer came, one that comes after all is announced too."""
+def test_slow_good_reply_ends_outage() -> None:
+    """A good reply that comes after a degraded notice is reported as the recovery."""
     world = World()
     run_id = live_run(world)
     watched = watch(world, run_id)
     slow = iter([True])
     plain = world.send
 
-    def ask(query: Query) -> Any:
+    def send(query: Query) -> Any:
         if world.now > 5 and next(slow, False):
             world.wait(12)
             watched.take(watched.session.wake(watched.now()))
         return plain(query)
 
-    world.send = ask  # type: ignore[method-assign]
+    world.send = send  # type: ignore[method-assign]
     watched.run()
     assert [notice.code for notice in watched.of(Notice)] == [
         NoticeCode.DEGRADED,
@@ -600,8 +600,8 @@ def test_an_answer_that_is_late_but_good_ends_the_trouble() -> None:
     ]
 
 
-def test_a_long_poll_that_is_answered_well_is_no_trouble() -> None:
-    """Ten seconds are for one answer: a poll of many questions may take longer in silence."""
+def test_long_poll_of_good_replies_is_no_outage() -> None:
+    """The 10 s are for one reply, so a poll of many queries may take longer."""
     world = World(page_limit=2)
     run_id = world.server.add_run(state="RUNNING")
     world.at(5, lambda: [world.server.log(run_id) for _ in range(60)])
@@ -609,11 +609,11 @@ def test_a_long_poll_that_is_answered_well_is_no_trouble() -> None:
     watched = watch(world, run_id)
     plain = world.send
 
-    def ask(query: Query) -> Any:
+    def send(query: Query) -> Any:
         world.wait(3)
         return plain(query)
 
-    world.send = ask  # type: ignore[method-assign]
+    world.send = send  # type: ignore[method-assign]
     watched.run()
     assert len(watched.of(FlowRunLog)) == 60
     assert watched.of(Notice) == []

@@ -1,4 +1,4 @@
-"""The task runs of a run: read whole, each state told once, and waited for until they settle."""
+"""`TaskRunReader`: all task runs are read, each state is found once, and they settle."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -12,24 +12,24 @@ from rxflow import State, TaskRun
 from rxflow._models.times import Now
 from rxflow._protocol.pages import MalformedRow, Page
 from rxflow._protocol.queries import TaskRunsQuery
-from rxflow._watching.task_run_reader import SETTLING, TaskRunReader, TaskRunsRead
+from rxflow._watching.task_run_reader import SETTLE_TIME, TaskRunReader, TaskRunsRead
 
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def second(seconds: float) -> datetime:
-    """The server's time."""
+    """Return the server's time at a second."""
     return NOON + timedelta(seconds=seconds)
 
 
 def at(seconds: float) -> Now:
-    """Our time, by a monotonic clock that began long before, or will."""
+    """Return the watcher's time at a second; its monotonic clock started at another moment."""
     return Now(seconds - 1e3, second(seconds))
 
 
 def task_run(task_id: str, state_type: str | None = None, entered: float = 0) -> TaskRun:
-    """A task run's row, in a state since a second; None is a row before its state."""
+    """Make a task run's row in a state since a second; None is a row before its first state."""
     state_id = f"{task_id}-{state_type}-{entered}"
     state = None
     if state_type is not None:
@@ -52,22 +52,22 @@ def task_run(task_id: str, state_type: str | None = None, entered: float = 0) ->
 def read(
     reader: TaskRunReader, rows: Iterable[TaskRun], *, limit: int = 200
 ) -> tuple[TaskRunsRead, list[TaskRunsQuery]]:
-    """Have a server answer from its rows, until the poll is over; with the questions."""
-    table, asked = list(rows), list[TaskRunsQuery]()
+    """Run a poll against a table of rows; return what it found and the queries sent."""
+    table, sent = list(rows), list[TaskRunsQuery]()
     poll = reader.poll(limit)
     try:
         query = next(poll)
         while True:
             assert isinstance(query, TaskRunsQuery)
-            asked.append(query)
+            sent.append(query)
             query = poll.send(Page(tuple(table[query.offset : query.offset + query.limit])))
     except StopIteration as end:
         found: TaskRunsRead = end.value
-        return found, asked
+        return found, sent
 
 
-def told(reader: TaskRunReader, *rows: TaskRun, now: float = 0) -> list[tuple[str, str]]:
-    """Read and commit; the task runs that changed, each with its state."""
+def read_and_commit(reader: TaskRunReader, *rows: TaskRun, now: float = 0) -> list[tuple[str, str]]:
+    """Read and commit; return the task runs that changed, each with its state."""
     found, _ = read(reader, rows)
     reader.commit(found, at(now))
     return [(row.id, state.type) for row, state in found.changed]
@@ -83,24 +83,22 @@ def told(reader: TaskRunReader, *rows: TaskRun, now: float = 0) -> list[tuple[st
 def test_all_pages_are_read(rows: int, offsets: list[int]) -> None:
     """A poll reads until a page is not full, and finds each row."""
     table = [task_run(str(number), "RUNNING") for number in range(rows)]
-    found, asked = read(TaskRunReader(RUN_ID), table, limit=3)
+    found, sent = read(TaskRunReader(RUN_ID), table, limit=3)
     assert found.rows == tuple(table)
     assert [row for row, _ in found.changed] == table
-    assert asked == [
-        TaskRunsQuery(flow_run_id=RUN_ID, offset=offset, limit=3) for offset in offsets
-    ]
+    assert sent == [TaskRunsQuery(flow_run_id=RUN_ID, offset=offset, limit=3) for offset in offsets]
 
 
-def test_rows_that_cannot_be_read_are_counted() -> None:
-    """A row that cannot be read takes its place in a page, and the next page begins after it."""
+def test_malformed_rows_count_for_the_offset() -> None:
+    """The next page begins after the malformed rows of a page, too."""
     poll = TaskRunReader(RUN_ID).poll(2)
     next(poll)
     query = poll.send(Page((task_run("a", "RUNNING"),), None, (MalformedRow("b", "no name"),)))
     assert query == TaskRunsQuery(flow_run_id=RUN_ID, offset=2, limit=2)
 
 
-def test_rows_that_cannot_be_read_are_found() -> None:
-    """Of all pages the rows that cannot be read are handed on, each once, as it was read last."""
+def test_malformed_rows_are_returned() -> None:
+    """The malformed rows of all pages are returned, each once, as it was read last."""
     first, again, other = (MalformedRow(*row) for row in (("b", "1st"), ("b", "2nd"), ("c", "x")))
     poll = TaskRunReader(RUN_ID).poll(2)
     next(poll)
@@ -113,8 +111,8 @@ def test_rows_that_cannot_be_read_are_found() -> None:
     assert [row.id for row in found.rows] == ["a"]
 
 
-def test_a_row_that_moves_to_the_next_page_is_one_row() -> None:
-    """A row that is on two pages, since others came in between, is told once, as it was last."""
+def test_row_on_two_pages_is_one_row() -> None:
+    """A row that moved to the next page during a poll is found once, as it was read last."""
     poll = TaskRunReader(RUN_ID).poll(2)
     next(poll)
     poll.send(Page((task_run("a", "RUNNING"), task_run("b", "RUNNING"))))
@@ -130,34 +128,34 @@ def test_a_row_that_moves_to_the_next_page_is_one_row() -> None:
 # -- changes ------------------------------------------------------------------------------------
 
 
-def test_a_state_is_told_once() -> None:
-    """A task run is told again only when it is in another state."""
+def test_each_state_is_found_once() -> None:
+    """A task run is found again only in another state."""
     reader = TaskRunReader(RUN_ID)
     running = task_run("a", "RUNNING", 1)
-    assert told(reader, running) == [("a", "RUNNING")]
-    assert told(reader, running) == []
-    assert told(reader, task_run("a", "COMPLETED", 2)) == [("a", "COMPLETED")]
-    assert told(reader, task_run("a", "COMPLETED", 2)) == []
+    assert read_and_commit(reader, running) == [("a", "RUNNING")]
+    assert read_and_commit(reader, running) == []
+    assert read_and_commit(reader, task_run("a", "COMPLETED", 2)) == [("a", "COMPLETED")]
+    assert read_and_commit(reader, task_run("a", "COMPLETED", 2)) == []
 
 
 @pytest.mark.parametrize("history", ["abab", "abcacb", "aabbaa"])
-def test_a_stale_answer_tells_nothing_again(history: str) -> None:
-    """Each state that was told is remembered, so an answer from before does not tell it again."""
+def test_stale_reply_repeats_no_state(history: str) -> None:
+    """A stale reply does not repeat a state that was delivered before the last one."""
     reader = TaskRunReader(RUN_ID)
-    given = [told(reader, task_run("t", f"STATE_{name}", ord(name))) for name in history]
-    names = [name for told_now in given for _, name in told_now]
+    given = [read_and_commit(reader, task_run("t", f"STATE_{name}", ord(name))) for name in history]
+    names = [name for changed in given for _, name in changed]
     assert names == [f"STATE_{name}" for name in sorted(set(history))]
 
 
-def test_a_state_is_known_by_its_id() -> None:
-    """A task run that is set to Running twice was in two states."""
+def test_states_are_distinct_by_id() -> None:
+    """A task run set to Running twice was in two states."""
     reader = TaskRunReader(RUN_ID)
-    assert told(reader, task_run("a", "RUNNING", 1)) == [("a", "RUNNING")]
-    assert told(reader, task_run("a", "RUNNING", 2)) == [("a", "RUNNING")]
+    assert read_and_commit(reader, task_run("a", "RUNNING", 1)) == [("a", "RUNNING")]
+    assert read_and_commit(reader, task_run("a", "RUNNING", 2)) == [("a", "RUNNING")]
 
 
-def test_what_was_found_counts_when_it_is_committed() -> None:
-    """A poll that was read and not committed is read again."""
+def test_uncommitted_poll_changes_nothing() -> None:
+    """A poll that was not committed is read again."""
     reader = TaskRunReader(RUN_ID)
     first, _ = read(reader, [task_run("a", "RUNNING")])
     again, _ = read(reader, [task_run("a", "RUNNING")])
@@ -165,25 +163,25 @@ def test_what_was_found_counts_when_it_is_committed() -> None:
     assert reader.unsettled == ()
 
 
-def test_a_row_before_its_state_waits_for_it() -> None:
-    """A row whose state is not there yet is not told, and is when it is."""
+def test_row_without_state_waits_for_it() -> None:
+    """A row without a state is found once it has one, and is unsettled until then."""
     reader = TaskRunReader(RUN_ID)
-    assert told(reader, task_run("a")) == []
+    assert read_and_commit(reader, task_run("a")) == []
     assert reader.unsettled == ("a",)
-    assert told(reader, task_run("a", "COMPLETED", 1)) == [("a", "COMPLETED")]
+    assert read_and_commit(reader, task_run("a", "COMPLETED", 1)) == [("a", "COMPLETED")]
 
 
-def test_only_what_changed_is_told() -> None:
-    """Of many task runs those are told that are in a new state."""
+def test_only_changed_task_runs_are_found() -> None:
+    """Of many task runs only those in a new state are found."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
-    changed = told(
+    read_and_commit(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
+    changed = read_and_commit(
         reader, task_run("a", "RUNNING"), task_run("b", "FAILED", 1), task_run("c", "PENDING")
     )
     assert changed == [("b", "FAILED"), ("c", "PENDING")]
 
 
-# -- the end ------------------------------------------------------------------------------------
+# -- settling -----------------------------------------------------------------------------------
 
 
 UNSETTLED = {
@@ -198,43 +196,45 @@ UNSETTLED = {
 }
 
 
-def test_which_task_runs_are_unsettled() -> None:
-    """Those count that were not terminal when they were last read, known states or not."""
+def test_task_runs_that_are_not_terminal_are_unsettled() -> None:
+    """Task runs last read in no terminal state are unsettled, unknown states included."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, *(task_run(str(kind), kind) for kind in UNSETTLED))
-    assert reader.unsettled == tuple(str(kind) for kind, open_ in UNSETTLED.items() if open_)
+    read_and_commit(reader, *(task_run(str(kind), kind) for kind in UNSETTLED))
+    assert reader.unsettled == tuple(
+        str(kind) for kind, unsettled in UNSETTLED.items() if unsettled
+    )
 
 
-def test_task_runs_settle() -> None:
+def test_task_run_that_ends_is_settled() -> None:
     """A task run that ends is unsettled no longer."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
-    told(reader, task_run("a", "COMPLETED", 1), task_run("b", "RUNNING"))
+    read_and_commit(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
+    read_and_commit(reader, task_run("a", "COMPLETED", 1), task_run("b", "RUNNING"))
     assert reader.unsettled == ("b",)
 
 
-def test_a_task_run_that_is_opened_again_is_unsettled() -> None:
-    """A terminal state of a task run is provisional too."""
+def test_reopened_task_run_is_unsettled() -> None:
+    """A terminal state of a task run is provisional, too."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, task_run("a", "FAILED"))
-    told(reader, task_run("a", "RUNNING", 1))
+    read_and_commit(reader, task_run("a", "FAILED"))
+    read_and_commit(reader, task_run("a", "RUNNING", 1))
     assert reader.unsettled == ("a",)
 
 
-def test_nobody_waits_for_task_runs_that_are_over() -> None:
-    """Where there are none, or all are terminal, they are settled at once."""
+def test_terminal_task_runs_are_settled_at_once() -> None:
+    """Where there are no task runs, or all are terminal, there is no wait."""
     reader = TaskRunReader(RUN_ID)
     assert reader.settled_in(None, at(0)) == 0
-    told(reader)
+    read_and_commit(reader)
     assert reader.settled_in(second(0), at(0)) == 0
-    told(reader, task_run("a", "COMPLETED"))
+    read_and_commit(reader, task_run("a", "COMPLETED"))
     assert reader.settled_in(second(0), at(0)) == 0
 
 
-def running_since(entered: float, *, seen: float) -> TaskRunReader:
-    """A reader of a task run that runs since a second, and was seen to at another."""
+def running_since(entered: float, *, read_at: float) -> TaskRunReader:
+    """Return a reader of a task run that runs since a second, and was read at another."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, task_run("a", "RUNNING", entered), now=seen)
+    read_and_commit(reader, task_run("a", "RUNNING", entered), now=read_at)
     return reader
 
 
@@ -252,62 +252,62 @@ def running_since(entered: float, *, seen: float) -> TaskRunReader:
         (110, 105, 5),
     ],
     ids=[
-        "ours, at once",
-        "ours, in between",
-        "ours, at the end",
-        "ours, long after",
-        "the server's, in between",
-        "the server's, at the end",
-        "the server's, long after",
-        "ours before the server's",
-        "the server's before ours",
+        "watcher, at once",
+        "watcher, in between",
+        "watcher, at the end",
+        "watcher, long after",
+        "server, in between",
+        "server, at the end",
+        "server, long after",
+        "watcher before server",
+        "server before watcher",
     ],
 )
-def test_how_long_task_runs_are_waited_for(
+def test_unsettled_task_runs_settle_after_30_s(
     now: float, server: float | None, expected: float
 ) -> None:
-    """They settle 30 s after the newest state, or after we saw it, whichever is first."""
-    reader = running_since(80, seen=100)
+    """The wait ends 30 s after the newest state, or after it was read, whichever is first."""
+    reader = running_since(80, read_at=100)
     time = None if server is None else second(server)
     assert reader.settled_in(time, at(now)) == expected
-    assert SETTLING == 30
+    assert SETTLE_TIME == 30
 
 
-def test_a_change_begins_the_wait_anew() -> None:
-    """Any task run in a new state is a reason to wait for the others."""
-    reader = running_since(100, seen=100)
+def test_change_restarts_wait() -> None:
+    """Any task run in a new state restarts the wait for the others."""
+    reader = running_since(100, read_at=100)
     changed = [task_run("a", "RUNNING", 100), task_run("b", "COMPLETED", 120)]
-    told(reader, *changed, now=120)
+    read_and_commit(reader, *changed, now=120)
     assert reader.settled_in(None, at(125)) == 25
     assert reader.settled_in(second(125), at(125)) == 25
 
 
 @pytest.mark.parametrize("times", [(80, 100), (100, 80)], ids=str)
-def test_the_newest_of_several_changes_counts(times: tuple[float, float]) -> None:
-    """Of the states that one poll finds, the one that was set last begins the wait."""
+def test_newest_change_counts(times: tuple[float, float]) -> None:
+    """Of the states that one poll finds, the newest one starts the wait."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, *(task_run(str(at), "RUNNING", at) for at in times), now=100)
+    read_and_commit(reader, *(task_run(str(at), "RUNNING", at) for at in times), now=100)
     assert reader.settled_in(second(105), at(100)) == 25
 
 
-def test_an_older_state_does_not_shorten_the_wait() -> None:
-    """A state that is found later than a newer one, and was set before it, is no older news."""
-    reader = running_since(100, seen=101)
-    told(reader, task_run("a", "RUNNING", 100), task_run("b", "RUNNING", 80), now=101)
+def test_older_state_does_not_shorten_wait() -> None:
+    """A state that is older than one found before does not shorten the wait."""
+    reader = running_since(100, read_at=101)
+    read_and_commit(reader, task_run("a", "RUNNING", 100), task_run("b", "RUNNING", 80), now=101)
     assert reader.settled_in(second(101), at(101)) == 29
 
 
-def test_no_change_does_not() -> None:
-    """Reading the same again does not begin the wait anew."""
-    reader = running_since(100, seen=100)
-    told(reader, task_run("a", "RUNNING", 100), now=120)
+def test_reading_known_states_does_not_restart_wait() -> None:
+    """Reading the same states again does not restart the wait."""
+    reader = running_since(100, read_at=100)
+    read_and_commit(reader, task_run("a", "RUNNING", 100), now=120)
     assert reader.settled_in(None, at(125)) == 5
 
 
-def test_a_row_whose_state_never_comes_is_waited_for() -> None:
-    """Rows without a state settle by our clock, since they have no time of their own."""
+def test_row_without_state_settles_by_watcher_clock() -> None:
+    """Rows without a state settle by the watcher's clock, since they have no time."""
     reader = TaskRunReader(RUN_ID)
-    told(reader, task_run("a"), now=100)
+    read_and_commit(reader, task_run("a"), now=100)
     assert reader.settled_in(second(0), at(110)) == 20
     assert reader.settled_in(second(0), at(130)) == 0
 
@@ -319,23 +319,23 @@ steps = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(KINDS)), max_size=
 
 
 @given(steps=steps, limit=st.integers(1, 4), lost=st.sets(st.integers(0, 30)))
-def test_each_state_that_is_found_is_told_once(
+def test_no_state_is_found_twice(
     steps: list[tuple[int, str | None]], limit: int, lost: set[int]
 ) -> None:
-    """Whatever happens between polls, and whichever polls fail, no state is told twice."""
+    """Whatever happens between polls, and whichever polls fail, no state is found twice."""
     reader = TaskRunReader(RUN_ID)
     table: dict[str, TaskRun] = {}
-    seen: list[str] = []
+    delivered: list[str] = []
     for number, (task, kind) in enumerate(steps):
         row = task_run(str(UUID(int=task)), kind, number)
         table[row.id] = row
         found, _ = read(reader, table.values(), limit=limit)
         if number not in lost:
             reader.commit(found, at(number))
-            seen += [state.id for _, state in found.changed]
+            delivered += [state.id for _, state in found.changed]
     found, _ = read(reader, table.values(), limit=limit)
     reader.commit(found, at(99))
-    seen += [state.id for _, state in found.changed]
-    assert len(seen) == len(set(seen))
-    assert {row.state.id for row in table.values() if row.state} <= set(seen)
+    delivered += [state.id for _, state in found.changed]
+    assert len(delivered) == len(set(delivered))
+    assert {row.state.id for row in table.values() if row.state} <= set(delivered)
     assert set(reader.unsettled) == {row.id for row in table.values() if not row.is_terminal}

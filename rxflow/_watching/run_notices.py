@@ -1,0 +1,89 @@
+"""The notices of one run: their texts, and which of them were already made.
+
+A notice about one row or one reason is made once. When a notice is due is decided in `session`.
+"""
+
+from collections.abc import Iterable
+
+from rxflow._models.entities import FlowRun
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.pages import MalformedRow
+from rxflow.events import Notice, NoticeCode
+
+
+class RunNotices:
+    """Makes the notices of one run."""
+
+    def __init__(self, flow_run_id: str) -> None:
+        """Start with no notice made."""
+        self._flow_run_id = flow_run_id
+        self._late_reason: str | None = None
+        self._malformed_ids: set[str] = set()
+
+    def malformed(self, rows: Iterable[MalformedRow], now: Now) -> list[Notice]:
+        """Report rows that cannot be read, each row once."""
+        new = [row for row in rows if row.id not in self._malformed_ids]
+        self._malformed_ids.update(row.id for row in new)
+        return [
+            self._notice(
+                NoticeCode.MALFORMED, f"A row cannot be read: {row.reason}", now, row_id=row.id
+            )
+            for row in new
+        ]
+
+    def late_start(self, run: FlowRun, reason: str | None, now: Now) -> list[Notice]:
+        """Report what a late run waits for, each time that this changes.
+
+        Args:
+            run: The run's row.
+            reason: What it waits for, or None if it is not late.
+            now: The time.
+        """
+        known, self._late_reason = self._late_reason, reason
+        if reason is None or reason == known:
+            return []
+        text = f"Flow run {run.name!r} is late: {reason}"
+        return [self._notice(NoticeCode.LATE_START, text, now)]
+
+    def reopened(self, run: FlowRun, now: Now) -> Notice:
+        """Report that a terminal run entered a state that is not terminal."""
+        state = run.state.name if run.state else "none"
+        return self._notice(
+            NoticeCode.REOPENED, f"The run had ended and is now in state {state}", now
+        )
+
+    def rewound(self, now: Now) -> Notice:
+        """Report that delivered log rows are gone from the server."""
+        text = (
+            "Log rows that were delivered are gone from the server; those that may be new are "
+            "delivered again, and flagged replayed"
+        )
+        return self._notice(NoticeCode.SOURCE_REWOUND, text, now)
+
+    def deleted(self, now: Now) -> Notice:
+        """Report that the run was deleted."""
+        return self._notice(NoticeCode.RUN_DELETED, "The flow run was deleted from the server", now)
+
+    def degraded(self, seconds: float, failure: Failure | None, now: Now) -> Notice:
+        """Report that there was no good reply for some seconds, with the last failure."""
+        why = f": {failure.text}" if failure else ""
+        end = "" if why.endswith((".", "?")) else "."
+        text = f"No good reply for {seconds:.0f} s{why}{end} The watch keeps trying"
+        return self._notice(NoticeCode.DEGRADED, text, now)
+
+    def recovered(self, seconds: float, now: Now) -> Notice:
+        """Report that the server replies well again, after some seconds."""
+        text = f"The server replies again after {seconds:.0f} s; the watch continues where it was"
+        return self._notice(NoticeCode.RECOVERED, text, now)
+
+    def _notice(
+        self, code: NoticeCode, message: str, now: Now, *, row_id: str | None = None
+    ) -> Notice:
+        return Notice(
+            flow_run_id=self._flow_run_id,
+            code=code,
+            message=message,
+            timestamp=now.utc,
+            row_id=row_id,
+        )
