@@ -1,7 +1,7 @@
-"""The command line: ``rxflow watch`` for a run of one's own, ``rxflow demo`` for one of ours.
+"""The command line: ``rxflow watch`` shows a flow run, ``rxflow demo`` runs a flow and shows it.
 
-It is a thin user of the library and needs the extra ``cli``; what each command does is in
-``_commands``, and how an event becomes a line in ``_lines``.
+A thin user of the library, with the extra ``cli``. ``_commands`` has the commands, ``_lines``
+formats events, ``_demo`` and ``_prefect_server`` provide the demo's run and its server.
 """
 
 import io

@@ -1,13 +1,13 @@
-"""The first lines of a demo's child process: run a module or a script, and end it with its parent.
+"""Run a module or a script as a child process that ends together with its parent.
 
-Started as ``python -P _leash.py DIRECTORY TARGET [ARGUMENTS...]``, in a process group of its own
-and with the read end of a pipe as its standard input. The parent holds the only write end, so the
-pipe ends when the parent does, however it died (SIGKILL included): then DIRECTORY is removed and
-the whole group is killed. A pipe does this on Linux and macOS alike, and unlike
-``PR_SET_PDEATHSIG`` it does not fire when merely the *thread* that started the child ends.
+Started as ``python -P _child_process.py DIRECTORY TARGET [ARGUMENTS...]``, in a process group of
+its own and with the read end of a pipe as standard input. The parent has the only write end, so the
+pipe is closed when the parent ends, even by SIGKILL; then DIRECTORY is removed and the whole group
+is killed. A pipe works on Linux and macOS alike, and unlike ``PR_SET_PDEATHSIG`` it is not closed
+when only the *thread* ends that started the child.
 
-Nothing but the standard library is imported here, not even the rest of rxflow: the Python that
-runs this file need not be the one that has rxflow.
+Imports the standard library only, and nothing of rxflow: the Python that runs this file need not
+have rxflow installed.
 """
 
 import os
@@ -19,10 +19,10 @@ import threading
 
 
 def main(directory: str, target: str, *arguments: str) -> None:
-    """Run one target as the main program, on the leash.
+    """Run a target as the main program until it or the parent ends.
 
     Args:
-        directory: What to remove when the parent dies.
+        directory: The directory to remove when the parent ends.
         target: A module's name, or a script's path ending in ``.py``.
         arguments: The target's own command line.
     """

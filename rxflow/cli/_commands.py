@@ -1,9 +1,13 @@
-"""The commands, each a few lines over the library."""
+"""The commands of the command line and their exit statuses.
+
+Lines of events are formatted in ``_lines``, the demo's server and run come from ``_demo``.
+"""
 
 import logging
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 import reactivex
@@ -14,29 +18,33 @@ import rxflow
 from rxflow import BackendName
 from rxflow._models.terminal_text import safe_text
 from rxflow.cli._demo import start_demo_flow
-from rxflow.cli._lines import Transcript, closing
+from rxflow.cli._lines import Transcript, summary
 from rxflow.cli._prefect_server import PrefectServer
 
-_ENDED_BADLY, _TROUBLE, _INTERRUPTED = 1, 2, 130
+_COMPLETED, _NOT_COMPLETED, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(rxflow.__version__, message="rxflow %(version)s")
 def commands() -> None:
-    """The life of a Prefect flow run as a stream."""
+    """Watch Prefect flow runs as streams of events."""
 
 
 @commands.command()
 @click.argument("run_id")
-@click.option("--level", type=click.Choice(_LEVELS, case_sensitive=False), help="Least log level.")
+@click.option(
+    "--level",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    help="Omit log lines below this level.",
+)
 @click.option("--tasks", is_flag=True, help="Show the states of task runs as well.")
-@click.option("--api-url", help="The API's URL; without it, as Prefect itself finds it.")
+@click.option("--api-url", help="The API's URL; by default found as Prefect finds it.")
 @click.option("--profile", help="The Prefect profile to use in place of the active one.")
 @click.option(
     "--backend",
     type=click.Choice([name.value for name in BackendName]),
-    help="What the server is; without it, it is asked.",
+    help="The kind of server; by default detected.",
 )
 def watch(  # noqa: PLR0917 - which click passes by name
     run_id: str,
@@ -46,12 +54,12 @@ def watch(  # noqa: PLR0917 - which click passes by name
     profile: str | None,
     backend: str | None,
 ) -> None:
-    """Show the states and log lines of the flow run RUN_ID, from its first to its last.
+    """Show the states and log lines of the flow run RUN_ID until it is over.
 
-    The exit status is 0 if the run completed, 1 if it ended otherwise, 2 on trouble.
+    The exit status is 0 if the run completed, 1 if it ended otherwise, 2 after an error.
     """
     with (
-        _explained(),
+        _exit_on_error(),
         rxflow.Client(api_url=api_url, profile=profile, backend=backend) as client,
     ):
         stream = rxflow.watch_flow_run(
@@ -61,40 +69,41 @@ def watch(  # noqa: PLR0917 - which click passes by name
             level=logging.getLevelNamesMapping()[level.upper()] if level else 0,
             client=client,
         )
-        sys.exit(_follow(stream))
+        sys.exit(_show(stream))
 
 
 @commands.command()
 def demo() -> None:
-    """Start a Prefect server, run a flow on it in another process, and watch it live.
+    """Start a Prefect server, run a flow on it in another process, and watch the run.
 
-    Everything is temporary: nothing is left behind. The exit status is 0 if the run completed.
+    All files are temporary and removed at the end. The exit status is 0 if the run completed.
     """
-    with _explained(), PrefectServer(tell=_say) as server:
+    with _exit_on_error(), PrefectServer(report=_report) as server:
         run_id, flow = start_demo_flow(server)
-        _say(f"watching flow run {run_id}, which another process runs ...")
+        _report(f"watching flow run {run_id}, which another process runs ...")
         with rxflow.Client(api_url=server.url, backend=BackendName.PREFECT_3) as client:
             stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=client)
-            status = _follow(stream.pipe(ops.merge(_failure_of(flow))))
-        _say("stopping the server and removing its files ...")
+            status = _show(stream.pipe(ops.merge(_error_of(flow))))
+        _report("stopping the server and removing its files ...")
     sys.exit(status)
 
 
-def _follow(events: Iterable[rxflow.FlowRunEvent]) -> int:
+def _show(events: Iterable[rxflow.FlowRunEvent]) -> int:
+    """Print the lines of a watch and return the exit status."""
     transcript = Transcript()
     for event in events:
         for line in transcript.lines(event):
             click.echo(line)
         if isinstance(event, rxflow.Closed):
             if event.view is not None:
-                click.echo("\n".join(["", *closing(event.view, event)]))
+                click.echo("\n".join(["", *summary(event.view, event)]))
             completed = event.state is not None and event.state.is_completed
-            return 0 if completed else _ENDED_BADLY
-    return _ENDED_BADLY
+            return _COMPLETED if completed else _NOT_COMPLETED
+    return _NOT_COMPLETED
 
 
-def _failure_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent]:
-    """Nothing while the flow's process is well, and an error if it fails."""
+def _error_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent]:
+    """Emit an error if the flow's process fails, and nothing otherwise."""
 
     def check(_: int) -> Observable[rxflow.FlowRunEvent]:
         code = flow.poll()
@@ -105,24 +114,18 @@ def _failure_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent
     return reactivex.interval(1.0).pipe(ops.flat_map(check))
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     click.echo(f"rxflow: {safe_text(text)}", err=True)
 
 
-class _explained:  # noqa: N801 - reads as a phrase behind `with`
-    """Ends the program with a sentence in place of a traceback."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Explain."""
-        match error:
-            case rxflow.RxflowError():
-                _say(str(error))
-                sys.exit(_TROUBLE)
-            case KeyboardInterrupt():
-                _say("interrupted")
-                sys.exit(_INTERRUPTED)
-            case _:
-                pass
+@contextmanager
+def _exit_on_error() -> Iterator[None]:
+    """Exit with a sentence and a status instead of a traceback."""
+    try:
+        yield
+    except rxflow.RxflowError as error:
+        _report(str(error))
+        sys.exit(_ERROR)
+    except KeyboardInterrupt:
+        _report("interrupted")
+        sys.exit(_INTERRUPTED)

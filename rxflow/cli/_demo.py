@@ -1,7 +1,7 @@
-"""Start the demo's flow in a process of its own, with a run id that is known before it runs.
+"""Start the demo's flow in another process, with a run whose id is known before it starts.
 
-The run is created over the REST API first and executed by id, as a worker would, so that a watcher
-can be there from the run's very first state on.
+The run is created through the REST API and then executed by its id, as a worker does it, so that a
+watch can begin before the run's first state change.
 """
 
 import http.client
@@ -35,41 +35,41 @@ def start_demo_flow(server: PrefectServer) -> tuple[str, subprocess.Popen[bytes]
     """Create a run of the demo flow and start the process that executes it.
 
     The flow takes 11 s on an idle machine: four tasks, of which one fails once and is retried and
-    one warns, and a subflow with three more.
+    one logs a warning, and a subflow with three more tasks.
 
     Args:
-        server: A server that is up and asks for no key.
+        server: A running server without authentication.
 
     Returns:
         The flow run id, and the process, which leads a process group of its own. Its output is in
-        ``server.log_of("_demo_flow")``; it ends with the server at the latest.
+        ``server.log_path("_demo_flow")``; it ends with the server at the latest.
     """
     flow_id = _create(server.url, "flows", {"name": FLOW_NAME})
     run = {"flow_id": flow_id, "state": {"type": "SCHEDULED"}, "tags": ["demo"]}
     flow_run_id = _create(server.url, "flow_runs", run)
-    return flow_run_id, server.spawn_beside(FLOW_SCRIPT, flow_run_id)
+    return flow_run_id, server.spawn_script(FLOW_SCRIPT, flow_run_id)
 
 
-def _create(url: str, what: str, body: Mapping[str, object]) -> str:
-    """Create a flow or a run and return its id; the library itself only reads, and so cannot."""
-    give_up = monotonic() + BUSY_LIMIT
+def _create(url: str, table: str, row: Mapping[str, object]) -> str:
+    """Create a flow or a run and return its id; the library itself only reads."""
+    deadline = monotonic() + BUSY_LIMIT
     while True:
-        status, answer = _post(url, what, json.dumps(body))
-        if status != HTTPStatus.SERVICE_UNAVAILABLE or monotonic() > give_up:
+        status, body = _post(url, table, json.dumps(row))
+        if status != HTTPStatus.SERVICE_UNAVAILABLE or monotonic() > deadline:
             break
         pause(BUSY_PAUSE)
     if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-        raise ServerNotStarted(f"the demo's server answered {status} to POST /{what}/")
-    created: str = json.loads(answer)["id"]
+        raise ServerNotStarted(f"the demo's server responded with {status} to POST /{table}/")
+    created: str = json.loads(body)["id"]
     return created
 
 
-def _post(url: str, what: str, body: str) -> tuple[int, bytes]:
-    # A connection a request: after a 503 the server drops the connection without having said so.
+def _post(url: str, table: str, row: str) -> tuple[int, bytes]:
+    # One connection per request: after a 503 the server closes it without announcing that.
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
-        connection.request("POST", f"/api/{what}/", body, {"Content-Type": "application/json"})
-        reply = connection.getresponse()
-        return reply.status, reply.read()
+        connection.request("POST", f"/api/{table}/", row, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()

@@ -1,11 +1,11 @@
-"""The demo's flow, run by prefect in another process: the one file here that imports prefect.
+"""The demo's flow, executed by prefect in another process: the only file that imports prefect.
 
-It is what rxflow watches, not a part of rxflow: nothing imports it, and it imports nothing of
-rxflow. ``python _demo_flow.py FLOW_RUN_ID`` executes a run that exists already.
+It is what the demo watches and not a part of the library: no module imports it, and it imports
+nothing of rxflow. ``python _demo_flow.py FLOW_RUN_ID`` executes a run that exists already.
 """
 
 import sys
-from time import sleep as pause  # noqa: TID251 - the story's pace
+from time import sleep as pause  # noqa: TID251 - the work that the tasks simulate
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -17,12 +17,12 @@ REGIONS = ("north", "south", "west")
 
 @task(retries=1, retry_delay_seconds=1)
 def fetch_orders(region: str) -> int:
-    """Fetch a region's orders; the north does not answer at the first attempt."""
+    """Fetch a region's orders; the first attempt in the north fails."""
     log = get_run_logger()
-    log.info("asking the %s warehouse", region)
+    log.info("querying the %s warehouse", region)
     pause(1.0)
     if region == "north" and task_run.run_count == 1:
-        raise ConnectionError("the north warehouse did not answer")
+        raise ConnectionError("the north warehouse did not respond")
     orders = 120 + 10 * len(region)
     log.info("%s: %d orders", region, orders)
     return orders
@@ -30,7 +30,7 @@ def fetch_orders(region: str) -> int:
 
 @task
 def check_prices(orders: int) -> int:
-    """Leave out the orders that have no price, and say so."""
+    """Leave out the orders that have no price, with a warning."""
     log = get_run_logger()
     pause(1.0)
     log.warning("2 of %d orders have no price and are left out", orders)
@@ -57,11 +57,11 @@ def publish_report(orders: int) -> list[str]:
 
 @flow(name="nightly-report")
 def nightly_report() -> int:
-    """Gather orders, check them, publish a report."""
+    """Fetch orders, check them, publish a report."""
     log = get_run_logger()
-    log.info("gathering the orders of %d regions", len(REGIONS))
-    gathering = [fetch_orders.submit(region) for region in REGIONS]
-    orders: int = check_prices(sum(future.result() for future in gathering))
+    log.info("fetching the orders of %d regions", len(REGIONS))
+    fetches = [fetch_orders.submit(region) for region in REGIONS]
+    orders: int = check_prices(sum(future.result() for future in fetches))
     publish_report(orders)
     pause(1.0)
     log.info("the nightly report is out: %d orders", orders)

@@ -1,4 +1,7 @@
-"""Events as lines of text that are safe to print on a terminal."""
+"""Format the events of a run as lines of text that are safe to print on a terminal.
+
+Unlike the lines of `rxflow.printing`, these have milliseconds, dates and the names of task runs.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -17,18 +20,18 @@ from rxflow._models.terminal_text import in_column, local_time, safe_text
 
 
 class Transcript:
-    """Turns the events of one run into lines, and keeps in mind what its task runs are called."""
+    """Formats the events of one run; knows the names of its task runs and the current day."""
 
     def __init__(self) -> None:
-        """Begin with nothing told."""
-        self._task_runs: dict[str, str] = {}
+        """Start without an event."""
+        self._task_run_names: dict[str, str] = {}
         self._day: date | None = None
 
     def lines(self, event: FlowRunEvent) -> Iterator[str]:
-        """Yield what a person reads of an event: one line or none, after one for a new day.
+        """Yield the lines of an event: at most one of its own, and one before it for a new day.
 
         Args:
-            event: The next event; its time is shown in local time.
+            event: The next event; its timestamp is shown in local time.
         """
         if isinstance(event, RunChanged | Closed):
             return
@@ -45,27 +48,27 @@ class Transcript:
 
     def _text(self, event: FlowRunEvent) -> str:
         if isinstance(event, TaskRunStateChange):
-            self._task_runs[event.task_run.id] = _in_line(event.task_run.name)
-        # A line may come before the first state of its task run does: it then goes without.
-        task_run = event.task_run_id if isinstance(event, FlowRunLog) else None
-        name = f"{self._task_runs[task_run]}: " if task_run in self._task_runs else ""
-        return f"{name}{event.message}"
+            self._task_run_names[event.task_run.id] = _one_line(event.task_run.name)
+        # A log line before the first state of its task run is shown without a name.
+        task_run_id = event.task_run_id if isinstance(event, FlowRunLog) else None
+        name = self._task_run_names.get(task_run_id) if task_run_id else None
+        return event.message if name is None else f"{name}: {event.message}"
 
 
-def closing(view: Snapshot, closed: Closed) -> Iterator[str]:
-    """Yield what a person reads at the end: the run as it is then."""
+def summary(view: Snapshot, closed: Closed) -> Iterator[str]:
+    """Yield the last lines of a watch: the run's states and counts."""
     path = " > ".join(state.name for state in view.states)
     proof = "as many as the server counts" if closed.verified else "not verified by a count"
     yield _title(view.run.name, view.run.id)
-    yield f"  state      {_in_line(view.state.name) if view.state else 'none'}"
-    yield f"  states     {_in_line(path)}"
+    yield f"  state      {_one_line(view.state.name) if view.state else 'none'}"
+    yield f"  states     {_one_line(path)}"
     if view.task_runs:
         done = sum(task_run.is_terminal for task_run in view.task_runs)
         yield f"  task runs  {done} of {len(view.task_runs)} over"
     yield f"  log lines  {closed.log_count}, {proof}"
 
 
-def _in_line(text: str) -> str:
+def _one_line(text: str) -> str:
     return safe_text(text).replace("\n", "\\x0a")
 
 

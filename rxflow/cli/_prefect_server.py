@@ -1,12 +1,12 @@
-"""A real Prefect 3 server for as long as a ``with`` block lasts, and nothing left of it afterwards.
+"""Run a real Prefect 3 server for the time of a ``with`` block and leave nothing behind.
 
-It runs as a child process over SQLite in a temporary home, on a free loopback port, with telemetry
-and the UI off and every background service on (late runs and task runs are recorded by those).
-Whatever ends the block, an exception, Ctrl-C or the death of this process, ends the server, what
-was started beside it, and the directory.
+The server is a child process over SQLite in a temporary home, on a free loopback port, with
+telemetry and the UI off and all background services on (they record late runs and task runs).
+However the block ends, by an exception, Ctrl-C or the death of this process, the server, the
+scripts that were started with it and the directory end with it.
 
-Prefect is never imported here: it is driven from outside, as any server is. What the flow does is
-in ``_demo_flow.py``; what is shown of it is elsewhere. Linux and macOS only.
+Prefect is not imported here: the server is used through its command line and its API. The demo's
+flow is in ``_demo_flow.py``. Linux and macOS only.
 """
 
 import http.client
@@ -33,25 +33,26 @@ LOOPBACK = "127.0.0.1"
 STOP_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL; an idle server needs 0.2 of them (measured, 3.8.8)."""
 
-POLL_INTERVAL = 0.1
-"""Seconds between two looks at a server that is starting."""
+CHECK_INTERVAL = 0.1
+"""Seconds between two health checks of a server that is starting."""
 
-TELL_INTERVAL = 2.0
-"""Seconds between two lines of progress while it does."""
+REPORT_INTERVAL = 2.0
+"""Seconds between two lines of progress while it starts."""
 
 LOG_LINES = 15
-"""How many of the last lines of the server's log an error shows."""
+"""How many of the last lines of the server's log an error includes."""
 
-QUIET = {
+SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
-    # Block types are needed by deployments that store things; to register them takes 0.7 s.
+    # Only deployments with storage need block types; registering them takes 0.7 s.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
 }
 
-# The app that `prefect server start` serves, with its log level; 0.5 to 1 s quicker without that
-# command's own imports. The graceful part is bounded since a watcher may hold a websocket open.
+# The app of `prefect server start`, with its log level; without that command's own imports it
+# starts 0.5 to 1 s sooner. The graceful shutdown has a limit, since a client may keep a websocket
+# open.
 UVICORN = (
     "uvicorn",
     "--factory",
@@ -60,7 +61,7 @@ UVICORN = (
     "--timeout-graceful-shutdown=3",
 )
 
-LEASH = Path(__file__).with_name("_child_process.py")
+CHILD_SCRIPT = Path(__file__).with_name("_child_process.py")
 
 PROBE = """
 import importlib.util, sys
@@ -69,11 +70,11 @@ sys.exit(not all(map(importlib.util.find_spec, ("prefect", "fastapi", "uvicorn")
 
 
 class ServerNotStarted(RxflowError):
-    """The Prefect server is not installed, or did not come up; the message has its last words."""
+    """The Prefect server is not installed or did not start; the message has the end of its log."""
 
 
-def silent(_line: str) -> None:
-    """Tell nobody."""
+def ignore(_line: str) -> None:
+    """Report no progress."""
 
 
 class PrefectServer:
@@ -83,7 +84,7 @@ class PrefectServer:
         python: The interpreter that has prefect; rxflow need not be installed there.
         settings: Prefect settings by environment name, for the server and its clients alike, such
             as ``{"PREFECT_SERVER_API_DEFAULT_LIMIT": "50"}``.
-        tell: Is called with a plain line of progress now and then while the server starts.
+        report: Called with a line of progress every 2 s while the server starts.
         start_limit: Seconds that a start may take. It takes 6 to 9 on an idle machine (3.8.8; half
             of it migrates an empty database), and several times that on a busy one.
 
@@ -91,14 +92,14 @@ class PrefectServer:
         url: The API's URL, which ends in ``/api``. Like all of these it is set on entering.
         home: The temporary directory that is its ``PREFECT_HOME``.
         database: The SQLite file.
-        environment: The whole environment for a child process that talks to this server: this
+        environment: The whole environment for a child process that uses this server: this
             process's own, without any Prefect setting or profile of the user's.
 
     Raises:
-        ServerNotStarted: On entering, when prefect is missing or the server does not come up.
+        ServerNotStarted: On entering, if prefect is missing or the server does not start.
 
     Example:
-        >>> with PrefectServer(tell=print) as server:  # doctest: +SKIP
+        >>> with PrefectServer(report=print) as server:  # doctest: +SKIP
         ...     client = rxflow.Client(api_url=server.url)
     """
 
@@ -111,17 +112,17 @@ class PrefectServer:
         self,
         python: str = sys.executable,
         settings: Mapping[str, str] | None = None,
-        tell: Callable[[str], object] = silent,
+        report: Callable[[str], object] = ignore,
         *,
         start_limit: float = 180.0,
     ) -> None:
         self._python = python
         self._settings = dict(settings or {})
-        self._tell = tell
+        self._report = report
         self._start_limit = start_limit
         self._port = 0
         self._server: subprocess.Popen[bytes] | None = None
-        self._companions: list[subprocess.Popen[bytes]] = []
+        self._scripts: list[subprocess.Popen[bytes]] = []
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -130,11 +131,11 @@ class PrefectServer:
             self.home = Path(tempfile.mkdtemp(prefix="rxflow-"))
             cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
             self.database = self.home / "prefect.db"
-            # The ends of the leash are ours, not Popen's: a child that was started and then lost
-            # to a Ctrl-C inside Popen() still ends when they are closed.
-            self._leash, leash_held = os.pipe()
-            cleanup.callback(os.close, self._leash)
-            cleanup.callback(os.close, leash_held)
+            # The pipe is ours, not Popen's: a child that was started and then lost to a Ctrl-C
+            # inside Popen() still ends when the pipe is closed.
+            self._pipe_read_end, pipe_write_end = os.pipe()
+            cleanup.callback(os.close, self._pipe_read_end)
+            cleanup.callback(os.close, pipe_write_end)
             cleanup.callback(self._end_all)
             self.start()
             self._cleanup = cleanup.pop_all()
@@ -150,16 +151,17 @@ class PrefectServer:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, which is its process group's too; None while it is stopped."""
+        """The id of the server's process and of its process group; None while it is stopped."""
         return None if self._server is None else self._server.pid
 
     def start(self) -> None:
-        """Start the server and wait until it answers; once more, on the same port and data.
+        """Start the server and wait until it responds; a restart keeps its port and its data.
 
-        A restart takes about 3 s on an idle machine. Nothing happens while the server runs.
+        A restart takes about 3 s on an idle machine. Does nothing while the server runs.
 
         Raises:
-            ServerNotStarted: It ended or did not answer in time, or its port was taken meanwhile.
+            ServerNotStarted: The server ended or did not respond in time, or another program has
+                taken its port since it was stopped.
         """
         if self._server is not None and self._server.poll() is None:
             return
@@ -167,21 +169,21 @@ class PrefectServer:
             self._port = listener.getsockname()[1]
             self.url = f"http://{LOOPBACK}:{self._port}/api"
             self.environment = self._client_environment()
-            self._tell(f"starting a Prefect server on {self.url[:-4]} (about 10 s) ...")
+            self._report(f"starting a Prefect server on {self.url[:-4]} (about 10 s) ...")
             self._server = self._spawn(
                 [*UVICORN, f"--fd={listener.fileno()}"], "server", pass_fds=[listener.fileno()]
             )
         try:
-            self._await_answer(self._server)
+            self._wait_until_ready(self._server)
         except BaseException:
             self.stop(kill=True)
             raise
 
     def stop(self, *, kill: bool = False) -> None:
-        """Stop the server; its data stays until the block ends, and `start` serves it again.
+        """Stop the server; its data is kept until the block ends, for another `start`.
 
         Args:
-            kill: With SIGKILL at once, as a crash would, and not with SIGTERM first.
+            kill: Whether to send SIGKILL at once, like a crash, and not SIGTERM first.
         """
         if self._server is None:
             return
@@ -190,39 +192,43 @@ class PrefectServer:
         finally:
             self._server = None
 
-    def spawn_beside(self, script: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a Python script against this server; the end of the block kills its group.
+    def spawn_script(self, script: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a Python script that uses this server; the end of the block kills its group.
 
         Args:
-            script: The script, which need not be importable. Its output goes to a file named
-                after it in ``home``, see `log_of`.
+            script: The script, which need not be importable. Its output goes to a file in
+                ``home``, see `log_path`.
             arguments: Its command line.
 
         Returns:
             The process, which leads a process group of its own.
         """
-        companion = self._spawn([str(script), *arguments], script.stem)
-        self._companions.append(companion)
-        return companion
+        script_process = self._spawn([str(script), *arguments], script.stem)
+        self._scripts.append(script_process)
+        return script_process
 
-    def log_of(self, name: str) -> Path:
-        """Say where a child's output goes: that of ``"server"``, or of a script by its stem."""
+    def log_path(self, name: str) -> Path:
+        """Return the path of a child's output.
+
+        Args:
+            name: ``"server"``, or the stem of a script.
+        """
         return self.home / f"{name}.log"
 
     def _end_all(self) -> None:
         with ExitStack() as each:
             each.callback(self.stop)
-            for companion in self._companions:
-                each.callback(_end, companion, grace=0.0)
+            for script_process in self._scripts:
+                each.callback(_end, script_process, grace=0.0)
 
     def _listener(self) -> socket.socket:
-        """Bind the port here and hand it down: no other program can take it while Python starts."""
+        """Bind the port, which the child inherits: no other program can take it meanwhile."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # A restart must not wait for the connections of its predecessor to be forgotten.
+            # A restart must not wait for the TIME_WAIT of its predecessor's connections.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # asyncio sets this itself, but not on a socket that came by `--fd`, which uvicorn takes
-            # for a Unix one: each answer on a kept-alive connection would then take 44 ms.
+            # asyncio sets this itself, but not on a socket from `--fd`, which uvicorn treats as a
+            # Unix socket: each response on a kept-alive connection would then take 44 ms.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind((LOOPBACK, self._port))
         except OSError as error:
@@ -234,12 +240,12 @@ class PrefectServer:
     def _spawn(
         self, target: Sequence[str], name: str, pass_fds: Sequence[int] = ()
     ) -> subprocess.Popen[bytes]:
-        with self.log_of(name).open("ab") as log:
+        with self.log_path(name).open("ab") as log:
             return subprocess.Popen(
-                [self._python, "-P", str(LEASH), str(self.home), *target],
+                [self._python, "-P", str(CHILD_SCRIPT), str(self.home), *target],
                 env=self.environment,
-                cwd=self.home,  # Prefect reads .env and prefect.toml where it is started
-                stdin=self._leash,
+                cwd=self.home,  # Prefect reads .env and prefect.toml in its working directory
+                stdin=self._pipe_read_end,
                 stdout=log,
                 stderr=log,
                 pass_fds=pass_fds,
@@ -248,39 +254,39 @@ class PrefectServer:
 
     def _client_environment(self) -> Mapping[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-        exempt = ",".join(filter(None, (inherited.get("NO_PROXY"), LOOPBACK)))
+        no_proxy = ",".join(filter(None, (inherited.get("NO_PROXY"), LOOPBACK)))
         ours = {
-            "NO_PROXY": exempt,
-            "no_proxy": exempt,
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": self.url,
         }
         if key := self._settings.get("PREFECT_SERVER_API_AUTH_STRING"):
             ours["PREFECT_API_AUTH_STRING"] = key
-        return inherited | QUIET | ours | self._settings
+        return inherited | SETTINGS | ours | self._settings
 
-    def _await_answer(self, server: subprocess.Popen[bytes]) -> None:
-        began = told = time.monotonic()
-        while not _answers(self._port):
-            # Waiting for its end is how to sleep here: a server that dies is noticed at once.
+    def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
+        began = reported = time.monotonic()
+        while not _is_ready(self._port):
+            # Waiting for the process is the sleep here: if the server ends, the loop ends at once.
             with suppress(subprocess.TimeoutExpired):
-                code = server.wait(POLL_INTERVAL)
-                raise ServerNotStarted(self._last_words(f"ended with code {code} as it started"))
+                code = server.wait(CHECK_INTERVAL)
+                raise ServerNotStarted(self._with_log(f"ended with code {code} as it started"))
             now = time.monotonic()
             if now - began > self._start_limit:
-                limit = f"did not answer within {self._start_limit:g} s"
-                raise ServerNotStarted(self._last_words(limit))
-            if now - told >= TELL_INTERVAL:
-                told = now
-                self._tell(f"... still starting ({now - began:.0f} s)")
+                reason = f"did not respond within {self._start_limit:g} s"
+                raise ServerNotStarted(self._with_log(reason))
+            if now - reported >= REPORT_INTERVAL:
+                reported = now
+                self._report(f"... still starting ({now - began:.0f} s)")
 
-    def _last_words(self, what: str) -> str:
-        lines = self.log_of("server").read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "\n".join([f"the Prefect server {what}; the end of its log:", *lines])
+    def _with_log(self, reason: str) -> str:
+        lines = self.log_path("server").read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n".join([f"the Prefect server {reason}; the end of its log:", *lines])
 
 
 def _require_prefect(python: str) -> None:
-    """Find out without importing it, which takes a second, whether a Prefect server is there."""
+    """Raise unless a Prefect server is installed; importing prefect would take a second."""
     try:
         found = subprocess.run([python, "-P", "-c", PROBE], check=False)
     except OSError as error:
@@ -292,7 +298,7 @@ def _require_prefect(python: str) -> None:
         )
 
 
-def _answers(port: int) -> bool:
+def _is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", "/api/health")
@@ -304,9 +310,9 @@ def _answers(port: int) -> bool:
 
 
 def _end(child: subprocess.Popen[bytes], *, grace: float) -> None:
-    """Terminate a child's process group, kill the rest after `grace` seconds, reap the child."""
+    """Terminate a child's process group, kill it after `grace` seconds, and reap the child."""
     if child.returncode is not None:
-        return  # reaped earlier: its number may be another group's by now
+        return  # already reaped: another group may have its id by now
     try:
         if grace:
             _signal_group(child, signal.SIGTERM)
@@ -318,6 +324,6 @@ def _end(child: subprocess.Popen[bytes], *, grace: float) -> None:
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # macOS says EPERM, not ESRCH, of a group in which only a zombie is left.
+    # macOS raises EPERM, not ESRCH, for a group with only a zombie in it.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)

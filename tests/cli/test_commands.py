@@ -1,4 +1,4 @@
-"""The command line on servers of both kinds; as a program of its own it is run in tests/real."""
+"""The commands on servers of both kinds; tests/real runs them as a program."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,12 +18,12 @@ class Clock:
         self.time = NOON
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.time
 
 
-def past(backend: str) -> tuple[FakePrefect1 | FakePrefect3, str]:
-    """Make a server with a run that was over an hour ago."""
+def server_with_ended_run(backend: str) -> tuple[FakePrefect1 | FakePrefect3, str]:
+    """A server with a run that ended an hour ago."""
     clock = Clock()
     server: FakePrefect1 | FakePrefect3
     if backend == "prefect1":
@@ -40,12 +40,12 @@ def past(backend: str) -> tuple[FakePrefect1 | FakePrefect3, str]:
     return server, run_id
 
 
-@pytest.mark.parametrize("said", [True, False], ids=["said", "asked"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "detected"])
 @pytest.mark.parametrize("backend", ["prefect1", "prefect3"])
-def test_a_run_is_watched_on_either_server(backend: str, said: bool) -> None:
-    """Whether someone says what the server is or it is asked, a run is shown, and its end."""
-    server, run_id = past(backend)
-    option = ["--backend", backend] if said else []
+def test_watch_shows_a_run_of_either_server(backend: str, named: bool) -> None:
+    """The run and its outcome are shown, with ``--backend`` and without."""
+    server, run_id = server_with_ended_run(backend)
+    option = ["--backend", backend] if named else []
     with server.serve() as url:
         done = CliRunner().invoke(commands, ["watch", run_id, "--api-url", url, *option])
     assert done.exit_code == 0, done.output
@@ -53,8 +53,8 @@ def test_a_run_is_watched_on_either_server(backend: str, said: bool) -> None:
     assert "amber-fox" in done.output
 
 
-def test_a_server_is_of_a_known_kind() -> None:
-    """What no server is, is refused with the names of those that there are."""
+def test_an_unknown_backend_is_rejected() -> None:
+    """The error lists the backends."""
     done = CliRunner().invoke(commands, ["watch", "x", "--backend", "prefect2"])
     assert done.exit_code == 2
     assert "'prefect3', 'prefect1'" in done.output

@@ -1,4 +1,4 @@
-"""Lines: what a person reads of a run, and that no text of a run can do anything to a terminal."""
+"""Lines: the format of events, and that no text of a run controls the terminal."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import rxflow
 from rxflow._models.terminal_text import safe_text
-from rxflow.cli._lines import Transcript, closing
+from rxflow.cli._lines import Transcript, summary
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def change(name: str = "Running", kind: str = "RUNNING", **more: Any) -> rxflow.
 def log(
     message: str, *, level: int = 20, at: datetime = NOON, task_run: str | None = None
 ) -> rxflow.FlowRunLog:
-    """A log line."""
+    """A log line of the flow, or of a task run."""
     return rxflow.FlowRunLog(
         flow_run_id=RUN,
         id=message,
@@ -49,7 +49,7 @@ def log(
 
 
 def task_run(name: str) -> rxflow.TaskRun:
-    """A task run that is over."""
+    """A task run that has completed."""
     return rxflow.TaskRun(
         id=f"id of {name}",
         name=name,
@@ -69,17 +69,17 @@ def task_change(name: str) -> rxflow.TaskRunStateChange:
 
 
 def closed(*, verified: bool = True, log_count: int = 3) -> rxflow.Closed:
-    """The end."""
+    """The last event of a watch."""
     return rxflow.Closed(flow_run_id=RUN, timestamp=NOON, verified=verified, log_count=log_count)
 
 
-def read(*events: rxflow.FlowRunEvent) -> list[str]:
-    """What a transcript that has begun says of some events, without their times."""
-    return [re.sub(r"^\d\d:\d\d:\d\d\.\d{3}", "TIME", line) for line in told(*events)]
+def lines_without_times(*events: rxflow.FlowRunEvent) -> list[str]:
+    """The lines of some events, with a placeholder for their times."""
+    return [re.sub(r"^\d\d:\d\d:\d\d\.\d{3}", "TIME", line) for line in lines_of(*events)]
 
 
-def told(*events: rxflow.FlowRunEvent) -> Iterator[str]:
-    """What a transcript that has begun says of some events."""
+def lines_of(*events: rxflow.FlowRunEvent) -> Iterator[str]:
+    """The lines of some events after the run's first."""
     transcript = Transcript()
     for event in (rxflow.RunSeen(flow_run_id=RUN, run=run()), *events):
         lines = list(transcript.lines(event))
@@ -87,9 +87,9 @@ def told(*events: rxflow.FlowRunEvent) -> Iterator[str]:
             yield from lines
 
 
-def test_an_event_is_a_time_a_level_and_a_message() -> None:
-    """The columns stand below each other, whatever the level."""
-    assert read(
+def test_a_line_has_time_level_and_message() -> None:
+    """The columns are aligned, whatever the level."""
+    assert lines_without_times(
         change(), log("ready", level=10), log("worn out", level=30), log("x", level=25)
     ) == [
         "TIME INFO     | Entered state Running",
@@ -100,22 +100,22 @@ def test_an_event_is_a_time_a_level_and_a_message() -> None:
 
 
 def test_a_time_is_local_with_milliseconds() -> None:
-    """The time is the event's own, in the time zone of whoever reads it."""
+    """The time is the event's timestamp, in the local time zone."""
     at = NOON + timedelta(milliseconds=7, microseconds=900)
-    (line,) = told(log("x", at=at))
+    (line,) = lines_of(log("x", at=at))
     assert line.split()[0] == f"{at.astimezone():%H:%M:%S}.007"
 
 
 def test_the_first_line_names_the_run() -> None:
-    """It has the name, the id and the day."""
+    """The first line has the run's name, its id and the day of its creation."""
     (line,) = Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run()))
     assert line == f"Flow run 'amber-fox' ({RUN}), created {NOON.astimezone().date()}"
 
 
 def test_a_new_day_has_a_line() -> None:
-    """The date stands where it changes, and nowhere else."""
+    """The date is shown where it changes, and nowhere else."""
     later = NOON + timedelta(days=2)
-    lines = read(log("one"), log("two", at=later), log("three", at=later))
+    lines = lines_without_times(log("one"), log("two", at=later), log("three", at=later))
     assert lines == [
         "TIME INFO     | one",
         f"{later.astimezone().date()}",
@@ -124,26 +124,26 @@ def test_a_new_day_has_a_line() -> None:
     ]
 
 
-def test_a_notice_may_come_before_the_run() -> None:
-    """A server that does not answer is told of before anything is known of the run."""
-    text = "No good answer"
+def test_a_notice_may_precede_the_run() -> None:
+    """A notice about the server may be emitted before the run's first event."""
+    text = "No good reply"
     code = rxflow.NoticeCode.DEGRADED
     notice = rxflow.Notice(flow_run_id=RUN, code=code, message=text, timestamp=NOON)
     (line,) = Transcript().lines(notice)
-    assert line.endswith(" WARNING  | No good answer")
+    assert line.endswith(" WARNING  | No good reply")
 
 
 @pytest.mark.parametrize(
     "event", [rxflow.RunChanged(flow_run_id=RUN, run=run()), closed()], ids=["changed", "closed"]
 )
-def test_what_is_not_for_people_has_no_line(event: rxflow.FlowRunEvent) -> None:
-    """A changed row and the end are nobody's news."""
-    assert read(event) == []
+def test_run_changed_and_closed_have_no_line(event: rxflow.FlowRunEvent) -> None:
+    """A changed row is not shown, and the end is shown by the summary."""
+    assert lines_without_times(event) == []
 
 
-def test_a_task_runs_lines_have_its_name() -> None:
-    """A log line of a task run that was told of begins with its name; of another it does not."""
-    lines = read(
+def test_the_lines_of_a_task_run_have_its_name() -> None:
+    """A log line begins with the name of its task run after that was emitted."""
+    lines = lines_without_times(
         log("early", task_run="id of sift-0"),
         task_change("sift-0"),
         log("sifted", task_run="id of sift-0"),
@@ -161,8 +161,8 @@ def test_a_task_runs_lines_have_its_name() -> None:
 
 @pytest.mark.parametrize("text", ["one\ntwo\n\tthree", "one\r\ntwo\r\n\tthree\r\n"])
 def test_a_message_of_many_lines_stays_in_its_column(text: str) -> None:
-    """Further lines of a message cannot be taken for events; a last newline is none."""
-    (line,) = told(log(text))
+    """Further lines of a message are aligned below its first; a final newline adds none."""
+    (line,) = lines_of(log(text))
     first, *more = line.split("\n")
     assert [first.index("|")] * 2 == [each.index("|") for each in more]
     assert [each[first.index("|") :] for each in (first, *more)] == ["| one", "| two", "| \tthree"]
@@ -181,35 +181,37 @@ def test_a_message_of_many_lines_stays_in_its_column(text: str) -> None:
         ("\u2066a\u2069", r"\u2066a\u2069"),
         ("schön, 漢字, שלום, a\tb, C:\\x1b", "schön, 漢字, שלום, a\tb, C:\\x1b"),
     ],
-    ids=["colour", "title", "c1", "carriage", "vertical", "bidi", "isolates", "innocent"],
+    ids=["colour", "title", "c1", "carriage", "vertical", "bidi", "isolates", "harmless"],
 )
-def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
-    """Control and direction characters are shown as escapes; all other text is left alone."""
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
+    """Control and direction characters are shown as escapes; all other text is unchanged."""
     assert safe_text(text) == shown
-    assert read(log(text)) == [f"TIME INFO     | {shown}"]
+    assert lines_without_times(log(text)) == [f"TIME INFO     | {shown}"]
 
 
 @given(st.text(), st.text(min_size=1))
-def test_no_text_of_a_run_reaches_the_terminal_as_a_command(text: str, name: str) -> None:
-    """Whatever a run's messages and names are, its lines have no character that is obeyed."""
+def test_no_line_has_a_control_character(text: str, name: str) -> None:
+    """Whatever a run's messages and names are, its lines and its summary control nothing."""
     view = rxflow.Snapshot(run=run(name), states=(state(name),), task_runs=(task_run(name),))
     lines = [
         *Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run(name))),
-        *told(task_change(name), log(text, task_run=f"id of {name}"), change(name, message=text)),
-        *closing(view, closed()),
+        *lines_of(
+            task_change(name), log(text, task_run=f"id of {name}"), change(name, message=text)
+        ),
+        *summary(view, closed()),
     ]
-    obeyed = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-    assert [line for line in lines if obeyed.search(line)] == []
-    assert [line for line in closing(view, closed()) if "\n" in line] == []
+    control = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+    assert [line for line in lines if control.search(line)] == []
+    assert [line for line in summary(view, closed()) if "\n" in line] == []
 
 
-def test_the_end_shows_the_run() -> None:
-    """The last lines say how the run ended, on which way, and whether all lines are here."""
+def test_the_summary_shows_states_and_counts() -> None:
+    """The summary has the last state, all states and the counts of task runs and log lines."""
     last = state("Completed", "COMPLETED")
     row = rxflow.FlowRun(id=RUN, name="amber-fox", created=NOON, updated=NOON, state=last)
     states = (state("Scheduled", "SCHEDULED"), state(), last)
     view = rxflow.Snapshot(run=row, states=states, task_runs=(task_run("a"), task_run("b")))
-    assert list(closing(view, closed())) == [
+    assert list(summary(view, closed())) == [
         f"Flow run 'amber-fox' ({RUN})",
         "  state      Completed",
         "  states     Scheduled > Running > Completed",
@@ -218,9 +220,9 @@ def test_the_end_shows_the_run() -> None:
     ]
 
 
-def test_the_end_of_an_unverified_watch_says_so() -> None:
-    """A count that did not agree is not passed over, nor a run that has no state."""
-    lines = list(closing(rxflow.Snapshot(run=run()), closed(verified=False)))
+def test_the_summary_says_that_a_watch_is_not_verified() -> None:
+    """A count that is not verified is shown, and so is a run without a state."""
+    lines = list(summary(rxflow.Snapshot(run=run()), closed(verified=False)))
     assert lines[1:] == [
         "  state      none",
         "  states     ",

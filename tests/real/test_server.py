@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KILLED_PARENT = """
 import sys
-from rxflow.cli._server import PrefectServer
+from rxflow.cli._prefect_server import PrefectServer
 with PrefectServer() as server:
     print(server.home, flush=True)
     sys.stdin.read()
@@ -57,7 +57,7 @@ def assert_gone(home: Path) -> None:
 def demo_run(server: PrefectServer) -> str:
     """A run of the demo's flow, which has ended."""
     flow_run_id, process = start_demo_flow(server)
-    assert process.wait(timeout=120) == 0, server.log_of("_demo_flow").read_text()
+    assert process.wait(timeout=120) == 0, server.log_path("_demo_flow").read_text()
     return flow_run_id
 
 
@@ -112,7 +112,7 @@ def test_a_start_ended_by_ctrl_c_leaves_nothing(line: int) -> None:
         if len(told) == line:
             raise KeyboardInterrupt
 
-    server = PrefectServer(tell=interrupt)
+    server = PrefectServer(report=interrupt)
     with pytest.raises(KeyboardInterrupt), server:
         pytest.fail("started before the interrupt")
     assert told[0].startswith("starting a Prefect server on http://127.0.0.1:")
@@ -163,7 +163,7 @@ def test_a_server_that_dies_as_it_starts_says_why() -> None:
 def test_a_server_that_takes_too_long_is_given_up() -> None:
     """The limit is kept, and nothing is left."""
     server = PrefectServer(start_limit=0.5)
-    with pytest.raises(ServerNotStarted, match=r"did not answer within 0\.5 s"):
+    with pytest.raises(ServerNotStarted, match=r"did not respond within 0\.5 s"):
         server.__enter__()
     assert_gone(server.home)
 
