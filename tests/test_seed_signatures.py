@@ -1,7 +1,6 @@
-"""The API that Prefect 1.4.1 had: its names, arguments, defaults and types of errors are ours too.
+"""The public API of Prefect 1.4.1's `prefect.backend`: rxflow has its names, arguments and errors.
 
-The signatures were copied from `prefect.backend` of 1.4.1; what begins with an underscore there is
-left out.
+The signatures were copied from 1.4.1; names with a leading underscore are left out.
 """
 
 import inspect
@@ -14,71 +13,71 @@ import pytest
 
 import rxflow
 from rxflow import Client, FlowRunView, FlowView, TaskRunView
-from tests.seed_defects.scenes import OnPrefect1, OnPrefect3, Scene
+from tests.seed_defects.scenes import DefectScene, OnPrefect1, OnPrefect3
 
 _REQUIRED = inspect.Parameter.empty
 _TWELVE_HOURS = timedelta(hours=12)
-_UNKNOWN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+_UNKNOWN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 
 
-def takes(*required: str, **defaults: Any) -> dict[str, Any]:
-    """Arguments in their order, with their defaults."""
+def arguments(*required: str, **defaults: Any) -> dict[str, Any]:
+    """Arguments in order, with their defaults."""
     return {**dict.fromkeys(required, _REQUIRED), **defaults}
 
 
 SIGNATURES: dict[str, Mapping[str, Any]] = {
-    "watch_flow_run": takes(
+    "watch_flow_run": arguments(
         "flow_run_id", stream_states=True, stream_logs=True, max_duration=_TWELVE_HOURS
     ),
-    "stream_flow_run_logs": takes("flow_run_id", max_duration=_TWELVE_HOURS),
-    "check_for_compatible_agents": takes("labels", since_minutes=1),
-    "FlowRunView": takes(
+    "stream_flow_run_logs": arguments("flow_run_id", max_duration=_TWELVE_HOURS),
+    "check_for_compatible_agents": arguments("labels", since_minutes=1),
+    "FlowRunView": arguments(
         *("flow_run_id", "name", "flow_id", "labels", "parameters", "context", "state", "states"),
         *("updated_at", "run_config"),
         task_runs=None,
     ),
-    "FlowRunView.from_flow_run_id": takes("flow_run_id", load_static_tasks=False),
-    "FlowRunView.get_latest": takes("self", load_static_tasks=False),
-    "FlowRunView.get_logs": takes("self", start_time=None, end_time=None),
-    "FlowRunView.get_flow_metadata": takes("self", no_cache=False),
-    "FlowRunView.get_task_run": takes("self", task_slug=None, task_run_id=None, map_index=None),
-    "FlowRunView.get_all_task_runs": takes("self"),
-    "FlowRunView.get_task_run_ids": takes("self"),
-    "TaskRunView": takes(
+    "FlowRunView.from_flow_run_id": arguments("flow_run_id", load_static_tasks=False),
+    "FlowRunView.get_latest": arguments("self", load_static_tasks=False),
+    "FlowRunView.get_logs": arguments("self", start_time=None, end_time=None),
+    "FlowRunView.get_flow_metadata": arguments("self", no_cache=False),
+    "FlowRunView.get_task_run": arguments("self", task_slug=None, task_run_id=None, map_index=None),
+    "FlowRunView.get_all_task_runs": arguments("self"),
+    "FlowRunView.get_task_run_ids": arguments("self"),
+    "TaskRunView": arguments(
         "task_run_id", "task_id", "task_slug", "name", "state", "map_index", "flow_run_id"
     ),
-    "TaskRunView.from_task_run_id": takes(task_run_id=None),
-    "TaskRunView.from_task_slug": takes("task_slug", "flow_run_id", map_index=-1),
-    "TaskRunView.get_latest": takes("self"),
-    "TaskRunView.get_result": takes("self"),
-    "TaskRunView.iter_mapped": takes("self"),
-    "FlowView": takes(
+    "TaskRunView.from_task_run_id": arguments(task_run_id=None),
+    "TaskRunView.from_task_slug": arguments("task_slug", "flow_run_id", map_index=-1),
+    "TaskRunView.get_latest": arguments("self"),
+    "TaskRunView.get_result": arguments("self"),
+    "TaskRunView.iter_mapped": arguments("self"),
+    "FlowView": arguments(
         *("flow_id", "settings", "run_config", "serialized_flow", "archived", "project_name"),
         *("core_version", "storage", "name", "flow_group_labels"),
     ),
-    "FlowView.from_id": takes("flow_id"),
-    "FlowView.from_flow_id": takes("flow_id"),
-    "FlowView.from_flow_group_id": takes("flow_group_id"),
-    "FlowView.from_flow_name": takes("flow_name", project_name="", last_updated=False),
+    "FlowView.from_id": arguments("flow_id"),
+    "FlowView.from_flow_id": arguments("flow_id"),
+    "FlowView.from_flow_group_id": arguments("flow_group_id"),
+    "FlowView.from_flow_name": arguments("flow_name", project_name="", last_updated=False),
 }
 
-# By the class of a view; a view that was made has each of its arguments but `task_runs`.
+# By view class: the attributes, which are the constructor's arguments except `task_runs`.
 ATTRIBUTES = {
     name: tuple(argument for argument in SIGNATURES[name] if argument != "task_runs")
     for name in ("FlowRunView", "TaskRunView", "FlowView")
 }
 
-# Not ours, and why. Nor is a line made by hand, `FlowRunLog(timestamp, level, message)`: it would
-# have no id.
+# Left out of rxflow, and why. Constructing a line, `FlowRunLog(timestamp, level, message)`, is left
+# out as well: the line would have no id.
 LEFT_OUT = {
-    "FlowView.flow": "A flow is an object of Prefect's, which is not imported here.",
-    "FlowRunLog.from_dict": "It read a row of Prefect 1's API, which the codec does.",
+    "FlowView.flow": "A flow is an object of Prefect, which is not imported here.",
+    "FlowRunLog.from_dict": "It decoded a row of Prefect 1's API, as the backend does.",
 }
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_a_call_of_the_seed_is_a_call_of_ours(name: str) -> None:
-    """Each argument has the seed's name, place and default; what we add is given by keyword."""
+def test_a_call_of_1_4_1_is_a_call_of_rxflow(name: str) -> None:
+    """Each argument has the name, position and default of 1.4.1; added ones are keyword-only."""
     ours = dict(inspect.signature(attrgetter(name)(rxflow)).parameters)
     seed = SIGNATURES[name]
     assert list(ours)[: len(seed)] == list(seed)
@@ -91,35 +90,35 @@ def test_a_call_of_the_seed_is_a_call_of_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_is_left_out_is_not_there(name: str) -> None:
-    """What there is no place for is not there by half."""
+def test_a_name_that_is_left_out_does_not_exist(name: str) -> None:
+    """A name that rxflow leaves out is not an attribute."""
     with pytest.raises(AttributeError):
         attrgetter(name)(rxflow)
 
 
 @pytest.fixture(params=[OnPrefect1, OnPrefect3], ids=["prefect1", "prefect3"])
-def scene(request: pytest.FixtureRequest) -> Scene:
-    """A run on each kind of server, with one task run."""
-    made: Scene = request.param()
-    made.add_task_run("RUNNING")
-    made.line("hello")
-    return made
+def scene(request: pytest.FixtureRequest) -> DefectScene:
+    """A run on each kind of server, with one task run and one line."""
+    scene: DefectScene = request.param()
+    scene.add_task_run("RUNNING")
+    scene.log("hello")
+    return scene
 
 
-def test_a_view_shows_what_it_showed(scene: Scene) -> None:
-    """Each attribute of the seed's views is to be had, of a view that was asked for or made."""
+def test_a_view_has_the_attributes_of_1_4_1(scene: DefectScene) -> None:
+    """A view has each attribute, whether it was read or made by hand from its attributes."""
     run = scene.view()
     task_run = run.get_task_run(scene.slug)
     flow = run.get_flow_metadata()
     for view in (run, task_run, flow):
         kind = type(view)
-        shown = {name: getattr(view, name) for name in ATTRIBUTES[kind.__name__]}
-        again: Any = kind(*shown.values())
-        assert {name: getattr(again, name) for name in shown} == shown
+        values = {name: getattr(view, name) for name in ATTRIBUTES[kind.__name__]}
+        made: Any = kind(*values.values())
+        assert {name: getattr(made, name) for name in values} == values
 
 
-def test_a_line_is_what_it_was(scene: Scene) -> None:
-    """A line unpacks into the time, the level and the message, and sorts by the time."""
+def test_a_line_unpacks_and_sorts_as_in_1_4_1(scene: DefectScene) -> None:
+    """A line unpacks into its time, level and message, and sorts by its time."""
     (line,) = scene.view().get_logs()
     timestamp, level, message = line
     assert (timestamp, level, message) == (line.timestamp, line.level, line.message)
@@ -127,26 +126,26 @@ def test_a_line_is_what_it_was(scene: Scene) -> None:
     assert sorted([line]) == [line]
 
 
-# -- errors -------------------------------------------------------------------------------------
+# -- error types -------------------------------------------------------------------------------
 
-Case = Callable[[Scene, Client], object]
-
-
-def _task(scene: Scene, **how: Any) -> TaskRunView:
-    return scene.view().get_task_run(**how)
+ErrorCase = Callable[[DefectScene, Client], object]
 
 
-def _other_task(scene: Scene, _: Client) -> object:
-    task_run = _task(scene, task_slug=scene.slug)
-    return _task(scene, task_run_id=task_run.task_run_id, task_slug="another-1")
+def _task_run(scene: DefectScene, **selection: Any) -> TaskRunView:
+    return scene.view().get_task_run(**selection)
 
 
-def _other_index(scene: Scene, _: Client) -> object:
-    task_run = _task(scene, task_slug=scene.slug)
-    return _task(scene, task_run_id=task_run.task_run_id, map_index=3)
+def _other_task(scene: DefectScene, _: Client) -> object:
+    task_run = _task_run(scene, task_slug=scene.slug)
+    return _task_run(scene, task_run_id=task_run.task_run_id, task_slug="another-1")
 
 
-def _two_of_a_name(scene: Scene, client: Client) -> object:
+def _other_index(scene: DefectScene, _: Client) -> object:
+    task_run = _task_run(scene, task_slug=scene.slug)
+    return _task_run(scene, task_run_id=task_run.task_run_id, map_index=3)
+
+
+def _two_of_a_name(scene: DefectScene, client: Client) -> object:
     server: Any = scene.server
     if isinstance(scene, OnPrefect1):
         for _ in range(2):
@@ -159,69 +158,69 @@ def _two_of_a_name(scene: Scene, client: Client) -> object:
     return FlowView.from_flow_name("twice", client=client)
 
 
-ERRORS: dict[str, tuple[type[Exception], Case]] = {
+ERRORS: dict[str, tuple[type[Exception], ErrorCase]] = {
     "an unknown run": (
         ValueError,
-        lambda _, client: FlowRunView.from_flow_run_id(_UNKNOWN, client=client),
+        lambda _, client: FlowRunView.from_flow_run_id(_UNKNOWN_ID, client=client),
     ),
     "an unknown run, watched": (
         ValueError,
-        lambda _, client: list(rxflow.watch_flow_run(_UNKNOWN, client=client)),
+        lambda _, client: list(rxflow.watch_flow_run(_UNKNOWN_ID, client=client)),
     ),
     "an unknown run, printed": (
         ValueError,
-        lambda _, client: rxflow.stream_flow_run_logs(_UNKNOWN, client=client),
+        lambda _, client: rxflow.stream_flow_run_logs(_UNKNOWN_ID, client=client),
     ),
-    "a watch that takes too long": (
+    "a watch beyond max_duration": (
         RuntimeError,
         lambda scene, _: scene.watch(max_duration=timedelta(seconds=30)),
     ),
-    "a printed run that takes too long": (
+    "a printed run beyond max_duration": (
         RuntimeError,
         lambda scene, client: rxflow.stream_flow_run_logs(scene.run, timedelta(0), client=client),
     ),
-    "no word on which task run": (ValueError, lambda scene, _: _task(scene)),
-    "a task run of another task": (ValueError, _other_task),
-    "a task run of another index": (ValueError, _other_index),
-    "an unknown slug": (ValueError, lambda scene, _: _task(scene, task_slug="another-1")),
-    "an unknown task run": (ValueError, lambda scene, _: _task(scene, task_run_id=_UNKNOWN)),
-    "an id of a task run that is no text": (
+    "neither a slug nor an id": (ValueError, lambda scene, _: _task_run(scene)),
+    "an id with another slug": (ValueError, _other_task),
+    "an id with another map index": (ValueError, _other_index),
+    "an unknown slug": (ValueError, lambda scene, _: _task_run(scene, task_slug="another-1")),
+    "an unknown task run": (ValueError, lambda scene, _: _task_run(scene, task_run_id=_UNKNOWN_ID)),
+    "a task run id that is not a string": (
         TypeError,
         lambda _, client: TaskRunView.from_task_run_id(7, client=client),  # type: ignore[arg-type]
     ),
-    "no id of a task run": (
+    "no task run id": (
         TypeError,
         lambda _, client: TaskRunView.from_task_run_id(client=client),
     ),
-    "an unknown task run by itself": (
+    "an unknown task run without a flow run": (
         ValueError,
-        lambda _, client: TaskRunView.from_task_run_id(_UNKNOWN, client=client),
+        lambda _, client: TaskRunView.from_task_run_id(_UNKNOWN_ID, client=client),
     ),
-    "an unknown slug by itself": (
+    "an unknown slug without a view": (
         ValueError,
         lambda scene, client: TaskRunView.from_task_slug("another-1", scene.run, client=client),
     ),
-    "the result of a task that runs": (
+    "the result of a running task run": (
         ValueError,
-        lambda scene, _: _task(scene, task_slug=scene.slug).get_result(),
+        lambda scene, _: _task_run(scene, task_slug=scene.slug).get_result(),
     ),
-    "the children of a task without": (
+    "the mapped runs of an unmapped task": (
         TypeError,
-        lambda scene, _: list(_task(scene, task_slug=scene.slug).iter_mapped()),
+        lambda scene, _: list(_task_run(scene, task_slug=scene.slug).iter_mapped()),
     ),
     "an unknown flow": (
         ValueError,
-        lambda _, client: FlowView.from_flow_id(_UNKNOWN, client=client),
+        lambda _, client: FlowView.from_flow_id(_UNKNOWN_ID, client=client),
     ),
     "an unknown flow or group": (
         ValueError,
-        lambda _, client: FlowView.from_id(_UNKNOWN, client=client),
+        lambda _, client: FlowView.from_id(_UNKNOWN_ID, client=client),
     ),
-    "an unknown group": (
+    "an unknown flow group": (
         ValueError,
-        lambda _, client: FlowView.from_flow_group_id(_UNKNOWN, client=client),
+        lambda _, client: FlowView.from_flow_group_id(_UNKNOWN_ID, client=client),
     ),
-    "an unknown name": (
+    "an unknown flow name": (
         ValueError,
         lambda _, client: FlowView.from_flow_name("another", client=client),
     ),
@@ -229,44 +228,44 @@ ERRORS: dict[str, tuple[type[Exception], Case]] = {
         ValueError,
         lambda _, client: FlowView.from_flow_name("fake-flow", "another", client=client),
     ),
-    "a name of two flows": (ValueError, _two_of_a_name),
-    "an id of a flow that is no text": (
+    "a name that two flows have": (ValueError, _two_of_a_name),
+    "a flow id that is not a string": (
         TypeError,
         lambda _, client: FlowView.from_flow_id(7, client=client),  # type: ignore[arg-type]
     ),
-    "an id of a group that is no text": (
+    "a flow group id that is not a string": (
         TypeError,
         lambda _, client: FlowView.from_flow_group_id(7, client=client),  # type: ignore[arg-type]
     ),
-    "an id of either that is no text": (
+    "an id of either that is not a string": (
         TypeError,
         lambda _, client: FlowView.from_id(7, client=client),  # type: ignore[arg-type]
     ),
 }
 
 
-@pytest.mark.parametrize("what", ERRORS)
-def test_an_error_is_of_the_seeds_type(what: str, scene: Scene) -> None:
-    """What a script caught, it catches still."""
-    seed, call = ERRORS[what]
-    with pytest.raises(seed):
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_has_the_type_of_1_4_1(case: str, scene: DefectScene) -> None:
+    """A script that caught an error of 1.4.1 catches it in rxflow."""
+    error, call = ERRORS[case]
+    with pytest.raises(error):
         call(scene, scene.client)
 
 
-# By what is wrong with the result, as the state of a task run on Prefect 1 says it.
+# By defect of the result: the error, and the result in the state of a task run on Prefect 1.
 RESULTS: dict[str, tuple[type[Exception], Mapping[str, Any]]] = {
-    "no type of result": (TypeError, {"type": "NoResultType"}),
-    "a type of one's own": (TypeError, {"type": "CustomResult", "location": "x"}),
-    "no place": (ValueError, {"type": "LocalResult", "location": None, "dir": "/results"}),
+    "no result type": (TypeError, {"type": "NoResultType"}),
+    "a custom result type": (TypeError, {"type": "CustomResult", "location": "x"}),
+    "no location": (ValueError, {"type": "LocalResult", "location": None, "dir": "/results"}),
 }
 
 
-@pytest.mark.parametrize("what", RESULTS)
-def test_a_result_that_is_not_to_be_had(what: str) -> None:
-    """A result of no known type is a TypeError, and one that is nowhere a ValueError, as it was."""
-    seed, result = RESULTS[what]
+@pytest.mark.parametrize("case", RESULTS)
+def test_an_unreadable_result_has_the_error_type_of_1_4_1(case: str) -> None:
+    """A result of an unknown type is a TypeError, and one without a location a ValueError."""
+    error, result = RESULTS[case]
     scene = OnPrefect1()
     task_run = scene.add_task_run("RUNNING")
     scene.server.set_task_state(task_run, "Success", _result=result)
-    with pytest.raises(seed):
-        _task(scene, task_run_id=task_run).get_result()
+    with pytest.raises(error):
+        _task_run(scene, task_run_id=task_run).get_result()

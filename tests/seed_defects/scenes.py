@@ -1,11 +1,12 @@
-"""Scenes: a run on a server of either kind, in virtual time, told in one set of words.
+"""A run on a server of either kind, in virtual time, written to and watched by the same methods.
 
     scene = new(limit=10)
-    scene.at(5, lambda: scene.line("hello"))
-    scene.at(9, scene.end)
-    assert lines(scene.watch()) == ["hello"]
+    scene.at(5, lambda: scene.log("hello"))
+    scene.at(9, scene.complete)
+    assert messages(scene.watch()) == ["hello"]
 
-States are named by Prefect 3's types, levels are numbers, and task runs are those of one task.
+States have the names of Prefect 3's types, levels are numbers, and task runs are those of one task.
+The checks of this package use it, and `tests/test_seed_signatures.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -22,203 +23,203 @@ from rxflow import Client, Closed, FlowRunEvent, FlowRunLog, FlowRunView, Notice
 from rxflow._models.entities import BackendName
 from rxflow.testing import FakePrefect1, FakePrefect3, Faults, VirtualTime
 
-Server: TypeAlias = FakePrefect1 | FakePrefect3
+AnyFakeServer: TypeAlias = FakePrefect1 | FakePrefect3
 
-_CALM = Faults()
+_NO_FAULTS = Faults()
 _DAY, _TEN_MINUTES = timedelta(days=1), timedelta(minutes=10)
 
 
-class Asked(NamedTuple):
-    """A request, and what was answered.
+class Exchange(NamedTuple):
+    """A request and its response.
 
     Attributes:
-        seconds: When it was sent, in seconds of virtual time.
-        noun: What it asks about, such as ``flow_run``, in words that both servers share.
-        question: The path and the body.
-        answer: The body of the answer.
+        seconds: When the request was sent, in seconds of virtual time.
+        resource: What it reads, such as ``flow_run``, by one name for both servers.
+        request: The path and the body.
+        response: The body of the response.
     """
 
     seconds: float
-    noun: str
-    question: str
-    answer: str
+    resource: str
+    request: str
+    response: str
 
 
-class Scene(ABC):
-    """A server in virtual time, a run on it, and a client that is overheard.
+class DefectScene(ABC):
+    """A server in virtual time, a run on it, and a client whose requests are recorded.
 
     Attributes:
         time: The watcher's time.
-        server: The server, whose clock may be off.
+        server: The server, whose clock may differ.
         client: The client.
         run: The run.
-        asked: What the client asked, in order.
+        exchanges: The client's requests with their responses, in order.
     """
 
     backend: ClassVar[BackendName]
     path: ClassVar[str]
     slug: ClassVar[str]
-    late_by: ClassVar[float]
-    """Seconds after the end of a run in which its last lines come, as was measured."""
-    due: ClassVar[str]
-    """The column that says when a run is to start."""
-    tags: ClassVar[str]
-    """The column of a run's labels."""
+    upload_delay: ClassVar[float]
+    """Seconds from the end of a run to the upload of its last lines, as measured."""
+    start_column: ClassVar[str]
+    """The column with the time at which a run is to start."""
+    label_column: ClassVar[str]
+    """The column with a run's labels."""
 
     def __init__(
         self,
         *,
         limit: int | None = None,
         skew: timedelta = timedelta(0),
-        faults: Faults = _CALM,
+        faults: Faults = _NO_FAULTS,
         state: str | None = "RUNNING",
     ) -> None:
-        """Begin.
+        """Start a server and add a run.
 
         Args:
-            limit: The most rows that the server gives at once; None: as many as it does by itself.
-            skew: By how much the server's clock is ahead of the watcher's.
-            faults: What goes wrong with requests.
+            limit: The most rows that the server returns at once; None for the server's own limit.
+            skew: How far the server's clock is ahead of the watcher's.
+            faults: The faults of requests.
             state: The run's first state.
         """
         self.time = VirtualTime()
-        self.asked: list[Asked] = []
-        self.server = self.make(lambda: self.time() + skew, self.time.wait, limit)
+        self.exchanges: list[Exchange] = []
+        self.server = self.make_server(lambda: self.time() + skew, self.time.wait, limit)
         self.server.faults = faults
-        self.client = self.client_at(f"http://fake.invalid{self.path}", _Overheard(self))
+        self.client = self.client_at(f"http://fake.invalid{self.path}", _RecordingTransport(self))
         self.run = self.add_run(state)
 
-    # -- what differs ---------------------------------------------------------------------------
+    # -- what differs between the servers -------------------------------------------------------
 
     @abstractmethod
-    def make(
+    def make_server(
         self, clock: Callable[[], datetime], wait: Callable[[float], object], limit: int | None
-    ) -> Server:
+    ) -> AnyFakeServer:
         """Make a server."""
 
     @abstractmethod
-    def noun(self, request: httpx.Request) -> str:
-        """What a request asks about."""
+    def resource_of(self, request: httpx.Request) -> str:
+        """Name what a request reads."""
 
     @abstractmethod
-    def name(self, state: str) -> str:
-        """What a state is called."""
+    def state_name(self, state: str) -> str:
+        """Return the server's name for a state."""
 
     @abstractmethod
-    def enter(self, state: str, run: str | None = None, **how: Any) -> str:
-        """Put the run in a state, and give the state's id."""
+    def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
+        """Set the run's state, and return the state's id."""
 
     @abstractmethod
-    def line(self, text: str = "a line", *, level: int = 20, **how: Any) -> str:
-        """Store a log line of the run, and give its id."""
+    def log(self, text: str = "a line", *, level: int = 20, **fields: Any) -> str:
+        """Store a log line of the run, and return its id."""
 
     @abstractmethod
     def add_task_run(self, state: str, run: str | None = None, *, index: int | None = None) -> str:
-        """Add a run of a task, and give its id."""
+        """Add a task run, and return its id."""
 
     @abstractmethod
     def set_task_state(self, task_run: str, state: str) -> None:
-        """Put a task run in a state."""
+        """Set the state of a task run."""
 
     @abstractmethod
     def reverse_states(self) -> None:
-        """Have the server give states in another order, where it may choose."""
+        """Reverse the stored states, which changes their order where the query does not sort."""
 
     @abstractmethod
-    def refusal(self) -> httpx.Response:
-        """What the server answers to a question that it does not take."""
+    def rejection(self) -> httpx.Response:
+        """The server's response to a query that it does not support."""
 
     @abstractmethod
-    def wait_rightly(self) -> Iterator[str]:
-        """Have the run wait in one way after the other that is not late, and say which it is."""
+    def waiting_runs(self) -> Iterator[str]:
+        """Replace the run by one that waits as intended, in each way, and yield its state."""
 
-    # -- what happens ---------------------------------------------------------------------------
+    # -- writing --------------------------------------------------------------------------------
 
     def add_run(self, state: str | None = "RUNNING", **row: Any) -> str:
-        """Add a run, and give its id."""
+        """Add a run, and return its id."""
         run = self.server.add_run(state=None, **row)
         if state is not None:
-            self.enter(state, run)
+            self.set_state(state, run)
         return run
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have something happen, in seconds from now."""
+        """Schedule an action, in seconds from now."""
         self.server.at(seconds, action)
 
-    def line_at(self, seconds: float, text: str, **how: Any) -> None:
-        """Have a log line stored, in seconds from now."""
-        self.at(seconds, lambda: self.line(text, **how))
+    def log_at(self, seconds: float, text: str, **fields: Any) -> None:
+        """Schedule a log line, in seconds from now."""
+        self.at(seconds, lambda: self.log(text, **fields))
 
-    def end(self) -> None:
-        """Have the run complete."""
-        self.enter("COMPLETED")
+    def complete(self) -> None:
+        """Complete the run."""
+        self.set_state("COMPLETED")
 
-    def break_down(self) -> None:
-        """Have no question answered well."""
+    def start_outage(self) -> None:
+        """Fail all requests."""
         self.server.faults = Faults(errors=1.0)
 
-    def heal(self) -> None:
-        """Have all questions answered well again."""
-        self.server.faults = _CALM
+    def end_outage(self) -> None:
+        """Fail no more requests."""
+        self.server.faults = _NO_FAULTS
 
-    # -- what is seen of it ---------------------------------------------------------------------
+    # -- watching and reading -------------------------------------------------------------------
 
     def client_at(self, url: str, transport: httpx.BaseTransport | None = None) -> Client:
-        """A client of this kind of server."""
+        """Make a client for this kind of server."""
         return Client(api_url=url, backend=self.backend, transport=transport)
 
-    def stream(self, run: str | None = None, **how: Any) -> rxflow.FlowRunStream:
-        """Watch a run; nothing is asked yet."""
-        return rxflow.watch_flow_run(run or self.run, client=self.client, **how)
+    def stream(self, run: str | None = None, **options: Any) -> rxflow.FlowRunStream:
+        """Describe a watch of a run; no request is sent yet."""
+        return rxflow.watch_flow_run(run or self.run, client=self.client, **options)
 
     def watch(
-        self, run: str | None = None, *, seconds: float = 86_400.0, **how: Any
+        self, run: str | None = None, *, seconds: float = 86_400.0, **options: Any
     ) -> list[FlowRunEvent]:
         """Watch a run to its end, or for some seconds."""
-        return self.time.collect(self.stream(run, **how), seconds=seconds)
+        return self.time.collect(self.stream(run, **options), seconds=seconds)
 
-    def hear(self, **how: Any) -> list[tuple[float, FlowRunEvent]]:
-        """Watch the run to its end: each event with the second at which it was told."""
-        heard: Observable[tuple[float, FlowRunEvent]] = self.stream(**how).pipe(
+    def watch_timed(self, **options: Any) -> list[tuple[float, FlowRunEvent]]:
+        """Watch the run to its end; return each event with the second at which it was emitted."""
+        timed: Observable[tuple[float, FlowRunEvent]] = self.stream(**options).pipe(
             ops.map(lambda event: (self.time.seconds, event))
         )
-        return self.time.collect(heard)
+        return self.time.collect(timed)
 
-    def view(self, **how: Any) -> FlowRunView:
-        """Ask for the run."""
-        return FlowRunView.from_flow_run_id(self.run, client=self.client, **how)
+    def view(self, **options: Any) -> FlowRunView:
+        """Read the run."""
+        return FlowRunView.from_flow_run_id(self.run, client=self.client, **options)
 
-    def questions(self, noun: str) -> list[Asked]:
-        """What was asked about something."""
-        return [asked for asked in self.asked if asked.noun == noun]
+    def exchanges_about(self, resource: str) -> list[Exchange]:
+        """Return the exchanges that read a resource."""
+        return [exchange for exchange in self.exchanges if exchange.resource == resource]
 
 
-class _Overheard(httpx.BaseTransport):
-    """Carries requests to the server of a scene, and notes them."""
+class _RecordingTransport(httpx.BaseTransport):
+    """Passes requests to the server of a scene, and records the exchanges."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: DefectScene) -> None:
         self._scene = scene
-        self._carry = scene.server.transport().handle_request
+        self._handle = scene.server.transport().handle_request
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Carry a request."""
+        """Pass a request to the server."""
         sent = self._scene.time.seconds
-        response = self._carry(request)
-        question = f"{request.url.path} {request.content.decode()}"
-        noun, answer = self._scene.noun(request), response.content.decode()
-        self._scene.asked.append(Asked(sent, noun, question, answer))
+        response = self._handle(request)
+        text = f"{request.url.path} {request.content.decode()}"
+        resource, body = self._scene.resource_of(request), response.content.decode()
+        self._scene.exchanges.append(Exchange(sent, resource, text, body))
         return response
 
 
-class OnPrefect1(Scene):
+class OnPrefect1(DefectScene):
     """A scene on Prefect 1."""
 
     backend = BackendName.PREFECT_1
     path = ""
     slug = "load-1"
-    late_by = 5.1
-    due = "scheduled_start_time"
-    tags = "labels"
+    upload_delay = 5.1
+    start_column = "scheduled_start_time"
+    label_column = "labels"
     server: FakePrefect1
 
     _NAMES: ClassVar[dict[str, str]] = {
@@ -231,32 +232,32 @@ class OnPrefect1(Scene):
     }
     _LEVELS: ClassVar[dict[int, str]] = {5: "TRACE", 10: "DEBUG", 20: "INFO", 30: "WARNING"}
 
-    def make(
+    def make_server(
         self, clock: Callable[[], datetime], wait: Callable[[float], object], limit: int | None
     ) -> FakePrefect1:
-        """Rows that are too many are left out silently."""
+        """Make a server that silently leaves out rows beyond the limit."""
         return FakePrefect1(clock=clock, wait=wait, row_limit=limit)
 
-    def noun(self, request: httpx.Request) -> str:
-        """By the table in the query, since all go to one path."""
+    def resource_of(self, request: httpx.Request) -> str:
+        """Name the table in the query, since all requests have one path."""
         text = request.content.decode()
         tables = ("flow_run_state", "flow_run", "task_run", "log", "agent", "flow")
         return next((table for table in tables if f"rows: {table}(" in text), "")
 
-    def name(self, state: str) -> str:
-        """The class of the state."""
+    def state_name(self, state: str) -> str:
+        """Return the class of the state."""
         return self._NAMES[state]
 
-    def enter(self, state: str, run: str | None = None, **how: Any) -> str:
-        """By a class of states, where the scene has no word for it."""
-        return self.server.set_state(run or self.run, self._NAMES.get(state, state), **how)
+    def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
+        """Set a state by the scene's name or, if it has none, by its class."""
+        return self.server.set_state(run or self.run, self._NAMES.get(state, state), **fields)
 
-    def line(self, text: str | None = "a line", *, level: int = 20, **how: Any) -> str:
-        """With the name of the level, and maybe without a message."""
-        return self.server.log(self.run, text, level=self._LEVELS[level], **how)
+    def log(self, text: str | None = "a line", *, level: int = 20, **fields: Any) -> str:
+        """Store a line with the name of the level, with a message or without."""
+        return self.server.log(self.run, text, level=self._LEVELS[level], **fields)
 
     def add_task_run(self, state: str, run: str | None = None, *, index: int | None = None) -> str:
-        """By the slug of its task; without an index it is the only one."""
+        """Add a task run by the slug of its task; without an index it is the only one."""
         return self.server.add_task_run(
             run or self.run,
             slug=self.slug,
@@ -265,28 +266,28 @@ class OnPrefect1(Scene):
         )
 
     def set_task_state(self, task_run: str, state: str) -> None:
-        """By a class of states."""
+        """Set a state by its class."""
         self.server.set_task_state(task_run, self._NAMES[state])
 
     def reverse_states(self) -> None:
-        """It sends them as they lie, unless it is told to sort."""
+        """Reverse the table; an unsorted query returns rows as they are stored."""
         self.server.states = dict(reversed(self.server.states.items()))
 
-    def refusal(self) -> httpx.Response:
-        """As a query that does not fit the schema."""
+    def rejection(self) -> httpx.Response:
+        """A GraphQL validation error."""
         error = {"message": "no", "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}
         return httpx.Response(400, json={"errors": [error]})
 
-    def break_down(self) -> None:
-        """As it was with 1.4.1: errors are told with HTTP status 200."""
+    def start_outage(self) -> None:
+        """Fail as in the experiments with 1.4.1: with errors in responses of HTTP status 200."""
         self.server.outage = "hasura_down"
 
-    def heal(self) -> None:
-        """All services are up."""
+    def end_outage(self) -> None:
+        """End the outage of Hasura."""
         self.server.outage = None
 
-    def wait_rightly(self) -> Iterator[str]:
-        """In the states that 1.4.1 warned of."""
+    def waiting_runs(self) -> Iterator[str]:
+        """Use the states that 1.4.1 warned of."""
         for state, pause in (
             ("Scheduled", _DAY),
             ("Paused", None),
@@ -295,32 +296,32 @@ class OnPrefect1(Scene):
         ):
             start = pause and self.server.now() + pause
             self.run = self.add_run(None, scheduled_start_time=start or self.server.now())
-            self.enter(state, start_time=start and start.isoformat())
+            self.set_state(state, start_time=start and start.isoformat())
             yield state
 
 
-class OnPrefect3(Scene):
+class OnPrefect3(DefectScene):
     """A scene on Prefect 3."""
 
     backend = BackendName.PREFECT_3
     path = "/api"
     slug = "load"
-    late_by = 3.9
-    due = "expected_start_time"
-    tags = "tags"
+    upload_delay = 3.9
+    start_column = "expected_start_time"
+    label_column = "tags"
     server: FakePrefect3
 
     _KEY = "load-0489fc40"
 
-    def make(
+    def make_server(
         self, clock: Callable[[], datetime], wait: Callable[[float], object], limit: int | None
     ) -> FakePrefect3:
-        """A page of 200 rows is what the real one gives."""
+        """Make a server whose pages have 200 rows, as the real one, unless a limit is given."""
         return FakePrefect3(clock=clock, wait=wait, page_limit=limit or 200)
 
-    def noun(self, request: httpx.Request) -> str:
-        """By the path; workers are what agents were."""
-        nouns = {
+    def resource_of(self, request: httpx.Request) -> str:
+        """Name the resource of the path; work pools are ``agent``, since workers replace agents."""
+        resources = {
             "/flow_run_states": "flow_run_state",
             "/flow_runs": "flow_run",
             "/task_runs": "task_run",
@@ -329,40 +330,40 @@ class OnPrefect3(Scene):
             "/flows": "flow",
         }
         path = request.url.path.removeprefix("/api")
-        return next((noun for start, noun in nouns.items() if path.startswith(start)), "")
+        return next((name for start, name in resources.items() if path.startswith(start)), "")
 
-    def name(self, state: str) -> str:
-        """The name that goes with the type."""
+    def state_name(self, state: str) -> str:
+        """Return the default name of the type."""
         return state.title()
 
-    def enter(self, state: str, run: str | None = None, **how: Any) -> str:
-        """By the type."""
-        return self.server.set_state(run or self.run, state, **how)
+    def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
+        """Set a state by its type."""
+        return self.server.set_state(run or self.run, state, **fields)
 
-    def line(self, text: str = "a line", *, level: int = 20, **how: Any) -> str:
-        """With the number of the level."""
-        return self.server.log(self.run, text, level=level, **how)
+    def log(self, text: str = "a line", *, level: int = 20, **fields: Any) -> str:
+        """Store a line with the number of the level."""
+        return self.server.log(self.run, text, level=level, **fields)
 
     def add_task_run(self, state: str, run: str | None = None, *, index: int | None = None) -> str:
-        """By the key of its task; its runs are told apart by their creation."""
+        """Add a task run by the key of its task; there are no map indexes."""
         del index
         return self.server.add_task_run(run or self.run, task_key=self._KEY, state=state)
 
     def set_task_state(self, task_run: str, state: str) -> None:
-        """By the type."""
+        """Set a state by its type."""
         run = self.server.task_runs[task_run]["flow_run_id"]
         self.server.set_task_state(run, task_run, state)
 
     def reverse_states(self) -> None:
-        """It sends them as they lie."""
+        """Reverse the states of the run; they are returned as they are stored."""
         self.server.states[self.run].reverse()
 
-    def refusal(self) -> httpx.Response:
-        """As a body that does not fit the schema."""
+    def rejection(self) -> httpx.Response:
+        """A validation error of the body."""
         return httpx.Response(422, json={"exception_message": "no", "exception_detail": []})
 
-    def wait_rightly(self) -> Iterator[str]:
-        """In the states that correspond."""
+    def waiting_runs(self) -> Iterator[str]:
+        """Use the states that correspond to those that 1.4.1 warned of."""
         for state, name, pause in (
             ("SCHEDULED", "Scheduled", _DAY),
             ("PAUSED", "Paused", None),
@@ -370,32 +371,32 @@ class OnPrefect3(Scene):
         ):
             start = pause and self.server.now() + pause
             self.run = self.add_run(None, next_scheduled_start_time=start)
-            self.enter(state, name=name)
+            self.set_state(state, name=name)
             yield name
 
 
-New: TypeAlias = Callable[..., Scene]
-"""Makes a scene on the server that is asked for, with the arguments of `Scene`."""
+NewScene: TypeAlias = Callable[..., DefectScene]
+"""Makes a scene on one kind of server, with the arguments of `DefectScene`."""
 
 
-# -- what was told ------------------------------------------------------------------------------
+# -- parts of emitted events --------------------------------------------------------------------
 
 
-def lines(events: Iterable[FlowRunEvent]) -> list[str]:
-    """The texts of the log lines, in the order in which they were told."""
+def messages(events: Iterable[FlowRunEvent]) -> list[str]:
+    """The texts of the log lines, in the order of the events."""
     return [event.message for event in events if isinstance(event, FlowRunLog)]
 
 
-def states(events: Iterable[FlowRunEvent]) -> list[str]:
-    """The names of the states, in the order in which they were told."""
+def state_names(events: Iterable[FlowRunEvent]) -> list[str]:
+    """The names of the states, in the order of the events."""
     return [event.state.name for event in events if isinstance(event, StateChange)]
 
 
-def notices(events: Iterable[FlowRunEvent]) -> list[str]:
-    """The codes of the notices."""
+def notice_codes(events: Iterable[FlowRunEvent]) -> list[str]:
+    """The codes of the notices, in the order of the events."""
     return [event.code.value for event in events if isinstance(event, Notice)]
 
 
 def is_verified(events: list[FlowRunEvent]) -> bool:
-    """Whether the watch came to its end, and the server's count is the number of lines told."""
+    """Whether the watch ended, and the server's count equals the number of lines emitted."""
     return isinstance(events[-1], Closed) and events[-1].verified
