@@ -127,7 +127,7 @@ _ANY_ROWS: Mapping[type, str] = {
     )
 }
 
-QUERIES = (
+QUERY_TEXTS = (
     *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
     *_ANY_ROWS.values(),
 )
