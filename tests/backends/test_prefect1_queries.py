@@ -164,7 +164,7 @@ def test_no_more_rows_are_requested_than_needed() -> None:
 
 
 def test_flows_are_filtered_by_name_project_and_group() -> None:
-    """By name only flows that are not archived are failure, by group all of them."""
+    """By name only flows that are not archived are found, by group all of them."""
     where = {
         query: body_of(query)["variables"]["where"]
         for query in (

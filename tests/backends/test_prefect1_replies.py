@@ -125,7 +125,7 @@ def test_a_row_without_an_id_is_listed_by_a_digest(row: Any) -> None:
     """The digest is the same each time, and differs from that of another row."""
     good = log_row()
     page = read_page(LOGS, rows_reply(row, good, row, ["another"]))
-    ids = [named.id for named in page.malformed]
+    ids = [row.id for row in page.malformed]
     assert ids[0] == ids[1] != ids[2]
     assert len(ids[0]) == 32
     assert page.rows == read_page(LOGS, rows_reply(good)).rows
