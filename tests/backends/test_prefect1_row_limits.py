@@ -1,7 +1,8 @@
-"""Silent row limits of a Prefect 1: no page that was cut off is taken for a whole one.
+"""Silent row limits of a Prefect 1: no page that was cut off is read as a complete one.
 
-Prefect Server has none, another backend may: it gives fewer rows than it was asked for, and says
-nothing of it. Which pages are looked into, and what that costs, is counted here.
+Prefect Server has no limit, but another backend may have one: it sends fewer rows than were
+requested, without an error. The checks of short pages, and the requests that they cost, are tested
+here.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,105 +39,114 @@ from rxflow.testing import FakePrefect1, Faults, VirtualTime
 
 pytestmark = pytest.mark.long
 
+# Budgets: requests beyond one per query, or for one query.
+MORE_REQUESTS_PER_LIST = 1
+"""On a server without a limit that has other rows, once for each kind of list."""
+REQUESTS_PER_QUERY = 2
+"""For any query to such a server."""
+REQUESTS_PER_QUERY_ALONE = 3
+"""For any query, where the rows of the run are all that the server has."""
+
 LIMITS = st.none() | st.integers(2, 9) | st.sampled_from([199, 200, 201])
 ROWS = st.integers(0, 30)
 SECOND = timedelta(seconds=1)
 
 
-def a_server(limit: int | None, *, seed: int = 0) -> tuple[FakePrefect1, str]:
+def server_with_limit(limit: int | None, *, seed: int = 0) -> tuple[FakePrefect1, str]:
     """Make a server with a row limit, and a run without a state on it."""
     server = FakePrefect1(clock=VirtualTime(START), row_limit=limit, random=Random(seed))
     return server, server.add_run(state=None)
 
 
 def log_at(server: FakePrefect1, run_id: str, seconds: float) -> str:
-    """Store a line that was written at a time."""
+    """Store a log row with a timestamp, in seconds since `START`."""
     return server.log(run_id, timestamp=START + timedelta(seconds=seconds))
 
 
-def codec_of(channel: Channel) -> Prefect1:
-    """What a channel has learnt of its server."""
-    codec = channel._shared_backend.backend
-    assert isinstance(codec, Prefect1)
-    return codec
+def backend_of(channel: Channel) -> Prefect1:
+    """Return the backend of a channel."""
+    backend = channel._shared_backend.backend
+    assert isinstance(backend, Prefect1)
+    return backend
 
 
-def in_order(server: FakePrefect1, query: LogsQuery) -> list[str]:
-    """The ids of the rows that a question is about, as they are in the table."""
+def ids_in_table(server: FakePrefect1, query: LogsQuery) -> list[str]:
+    """List the ids of the rows that a query is for, in the order of the table."""
 
-    def place(row: dict[str, Any]) -> tuple[datetime, datetime, str]:
+    def sort_key(row: dict[str, Any]) -> tuple[datetime, datetime, str]:
         return row["timestamp"], row["created"], row["id"]
 
-    rows = sorted(server.logs.values(), key=place, reverse=query.descending)
-    first = [row["id"] for row in rows if row["flow_run_id"] in query.flow_run_ids]
-    return first[query.offset : query.offset + query.limit]
+    rows = sorted(server.logs.values(), key=sort_key, reverse=query.descending)
+    ids = [row["id"] for row in rows if row["flow_run_id"] in query.flow_run_ids]
+    return ids[query.offset : query.offset + query.limit]
 
 
-# -- a page is whole or is none ------------------------------------------------------------------
+# -- pages are complete or failures ---------------------------------------------------------------
 
-QUESTIONS = st.lists(
+
+QUERIES = st.lists(
     st.tuples(st.integers(0, 12), st.integers(1, 20) | st.just(200), st.booleans(), ROWS),
     min_size=1,
     max_size=6,
 )
-"""Offset, limit and direction, and how many rows come in before it is asked."""
+"""Offset, limit and direction, and the number of rows that are stored before each query."""
 
 
 @given(
     limit=LIMITS,
-    questions=QUESTIONS,
-    coming=st.lists(st.none() | st.integers(-5, 40), max_size=40),
+    queries=QUERIES,
+    stored_later=st.lists(st.none() | st.integers(-5, 40), max_size=40),
     others=st.sampled_from([0, 0, 3, 300]),
 )
 @settings(max_examples=200)
-def test_a_page_is_never_one_that_was_cut_off(
+def test_a_page_is_never_cut_off(
     limit: int | None,
-    questions: list[tuple[int, int, bool, int]],
-    coming: list[int | None],
+    queries: list[tuple[int, int, bool, int]],
+    stored_later: list[int | None],
     others: int,
 ) -> None:
-    """It has the rows that were there when it was asked for, whatever comes in while it is checked.
+    """It has the rows that were stored when it was requested, whatever is stored during the check.
 
-    Or else the limit is told: the server's own, and no other.
+    Otherwise the reply is a page limit, which is the server's own.
     """
-    server, run_id = a_server(limit)
+    server, run_id = server_with_limit(limit)
     another = server.add_run()
     for _ in range(others):
         server.log(another)
-    arrivals, expected = iter(coming), list[list[str]]()
+    arrivals, expected = iter(stored_later), list[list[str]]()
 
     def arrive(_: httpx.Request) -> None:
         if (seconds := next(arrivals, None)) is not None:
             log_at(server, run_id, seconds)
-        expected.append(in_order(server, query))
+        expected.append(ids_in_table(server, query))
 
     server.intercept = arrive
     with closing(server.client().open_channel()) as channel:
-        for offset, most, descending, more in questions:
+        for offset, most_rows, descending, more in queries:
             for number in range(more):
                 log_at(server, run_id, number % 7)
             query = LogsQuery(
-                flow_run_ids=(run_id,), offset=offset, limit=most, descending=descending
+                flow_run_ids=(run_id,), offset=offset, limit=most_rows, descending=descending
             )
             expected.clear()
-            answer = channel.send(query)
-            if isinstance(answer, Failure):
-                assert (answer.kind, answer.limit) == (FailureKind.PAGE_LIMIT, limit)
-                assert answer.limit is not None
-                assert answer.limit < most
+            reply = channel.send(query)
+            if isinstance(reply, Failure):
+                assert (reply.kind, reply.limit) == (FailureKind.PAGE_LIMIT, limit)
+                assert reply.limit is not None
+                assert reply.limit < most_rows
             else:
-                assert [row.id for row in answer.rows] == expected[0]
-        assert set(codec_of(channel).row_limits.limits.values()) <= {limit}
+                assert [row.id for row in reply.rows] == expected[0]
+        assert set(backend_of(channel).row_limits.limits.values()) <= {limit}
 
 
-# -- lists are whole -----------------------------------------------------------------------------
+# -- lists are complete ---------------------------------------------------------------------------
 
 
 @given(limit=LIMITS, rows=ROWS, again=ROWS)
 @settings(max_examples=40)
-def test_lists_are_read_whole(limit: int | None, rows: int, again: int) -> None:
-    """States, lines, task runs and agents: all of them, each once, with whatever limit."""
-    server, run_id = a_server(limit)
+def test_lists_are_read_completely(limit: int | None, rows: int, again: int) -> None:
+    """All states, log rows, task runs and agents are read, each once, whatever the limit is."""
+    server, run_id = server_with_limit(limit)
     with server.client() as client:
         for count in (rows, again):
             for number in range(count):
@@ -144,26 +154,26 @@ def test_lists_are_read_whole(limit: int | None, rows: int, again: int) -> None:
                 log_at(server, run_id, number % 3)
                 server.add_task_run(run_id, map_index=number)
                 server.add_agent()
-            asked: dict[str, Callable[[int], Poll[Any]]] = {
+            polls: dict[str, Callable[[int], Poll[Any]]] = {
                 "states": lambda _: read_all_pages(StatesQuery(run_id)),
                 "agents": lambda _: read_all_pages(AgentsQuery()),
                 "task_runs": lambda most: read_task_runs(run_id, most),
                 "logs": lambda most: read_all_logs(run_id, None, most),
             }
-            for table, poll in asked.items():
+            for table, poll in polls.items():
                 assert ids(client.read(poll)) == sorted(getattr(server, table)), table
 
 
-def ids(found: Any) -> list[str]:
-    """The ids of rows, repeats included, in an order of their own."""
-    return sorted(row.id for row in (found.rows if isinstance(found, Page) else found))
+def ids(rows: Any) -> list[str]:
+    """Sort the ids of rows, repeated ones included."""
+    return sorted(row.id for row in (rows.rows if isinstance(rows, Page) else rows))
 
 
 @given(limit=LIMITS, rows=ROWS)
 @settings(max_examples=30)
 def test_views_have_all_rows(limit: int | None, rows: int) -> None:
-    """So says a user: all states, all lines, all task runs."""
-    server, run_id = a_server(limit)
+    """A view has all states, all log rows and all task runs."""
+    server, run_id = server_with_limit(limit)
     for number in range(rows):
         server.set_state(run_id, "Running")
         log_at(server, run_id, number % 3)
@@ -178,9 +188,9 @@ def test_views_have_all_rows(limit: int | None, rows: int) -> None:
 
 @given(limit=st.integers(2, 9), rows=ROWS, data=st.data())
 @settings(max_examples=40)
-def test_no_state_is_lost_that_was_there(limit: int, rows: int, data: st.DataObject) -> None:
-    """States and task runs that come in while they are listed hide none of the others."""
-    server, run_id = a_server(limit)
+def test_no_row_is_lost_while_others_are_stored(limit: int, rows: int, data: st.DataObject) -> None:
+    """States and task runs that are stored while they are listed hide none of the others."""
+    server, run_id = server_with_limit(limit)
     for _ in range(rows):
         server.set_state(run_id, "Running")
         server.add_task_run(run_id)
@@ -195,41 +205,42 @@ def test_no_state_is_lost_that_was_there(limit: int, rows: int, data: st.DataObj
     with server.client() as client:
         states = client.read(lambda _: read_all_pages(StatesQuery(run_id)))
         task_runs = client.read(lambda most: read_task_runs(run_id, most))
-    told = ids((*states.rows, *task_runs))
-    assert before <= set(told)
-    assert len(told) == len(set(told))
+    read = ids((*states.rows, *task_runs))
+    assert before <= set(read)
+    assert len(read) == len(set(read))
 
 
-# -- watches -------------------------------------------------------------------------------------
+# -- watches --------------------------------------------------------------------------------------
+
 
 LINES = st.lists(st.tuples(st.floats(0, 40), st.floats(-9, 3)), max_size=50)
-"""When a line is stored, and how much later or earlier it says it was written."""
+"""When a log row is stored, and by how much its timestamp differs from that time."""
 
 
 @given(limit=LIMITS, lines=LINES, begin=st.sampled_from([0.0, 20.0, 100.0]), seed=st.integers(0, 9))
 @settings(max_examples=40)
-def test_a_watch_tells_each_row_once(
+def test_a_watch_emits_each_row_once(
     limit: int | None, lines: list[tuple[float, float]], begin: float, seed: int
 ) -> None:
-    """From the start, midway or after the end: each state and each line; the end is verified."""
-    server, run_id = a_server(limit, seed=seed)
+    """From the start, midway or after the end: each state and each log row; the end is verified."""
+    server, run_id = server_with_limit(limit, seed=seed)
     server.faults = Faults(latency=0.01, ties=True)
-    happening(server, run_id, lines)
+    play_run(server, run_id, lines)
     clock: Any = server.clock
     clock.wait(begin)
     stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=server.client())
     events = clock.collect(stream)
-    told = [event.id for event in events if isinstance(event, FlowRunLog | StateChange)]
-    assert sorted(told) == sorted({**server.logs, **server.states})
+    emitted = [event.id for event in events if isinstance(event, FlowRunLog | StateChange)]
+    assert sorted(emitted) == sorted({**server.logs, **server.states})
     assert events[-1].verified
-    told_tasks = {e.task_run.id for e in events if isinstance(e, rxflow.TaskRunStateChange)}
-    assert told_tasks == set(server.task_runs)
+    emitted_tasks = {e.task_run.id for e in events if isinstance(e, rxflow.TaskRunStateChange)}
+    assert emitted_tasks == set(server.task_runs)
 
 
-def happening(
+def play_run(
     server: FakePrefect1, run_id: str, lines: Iterable[tuple[float, float]], *, end: float = 41
 ) -> None:
-    """Have a run live: states, task runs and lines."""
+    """Schedule the states, task runs and log rows of a run."""
     server.set_state(run_id, "Scheduled")
     for second, state in ((1, "Submitted"), (2, "Running"), (end, "Success")):
         server.at(second, partial(server.set_state, run_id, state))
@@ -239,26 +250,26 @@ def happening(
         server.at(second, partial(server.add_task_run, run_id, state="Success"))
 
 
-# -- what it costs -------------------------------------------------------------------------------
+# -- requests -------------------------------------------------------------------------------------
 
 
 KINDS = (StatesQuery, LogsQuery, TaskRunsQuery)
-"""Of what a watch reads, the lists."""
+"""The kinds of lists that a watch reads."""
 
 
-class Counted:
-    """A server in virtual time, asked by a watch of one run, and how many requests that took.
+class RequestCounter:
+    """A server in virtual time that a watch of one run queries, and the number of requests.
 
     Attributes:
-        questions: How many questions were asked.
-        extra: How many requests were sent beyond one a question.
-        dearest: The most that one question took.
+        queries: How many queries were sent.
+        extra: How many requests were sent beyond one per query.
+        most: The most requests that one query took.
     """
 
     def __init__(self, server: FakePrefect1, run_id: str, **options: Any) -> None:
-        """Watch nothing yet."""
+        """Start at second 0, with no requests."""
         self.server = server
-        self.questions = self.extra = self.dearest = 0
+        self.queries = self.extra = self.most = 0
         self._channel = server.client().open_channel()
         self._time: Any = server.clock
         world: Any = self
@@ -270,23 +281,23 @@ class Counted:
         return (self.server.now() - START).total_seconds()
 
     def clock(self) -> datetime:
-        """The server's time."""
+        """Return the time of the server."""
         return self.server.now()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self._time.wait(seconds)
         self.server.catch_up()
 
     def send(self, query: Query) -> Reply:
-        """Ask, and count."""
+        """Send a query, and count its requests."""
         before = len(self.server.requests)
-        answer = self._channel.send(query)
+        reply = self._channel.send(query)
         requests = len(self.server.requests) - before
-        self.questions += 1
+        self.queries += 1
         self.extra += max(0, requests - 1)
-        self.dearest = max(self.dearest, requests)
-        return answer
+        self.most = max(self.most, requests)
+        return reply
 
 
 @given(lines=LINES, others=st.sampled_from([PAGE_LIMIT, 300]))
@@ -294,46 +305,46 @@ class Counted:
 def test_a_server_without_a_limit_shows_it_once(
     lines: list[tuple[float, float]], others: int
 ) -> None:
-    """One request more for each kind of list, in the whole life of a client, is all it costs."""
-    server, run_id = a_server(None)
+    """In the whole life of a client it takes one more request for each kind of list."""
+    server, run_id = server_with_limit(None)
     another = server.add_run(state=None)
     for _ in range(others):
         server.log(another)
         server.set_state(another, "Running")
         server.add_task_run(another)
-    happening(server, run_id, lines)
-    counted = Counted(server, run_id)
-    counted.watched.run(until=300)
-    assert counted.watched.closed.verified
-    assert counted.extra <= len(KINDS)
-    assert counted.dearest <= 2
+    play_run(server, run_id, lines)
+    counter = RequestCounter(server, run_id)
+    counter.watched.run(until=300)
+    assert counter.watched.closed.verified
+    assert counter.extra <= len(KINDS) * MORE_REQUESTS_PER_LIST
+    assert counter.most <= REQUESTS_PER_QUERY
 
 
 @given(lines=LINES, limit=st.none() | st.integers(100, 300))
 @settings(max_examples=20)
-def test_a_server_with_no_other_rows_costs_little_more(
+def test_a_server_without_other_rows_takes_few_more_requests(
     lines: list[tuple[float, float]], limit: int | None
 ) -> None:
-    """Where a run's rows are all there are, its few task runs take one request more at each look.
+    """A short list of task runs takes one more request each time it is read.
 
-    Nobody can tell a list as long as the longest so far from one that is cut off, without a look
-    behind it; only of log lines more are known to be there.
+    A list as long as the longest so far may be cut off, which only a query for the rows after it
+    shows; only of log rows more are known to exist.
     """
-    server, run_id = a_server(limit)
-    happening(server, run_id, lines)
-    counted = Counted(server, run_id)
-    counted.watched.run(until=300)
-    assert counted.watched.closed.verified
-    assert counted.dearest <= 3
-    doubled = sum(text.startswith("query Any") for text, _ in server.requests)
-    assert doubled <= len(KINDS) * PAGE_LIMIT.bit_length()
-    assert counted.extra - doubled <= counted.questions // 2
+    server, run_id = server_with_limit(limit)
+    play_run(server, run_id, lines)
+    counter = RequestCounter(server, run_id)
+    counter.watched.run(until=300)
+    assert counter.watched.closed.verified
+    assert counter.most <= REQUESTS_PER_QUERY_ALONE
+    attempts = sum(text.startswith("query Any") for text, _ in server.requests)
+    assert attempts <= len(KINDS) * PAGE_LIMIT.bit_length()
+    assert counter.extra - attempts <= counter.queries // 2
 
 
 @pytest.mark.parametrize("limit", [2, 3, 7, 50])
-def test_a_limit_is_learnt_once(limit: int) -> None:
-    """Once it is known, no request asks for more, and no answer is looked into."""
-    server, run_id = a_server(limit)
+def test_a_limit_is_found_once(limit: int) -> None:
+    """Once it is known, no request is for more rows, and no page is checked."""
+    server, run_id = server_with_limit(limit)
     for number in range(60):
         log_at(server, run_id, number)
         server.add_task_run(run_id)
@@ -342,21 +353,21 @@ def test_a_limit_is_learnt_once(limit: int) -> None:
     with server.client() as client:
         view = FlowRunView.from_flow_run_id(run_id, client=client)
         assert len(view.get_logs()) == len(view.get_all_task_runs()) == 60
-        codec = client._shared_backend.backend
-        assert isinstance(codec, Prefect1)
-        assert set(codec.row_limits.limits.values()) == {limit}
+        backend = client._shared_backend.backend
+        assert isinstance(backend, Prefect1)
+        assert set(backend.row_limits.limits.values()) == {limit}
         server.requests.clear()
         assert len(list(rxflow.watch_flow_run(run_id, drain=0, client=client).logs)) == 60
         FlowRunView.from_flow_run_id(run_id, client=client).get_logs()
-    asked = [variables["limit"] for _, variables in server.requests if "limit" in variables]
-    assert asked
-    assert max(asked) == limit
+    requested = [variables["limit"] for _, variables in server.requests if "limit" in variables]
+    assert requested
+    assert max(requested) == limit
     assert not any("query Any" in text for text, _ in server.requests)
 
 
-def test_another_channel_need_not_ask_for_a_limit() -> None:
-    """What one channel of a client has learnt, a question on another is answered by at once."""
-    server, run_id = a_server(5)
+def test_all_channels_know_a_limit() -> None:
+    """A limit that one channel of a client found decides a query on another without a request."""
+    server, run_id = server_with_limit(5)
     for number in range(9):
         log_at(server, run_id, number)
     query = LogsQuery(flow_run_ids=(run_id,))
@@ -370,9 +381,9 @@ def test_another_channel_need_not_ask_for_a_limit() -> None:
         assert len(server.requests) == requests
 
 
-def test_a_long_page_is_believed_at_once() -> None:
-    """A page as long as it was asked for shows that the server gives as much: it is not checked."""
-    server, run_id = a_server(None)
+def test_a_page_of_full_length_is_not_checked() -> None:
+    """A page with as many rows as requested shows that the server sends that many."""
+    server, run_id = server_with_limit(None)
     for number in range(2 * PAGE_LIMIT + 50):
         log_at(server, run_id, number)
     with closing(server.client().open_channel()) as channel:
@@ -387,35 +398,35 @@ _LIMIT_OF_5 = Failure(
 )
 
 
-# -- while it is checked -------------------------------------------------------------------------
+# -- failures during the check --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [1, 2, 3])
+@pytest.mark.parametrize("failing", [1, 2, 3])
 @pytest.mark.parametrize("limit", [None, 5])
-def test_a_check_that_fails_is_a_question_that_failed(bad: int, limit: int | None) -> None:
-    """Without what a page needs to be believed there is none, and nothing is learnt.
+def test_a_check_that_fails_is_a_failed_query(failing: int, limit: int | None) -> None:
+    """Without the replies that complete the check there is no page, and no limit is recorded.
 
-    Only whether the server gives more rows of other runs need not be known.
+    Only the query for rows of any runs may fail.
     """
-    server, run_id = a_server(limit)
+    server, run_id = server_with_limit(limit)
     for number in range(5 if limit is None else 9):
         log_at(server, run_id, number)
     count = [0]
 
     def fail(_: httpx.Request) -> httpx.Response | None:
         count[0] += 1
-        return httpx.Response(502) if count[0] == bad + 1 else None
+        return httpx.Response(502) if count[0] == failing + 1 else None
 
     server.intercept = fail
     with closing(server.client().open_channel()) as channel:
-        answer = channel.send(LogsQuery(flow_run_ids=(run_id,)))
-        if bad == 1 or (limit is None and bad == 3):
-            assert isinstance(answer, Page if limit is None else Failure)
-            assert isinstance(answer, Page) or answer.limit == 5
+        reply = channel.send(LogsQuery(flow_run_ids=(run_id,)))
+        if failing == 1 or (limit is None and failing == 3):
+            assert isinstance(reply, Page if limit is None else Failure)
+            assert isinstance(reply, Page) or reply.limit == 5
         else:
-            assert isinstance(answer, Failure)
-            assert answer.kind is FailureKind.SERVER
-            assert not codec_of(channel).row_limits.limits
+            assert isinstance(reply, Failure)
+            assert reply.kind is FailureKind.SERVER
+            assert not backend_of(channel).row_limits.limits
         server.intercept = None
         again = channel.send(LogsQuery(flow_run_ids=(run_id,)))
         assert isinstance(again, Page) if limit is None else again == _LIMIT_OF_5
