@@ -3,7 +3,7 @@
 import logging
 import operator
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, get_args
 
 import msgspec
@@ -11,6 +11,8 @@ import pytest
 from event_strategies import events, events_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import NOON, second
+from sample_events import RUN as RUN_ID
 
 from rxflow import (
     Closed,
@@ -30,14 +32,7 @@ from rxflow import (
     TaskRunStateChange,
 )
 
-RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
-
-
-def second(seconds: float) -> datetime:
-    """A time after noon."""
-    return NOON + timedelta(seconds=seconds)
 
 
 def state(state_type: str = "RUNNING", *, at: float = 5, message: str | None = None) -> State:

@@ -1,15 +1,14 @@
 """The poll runner: the steps of a read, without a server or a clock."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import at
 
-from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.poll_runner import Finished, PageLimit, Pause, PollSteps, TimedReply, run_poll
@@ -22,11 +21,6 @@ BUSY = Failure(kind=FailureKind.BUSY, text="come again")
 TOO_LARGE = Failure(kind=FailureKind.PAGE_LIMIT, text="too large")
 ONE = RunQuery("one")
 TWO = StatesQuery("two")
-
-
-def at(seconds: float) -> Now:
-    """A moment."""
-    return Now(seconds, datetime.fromtimestamp(seconds, UTC))
 
 
 def timed(reply: Reply, seconds: float = 0.0) -> TimedReply:

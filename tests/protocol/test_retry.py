@@ -1,6 +1,5 @@
 """The retry policy: when it gives up, with which error, and how long it waits until then."""
 
-from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -8,8 +7,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import at
 
-from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.retry import Outage, RetryPolicy
 from rxflow.errors import (
@@ -22,7 +21,6 @@ from rxflow.errors import (
     Unreachable,
 )
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SEEDS = range(200)
 NEVER = None
 AT_ONCE = 0.0
@@ -34,11 +32,6 @@ class Longest(Random):
     def uniform(self, a: float, b: float) -> float:
         """Return the upper end of the range."""
         return max(a, b)
-
-
-def at(seconds: float) -> Now:
-    """The time, on a monotonic clock whose zero is another."""
-    return Now(seconds - 1e3, NOON + timedelta(seconds=seconds))
 
 
 def failure(kind: FailureKind, **fields: Any) -> Failure:
