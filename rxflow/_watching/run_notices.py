@@ -50,7 +50,7 @@ class RunNotices:
         """Report that a terminal run entered a state that is not terminal."""
         state = run.state.name if run.state else "none"
         return self._notice(
-            NoticeCode.REOPENED, f"The run had ended and is now in state {state}", now
+            NoticeCode.REOPENED, f"The run was over and is now in state {state}", now
         )
 
     def rewound(self, now: Now) -> Notice:
@@ -69,12 +69,12 @@ class RunNotices:
         """Report that there was no good reply for some seconds, with the last failure."""
         why = f": {failure.text}" if failure else ""
         end = "" if why.endswith((".", "?")) else "."
-        text = f"No good reply for {seconds:.0f} s{why}{end} The watch goes on polling"
+        text = f"No good reply for {seconds:.0f} s{why}{end} The watch keeps retrying"
         return self._notice(NoticeCode.DEGRADED, text, now)
 
     def recovered(self, seconds: float, now: Now) -> Notice:
         """Report that the server replies well again, after some seconds."""
-        text = f"The server replies again after {seconds:.0f} s; the watch goes on where it was"
+        text = f"The server replies again after {seconds:.0f} s; the watch continues where it was"
         return self._notice(NoticeCode.RECOVERED, text, now)
 
     def _notice(

@@ -1,27 +1,15 @@
-"""Which runs are late, and what a late run waits for."""
+"""`late_starts`: which runs are late, and the reason that the poll finds."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import pairwise
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from reactivex import operators as ops
 
 from rxflow import (
-    Closed,
     FlowRun,
-    FlowRunEvent,
-    FlowRunLog,
-    Notice,
-    NoticeCode,
     State,
-    StateChange,
     StateType,
-    watch_flow_run,
 )
 from rxflow._models.entities import Agent, BackendName, Deployment, Worker, WorkPool
 from rxflow._protocol.pages import Page
@@ -33,13 +21,12 @@ from rxflow._protocol.queries import (
     WorkPoolQuery,
 )
 from rxflow._watching.late_starts import GRACE, late_by, read_late_reason
-from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def second(seconds: float) -> datetime:
-    """The server's time."""
+    """Return the server's time at a second."""
     return NOON + timedelta(seconds=seconds)
 
 
@@ -53,7 +40,7 @@ def run_in(
     version: int | None = None,
     **fields: Any,
 ) -> FlowRun:
-    """A run in a state since a second, and due at another; a state of Prefect 1 has a version."""
+    """Make the row of a run in a state since a second; a state of Prefect 1 has a version."""
     state = None
     if state_type is not None:
         state = State(
@@ -78,20 +65,20 @@ def run_in(
 # -- which runs are late ------------------------------------------------------------------------
 
 
-def test_the_grace_is_that_of_the_server() -> None:
-    """A run is late 15 s past its time, as on the server."""
+def test_grace_is_that_of_the_server() -> None:
+    """A run is late 15 s past its start time, as on the server."""
     assert timedelta(seconds=15) == GRACE
 
 
 @pytest.mark.parametrize("state_type", [*StateType, "NEW_IN_PREFECT_4", None], ids=str)
 def test_only_a_run_that_has_not_started_can_be_late(state_type: str | None) -> None:
-    """Whatever its times, a run is late in SCHEDULED and PENDING alone."""
+    """Whatever its times, only a run in SCHEDULED or PENDING is late."""
     late = late_by(run_in(state_type, due=0), second(1e6))
     assert (late is not None) is (state_type in {"SCHEDULED", "PENDING"})
 
 
 LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
-    # the run, the server's time, by how many seconds it is late
+    # the run, the server's time, how many seconds it is late
     "due just now": (run_in("SCHEDULED", due=100), 100, None),
     "within the grace": (run_in("SCHEDULED", due=100), 114.9, None),
     "at the end of the grace": (run_in("SCHEDULED", due=100), 115, 15),
@@ -113,14 +100,14 @@ LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
         160,
         40,
     ),
-    "due by what is expected": (run_in("SCHEDULED", expected=100), 160, 60),
+    "due by its expected start time": (run_in("SCHEDULED", expected=100), 160, 60),
     "expected later": (run_in("SCHEDULED", expected=150), 160, None),
     "due when it was scheduled": (run_in("SCHEDULED", since=100), 160, 60),
     "scheduled just now": (run_in("SCHEDULED", since=150), 160, None),
-    "taken up just now": (run_in("PENDING", since=150, due=0), 160, None),
-    "taken up long ago": (run_in("PENDING", since=100, due=0), 160, 60),
-    "taken up before its time": (run_in("PENDING", since=0, due=100), 160, 60),
-    "taken up, never scheduled": (run_in("PENDING", since=100), 160, 60),
+    "picked up just now": (run_in("PENDING", since=150, due=0), 160, None),
+    "picked up long ago": (run_in("PENDING", since=100, due=0), 160, 60),
+    "picked up before its time": (run_in("PENDING", since=0, due=100), 160, 60),
+    "picked up, never scheduled": (run_in("PENDING", since=100), 160, 60),
     "resumed just now": (
         run_in("SCHEDULED", "Resume", version=3, since=150, expected=0),
         160,
@@ -133,7 +120,7 @@ LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
         60,
     ),
     "queued": (run_in("SCHEDULED", "Queued", version=3, since=150, due=180, expected=100), 160, 60),
-    "queued, nobody knows when": (
+    "queued, without an expected start time": (
         run_in("SCHEDULED", "Queued", version=3, since=100, due=180),
         160,
         60,
@@ -148,17 +135,17 @@ LATENESS: dict[str, tuple[FlowRun, float, float | None]] = {
 
 
 @pytest.mark.parametrize(("run", "now", "seconds"), LATENESS.values(), ids=LATENESS)
-def test_by_how_much_a_run_is_late(run: FlowRun, now: float, seconds: float | None) -> None:
-    """A run counts from when it was due, or was taken up if that was later."""
+def test_lateness_counts_from_start_time(run: FlowRun, now: float, seconds: float | None) -> None:
+    """Lateness counts from the scheduled time, or from the pick-up if that is later."""
     late = late_by(run, second(now))
     assert late == (None if seconds is None else timedelta(seconds=seconds))
 
 
-# -- what it waits for --------------------------------------------------------------------------
+# -- reasons on Prefect 3 -----------------------------------------------------------------------
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is on a server."""
+class FakeRows(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows on a server."""
 
     deployment: Deployment | None = None
     pool: WorkPool | None = None
@@ -166,8 +153,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[Agent, ...] = ()
     time: datetime | None = None
 
-    def answer(self, query: Query) -> Page[Any]:
-        """The page that answers a question; a thing that is not there is no row."""
+    def reply(self, query: Query) -> Page[Any]:
+        """Return the page for a query; what is not there is an empty page."""
         match query:
             case DeploymentQuery("nightly-id"):
                 return Page(() if self.deployment is None else (self.deployment,))
@@ -180,16 +167,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             case AgentsQuery(1):
                 return Page(self.agents[1:], self.time)
             case _:
-                pytest.fail(f"nobody needs to ask {query}")
+                pytest.fail(f"the reason does not depend on {query}")
 
 
 def deployment(**fields: Any) -> Deployment:
-    """The run's deployment."""
+    """Make the run's deployment."""
     return Deployment(id="nightly-id", name="nightly", flow_id="flow", **fields)
 
 
 def pool(**fields: Any) -> WorkPool:
-    """The run's work pool."""
+    """Make the run's work pool."""
     return WorkPool(**{"name": "gpu", "status": "READY", **fields})
 
 
@@ -202,59 +189,59 @@ UNDEPLOYED = run_in("SCHEDULED", "Late", work_pool_name="gpu")
 SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot", work_pool_name="gpu")
 SERVED_SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot", deployment_id="nightly-id")
 LONE_SLOT = run_in("SCHEDULED", "AwaitingConcurrencySlot")
-TAKEN = run_in("PENDING", deployment_id="nightly-id", work_pool_name="gpu")
-SERVED_TAKEN = run_in("PENDING", deployment_id="nightly-id")
+PICKED_UP = run_in("PENDING", deployment_id="nightly-id", work_pool_name="gpu")
+SERVED_PICKED_UP = run_in("PENDING", deployment_id="nightly-id")
 
-NOT_TAKEN = "a worker of its work pool 'gpu' is online and has not picked it up yet"
+NOT_PICKED_UP = "a worker of its work pool 'gpu' is online and has not picked it up yet"
 SLOW = "a worker of its work pool 'gpu' is online and has picked it up, but not started it yet"
 SLOT_FREE = "it waits for a free slot under a concurrency limit"
 
-READY = Server(deployment=deployment(), pool=pool(), workers=(OFFLINE, ONLINE))
+READY = FakeRows(deployment=deployment(), pool=pool(), workers=(OFFLINE, ONLINE))
 
-REASONS: dict[str, tuple[FlowRun, Server, str]] = {
+REASONS: dict[str, tuple[FlowRun, FakeRows, str]] = {
     "deployment paused": (
         POOLED,
-        Server(deployment=deployment(paused=True), pool=pool(), workers=(ONLINE,)),
+        FakeRows(deployment=deployment(paused=True), pool=pool(), workers=(ONLINE,)),
         "its deployment 'nightly' is paused",
     ),
     "deployment paused, no pool": (
         DEPLOYED,
-        Server(deployment=deployment(paused=True)),
+        FakeRows(deployment=deployment(paused=True)),
         "its deployment 'nightly' is paused",
     ),
     "neither deployment nor pool": (
         LATE,
-        Server(),
+        FakeRows(),
         "it has no work pool, so only a process that runs it by its id will start it",
     ),
     "deployment deleted, no pool": (
         DEPLOYED,
-        Server(),
+        FakeRows(),
         "it has no work pool, so only a process that runs it by its id will start it",
     ),
-    "served by nobody": (
+    "not served": (
         DEPLOYED,
-        Server(deployment=deployment(status="NOT_READY")),
+        FakeRows(deployment=deployment(status="NOT_READY")),
         "no process serves its deployment 'nightly'",
     ),
-    "served, as far as is known, by nobody": (
+    "not served, as far as is known": (
         DEPLOYED,
-        Server(deployment=deployment()),
+        FakeRows(deployment=deployment()),
         "no process serves its deployment 'nightly'",
     ),
     "served": (
         DEPLOYED,
-        Server(deployment=deployment(status="READY")),
+        FakeRows(deployment=deployment(status="READY")),
         "the process that serves its deployment 'nightly' has not picked it up yet",
     ),
-    "served, and taken": (
-        SERVED_TAKEN,
-        Server(deployment=deployment(status="READY")),
+    "served, and picked up": (
+        SERVED_PICKED_UP,
+        FakeRows(deployment=deployment(status="READY")),
         "the process that serves its deployment 'nightly' has picked it up, but not started it yet",
     ),
-    "pool gone": (
+    "pool deleted": (
         POOLED,
-        Server(deployment=deployment()),
+        FakeRows(deployment=deployment()),
         "its work pool 'gpu' does not exist any more",
     ),
     "pool paused": (
@@ -285,12 +272,12 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
     "concurrency slot": (SLOT, READY, SLOT_FREE),
     "concurrency slot, served": (
         SERVED_SLOT,
-        Server(deployment=deployment(status="READY")),
+        FakeRows(deployment=deployment(status="READY")),
         SLOT_FREE,
     ),
-    "concurrency slot, served by nobody": (
+    "concurrency slot, not served": (
         SERVED_SLOT,
-        Server(deployment=deployment(status="NOT_READY")),
+        FakeRows(deployment=deployment(status="NOT_READY")),
         SLOT_FREE,
     ),
     "concurrency slot, no worker": (
@@ -298,73 +285,73 @@ REASONS: dict[str, tuple[FlowRun, Server, str]] = {
         msgspec.structs.replace(READY, workers=()),
         SLOT_FREE,
     ),
-    "concurrency slot, neither deployment nor pool": (LONE_SLOT, Server(), SLOT_FREE),
+    "concurrency slot, neither deployment nor pool": (LONE_SLOT, FakeRows(), SLOT_FREE),
     "concurrency slot, deployment paused": (
         SERVED_SLOT,
-        Server(deployment=deployment(paused=True)),
+        FakeRows(deployment=deployment(paused=True)),
         "its deployment 'nightly' is paused",
     ),
     "the pool has a limit": (
         POOLED,
         msgspec.structs.replace(READY, pool=pool(concurrency_limit=4)),
-        f"{NOT_TAKEN}; the pool runs at most 4 at a time",
+        f"{NOT_PICKED_UP}; the pool runs at most 4 at a time",
     ),
-    "taken": (TAKEN, READY, SLOW),
-    "taken, and the pool has a limit": (
-        TAKEN,
+    "picked up": (PICKED_UP, READY, SLOW),
+    "picked up, and the pool has a limit": (
+        PICKED_UP,
         msgspec.structs.replace(READY, pool=pool(concurrency_limit=4)),
         f"{SLOW}; the pool runs at most 4 at a time",
     ),
-    "not taken yet": (
+    "not picked up yet": (
         POOLED,
         READY,
-        NOT_TAKEN,
+        NOT_PICKED_UP,
     ),
-    "not taken yet, deployment deleted": (
+    "not picked up yet, deployment deleted": (
         POOLED,
         msgspec.structs.replace(READY, deployment=None),
-        NOT_TAKEN,
+        NOT_PICKED_UP,
     ),
-    "not taken yet, no deployment": (
+    "not picked up yet, no deployment": (
         UNDEPLOYED,
         msgspec.structs.replace(READY, deployment=None),
-        NOT_TAKEN,
+        NOT_PICKED_UP,
     ),
 }
 
 
-def ask(
-    run: FlowRun, server: Server, backend: BackendName = BackendName.PREFECT_3
+def read_reason(
+    run: FlowRun, server: FakeRows, backend: BackendName = BackendName.PREFECT_3
 ) -> tuple[str, list[Query]]:
-    """Have a server answer, until the reason is known; with the questions that it took."""
+    """Run the poll against some rows; return the reason and the queries sent."""
     poll = read_late_reason(backend, run, second(60))
-    asked: list[Query] = []
+    sent: list[Query] = []
     try:
         query = next(poll)
         while True:
-            asked.append(query)
-            query = poll.send(server.answer(query))
+            sent.append(query)
+            query = poll.send(server.reply(query))
     except StopIteration as end:
-        return str(end.value), asked
+        return str(end.value), sent
 
 
 @pytest.mark.parametrize(("run", "server", "reason"), REASONS.values(), ids=REASONS)
-def test_what_a_late_run_waits_for(run: FlowRun, server: Server, reason: str) -> None:
-    """The reason is the first thing in the run's way, from its deployment to its workers."""
-    assert ask(run, server)[0] == reason
+def test_late_reason_on_prefect_3(run: FlowRun, server: FakeRows, reason: str) -> None:
+    """The reason is the first obstacle on the way from the deployment to the workers."""
+    assert read_reason(run, server)[0] == reason
 
 
-QUESTIONS: dict[str, tuple[FlowRun, Server, list[Query]]] = {
-    "nothing to ask about": (LATE, READY, []),
+QUERIES_SENT: dict[str, tuple[FlowRun, FakeRows, list[Query]]] = {
+    "nothing to read_reason about": (LATE, READY, []),
     "a deployment alone": (DEPLOYED, READY, [DeploymentQuery("nightly-id")]),
     "a paused deployment": (
         POOLED,
         msgspec.structs.replace(READY, deployment=deployment(paused=True)),
         [DeploymentQuery("nightly-id")],
     ),
-    "a pool that is gone": (
+    "a deleted pool": (
         UNDEPLOYED,
-        Server(),
+        FakeRows(),
         [WorkPoolQuery("gpu")],
     ),
     "a concurrency slot": (SLOT, READY, []),
@@ -373,7 +360,7 @@ QUESTIONS: dict[str, tuple[FlowRun, Server, list[Query]]] = {
         READY,
         [DeploymentQuery("nightly-id")],
     ),
-    "all there is": (
+    "a deployment, a pool and its workers": (
         POOLED,
         READY,
         [DeploymentQuery("nightly-id"), WorkPoolQuery("gpu"), WorkersQuery("gpu")],
@@ -381,19 +368,19 @@ QUESTIONS: dict[str, tuple[FlowRun, Server, list[Query]]] = {
 }
 
 
-@pytest.mark.parametrize(("run", "server", "asked"), QUESTIONS.values(), ids=QUESTIONS)
-def test_no_more_is_asked_than_is_needed(run: FlowRun, server: Server, asked: list[Query]) -> None:
-    """The questions end with the first that has the reason."""
-    assert ask(run, server)[1] == asked
+@pytest.mark.parametrize(("run", "server", "sent"), QUERIES_SENT.values(), ids=QUERIES_SENT)
+def test_queries_end_with_the_reason(run: FlowRun, server: FakeRows, sent: list[Query]) -> None:
+    """No query is sent after the one that has the reason."""
+    assert read_reason(run, server)[1] == sent
 
 
-# -- what it waits for on Prefect 1 -------------------------------------------------------------
+# -- reasons on Prefect 1 -----------------------------------------------------------------------
 
 
 def agent(name: str, *labels: str, ago: float | None = 10) -> Agent:
-    """An agent that asked for runs some seconds before second 60, or never."""
-    asked = None if ago is None else second(60 - ago)
-    return Agent(id=f"id of {name}", name=name, labels=labels, last_queried=asked)
+    """Make an agent that queried for runs some seconds before second 60, or never."""
+    queried = None if ago is None else second(60 - ago)
+    return Agent(id=f"id of {name}", name=name, labels=labels, last_queried=queried)
 
 
 LABELLED = run_in("SCHEDULED", "Scheduled", version=2, tags=("gpu",))
@@ -408,317 +395,76 @@ UNHEALTHY = (
     "restart it, or start one with label 'gpu'"
 )
 
-OF_AGENTS: dict[str, tuple[FlowRun, Server, str]] = {
-    "nobody": (LABELLED, Server(), "no agent is healthy; start one with label 'gpu'"),
-    "nobody, no labels": (UNLABELLED, Server(), "no agent is healthy; start one without labels"),
-    "nobody healthy": (
+OF_AGENTS: dict[str, tuple[FlowRun, FakeRows, str]] = {
+    "no agent": (LABELLED, FakeRows(), "no agent is healthy; start one with label 'gpu'"),
+    "no agent, no labels": (
+        UNLABELLED,
+        FakeRows(),
+        "no agent is healthy; start one without labels",
+    ),
+    "no healthy agent": (
         LABELLED,
-        Server(agents=(agent("a", ago=600), agent("b", ago=None))),
+        FakeRows(agents=(agent("a", ago=600), agent("b", ago=None))),
         "no agent is healthy; start one with label 'gpu'",
     ),
-    "nobody with its labels": (
+    "no agent with its labels": (
         LABELLED,
-        Server(agents=(agent("a"), agent("b", "cpu"))),
+        FakeRows(agents=(agent("a"), agent("b", "cpu"))),
         "no agent has matching labels; start one with label 'gpu'",
     ),
-    "nobody without labels": (
+    "no agent without labels": (
         UNLABELLED,
-        Server(agents=(agent("a", "gpu"),)),
+        FakeRows(agents=(agent("a", "gpu"),)),
         "no agent has matching labels; start one without labels",
     ),
     "one unhealthy": (
         LABELLED,
-        Server(agents=(agent("a", "gpu", ago=600), agent("b"))),
+        FakeRows(agents=(agent("a", "gpu", ago=600), agent("b"))),
         UNHEALTHY,
     ),
-    "one that never asked": (LABELLED, Server(agents=(agent("a", "gpu", ago=None),)), UNHEALTHY),
+    "one that never queried": (
+        LABELLED,
+        FakeRows(agents=(agent("a", "gpu", ago=None),)),
+        UNHEALTHY,
+    ),
     "several unhealthy": (
         LABELLED,
-        Server(agents=(agent("a", "gpu", ago=600), agent("b", "gpu", ago=None))),
+        FakeRows(agents=(agent("a", "gpu", ago=600), agent("b", "gpu", ago=None))),
         (
             "several agents have matching labels, but none has queried for runs lately; "
             "restart one, or start one with label 'gpu'"
         ),
     ),
-    "one healthy": (LABELLED, Server(agents=(agent("b"), agent("a", "gpu", "cpu"))), BUSY),
-    "one healthy, by its own time": (
+    "one healthy": (LABELLED, FakeRows(agents=(agent("b"), agent("a", "gpu", "cpu"))), BUSY),
+    "one healthy, by the server's time": (
         LABELLED,
-        Server(agents=(agent("a", "gpu", ago=600),), time=second(-500)),
+        FakeRows(agents=(agent("a", "gpu", ago=600),), time=second(-500)),
         BUSY,
     ),
-    "one unhealthy, by its own time": (
+    "one unhealthy, by the server's time": (
         LABELLED,
-        Server(agents=(agent("a", "gpu"),), time=second(600)),
+        FakeRows(agents=(agent("a", "gpu"),), time=second(600)),
         UNHEALTHY,
     ),
     "one without a name": (
         LABELLED,
-        Server(agents=(msgspec.structs.replace(agent("a", "gpu"), name=""),)),
+        FakeRows(agents=(msgspec.structs.replace(agent("a", "gpu"), name=""),)),
         "agent id of a has matching labels and has not picked it up yet",
     ),
     "several healthy": (
         LABELLED,
-        Server(agents=(agent("a", "gpu"), agent("b", "gpu"))),
+        FakeRows(agents=(agent("a", "gpu"), agent("b", "gpu"))),
         "several healthy agents have matching labels and none has picked it up yet",
     ),
-    "pending": (PENDING, Server(agents=(agent("a", "gpu"),)), BUSY),
-    "queued": (QUEUED, Server(), SLOT_FREE),
-    "submitted": (SUBMITTED, Server(), "an agent has picked it up, but not started it yet"),
+    "pending": (PENDING, FakeRows(agents=(agent("a", "gpu"),)), BUSY),
+    "queued": (QUEUED, FakeRows(), SLOT_FREE),
+    "submitted": (SUBMITTED, FakeRows(), "an agent has picked it up, but not started it yet"),
 }
 
 
 @pytest.mark.parametrize(("run", "server", "reason"), OF_AGENTS.values(), ids=OF_AGENTS)
-def test_what_a_late_run_of_prefect_1_waits_for(run: FlowRun, server: Server, reason: str) -> None:
-    """The reason is what its state says, or else what there is of agents with its labels."""
-    told, asked = ask(run, server, BackendName.PREFECT_1)
+def test_late_reason_on_prefect_1(run: FlowRun, server: FakeRows, reason: str) -> None:
+    """The reason follows from the run's state, or else from the agents and their labels."""
+    text, sent = read_reason(run, server, BackendName.PREFECT_1)
     by_state = run is QUEUED or run is SUBMITTED
-    assert (told, asked) == (reason, [] if by_state else [AgentsQuery(), AgentsQuery(1)])
-
-
-# -- in a watch ---------------------------------------------------------------------------------
-
-HOUR = timedelta(hours=1)
-
-
-class Scene:
-    """A Prefect 1 server with a run, and a watch of it in virtual time."""
-
-    def __init__(self, **run: Any) -> None:
-        self.time = VirtualTime()
-        self.server = FakePrefect1(clock=self.time)
-        self.run = self.server.add_run(name="nightly", labels=["gpu"], **run)
-
-    def watch(self, seconds: float = 200) -> list[FlowRunEvent]:
-        """Watch the run, whoever it waits for."""
-        stream = watch_flow_run(self.run, client=self.server.client())
-        return self.time.collect(stream, seconds=seconds)
-
-    def notices(self, seconds: float = 200) -> list[str]:
-        """What a watch notices."""
-        return [event.message for event in self.watch(seconds) if isinstance(event, Notice)]
-
-
-def put(scene: Scene, state: str, *, starts_in: timedelta | None = None) -> None:
-    """Put the run in a state that may name a time to start."""
-    start: dict[str, Any] = (
-        {} if starts_in is None else {"start_time": (scene.time() + starts_in).isoformat()}
-    )
-    scene.server.set_state(scene.run, state, **start)
-
-
-def later(scene: Scene) -> None:
-    """Schedule the run for tomorrow."""
-    scene.server.change_run(scene.run, scheduled_start_time=scene.time() + 24 * HOUR)
-    put(scene, "Scheduled")
-
-
-def queued_later(scene: Scene) -> None:
-    """Schedule the run for tomorrow, and have it wait for a slot already."""
-    later(scene)
-    put(scene, "Queued", starts_in=timedelta(0))
-
-
-NOBODY = "no agent is healthy; start one with label 'gpu'"
-IN_A_WATCH: dict[str, tuple[Callable[[Scene], object], str | None]] = {
-    "Scheduled": (lambda _: None, NOBODY),
-    "Scheduled, for tomorrow": (later, None),
-    "Scheduled, in a minute": (partial(put, state="Scheduled", starts_in=HOUR / 60), NOBODY),
-    "Queued": (partial(put, state="Queued"), SLOT_FREE),
-    "Queued, to try again later": (partial(put, state="Queued", starts_in=HOUR), SLOT_FREE),
-    "Queued, for tomorrow": (queued_later, None),
-    "Paused": (partial(put, state="Paused"), None),
-    "Paused, until it is resumed": (partial(put, state="Paused", starts_in=HOUR), None),
-    "Retrying, in an hour": (partial(put, state="Retrying", starts_in=HOUR), None),
-    "Retrying, overdue": (partial(put, state="Retrying"), NOBODY),
-    "Resume, in an hour": (partial(put, state="Resume", starts_in=HOUR), None),
-    "Resume, overdue": (partial(put, state="Resume"), NOBODY),
-    "Submitted": (
-        partial(put, state="Submitted"),
-        "an agent has picked it up, but not started it yet",
-    ),
-    "Pending": (partial(put, state="Pending"), NOBODY),
-    "Running": (partial(put, state="Running"), None),
-    "Cancelling": (partial(put, state="Cancelling"), None),
-    "Success": (partial(put, state="Success"), None),
-    "Failed": (partial(put, state="Failed"), None),
-    "a state of another Prefect": (partial(put, state="Dreaming"), None),
-}
-
-
-@pytest.mark.parametrize(("become", "reason"), IN_A_WATCH.values(), ids=IN_A_WATCH)
-def test_a_watch_of_prefect_1_says_what_a_late_run_waits_for(
-    become: Callable[[Scene], object], reason: str | None
-) -> None:
-    """Once, with the reason that fits its state; and nothing of a run that is not late."""
-    scene = Scene()
-    become(scene)
-    said = [] if reason is None else [f"Flow run 'nightly' is late: {reason}"]
-    assert scene.notices() == said
-
-
-def test_a_run_without_a_state_is_not_late() -> None:
-    """Nothing is said of a run that nobody has scheduled."""
-    assert Scene(state=None).notices() == []
-
-
-@pytest.mark.parametrize(("seconds", "late"), [(13, False), (22, True)])
-def test_a_watch_says_so_when_the_grace_is_over(seconds: float, *, late: bool) -> None:
-    """No earlier than 15 s after the run was due, and no later than the next poll."""
-    assert bool(Scene().notices(seconds)) is late
-
-
-def test_a_reason_that_changes_is_told() -> None:
-    """Each new reason is a notice, and the run that starts at last is told as ever."""
-    scene = Scene()
-    server, time, run = scene.server, scene.time, scene.run
-    server.at(40, lambda: server.add_agent("a", labels=["gpu"]))
-    server.at(300, lambda: server.set_state(run, "Submitted"))
-    server.at(400, lambda: server.set_state(run, "Running"))
-    server.at(410, lambda: server.set_state(run, "Success"))
-    events = scene.watch(3600)
-    assert [event.message for event in events if isinstance(event, Notice)] == [
-        f"Flow run 'nightly' is late: {NOBODY}",
-        f"Flow run 'nightly' is late: {BUSY}",
-        f"Flow run 'nightly' is late: {UNHEALTHY}",
-        "Flow run 'nightly' is late: an agent has picked it up, but not started it yet",
-    ]
-    assert isinstance(events[-1], Closed)
-    assert events[-1].verified
-    assert time.seconds < 450
-
-
-# -- where nobody says why ----------------------------------------------------------------------
-
-
-def refusal(status: int, code: str) -> httpx.Response:
-    """What a Prefect 1 says to a question that it does not answer."""
-    error = {"message": "no", "extensions": {"code": code}}
-    return httpx.Response(status, json={"errors": [error], "data": None})
-
-
-def unreachable() -> httpx.Response:
-    """Break the connection off."""
-    raise httpx.ReadError("gone")
-
-
-NO_ANSWER: dict[str, Callable[[], httpx.Response]] = {
-    "a field that is not there": lambda: refusal(400, "GRAPHQL_VALIDATION_FAILED"),
-    "a bad value": lambda: refusal(200, "data-exception"),
-    "no access": lambda: refusal(200, "UNAUTHENTICATED"),
-    "no permission": lambda: httpx.Response(403, json={"detail": "Forbidden"}),
-    "no such path": lambda: httpx.Response(405, json={"detail": "Method Not Allowed"}),
-    "another server": lambda: httpx.Response(200, html="<html>hello</html>"),
-    "too many rows": lambda: httpx.Response(
-        422, json={"detail": "Invalid limit: must be less than or equal to 10."}
-    ),
-    "a failure": lambda: refusal(200, "INTERNAL_SERVER_ERROR"),
-    "a failure, by its status": lambda: httpx.Response(500, json={"detail": "oh"}),
-    "no time": lambda: httpx.Response(503, json={"detail": "busy"}),
-    "nonsense": lambda: httpx.Response(200, json={"data": {"rows": 3}}),
-    "nobody": unreachable,
-}
-
-Fake = tuple[VirtualTime, Any, str, Callable[[httpx.Request], bool]]
-
-
-def prefect_1() -> Fake:
-    """A Prefect 1 with a run that is due, and which requests are about agents."""
-    time = VirtualTime()
-    server = FakePrefect1(clock=time)
-    run = server.add_run(name="nightly", labels=["gpu"])
-    return time, server, run, lambda request: b"agent(" in request.content
-
-
-def prefect_3() -> Fake:
-    """A Prefect 3 with a run that is due, and which requests are about its work pool."""
-    time = VirtualTime()
-    server = FakePrefect3(clock=time)
-    server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "READY"}
-    run = server.add_run(name="nightly", work_pool_name="gpu")
-    return time, server, run, lambda request: "work_pools" in request.url.path
-
-
-each_server = pytest.mark.parametrize("fake", [prefect_1, prefect_3])
-
-
-@each_server
-@pytest.mark.parametrize("answer", NO_ANSWER.values(), ids=NO_ANSWER)
-def test_a_watch_goes_on_where_nobody_says_why(
-    fake: Callable[[], Fake], answer: Callable[[], httpx.Response]
-) -> None:
-    """Whatever comes of that question: the run is told whole, and at once, and that it is late."""
-    time, server, run, asks_why = fake()
-    asked: list[float] = []
-
-    def intercept(request: httpx.Request) -> httpx.Response | None:
-        if not asks_why(request):
-            return None
-        asked.append(time.seconds)
-        return answer()
-
-    server.intercept = intercept
-    running, over = ("Running", "Success") if fake is prefect_1 else ("RUNNING", "COMPLETED")
-    server.at(100, lambda: server.log(run, "a line while it waits"))
-    server.at(200, lambda: server.set_state(run, running))
-    server.at(210, lambda: server.set_state(run, over))
-    told: dict[str, float] = {}
-    stream = watch_flow_run(run, client=server.client())
-
-    def note(event: FlowRunEvent) -> None:
-        told.setdefault(event.message, time.seconds)
-
-    events = time.collect(stream.pipe(ops.do_action(note)))
-    assert [type(event) for event in events if isinstance(event, StateChange | FlowRunLog)] == [
-        StateChange,
-        FlowRunLog,
-        StateChange,
-        StateChange,
-    ]
-    assert told["a line while it waits"] < 106
-    (notice,) = (event for event in events if isinstance(event, Notice))
-    assert notice.code is NoticeCode.LATE_START
-    assert notice.message.startswith(
-        "Flow run 'nightly' is late: what it waits for could not be read: "
-    )
-    assert told[notice.message] < 22
-    closed = events[-1]
-    assert isinstance(closed, Closed)
-    assert closed.verified
-    assert 1 < len(asked) <= 1 + 200 / 30
-
-
-@each_server
-def test_a_reason_that_was_known_is_not_forgotten(fake: Callable[[], Fake]) -> None:
-    """Where the question is refused later on, there is nothing new to say."""
-    time, server, run, asks_why = fake()
-    server.at(
-        60,
-        lambda: setattr(
-            server,
-            "intercept",
-            lambda request: httpx.Response(403, json={}) if asks_why(request) else None,
-        ),
-    )
-    events = time.collect(watch_flow_run(run, client=server.client()), seconds=300)
-    (notice,) = (event for event in events if isinstance(event, Notice))
-    assert "could not be read" not in notice.message
-
-
-@each_server
-def test_a_server_that_asks_for_a_pause_is_given_it(fake: Callable[[], Fake]) -> None:
-    """Who is busy and says for how long is left alone, and the watch goes on in between."""
-    time, server, run, asks_why = fake()
-    asked: list[float] = []
-
-    def intercept(request: httpx.Request) -> httpx.Response | None:
-        asked.append(time.seconds)
-        if not asks_why(request):
-            return None
-        return httpx.Response(429, headers={"Retry-After": "40"}, json={"detail": "slow down"})
-
-    server.intercept = intercept
-    server.at(50, lambda: server.log(run, "a line while it waits"))
-    events = time.collect(watch_flow_run(run, client=server.client()), seconds=150)
-    pauses = (after - before for before, after in pairwise(asked))
-    assert [round(pause) for pause in pauses if pause > 6] == [40, 40]
-    assert "a line while it waits" in [event.message for event in events]
+    assert (text, sent) == (reason, [] if by_state else [AgentsQuery(), AgentsQuery(1)])

@@ -45,10 +45,10 @@ def test_late_start_is_reported_for_each_new_reason() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "No good reply for 10 s. The watch goes on polling"),
-        ("HTTP 503", "No good reply for 10 s: HTTP 503. The watch goes on polling"),
-        ("HTTP 503.", "No good reply for 10 s: HTTP 503. The watch goes on polling"),
-        ("Is it up?", "No good reply for 10 s: Is it up? The watch goes on polling"),
+        (None, "No good reply for 10 s. The watch keeps retrying"),
+        ("HTTP 503", "No good reply for 10 s: HTTP 503. The watch keeps retrying"),
+        ("HTTP 503.", "No good reply for 10 s: HTTP 503. The watch keeps retrying"),
+        ("Is it up?", "No good reply for 10 s: Is it up? The watch keeps retrying"),
     ],
 )
 def test_degraded_notice_quotes_the_last_failure(text: str | None, message: str) -> None:
