@@ -1,8 +1,5 @@
-"""What `rxflow.testing.Faults` has go wrong, in process and over HTTP, and that no more does."""
+"""`Faults`: each one by itself in process and over HTTP, and the laws that hold for all."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -12,160 +9,32 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server_connections import (
+    API_URL,
+    CONNECTIONS,
+    IN_PROCESS,
+    VERSION,
+    Connect,
+    blocking,
+    in_task,
+    over_http,
+    read_lines,
+)
 
 import rxflow
 from rxflow.errors import Unreachable
 from rxflow.testing import FakePrefect3, Faults, VirtualTime
 
-FAKE = "http://fake.invalid/api"
-CERTAIN = 1.0
-
-Ask = Callable[[str], httpx.Response]
-Way = Callable[[FakePrefect3], Any]
+ALWAYS = 1.0
 
 
-@contextmanager
-def blocking(server: FakePrefect3) -> Iterator[Ask]:
-    """Ask in process, in this thread."""
-    with httpx.Client(base_url=FAKE, transport=server.transport()) as http:
-        yield http.get
-
-
-@contextmanager
-def tasks(server: FakePrefect3) -> Iterator[Ask]:
-    """Ask in process, in a task."""
-
-    async def ask(path: str) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=FAKE, transport=server.transport()) as http:
-            return await http.get(path)
-
-    yield lambda path: asyncio.run(ask(path))
-
-
-@contextmanager
-def served(server: FakePrefect3) -> Iterator[Ask]:
-    """Ask over HTTP."""
-    with server.serve() as url, httpx.Client(base_url=url, trust_env=False) as http:
-        yield http.get
-
-
-WAYS = [blocking, tasks, served]
-IN_PROCESS = [blocking, tasks]
-
-VERSION = "/admin/version"
-
-
-def logs_of(server: FakePrefect3, run_id: str, **body: Any) -> httpx.Response:
-    """Ask for the log rows of a run."""
-    asked = {"logs": {"flow_run_id": {"any_": [run_id]}}, **body}
-    return server.handle(httpx.Request("POST", f"{FAKE}/logs/filter", json=asked))
-
-
-def messages(answer: httpx.Response) -> list[str]:
-    """The lines of an answer."""
-    return [row["message"] for row in answer.json()]
-
-
-# -- one accident at a time ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_without_faults_nothing_goes_wrong(way: Way) -> None:
-    """The plain server answers."""
-    with way(FakePrefect3()) as ask:
-        assert ask(VERSION).json() == "3.8.8"
-
-
-@pytest.mark.parametrize("way", IN_PROCESS)
-def test_refused_is_told_as_the_system_tells_it(way: Way) -> None:
-    """Nobody listens: the request does not come to the server."""
-    server = FakePrefect3(faults=Faults(refused=CERTAIN))
-    with way(server) as ask, pytest.raises(httpx.ConnectError) as caught:
-        ask(VERSION)
-    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_an_error_comes_before_the_read(way: Way) -> None:
-    """Each of the statuses is answered with, and the question is not looked at."""
-    server = FakePrefect3(faults=Faults(errors=CERTAIN, statuses=(500, 503, 429), retry_after=7))
-    with way(server) as ask:
-        answers = [ask("/no/such/path") for _ in range(30)]
-    assert {answer.status_code for answer in answers} == {500, 503, 429}
-    asked_to_wait = {answer.status_code for answer in answers if "retry-after" in answer.headers}
-    assert asked_to_wait == {503, 429}
-    assert {answer.headers.get("retry-after") for answer in answers} == {None, "7"}
-
-
-@pytest.mark.parametrize(
-    ("way", "error"),
-    [
-        (blocking, httpx.ReadError),
-        (tasks, httpx.ReadError),
-        (served, httpx.RemoteProtocolError),
-    ],
-)
-def test_a_lost_answer_was_read(way: Way, error: type[Exception]) -> None:
-    """The server has seen the request, and the client nothing of the answer."""
-    server = FakePrefect3(faults=Faults(lost=CERTAIN))
-    with way(server) as ask, pytest.raises(error):
-        ask(VERSION)
-    assert server.requests == [("GET", VERSION)]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_an_answer_is_cut_in_its_middle(way: Way) -> None:
-    """As long as it says it is, it is not."""
-    server = FakePrefect3(faults=Faults(cut=CERTAIN))
-    with (
-        way(server) as ask,
-        pytest.raises(httpx.RemoteProtocolError, match="received 3 bytes, expected 7"),
-    ):
-        ask(VERSION)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_garbled_answer_is_html(way: Way) -> None:
-    """It says 200, and is a proxy's."""
-    with way(FakePrefect3(faults=Faults(garbled=CERTAIN))) as ask:
-        answer = ask(VERSION)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/html")
-
-
-def test_faults_can_come_and_go() -> None:
-    """They may be changed at any time, at a scheduled one too."""
-    time = VirtualTime()
-    server = FakePrefect3(clock=time)
-    request = httpx.Request("GET", FAKE + VERSION)
-
-    def trouble() -> None:
-        server.faults = Faults(errors=CERTAIN, statuses=(502,))
-
-    def heal() -> None:
-        server.faults = Faults()
-
-    server.at(1, trouble)
-    server.at(2, heal)
-    statuses = []
-    for _ in range(3):
-        statuses.append(server.handle(request).status_code)
-        time.wait(1)
-    assert statuses == [200, 502, 200]
-
-
-def test_an_answer_in_the_servers_place_is_whole() -> None:
-    """What an interceptor answers goes out, whatever else goes wrong."""
-    server = FakePrefect3(faults=Faults(errors=CERTAIN))
-    server.intercept = lambda _: httpx.Response(418)
-    assert server.handle(httpx.Request("GET", FAKE + VERSION)).status_code == 418
+# -- validation ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["refused", "errors", "lost", "cut", "garbled", "stale", "slow"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_a_probability_is_one(name: str, value: float) -> None:
-    """It lies between 0 and 1."""
+def test_a_probability_lies_between_0_and_1(name: str, value: float) -> None:
+    """Any other value raises a `ValueError` that names the field."""
     options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"{name} is a probability"):
         Faults(**options)
@@ -174,116 +43,148 @@ def test_a_probability_is_one(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", ["retry_after", "staleness", "delay", "latency"])
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
 def test_a_duration_is_not_negative(name: str, value: float) -> None:
-    """It is a number of seconds."""
+    """Any other value raises a `ValueError` that names the field."""
     options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"{name} is in seconds"):
         Faults(**options)
 
 
 def test_errors_need_a_status() -> None:
-    """There must be something to answer with."""
+    """A positive `errors` with no `statuses` raises a `ValueError`."""
     with pytest.raises(ValueError, match="statuses is empty"):
         Faults(errors=0.1, statuses=())
 
 
-# -- time ---------------------------------------------------------------------------------------
+# -- one fault at a time ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", IN_PROCESS)
-def test_a_request_takes_virtual_time(way: Way) -> None:
-    """Latency is half of it before the server reads, half after: what lands between is not read."""
+@pytest.mark.parametrize("connect", CONNECTIONS)
+def test_without_faults_requests_succeed(connect: Connect) -> None:
+    """By default nothing goes wrong."""
+    with connect(FakePrefect3()) as get:
+        assert get(VERSION).json() == "3.8.8"
+
+
+@pytest.mark.parametrize("connect", IN_PROCESS)
+def test_a_refused_connection_has_the_cause_that_httpx_gives_it(connect: Connect) -> None:
+    """The error is caused by the operating system's, and the server records no request."""
+    server = FakePrefect3(faults=Faults(refused=ALWAYS))
+    with connect(server) as get, pytest.raises(httpx.ConnectError) as caught:
+        get(VERSION)
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("connect", CONNECTIONS)
+def test_an_error_comes_before_the_read(connect: Connect) -> None:
+    """Each of the statuses occurs, and the request is not read."""
+    server = FakePrefect3(faults=Faults(errors=ALWAYS, statuses=(500, 503, 429), retry_after=7))
+    with connect(server) as get:
+        responses = [get("/no/such/path") for _ in range(30)]
+    assert {response.status_code for response in responses} == {500, 503, 429}
+    with_header = {each.status_code for each in responses if "retry-after" in each.headers}
+    assert with_header == {503, 429}
+    assert {each.headers.get("retry-after") for each in responses} == {None, "7"}
+
+
+@pytest.mark.parametrize(
+    ("connect", "error"),
+    [
+        (blocking, httpx.ReadError),
+        (in_task, httpx.ReadError),
+        (over_http, httpx.RemoteProtocolError),
+    ],
+)
+def test_a_request_whose_response_is_lost_was_read(
+    connect: Connect, error: type[Exception]
+) -> None:
+    """The server has recorded the request, and the client gets none of the response."""
+    server = FakePrefect3(faults=Faults(lost=ALWAYS))
+    with connect(server) as get, pytest.raises(error):
+        get(VERSION)
+    assert server.requests == [("GET", VERSION)]
+
+
+@pytest.mark.parametrize("connect", CONNECTIONS)
+def test_a_cut_response_ends_in_its_middle(connect: Connect) -> None:
+    """Its body is shorter than its content length."""
+    server = FakePrefect3(faults=Faults(cut=ALWAYS))
+    with (
+        connect(server) as get,
+        pytest.raises(httpx.RemoteProtocolError, match="received 3 bytes, expected 7"),
+    ):
+        get(VERSION)
+
+
+@pytest.mark.parametrize("connect", CONNECTIONS)
+def test_a_garbled_response_is_html(connect: Connect) -> None:
+    """It has status 200 and a proxy's page."""
+    with connect(FakePrefect3(faults=Faults(garbled=ALWAYS))) as get:
+        response = get(VERSION)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+
+
+def test_faults_may_be_changed_at_any_time() -> None:
+    """A scheduled action may start and end them."""
     time = VirtualTime()
-    server = FakePrefect3(clock=time, faults=Faults(latency=2.0))
-    run_id = server.add_run(state=None)
-    read: list[float] = []
-    server.intercept = lambda _: read.append(time.seconds)
-    server.script(run_id, [(0.9, "before"), (1.1, "after")])
-    with way(server) as ask:
-        ask(VERSION)
-        assert (read, time.seconds) == ([1.0], 2.0)
-    server.intercept = None
-    server.at(0.9, lambda: server.log(run_id, "while it is asked"))
-    server.at(1.1, lambda: server.log(run_id, "while it is answered"))
-    assert messages(logs_of(server, run_id)) == ["before", "after", "while it is asked"]
+    server = FakePrefect3(clock=time)
+    request = httpx.Request("GET", API_URL + VERSION)
+
+    def start() -> None:
+        server.faults = Faults(errors=ALWAYS, statuses=(502,))
+
+    def end() -> None:
+        server.faults = Faults()
+
+    server.at(1, start)
+    server.at(2, end)
+    statuses = []
+    for _ in range(3):
+        statuses.append(server.handle(request).status_code)
+        time.wait(1)
+    assert statuses == [200, 502, 200]
 
 
-@pytest.mark.parametrize("way", IN_PROCESS)
-def test_a_slow_answer_takes_longer(way: Way) -> None:
-    """By its delay, if the client is patient enough."""
-    time = VirtualTime()
-    server = FakePrefect3(clock=time, faults=Faults(slow=CERTAIN, delay=4.0, latency=0.5))
-    with way(server) as ask:
-        assert ask(VERSION).status_code == 200
-    assert time.seconds == 4.5
+def test_an_interceptors_response_has_no_faults() -> None:
+    """The response of an interceptor is sent in place of an error."""
+    server = FakePrefect3(faults=Faults(errors=ALWAYS))
+    server.intercept = lambda _: httpx.Response(418)
+    assert server.handle(httpx.Request("GET", API_URL + VERSION)).status_code == 418
 
 
-@pytest.mark.parametrize("way", IN_PROCESS)
-def test_a_client_gives_up_on_an_answer_that_is_too_slow(way: Way) -> None:
-    """When its read timeout has passed, httpx's own five seconds here, it is told so."""
-    time = VirtualTime()
-    server = FakePrefect3(clock=time, faults=Faults(slow=CERTAIN, delay=60.0))
-    with way(server) as ask, pytest.raises(httpx.ReadTimeout):
-        ask(VERSION)
-    assert time.seconds == 5.0
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_real_time_is_waited_for(way: Way) -> None:
-    """Where time is real, a slow answer is one that does not come before its time."""
-    server = FakePrefect3(faults=Faults(slow=CERTAIN, delay=0.05))
-    before = server.now()
-    with way(server) as ask:
-        ask(VERSION)
-    assert server.now() - before >= timedelta(seconds=0.05)
-
-
-def test_a_client_over_http_gives_up_too() -> None:
-    """Its own time-out ends the wait, and the server's with it."""
-    server = FakePrefect3(faults=Faults(slow=CERTAIN, delay=3600.0))
-    with server.serve() as url, pytest.raises(httpx.ReadTimeout):
-        httpx.get(url + VERSION, timeout=httpx.Timeout(10, read=0.01), trust_env=False)
-
-
-def test_a_clock_may_bring_its_own_way_of_waiting() -> None:
-    """With `wait`, time passes as it says."""
-    waited: list[float] = []
-    server = FakePrefect3(wait=waited.append, faults=Faults(latency=2.0, slow=CERTAIN, delay=9.0))
-    server.handle(httpx.Request("GET", FAKE + VERSION))
-    assert waited == [1.0, 10.0]
-
-
-# -- what is read -------------------------------------------------------------------------------
+# -- stale and shuffled rows --------------------------------------------------------------------
 
 
 @given(age=st.floats(0, 30), seed=st.integers(0, 99))
-def test_a_replica_lags_by_no_more_than_it_may(age: float, seed: int) -> None:
-    """What it lacks landed last, and not longer ago than its staleness."""
+def test_a_replica_lags_by_at_most_the_staleness(age: float, seed: int) -> None:
+    """The rows that it lacks landed last, and within the staleness."""
     time = VirtualTime()
     server = FakePrefect3(clock=time, random=Random(seed))
     run_id = server.add_run()
     server.script(run_id, [(second, f"{second}") for second in range(20)])
     time.wait(19.5)
-    server.faults = Faults(stale=CERTAIN, staleness=age)
-    told = messages(logs_of(server, run_id))
-    assert told == [f"{second}" for second in range(len(told))]
-    assert 19.5 - len(told) <= age
+    server.faults = Faults(stale=ALWAYS, staleness=age)
+    lines = read_lines(server, run_id)
+    assert lines == [f"{second}" for second in range(len(lines))]
+    assert 19.5 - len(lines) <= age
     server.faults = Faults()
-    assert len(messages(logs_of(server, run_id))) == 20
+    assert len(read_lines(server, run_id)) == 20
 
 
-def test_a_replica_shows_late_commits_late() -> None:
-    """A row counts from when it landed, whatever its own times say."""
+def test_a_replica_gets_a_row_when_it_has_landed() -> None:
+    """Its lag counts from when a row landed, not from the row's own times."""
     time = VirtualTime()
     server = FakePrefect3(clock=time)
     run_id = server.add_run()
     time.wait(100)
     server.log(run_id, timestamp=time.beginning, created=time.beginning)
-    server.faults = Faults(stale=CERTAIN, staleness=1e-3)
-    assert messages(logs_of(server, run_id)) == []
+    server.faults = Faults(stale=ALWAYS, staleness=1e-3)
+    assert read_lines(server, run_id) == []
 
 
 def test_ties_come_in_any_order() -> None:
-    """Rows of one timestamp are shuffled for each answer, the others stay where they are."""
+    """Rows of one timestamp are shuffled for each response; the others keep their places."""
     server = FakePrefect3(faults=Faults(ties=True))
     run_id = server.add_run()
     at = server.now()
@@ -291,7 +192,7 @@ def test_ties_come_in_any_order() -> None:
         server.log(run_id, f"tie {number}", timestamp=at)
     server.log(run_id, "first", timestamp=at - timedelta(microseconds=1))
     server.log(run_id, "last", timestamp=at + timedelta(microseconds=1))
-    orders = {tuple(messages(logs_of(server, run_id))) for _ in range(60)}
+    orders = {tuple(read_lines(server, run_id)) for _ in range(60)}
     assert len(orders) > 30
     assert {(order[0], order[-1]) for order in orders} == {("first", "last")}
     assert {frozenset(order[1:-1]) for order in orders} == {
@@ -315,11 +216,11 @@ some_faults = st.builds(
     ties=st.booleans(),
 )
 durations = st.floats(0, 60)
-no_faults = st.builds(Faults, retry_after=durations, staleness=durations, delay=durations)
+zero_probabilities = st.builds(Faults, retry_after=durations, staleness=durations, delay=durations)
 
 
-def story(faults: Faults, *, seed: int) -> tuple[list[object], bytes]:
-    """A script on a server, questions that meanwhile go wrong or not, and the tables at its end."""
+def run_scripted_server(faults: Faults, *, seed: int) -> tuple[list[object], bytes]:
+    """Send requests while a script runs; return their outcomes, and the tables at the end."""
     time = VirtualTime()
     server = FakePrefect3(clock=time, random=Random(seed), page_limit=3, faults=faults)
     run_id = server.add_run()
@@ -332,78 +233,83 @@ def story(faults: Faults, *, seed: int) -> tuple[list[object], bytes]:
             (6.0, rxflow.StateType.COMPLETED),
         ],
     )
-    told: list[object] = []
+    outcomes: list[object] = []
     for second in range(8):
-        states = f"{FAKE}/flow_run_states/?flow_run_id={run_id}"
-        told += [
-            answered(server, httpx.Request("GET", f"{FAKE}/flow_runs/{run_id}")),
-            answered(server, httpx.Request("GET", states)),
-            answered(server, httpx.Request("POST", f"{FAKE}/logs/filter", json={"offset": second})),
+        states = f"{API_URL}/flow_run_states/?flow_run_id={run_id}"
+        logs = httpx.Request("POST", f"{API_URL}/logs/filter", json={"offset": second})
+        outcomes += [
+            outcome(server, httpx.Request("GET", f"{API_URL}/flow_runs/{run_id}")),
+            outcome(server, httpx.Request("GET", states)),
+            outcome(server, logs),
         ]
         time.wait(max(0.0, second + 1 - time.seconds))
     time.wait(600)
     server.faults = Faults()
     server.catch_up()
     tables = [server.runs, server.states, server.flows, server.logs, server.task_runs]
-    return told, msgspec.json.encode(tables)
+    return outcomes, msgspec.json.encode(tables)
 
 
-def answered(server: FakePrefect3, request: httpx.Request) -> object:
-    """What comes of a request."""
+def outcome(server: FakePrefect3, request: httpx.Request) -> object:
+    """Send a request; return its response, or the type of its error."""
     try:
-        answer = server.handle(request)
+        response = server.handle(request)
     except httpx.TransportError as error:
         return type(error)
-    return answer.status_code, answer.content
+    return response.status_code, response.content
 
 
-@given(faults=no_faults, seed=st.integers(0, 5))
-def test_faults_that_never_fall_are_the_plain_server(faults: Faults, seed: int) -> None:
-    """Where each probability is zero, each answer is that of a server without faults."""
-    assert story(faults, seed=seed) == story(Faults(), seed=seed)
-
-
-@given(faults=some_faults, seed=st.integers(0, 5))
-def test_a_seed_repeats_what_goes_wrong(faults: Faults, seed: int) -> None:
-    """The same script with the same seed gets the same answers and accidents."""
-    assert story(faults, seed=seed) == story(faults, seed=seed)
+@given(faults=zero_probabilities, seed=st.integers(0, 5))
+def test_faults_of_zero_probability_change_nothing(faults: Faults, seed: int) -> None:
+    """Where each probability is zero, each response is that of a server without faults."""
+    assert run_scripted_server(faults, seed=seed) == run_scripted_server(Faults(), seed=seed)
 
 
 @given(faults=some_faults, seed=st.integers(0, 5))
-def test_faults_do_not_touch_what_is_stored(faults: Faults, seed: int) -> None:
-    """Ids and rows are those of a server without faults, whatever went wrong with the questions."""
-    assert story(faults, seed=seed)[1] == story(Faults(), seed=seed)[1]
+def test_a_seed_repeats_the_faults(faults: Faults, seed: int) -> None:
+    """The same script with the same seed has the same responses and errors."""
+    assert run_scripted_server(faults, seed=seed) == run_scripted_server(faults, seed=seed)
+
+
+@given(faults=some_faults, seed=st.integers(0, 5))
+def test_faults_do_not_change_what_is_stored(faults: Faults, seed: int) -> None:
+    """Ids and rows are those of a server without faults, whichever requests failed."""
+    _, tables = run_scripted_server(faults, seed=seed)
+    assert tables == run_scripted_server(Faults(), seed=seed)[1]
+
+
+# -- watches ------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
 def test_a_watch_outlasts_faults_over_http() -> None:
-    """Over real HTTP too, each line is told once, though two requests on end went wrong."""
+    """Each line is delivered once over real HTTP, though two requests in a row fail."""
     server = FakePrefect3()
     run_id = server.add_run(state="RUNNING")
     first = server.log(run_id)
-    second, told = "", list[str]()
+    second, delivered = "", list[str]()
+    failing = [1, 2]
 
-    def heal_later(_: httpx.Request) -> None:
-        heal_at.pop()
-        if not heal_at:
+    def count_down(_: httpx.Request) -> None:
+        failing.pop()
+        if not failing:
             server.faults, server.intercept = Faults(), None
 
-    heal_at = [1, 2]
     with server.serve() as url, rxflow.Client(api_url=url) as client:
         for line in rxflow.watch_flow_run(run_id, drain=0, client=client).logs:
-            told.append(line.id)
+            delivered.append(line.id)
             if line.id == first:
-                server.faults, server.intercept = Faults(errors=0.5, cut=CERTAIN), heal_later
+                server.faults, server.intercept = Faults(errors=0.5, cut=ALWAYS), count_down
                 second = server.log(run_id)
                 server.set_state(run_id, "COMPLETED")
-    assert told == [first, second]
-    assert heal_at == []
+    assert delivered == [first, second]
+    assert failing == []
 
 
-def test_a_first_question_that_is_refused_is_an_error() -> None:
-    """Before a watch has begun, nobody's listening ends it."""
+def test_a_refused_first_request_ends_a_watch() -> None:
+    """Before a watch has begun, a refused connection is its error."""
     time = VirtualTime()
-    server = FakePrefect3(clock=time, faults=Faults(refused=CERTAIN))
+    server = FakePrefect3(clock=time, faults=Faults(refused=ALWAYS))
     stream = rxflow.watch_flow_run(server.add_run(), client=server.client())
     with pytest.raises(Unreachable):
         time.collect(stream)
