@@ -6,7 +6,7 @@ Lines of events are formatted in ``_lines``, the demo's server and run come from
 import logging
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import click
@@ -119,7 +119,7 @@ def _report(text: str) -> None:
 
 
 @contextmanager
-def _exit_on_error() -> Iterator[None]:
+def _exit_on_error() -> Generator[None]:
     """Exit with a sentence and a status instead of a traceback."""
     try:
         yield
