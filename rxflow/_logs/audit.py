@@ -1,34 +1,38 @@
-"""Comparing a table that is read whole with what was told of it.
+"""The audit: compares the whole table with the ledger, and reads it anew where rows vanished.
 
-Counts are enough while rows only come. Where rows vanished, all that is there is read, and what may
-have been told of it is told again.
+A count proves that no row is missing only while rows are not deleted: a row that vanished and a row
+that arrived cancel out. Where delivered rows vanished, all rows are read, and those of them that
+may have been delivered are delivered again, flagged as replayed.
 """
 
 from rxflow._logs.buckets import BucketSearch
-from rxflow._logs.ledger import Ledger
-from rxflow._logs.table import LogTable, LogTableRow, PollFindings, ReplacedBucket, Span
+from rxflow._logs.table_reader import LogTableRow, ReplacedBucket, Span, TableReader
 from rxflow._protocol.pages import Poll
 
 
 class TableAudit:
-    """Compares a table with a ledger."""
+    """Compares the table with the ledger."""
 
-    def __init__(self, table: LogTable, ledger: Ledger) -> None:
-        """Compare nothing yet.
+    def __init__(self, reader: TableReader, buckets: BucketSearch) -> None:
+        """Start with nothing compared.
 
         Args:
-            table: What there is.
-            ledger: What was told.
+            reader: The poll's reader, which collects undelivered rows.
+            buckets: The poll's bucket search.
         """
-        self._table = table
-        self._ledger = ledger
-        self._buckets = BucketSearch(table, ledger)
+        self._reader = reader
+        self._ledger = reader.ledger
+        self._buckets = buckets
 
-    def lacks(self, found: PollFindings, rows: dict[str, LogTableRow]) -> bool:
-        """Whether told rows are not among all rows, if these are; what was not told is found."""
-        if any(row_id not in rows for row_id in self._ledger.window()):
+    def lacks_delivered(self, rows: dict[str, LogTableRow]) -> bool:
+        """Collect the undelivered ones of all the table's rows; whether delivered ones vanished.
+
+        Args:
+            rows: All rows, by id.
+        """
+        if any(row_id not in rows for row_id in self._ledger.ids_above_floor()):
             return True
-        buckets: dict[tuple[str, int], list[LogTableRow]] = {
+        rows_by_bucket: dict[tuple[str, int], list[LogTableRow]] = {
             (run, index): []
             for run in self._ledger.runs
             for index in range(len(self._ledger.buckets_of(run)))
@@ -36,38 +40,46 @@ class TableAudit:
         floor = self._ledger.floor
         for row in rows.values():
             if floor is None or row.timestamp >= floor:
-                found.take([row])
+                self._reader.add_undelivered([row])
             else:
-                index = self._ledger.bucket_at(row.flow_run_id, row.timestamp)
-                buckets[row.flow_run_id, index].append(row)
-        for (run, index), bucket in buckets.items():
-            missing = self._ledger.missing_of(run, index, bucket)
-            if missing is None:
+                index = self._ledger.bucket_index_at(row.flow_run_id, row.timestamp)
+                rows_by_bucket[row.flow_run_id, index].append(row)
+        for (run, index), in_bucket in rows_by_bucket.items():
+            undelivered = self._ledger.undelivered_in_bucket(run, index, in_bucket)
+            if undelivered is None:
                 return True
-            found.rows.update((row.id, row) for row in missing)
+            self._reader.add(undelivered)
         return False
 
-    def everything(self, found: PollFindings, limit: int) -> Poll[tuple[str, ...]]:
-        """Read everything, newest last, and take it for what was told or is new.
+    def reread_table(self) -> Poll[tuple[str, ...]]:
+        """Read the whole table, bucket by bucket and the rows above the floor last.
+
+        Undelivered rows are collected, and so are buckets from which rows vanished.
 
         Returns:
-            The ids of rows not older than the floor that are gone.
+            The ids of delivered rows above the floor that vanished.
         """
         floor = self._ledger.floor
         if floor is not None:
             for run in self._ledger.runs:
-                buckets = self._buckets.of(run, floor)
+                buckets = self._buckets.run_buckets(run, floor)
                 for index in range(len(buckets.counts)):
-                    rows = yield from self._buckets.read(found, buckets, index, limit)
-                    self._compare(found, run, index, rows)
-        window = yield from self._table.scan(found, Span(self._ledger.runs, floor), limit)
-        found.take(window.values())
-        return tuple(row_id for row_id in self._ledger.window() if row_id not in window)
+                    rows = yield from self._buckets.read(buckets, index)
+                    self._compare(run, index, rows)
+        above_floor = yield from self._reader.scan(Span(self._ledger.runs, floor))
+        self._reader.add_undelivered(above_floor.values())
+        return tuple(
+            row_id for row_id in self._ledger.ids_above_floor() if row_id not in above_floor
+        )
 
-    def _compare(self, found: PollFindings, run: str, index: int, rows: list[LogTableRow]) -> None:
-        missing = self._ledger.missing_of(run, index, rows)
-        if missing is None:  # what may have been told of it is told again, and flagged
-            found.replaced.append(ReplacedBucket(run, index, tuple(rows)))
-            missing = [row for row in rows if not self._ledger.knows(row)]
-            found.replayed.update(row.id for row in missing if not self._ledger.is_new(row))
-        found.rows.update((row.id, row) for row in missing)
+    def _compare(self, run: str, index: int, rows: list[LogTableRow]) -> None:
+        undelivered = self._ledger.undelivered_in_bucket(run, index, rows)
+        if undelivered is None:
+            # Rows vanished from the bucket, so the digest cannot say which of its rows were
+            # delivered: all whose ids are not kept are delivered again, flagged.
+            self._reader.replaced_buckets.append(ReplacedBucket(run, index, tuple(rows)))
+            undelivered = [row for row in rows if not self._ledger.is_known_delivered(row)]
+            self._reader.replayed.update(
+                row.id for row in undelivered if not self._ledger.is_undelivered(row)
+            )
+        self._reader.add(undelivered)

@@ -1,57 +1,76 @@
-"""How new log rows lately came, and so what the next poll is to expect; a guess costs, no more."""
+"""Forecast how many rows the next poll returns; a wrong forecast only costs requests."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
-from rxflow._logs.gap_search import TablePart
-from rxflow._logs.ledger import WINDOW, Ledger
-from rxflow._logs.table import LogTableRow, Span
+from rxflow._logs.ledger import FLOOR_LAG, Ledger
+from rxflow._logs.table_reader import LogTableRow, Span
 from rxflow._models.times import MICROSECOND, later
 
-_MAX_STEP = 400  # what lies deeper is come upon on the way down, for about one request more
+_MAX_STEP_BACK = 400  # deeper rows are found while reading down, for about one more request
 _HALF_LIFE = 30.0  # seconds of the server's time
 _MARGIN = 1.125
 
 
-class PartForecast(msgspec.Struct, frozen=True):
-    """How new rows of a part of the table lately came.
+class TablePart(NamedTuple):
+    """Rows of the table that are counted by themselves, and what to expect of them.
 
     Attributes:
-        new: How many the last poll found.
-        step: How many known rows were later than the first of them, or somewhat more for a while.
+        span: Where they are.
+        delivered: How many of them were delivered.
+        expected_new: How many undelivered ones are expected.
+        step_back: How many delivered rows at the end to read again, since new rows may lie
+            between them.
+    """
+
+    span: Span
+    delivered: int
+    expected_new: int = 0
+    step_back: int = 0
+
+
+class PartForecast(msgspec.Struct, frozen=True):
+    """What recent polls found of a part of the table.
+
+    Attributes:
+        new: How many undelivered rows the last poll found.
+        step_back: How many delivered rows were later than the first of these; decays slowly.
     """
 
     new: int = 0
-    step: float = 0.0
+    step_back: float = 0.0
 
-    def followed_by(self, new: int, depth: int, seconds: float) -> "PartForecast":
-        """The same after one more poll.
+    def after_poll(self, new: int, depth: int, seconds: float) -> "PartForecast":
+        """Return the forecast after one more poll.
 
         Args:
-            new: How many rows it found.
-            depth: How many known rows were later than the first of it.
-            seconds: Since the poll before.
+            new: How many undelivered rows it found.
+            depth: How many delivered rows were later than the first of these.
+            seconds: The server's time since the poll before.
         """
-        step = self.step * 0.5 ** (max(0.0, seconds) / _HALF_LIFE)
-        return PartForecast(new, max(step, min(_MAX_STEP, depth * _MARGIN)))
+        step_back = self.step_back * 0.5 ** (max(0.0, seconds) / _HALF_LIFE)
+        return PartForecast(new, max(step_back, min(_MAX_STEP_BACK, depth * _MARGIN)))
 
-    def joined(self, other: "PartForecast") -> "PartForecast":
-        """What to expect of two tables in one."""
-        return PartForecast(self.new + other.new, min(_MAX_STEP, self.step + other.step))
+    def joined_with(self, other: "PartForecast") -> "PartForecast":
+        """Return the forecast of two tables that are read as one."""
+        return PartForecast(
+            self.new + other.new, min(_MAX_STEP_BACK, self.step_back + other.step_back)
+        )
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """What to expect of a table, part by part.
+    """What to expect of the table.
 
-    Rows dated far ahead of the server's clock stay at the end of the table, in the way of all
-    others; while there are some, they are a part of their own.
+    Rows dated far ahead of the server's clock stay at the end of the table, behind all rows that
+    arrive after them; while there are some, they are a part of their own.
 
     Attributes:
-        near: How rows came that are not dated ahead.
-        ahead: How rows came that are.
-        server_time: The server's time at the last answer.
+        near: Of the rows that are not dated ahead.
+        ahead: Of the rows dated ahead.
+        server_time: The server's time at the last poll.
     """
 
     near: PartForecast = PartForecast()
@@ -59,74 +78,80 @@ class Forecast(msgspec.Struct, frozen=True):
     server_time: datetime | None = None
 
     def parts(
-        self, ledger: Ledger, since: datetime | None, *, deep: bool, expecting: bool
+        self, ledger: Ledger, since: datetime | None, *, deep: bool, expect_new: bool
     ) -> Iterator[TablePart]:
-        """The parts that are counted by themselves.
+        """Yield the parts to count, the later one first.
 
         Args:
-            ledger: What was told.
-            since: Where the table begins.
-            deep: Whether they begin there too, or at the floor.
-            expecting: Whether to expect new rows.
+            ledger: The delivered rows.
+            since: Where the table begins; None is without a beginning.
+            deep: Whether to count from there on, or from the floor on.
+            expect_new: Whether to expect new rows.
         """
         near, ahead = self.near, self.ahead
-        after = since if deep else ledger.floor
-        told = ledger.total if deep else ledger.above
-        split = _split(ledger, self.server_time)
-        beyond = ledger.later_than(split) if split is not None else 0
+        limit = _ahead_limit(ledger, self.server_time)
+        delivered_ahead = ledger.count_later_than(limit) if limit is not None else 0
         part = TablePart(
-            Span(ledger.runs, after), told - beyond, near.new * expecting, int(near.step)
+            span=Span(ledger.runs, since if deep else ledger.floor),
+            delivered=(ledger.total if deep else ledger.count_above_floor) - delivered_ahead,
+            expected_new=near.new * expect_new,
+            step_back=int(near.step_back),
         )
-        if split is None or not beyond:
+        if limit is None or not delivered_ahead:
             yield part
             return
-        # The later part first: what its writers stored earlier is there when the other is read.
-        span = Span(ledger.runs, split + MICROSECOND)
-        yield TablePart(span, beyond, ahead.new * expecting, int(ahead.step))
-        yield part._replace(span=part.span._replace(before=split))
+        # A writer of rows dated ahead may have stored earlier rows in the other part. Those are
+        # visible when that part is read, if it is read second.
+        yield TablePart(
+            span=Span(ledger.runs, limit + MICROSECOND),
+            delivered=delivered_ahead,
+            expected_new=ahead.new * expect_new,
+            step_back=int(ahead.step_back),
+        )
+        yield part._replace(span=part.span._replace(before=limit))
 
-    def followed_by(
+    def after_poll(
         self, ledger: Ledger, rows: Sequence[LogTableRow], server_time: datetime | None
     ) -> "Forecast":
-        """Expect of the next poll as many new rows as of this one, and as far before the end.
+        """Return the forecast after one more poll: as many new rows again, and as deep.
 
         Args:
-            ledger: What was told before.
-            rows: What this poll found.
-            server_time: The server's time at its last answer.
+            ledger: The rows delivered before the poll.
+            rows: The rows it found.
+            server_time: The server's time at its last reply.
         """
         before, now = self.server_time, server_time or self.server_time
         seconds = (now - before).total_seconds() if now is not None and before is not None else 0
-        split, floor = _split(ledger, now), ledger.floor
+        limit, floor = _ahead_limit(ledger, now), ledger.floor
         near: list[datetime] = []
         ahead: list[datetime] = []
-        if split is not None and floor is not None:
-            near = [row.timestamp for row in rows if floor <= row.timestamp <= split]
-            ahead = [row.timestamp for row in rows if row.timestamp > split]
+        if limit is not None and floor is not None:
+            near = [row.timestamp for row in rows if floor <= row.timestamp <= limit]
+            ahead = [row.timestamp for row in rows if row.timestamp > limit]
         return Forecast(
-            near=self.near.followed_by(len(near), _depth(ledger, near, split), seconds),
-            ahead=self.ahead.followed_by(len(ahead), _depth(ledger, ahead, None), seconds),
+            near=self.near.after_poll(len(near), _depth(ledger, near, limit), seconds),
+            ahead=self.ahead.after_poll(len(ahead), _depth(ledger, ahead, None), seconds),
             server_time=now,
         )
 
-    def joined(self, other: "Forecast") -> "Forecast":
-        """What to expect of two tables in one."""
+    def joined_with(self, other: "Forecast") -> "Forecast":
+        """Return the forecast of two tables that are read as one."""
         return Forecast(
-            near=self.near.joined(other.near),
-            ahead=self.ahead.joined(other.ahead),
+            near=self.near.joined_with(other.near),
+            ahead=self.ahead.joined_with(other.ahead),
             server_time=later(self.server_time, other.server_time),
         )
 
 
-def _split(ledger: Ledger, server_time: datetime | None) -> datetime | None:
-    """A time that only rows dated ahead are beyond, for some seconds after the last answer."""
-    clock = later(ledger.clock, server_time)
-    return None if clock is None else clock + WINDOW
+def _ahead_limit(ledger: Ledger, server_time: datetime | None) -> datetime | None:
+    """Return the time beyond which only rows dated ahead lie, some seconds after the last reply."""
+    clock = later(ledger.newest_created, server_time)
+    return None if clock is None else clock + FLOOR_LAG
 
 
 def _depth(ledger: Ledger, times: Sequence[datetime], end: datetime | None) -> int:
-    """How many rows were told that lie between the first of some rows and an end."""
+    """Return how many delivered rows lie between the first of some times and an end."""
     if not times:
         return 0
-    beyond = ledger.later_than(end) if end is not None else 0
-    return ledger.later_than(min(times)) - beyond
+    beyond = ledger.count_later_than(end) if end is not None else 0
+    return ledger.count_later_than(min(times)) - beyond

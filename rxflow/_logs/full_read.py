@@ -1,48 +1,37 @@
-"""The count-probe cursor: tells each log row of some runs once, and proves that none is missing.
-
-A server sorts log rows by the writers' clocks, with no order among equal ones, and rows become
-visible late and out of order, so no position can be trusted. But rows are only ever inserted, and
-an offset counts. With N rows told, the page at offset N - 1 holds one known row and whatever is
-new at the end; let the last, short page end at rank C. If the rows in hand that were not told
-number C - N, then told and new together are the table as it was at that instant, whatever the
-clocks, ties and lateness. That is one request while nothing happens.
-
-Where more is new than a page holds, pages are read from the newest row down, and the same is asked
-of what lies below them; where the numbers differ, rows came in further below, and the way goes on
-down, in the window above the floor row by row, below it by bisection over counts. So no row is
-found before one that its writer stored earlier, and all rows are told that were there when the poll
-began. Fewer rows than were told means that rows vanished, or that a replica lags behind; only when
-it is seen three times in a row is it believed, and the whole table read again.
-"""
+"""The full read: all log rows of a run at once, by a cursor of its own."""
 
 from datetime import datetime
 
-from rxflow._logs.cursor import LOG_ORDER, LogCursor, LogRead
+from rxflow._logs.cursor import LogCursor
+from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._protocol.pages import Poll
 from rxflow.events import FlowRunLog
 
-_READS = 40  # polls for a proof of a table that is written to meanwhile
+_MAX_PROOFS = 40  # polls that try to prove a table that is written to meanwhile
 
 
 def read_all_logs(
     flow_run_id: str, since: datetime | None, limit: int
 ) -> Poll[tuple[FlowRunLog, ...]]:
-    """Read all log rows of a run, from a time on, and have the server count them.
+    """Read all log rows of a run from a time on, and prove by a count that none is missing.
+
+    On a server without offsets, or when no count agrees, they are not proven.
 
     Args:
         flow_run_id: The run.
         since: Only rows of this time and later.
-        limit: The most rows the server gives at once.
+        limit: The most rows of a page.
     """
     cursor = LogCursor(flow_run_id, since=since)
     rows: dict[str, FlowRunLog] = {}
     read = LogRead()
-    tries = _READS
-    while tries:
+    proofs_left = _MAX_PROOFS
+    while proofs_left:
         read = yield from cursor.poll(limit, last=not read.provable)
         cursor.commit(read)
         rows.update((row.id, row) for row in read.rows)
         if read.proven or not read.provable:
             break
-        tries -= read.position is None  # a page of a history is none, however long that is
+        # A page of a backfill tries to prove nothing, and a history may have any number of them.
+        proofs_left -= read.backfill_position is None
     return tuple(sorted(rows.values(), key=LOG_ORDER))

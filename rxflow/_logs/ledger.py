@@ -1,13 +1,16 @@
-"""The ledger: which log rows of some runs were told, in bounded memory.
+"""The ledger: which log rows of some runs were delivered, in bounded memory.
 
-Rows that may still get company are known by their ids: those not older than the *floor*, which
-follows ten seconds behind the newest row and the server's clock, and those that were stored less
-than that before the newest one. Of the rest each run has *buckets*: from a time on, how many rows
-were told, and the sum of their ids as numbers. With a bucket's rows at hand the sum tells whether
-they are those that were told, and if one is not, which.
+Rows around which more may still arrive are known by their ids: those not older than the *floor*,
+which lags ten seconds behind the newest row and the server's clock, and *stragglers*, older rows
+that were stored less than ten seconds before the newest one. Of all other rows each run keeps
+*buckets*: from a time on, how many rows were delivered, and the sum of their ids as numbers, the
+digest. With a bucket's rows at hand the digest tells whether exactly those were delivered, and
+otherwise which ones were not.
 
-Each line of a run comes through here, and most come in order. So pages are taken in as a whole, and
-what is not older than the floor is kept sorted: whatever the floor passes is cut off at one end.
+Each log line of a run passes through here, and most arrive in order. So pages are recorded as a
+whole, and rows above the floor are kept sorted, so that rising past them cuts them off at one end.
+
+Queries do not belong here: what to read, and what a count means, is up to the other modules.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,18 +28,19 @@ import msgspec
 
 from rxflow._models.times import later
 
-WINDOW = timedelta(seconds=10)
-"""How far the floor is behind, and how long a commit may take before its row is hard to tell."""
+FLOOR_LAG = timedelta(seconds=10)
+"""How far the floor lags; also how long a commit may take before its row is hard to identify."""
 
-_EARLIEST = datetime.min.replace(tzinfo=UTC) + WINDOW  # a writer's clock may say anything
+_EARLIEST_CLOCK = datetime.min.replace(tzinfo=UTC) + FLOOR_LAG  # a writer's clock may say anything
 
-_MODULUS = (1 << 128) - 1  # by which a number leaves the sum of its 16-byte digits, as 9 by nines
-_RANDOM = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's byte with its version
-_MOST_COMBINATIONS = 20_000
+# Modulo this, a number equals the sum of its 16-byte digits, as modulo 9 the sum of its decimals.
+_MODULUS = (1 << 128) - 1
+_RANDOM_VERSIONS = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's version byte
+_MAX_COMBINATIONS = 20_000
 
 
 class LogRow(Protocol):
-    """What is asked of a row, readable or not."""
+    """The fields of a log row that a ledger uses, of readable and malformed rows alike."""
 
     @property
     def id(self) -> str: ...
@@ -52,17 +56,19 @@ R = TypeVar("R", bound=LogRow)
 
 
 LedgerRow = tuple[datetime, datetime, str, str]
-"""A row that was told: its timestamp, created, flow_run_id and id. So they sort by time."""
+"""A delivered row: its timestamp, created, flow_run_id and id, so that rows sort by time."""
 
 _ledger_row = attrgetter("timestamp", "created", "flow_run_id", "id")
 _timestamp = itemgetter(0)
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """Rows of one run that were told, from ``start`` to where the next bucket starts.
+    """Delivered rows of one run, from ``start`` to the start of the next bucket.
 
     Attributes:
-        start: None for the first bucket of a run, which begins before all time.
+        start: When the bucket starts; None for a run's first bucket, which is open towards the
+            past.
+        count: How many rows were delivered.
         digest: The sum of the rows' ids as numbers, as 16 bytes.
     """
 
@@ -74,40 +80,45 @@ class Bucket(msgspec.Struct, array_like=True):
 class LedgerState(msgspec.Struct, frozen=True):
     """All of a ledger, to save and load."""
 
-    above: list[LedgerRow]
-    young: list[tuple[datetime, str]]
+    rows_above_floor: list[LedgerRow]
+    stragglers: list[tuple[datetime, str]]
     buckets: dict[str, list[Bucket]]
     floor: datetime | None
-    newest: datetime | None
-    clock: datetime | None
-    fill: int
-    most_buckets: int
+    newest_timestamp: datetime | None
+    newest_created: datetime | None
+    bucket_size: int
+    max_buckets: int
 
 
 class Ledger:
-    """What was told of the log rows of some runs."""
+    """The record of the log rows of some runs that were delivered.
+
+    Attributes:
+        floor: The time below which rows are counted in buckets; None before the first row.
+        newest_created: When the newest delivered row was stored, by the server's clock.
+    """
 
     def __init__(
-        self, flow_run_ids: Iterable[str], *, fill: int = 190, most_buckets: int = 4096
+        self, flow_run_ids: Iterable[str], *, bucket_size: int = 190, max_buckets: int = 4096
     ) -> None:
-        """Start with nothing told.
+        """Start with no row delivered.
 
         Args:
             flow_run_ids: The runs.
-            fill: Rows of a bucket before the next is begun: a page with some room, so that one is
-                read at once.
-            most_buckets: Buckets of a run before neighbours are joined.
+            bucket_size: Rows of a bucket before the next one starts: a page of 200 with some room,
+                so that one page reads a bucket.
+            max_buckets: Buckets of a run before neighbours are merged.
         """
         self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
-        self._above: list[LedgerRow] = []  # not older than the floor, sorted
-        self._young: list[tuple[datetime, str]] = []  # older, but stored lately: a heap
-        self._known: set[str] = set()  # the ids of both
-        self._fill = fill
-        self._most_buckets = most_buckets
-        self._folded = 0
-        self._newest: datetime | None = None
+        self._above_floor: list[LedgerRow] = []  # sorted
+        self._stragglers: list[tuple[datetime, str]] = []  # a heap of (created, id)
+        self._kept_ids: set[str] = set()  # those of both
+        self._bucket_size = bucket_size
+        self._max_buckets = max_buckets
+        self._count_below_floor = 0
+        self._newest_timestamp: datetime | None = None
         self.floor: datetime | None = None
-        self.clock: datetime | None = None
+        self.newest_created: datetime | None = None
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -116,99 +127,68 @@ class Ledger:
 
     @property
     def total(self) -> int:
-        """How many rows were told."""
-        return self._folded + len(self._above)
+        """How many rows were delivered."""
+        return self._count_below_floor + len(self._above_floor)
 
     @property
-    def above(self) -> int:
-        """How many of them are not older than the floor."""
-        return len(self._above)
+    def count_above_floor(self) -> int:
+        """How many delivered rows are not older than the floor."""
+        return len(self._above_floor)
 
     @property
-    def held(self) -> int:
+    def kept_id_count(self) -> int:
         """How many ids are kept."""
-        return len(self._known)
+        return len(self._kept_ids)
 
     @property
-    def horizon(self) -> datetime | None:
-        """Of rows stored before this time, by the server's clock, those told are not all known."""
-        return None if self.clock is None else self.clock - WINDOW
+    def id_horizon(self) -> datetime | None:
+        """The time, by the server's clock, since which the ids of all rows stored are kept."""
+        return None if self.newest_created is None else self.newest_created - FLOOR_LAG
 
     def buckets_of(self, flow_run_id: str) -> Sequence[Bucket]:
-        """The buckets of a run, by time, without gaps up to the floor."""
+        """Return the buckets of a run, by time, without gaps up to the floor."""
         return self._buckets[flow_run_id]
 
-    def untold(self, rows: Iterable[R]) -> list[R]:
-        """Which rows were not told; of old rows below the floor this is a guess.
+    def bucket_index_at(self, flow_run_id: str, time: datetime) -> int:
+        """Return the index of the bucket in which a time below the floor lies."""
+        buckets = self._buckets[flow_run_id]
+        return bisect_right(buckets, time, lo=1, key=lambda bucket: bucket.start or time) - 1
 
-        The guess is that they became visible within ten seconds of being stored, and were told
-        then.
+    def undelivered(self, rows: Iterable[R]) -> list[R]:
+        """Return the rows that were not delivered; of old rows below the floor this is a guess.
+
+        The guess is that they became visible within ten seconds of being stored, and were
+        delivered then.
         """
-        known, floor, horizon = self._known, self.floor, self.horizon
+        ids, floor, horizon = self._kept_ids, self.floor, self.id_horizon
         if floor is None or horizon is None:
-            return [row for row in rows if row.id not in known]
+            return [row for row in rows if row.id not in ids]
         return [
             row
             for row in rows
-            if row.id not in known and (row.timestamp >= floor or row.created >= horizon)
+            if row.id not in ids and (row.timestamp >= floor or row.created >= horizon)
         ]
 
-    def is_new(self, row: LogRow) -> bool:
-        """Whether a row was not told; guessed as in `untold`."""
-        return bool(self.untold([row]))
+    def is_undelivered(self, row: LogRow) -> bool:
+        """Whether a row was not delivered; guessed as in `undelivered`."""
+        return bool(self.undelivered([row]))
 
-    def knows(self, row: LogRow) -> bool:
-        """Whether a row is known to have been told."""
-        return row.id in self._known
+    def is_known_delivered(self, row: LogRow) -> bool:
+        """Whether a row was delivered and its id is still kept, so that this is no guess."""
+        return row.id in self._kept_ids
 
-    def later_than(self, time: datetime) -> int:
-        """How many rows were told that are dated later; of a time not below the floor."""
-        return len(self._above) - bisect_right(self._above, time, key=_timestamp)
+    def count_later_than(self, time: datetime) -> int:
+        """Return how many delivered rows are dated later than a time, not one below the floor."""
+        return len(self._above_floor) - bisect_right(self._above_floor, time, key=_timestamp)
 
-    def window(self) -> list[str]:
-        """The ids of all rows that were told and are not older than the floor."""
-        return [row_id for _, _, _, row_id in self._above]
+    def ids_above_floor(self) -> list[str]:
+        """Return the ids of all delivered rows that are not older than the floor."""
+        return [row_id for _, _, _, row_id in self._above_floor]
 
-    def add(self, rows: Iterable[LogRow]) -> None:
-        """Take rows for told."""
-        told = sorted(map(_ledger_row, rows))
-        self._remember(told)
-        low = 0 if self.floor is None else bisect_left(told, self.floor, key=_timestamp)
-        for timestamp, created, run, row_id in told[:low]:
-            heappush(self._young, (created, row_id))
-            self._fold(run, timestamp, [row_id])
-        self._put_above(told[low:])
-
-    def forget(self, ids: Iterable[str]) -> None:
-        """Take back rows above the floor: they are gone from the server."""
-        gone = set(ids)
-        if gone:
-            self._above = [row for row in self._above if row[3] not in gone]
-            self._known -= gone
-
-    def replace(self, flow_run_id: str, index: int, rows: Iterable[LogRow]) -> None:
-        """Take a bucket's rows for what was told of it, whatever was told before."""
-        bucket = self._buckets[flow_run_id][index]
-        told = sorted(map(_ledger_row, rows))
-        self._remember(told)  # a young one would be taken for new when it is read again
-        for _, created, _, row_id in told:
-            heappush(self._young, (created, row_id))
-        self._folded += len(told) - bucket.count
-        bucket.count, bucket.digest = len(told), _bytes(_digest([row_id for *_, row_id in told]))
-
-    def advance(self) -> None:
-        """Move the floor up to where it belongs, and fold what is below it into buckets."""
-        if self._newest is None or self.clock is None:
-            return
-        # A writer whose clock is ahead must not drag the floor away from the others.
-        floor = max(min(self._newest, self.clock), _EARLIEST) - WINDOW
-        horizon = self.clock - WINDOW
-        self.rise(floor if self.floor is None else max(floor, self.floor), horizon)
-        while self._young and self._young[0][0] < horizon:
-            self._known.discard(heappop(self._young)[1])
-
-    def missing_of(self, flow_run_id: str, index: int, rows: Sequence[R]) -> list[R] | None:
-        """Which rows of a bucket were not told.
+    def undelivered_in_bucket(
+        self, flow_run_id: str, index: int, rows: Sequence[R]
+    ) -> list[R] | None:
+        """Return the rows of a bucket that were not delivered.
 
         Args:
             flow_run_id: The run.
@@ -216,155 +196,207 @@ class Ledger:
             rows: All rows that the server has in it.
 
         Returns:
-            The rows; None if the sum fits no choice of them, as when rows are gone.
+            The rows; None if the digest fits no choice of them, as when delivered rows vanished.
         """
         bucket = self._buckets[flow_run_id][index]
         wanted = len(rows) - bucket.count
         if wanted < 0:
             return None
-        lacking = (_digest([row.id for row in rows]) - _number(bucket.digest)) % _MODULUS
-        guess = self.untold(rows)
-        if len(guess) == wanted and _digest([row.id for row in guess]) == lacking:
+        difference = (_digest([row.id for row in rows]) - _number(bucket.digest)) % _MODULUS
+        guess = self.undelivered(rows)
+        if len(guess) == wanted and _digest([row.id for row in guess]) == difference:
             return guess
-        # A commit took longer than the window; what was stored last is most likely what is new.
-        unknown = [(row, _digest([row.id])) for row in rows if row.id not in self._known]
-        unknown.sort(key=lambda pair: (pair[0].created, pair[0].id), reverse=True)
-        for chosen in islice(combinations(unknown, wanted), _MOST_COMBINATIONS):
-            if sum(number for _, number in chosen) % _MODULUS == lacking:
+        # A commit took longer than the guess allows. The rows that were stored last are the most
+        # likely ones, so their combinations are tried first.
+        numbered = [(row, _digest([row.id])) for row in rows if row.id not in self._kept_ids]
+        numbered.sort(key=lambda pair: (pair[0].created, pair[0].id), reverse=True)
+        for chosen in islice(combinations(numbered, wanted), _MAX_COMBINATIONS):
+            if sum(number for _, number in chosen) % _MODULUS == difference:
                 return [row for row, _ in chosen]
         return None
 
-    def bucket_at(self, flow_run_id: str, time: datetime) -> int:
-        """The index of the bucket in which a time below the floor lies."""
-        buckets = self._buckets[flow_run_id]
-        return bisect_right(buckets, time, lo=1, key=lambda bucket: bucket.start or time) - 1
+    def record_delivered(self, rows: Iterable[LogRow]) -> None:
+        """Record rows as delivered."""
+        delivered = sorted(map(_ledger_row, rows))
+        self._keep_ids(delivered)
+        low = 0 if self.floor is None else bisect_left(delivered, self.floor, key=_timestamp)
+        for timestamp, created, run, row_id in delivered[:low]:
+            heappush(self._stragglers, (created, row_id))
+            self._count_in_bucket(run, timestamp, [row_id])
+        self._insert_above_floor(delivered[low:])
 
-    def join(self, other: "Ledger") -> None:
-        """Take over what was told of other runs.
+    def remove_vanished(self, ids: Iterable[str]) -> None:
+        """Remove rows above the floor that vanished from the server."""
+        vanished = set(ids)
+        if vanished:
+            self._above_floor = [row for row in self._above_floor if row[3] not in vanished]
+            self._kept_ids -= vanished
+
+    def replace_bucket(self, flow_run_id: str, index: int, rows: Iterable[LogRow]) -> None:
+        """Record exactly these rows as the delivered ones of a bucket."""
+        bucket = self._buckets[flow_run_id][index]
+        delivered = sorted(map(_ledger_row, rows))
+        # A recently stored row would count as undelivered when it is read again, so ids are kept.
+        self._keep_ids(delivered)
+        for _, created, _, row_id in delivered:
+            heappush(self._stragglers, (created, row_id))
+        self._count_below_floor += len(delivered) - bucket.count
+        bucket.count = len(delivered)
+        bucket.digest = _bytes(_digest([row_id for *_, row_id in delivered]))
+
+    def advance_floor(self) -> None:
+        """Raise the floor as far as the recorded rows allow, and drop ids that grew old."""
+        if self._newest_timestamp is None or self.newest_created is None:
+            return
+        # A writer whose clock is ahead must not drag the floor away from the others.
+        floor = max(min(self._newest_timestamp, self.newest_created), _EARLIEST_CLOCK) - FLOOR_LAG
+        horizon = self.newest_created - FLOOR_LAG
+        self.raise_floor(floor if self.floor is None else max(floor, self.floor), horizon)
+        while self._stragglers and self._stragglers[0][0] < horizon:
+            self._kept_ids.discard(heappop(self._stragglers)[1])
+
+    def raise_floor(self, floor: datetime, horizon: datetime | None = None) -> None:
+        """Raise the floor, and move the rows that it passes into buckets.
 
         Args:
-            other: Their ledger, which is not to be used any more.
+            floor: The new floor, not below the old one.
+            horizon: Drop the ids of rows that it passes and that were stored before this time.
+        """
+        old, self.floor = self.floor, floor
+        passed = bisect_left(self._above_floor, floor, key=_timestamp)
+        ids_by_run: defaultdict[str, list[str]] = defaultdict(list)
+        for _, created, run, row_id in self._above_floor[:passed]:
+            ids_by_run[run].append(row_id)
+            if horizon is not None and created < horizon:
+                self._kept_ids.discard(row_id)
+            else:
+                heappush(self._stragglers, (created, row_id))
+        del self._above_floor[:passed]
+        for run, ids in ids_by_run.items():
+            self._extend_last_bucket(run, old, ids)
+
+    def join(self, other: "Ledger") -> None:
+        """Take over the record of other runs.
+
+        Args:
+            other: Their ledger, which must not be used afterwards.
         """
         floor = later(self.floor, other.floor)
         if floor is not None:
-            self.rise(floor)
-            other.rise(floor)
+            self.raise_floor(floor)
+            other.raise_floor(floor)
         state = other.save()
         self._buckets |= state.buckets
-        self._above = sorted(self._above + state.above)
-        self._young = [*merge(sorted(self._young), sorted(state.young))]
-        self._known = {*self.window(), *(row_id for _, row_id in self._young)}
-        self._folded += other.total - other.above
-        self._newest = later(self._newest, state.newest)
-        self.clock = later(self.clock, state.clock)
+        self._above_floor = sorted(self._above_floor + state.rows_above_floor)
+        self._stragglers = [*merge(sorted(self._stragglers), sorted(state.stragglers))]
+        self._kept_ids = {*self.ids_above_floor(), *(row_id for _, row_id in self._stragglers)}
+        self._count_below_floor += other.total - other.count_above_floor
+        self._newest_timestamp = later(self._newest_timestamp, state.newest_timestamp)
+        self.newest_created = later(self.newest_created, state.newest_created)
 
     def leave(self, flow_run_id: str) -> "Ledger":
-        """Give away what was told of a run.
+        """Give up the record of a run.
 
         Returns:
             A ledger of that run alone.
         """
-        mine = [row for row in self._above if row[2] == flow_run_id]
+        rows = [row for row in self._above_floor if row[2] == flow_run_id]
         buckets = {flow_run_id: self._buckets.pop(flow_run_id)}
-        # Whose the rows are that are only young is not known; both keep them until they are old.
-        left = Ledger.load(msgspec.structs.replace(self.save(), above=mine, buckets=buckets))
-        self._above = [row for row in self._above if row[2] != flow_run_id]
-        self._known.difference_update(left.window())
-        self._folded -= left.total - left.above
+        # A straggler does not say which run it belongs to, so both ledgers keep all of them until
+        # they grow old.
+        left = Ledger.load(
+            msgspec.structs.replace(self.save(), rows_above_floor=rows, buckets=buckets)
+        )
+        self._above_floor = [row for row in self._above_floor if row[2] != flow_run_id]
+        self._kept_ids.difference_update(left.ids_above_floor())
+        self._count_below_floor -= left.total - left.count_above_floor
         return left
 
-    def rise(self, floor: datetime, horizon: datetime | None = None) -> None:
-        """Move the floor up and fold what it passes; what is older than the horizon is let go."""
-        old, self.floor = self.floor, floor
-        passed = bisect_left(self._above, floor, key=_timestamp)
-        folded: defaultdict[str, list[str]] = defaultdict(list)
-        for _, created, run, row_id in self._above[:passed]:
-            folded[run].append(row_id)
-            if horizon is not None and created < horizon:
-                self._known.discard(row_id)
-            else:
-                heappush(self._young, (created, row_id))
-        del self._above[:passed]
-        for run, ids in folded.items():
-            self._fold_up(run, old, ids)
-
     def save(self) -> LedgerState:
-        """All of it, as it is now."""
+        """Return a copy of the whole record."""
         return LedgerState(
-            above=list(self._above),
-            young=list(self._young),
+            rows_above_floor=list(self._above_floor),
+            stragglers=list(self._stragglers),
             buckets=_copied(self._buckets),
             floor=self.floor,
-            newest=self._newest,
-            clock=self.clock,
-            fill=self._fill,
-            most_buckets=self._most_buckets,
+            newest_timestamp=self._newest_timestamp,
+            newest_created=self.newest_created,
+            bucket_size=self._bucket_size,
+            max_buckets=self._max_buckets,
         )
 
     @classmethod
     def load(cls, state: LedgerState) -> "Ledger":
-        """A ledger that goes on where the saved one was."""
-        ledger = cls(state.buckets, fill=state.fill, most_buckets=state.most_buckets)
-        ledger._above, ledger._young = list(state.above), list(state.young)
-        ledger._known = {*ledger.window(), *(row_id for _, row_id in state.young)}
+        """Return a ledger that continues from a saved one."""
+        ledger = cls(state.buckets, bucket_size=state.bucket_size, max_buckets=state.max_buckets)
+        ledger._above_floor, ledger._stragglers = state.rows_above_floor[:], state.stragglers[:]
+        ledger._kept_ids = {
+            *ledger.ids_above_floor(),
+            *(row_id for _, row_id in state.stragglers),
+        }
         ledger._buckets = _copied(state.buckets)
-        ledger.floor, ledger._newest, ledger.clock = state.floor, state.newest, state.clock
-        ledger._folded = sum(b.count for buckets in state.buckets.values() for b in buckets)
+        ledger.floor = state.floor
+        ledger._newest_timestamp = state.newest_timestamp
+        ledger.newest_created = state.newest_created
+        ledger._count_below_floor = sum(
+            bucket.count for buckets in state.buckets.values() for bucket in buckets
+        )
         return ledger
 
-    def _remember(self, told: Sequence[LedgerRow]) -> None:
-        """Know sorted rows by their ids, and what time it is from them."""
-        if not told:
+    def _keep_ids(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep the ids of sorted rows, and note how new they are."""
+        if not rows:
             return
-        self._known.update([row_id for _, _, _, row_id in told])
-        newest, clock = told[-1][0], max([created for _, created, _, _ in told])
-        self._newest = newest if self._newest is None else max(newest, self._newest)
-        self.clock = clock if self.clock is None else max(clock, self.clock)
+        self._kept_ids.update([row_id for _, _, _, row_id in rows])
+        timestamp, created = rows[-1][0], max([created for _, created, _, _ in rows])
+        newest, clock = self._newest_timestamp, self.newest_created
+        self._newest_timestamp = timestamp if newest is None else max(timestamp, newest)
+        self.newest_created = created if clock is None else max(created, clock)
 
-    def _put_above(self, told: list[LedgerRow]) -> None:
-        """Keep sorted rows that are not older than the floor."""
-        if not told:
+    def _insert_above_floor(self, rows: list[LedgerRow]) -> None:
+        """Insert sorted rows that are not older than the floor."""
+        if not rows:
             return
-        at = bisect_right(self._above, told[0])
-        later = self._above[at:]
-        self._above[at:] = sorted(later + told) if later else told
+        at = bisect_right(self._above_floor, rows[0])
+        behind = self._above_floor[at:]
+        self._above_floor[at:] = sorted(behind + rows) if behind else rows
 
-    def _fold(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
-        bucket = self._buckets[flow_run_id][self.bucket_at(flow_run_id, time)]
-        _put(bucket, ids)
-        self._folded += len(ids)
+    def _count_in_bucket(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
+        _add_to(self._buckets[flow_run_id][self.bucket_index_at(flow_run_id, time)], ids)
+        self._count_below_floor += len(ids)
 
-    def _fold_up(self, flow_run_id: str, start: datetime | None, ids: Sequence[str]) -> None:
-        """Extend a run's last bucket up to the floor, or begin one at the old floor."""
+    def _extend_last_bucket(
+        self, flow_run_id: str, old_floor: datetime | None, ids: Sequence[str]
+    ) -> None:
+        """Extend a run's last bucket up to the floor, or start a new one at the old floor."""
         buckets = self._buckets[flow_run_id]
-        if buckets[-1].count and buckets[-1].count + len(ids) > self._fill:
-            buckets.append(Bucket(start))
-        _put(buckets[-1], ids)
-        self._folded += len(ids)
-        if len(buckets) > self._most_buckets:
-            self._buckets[flow_run_id] = _joined(buckets)
+        if buckets[-1].count and buckets[-1].count + len(ids) > self._bucket_size:
+            buckets.append(Bucket(old_floor))
+        _add_to(buckets[-1], ids)
+        self._count_below_floor += len(ids)
+        if len(buckets) > self._max_buckets:
+            self._buckets[flow_run_id] = _merged_in_pairs(buckets)
 
 
 def _copied(buckets: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:
     return {run: [copy(bucket) for bucket in each] for run, each in buckets.items()}
 
 
-def _joined(buckets: list[Bucket]) -> list[Bucket]:
-    """Each two neighbours as one."""
-    joined = [
+def _merged_in_pairs(buckets: list[Bucket]) -> list[Bucket]:
+    merged = [
         Bucket(a.start, a.count + b.count, _bytes(_number(a.digest) + _number(b.digest)))
         for a, b in zip(buckets[::2], buckets[1::2], strict=False)
     ]
-    return joined if len(buckets) % 2 == 0 else [*joined, buckets[-1]]
+    return merged if len(buckets) % 2 == 0 else [*merged, buckets[-1]]
 
 
-def _put(bucket: Bucket, ids: Sequence[str]) -> None:
+def _add_to(bucket: Bucket, ids: Sequence[str]) -> None:
     bucket.count += len(ids)
     bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))
 
 
 def _digest(ids: Sequence[str]) -> int:
-    """The sum of ids as numbers: the same for the same ids in any order.
+    """Return the sum of ids as numbers, which is equal for the same ids in any order.
 
     A UUID of version 4 or 7 is its own number, which costs a third of hashing it. Its last 62 bits
     are random (RFC 9562; Prefect draws them from the system), and so are those of the difference
@@ -376,7 +408,7 @@ def _digest(ids: Sequence[str]) -> int:
     except ValueError:
         numbers = b""
     each_is_a_number = len(numbers) == 16 * len(ids) and {*map(len, digits)} <= {32}
-    if each_is_a_number and _RANDOM.issuperset(numbers[6::16]):
+    if each_is_a_number and _RANDOM_VERSIONS.issuperset(numbers[6::16]):
         return int.from_bytes(numbers) % _MODULUS
     if len(ids) == 1:
         return int.from_bytes(blake2b(ids[0].encode(), digest_size=16).digest()) % _MODULUS

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from rxflow._logs.cursor import LogCursor, LogRead
+from rxflow._logs.cursor import LogCursor
+from rxflow._logs.log_read import LogRead
 from rxflow._models.entities import BackendName, FlowRun, Server
 from rxflow._models.states import State
 from rxflow._models.times import Now
@@ -207,7 +208,7 @@ class RunReader:
 
     def _commit_logs(self, read: LogRead, now: Now) -> None:
         self.cursor.commit(read)
-        self.position = read.position
+        self.position = read.backfill_position
         if now.mono >= self._next_deep_probe and self.cursor.ledger.total > _LONG_TABLE:
             self._next_deep_probe = now.mono + _DEEP_PROBE_PAUSE * self._deep_probe_seconds
 

@@ -13,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from rxflow._logs.cursor import LogRead
+from rxflow._logs.log_read import LogRead
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import PollInterval
@@ -249,9 +249,9 @@ class Session:
             dated=dated,
             logs=logs.rows,
             last=self._log_notices(logs, now),
-            position=logs.position,
+            position=logs.backfill_position,
         )
-        if pages or logs.position is not None:
+        if pages or logs.backfill_position is not None:
             return pages
         if not self._lifecycle.receive_proof(proven=logs.proven, provable=logs.provable):
             self._next_poll += self._interval.next_delay(active=False)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from simulated_world import START, Watched, World, exchange
 
 from rxflow import FlowRunLog
-from rxflow._logs.cursor import CursorState, LogCursor, LogRead
+from rxflow._logs.cursor import CursorState, LogCursor
 from rxflow._logs.full_read import read_all_logs
 from rxflow._logs.ledger import Ledger
+from rxflow._logs.log_read import LogRead
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import LogsQuery, Query
@@ -145,7 +146,7 @@ def live(
     while world.now < length:
         begun = world.now
         read = reader.poll()
-        if read.position is None:
+        if read.backfill_position is None:
             proven.append(read.proven)
             world.wait(begun + PERIOD - world.now)
     return world, reader, proven
@@ -319,7 +320,7 @@ def test_a_day(capsys: pytest.CaptureFixture[str]) -> None:
         for row in reader.poll().rows:
             told[int(row.id)] += 1
         reader.told.clear()
-        held = max(held, reader.cursor.ledger.held)
+        held = max(held, reader.cursor.ledger.kept_id_count)
         buckets = max(buckets, len(reader.cursor.ledger.buckets_of(lines.run)))
     rows = len(lines.created)
     assert rows == 24 * 36_000 + 144
@@ -397,7 +398,7 @@ def test_rows_that_vanish_are_doubted_then_believed(gone: list[int], new: int) -
     for row in [left[index] for index in gone]:
         left.remove(row)
     reads = [reader.poll() for _ in range(4)]
-    assert [read.doubted for read in reads] == [True, True, True, False]
+    assert [read.table_shrank for read in reads] == [True, True, True, False]
     assert [read.rewound for read in reads] == [False, False, False, True]
     write(world, run, *(world.now + number for number in range(new)))
     reader.catch_up()
@@ -416,7 +417,7 @@ def test_what_counts_alike_is_not_taken_for_what_was_told() -> None:
     world.server.logs.remove(max(world.server.logs, key=lambda row: row["timestamp"]))
     write(world, run, 3.0)
     reads = [reader.poll() for _ in range(5)]
-    assert [read.doubted for read in reads] == [True, True, True, False, False]
+    assert [read.table_shrank for read in reads] == [True, True, True, False, False]
     assert (reads[3].rewound, reads[4].proven) == (True, True)
     assert set(stored(world)) <= set(reader.ids)
 
@@ -432,7 +433,7 @@ def test_the_last_look_sees_what_no_count_can(minutes: float) -> None:
         read = reader.poll()
         assert (read.proven, read.rows) == (True, ())
     reads = [reader.poll(last=True) for _ in range(4)]
-    assert [read.lacking for read in reads] == [True, True, False, False]
+    assert [read.audit_failed for read in reads] == [True, True, False, False]
     assert [read.proven for read in reads] == [False, False, False, True]
     assert [read.rewound for read in reads] == [False, False, True, False]
     assert set(stored(world)) <= set(reader.ids)
@@ -445,10 +446,10 @@ def test_a_last_look_of_a_replica_that_lags_behind_is_not_believed() -> None:
     world, _, reader = lived(0.2)
     logs, told = world.server.logs, len(reader.told)
     world.server.logs = logs[:-3]
-    assert [reader.poll(last=True).lacking for _ in range(2)] == [True, True]
+    assert [reader.poll(last=True).audit_failed for _ in range(2)] == [True, True]
     world.server.logs = logs
     read = reader.poll(last=True)
-    assert (read.proven, read.lacking, read.rewound) == (True, False, False)
+    assert (read.proven, read.audit_failed, read.rewound) == (True, False, False)
     assert len(reader.told) == told
 
 
@@ -462,7 +463,7 @@ def test_a_last_look_is_one_request_for_a_page_and_few_for_ten() -> None:
         reader = Reader(at_once(world), run)
         reader.catch_up()
         read = reader.poll(last=True)
-        assert (read.proven, read.lacking) == (True, False if rows <= 2000 else None)
+        assert (read.proven, read.audit_failed) == (True, False if rows <= 2000 else None)
         assert reader.costs[-1] <= most
 
 
@@ -489,7 +490,7 @@ def test_pages_of_different_replicas_are_not_put_together() -> None:
 
         reader.ask = ask
         read = reader.poll()
-        assert read.doubted or not read.rows
+        assert read.table_shrank or not read.rows
     reader.ask, world.server.logs = plain, now
     reader.catch_up()
     assert reader.ids == stored(world)
@@ -509,7 +510,7 @@ def test_a_late_row_beside_one_that_vanished_is_told_once() -> None:
         world.server.logs.remove(row)
     world.server.log(run, timestamp=by_time[-40]["timestamp"])
     reads = [reader.poll() for _ in range(5)]
-    assert [read.doubted for read in reads] == [True, True, True, False, False]
+    assert [read.table_shrank for read in reads] == [True, True, True, False, False]
     assert [not row.replayed for row in reads[3].rows].count(True) == 1
     assert (reads[4].proven, reads[4].rows) == (True, ())
 
@@ -519,7 +520,7 @@ def test_a_replica_that_lags_behind_is_not_believed() -> None:
     world, _, reader = lived()
     logs, told = world.server.logs, len(reader.told)
     world.server.logs = logs[:-5]
-    assert [reader.poll().doubted for _ in range(2)] == [True, True]
+    assert [reader.poll().table_shrank for _ in range(2)] == [True, True]
     world.server.logs = logs
     read = reader.poll()
     assert (read.proven, read.rewound, len(reader.told)) == (True, False, told)
@@ -625,7 +626,9 @@ def play(
     """
     world = World(page_limit=7)
     run = world.server.add_run()
-    reader = Reader(at_once(world), run, limit=7, ledger=Ledger((run,), fill=3, most_buckets=6))
+    reader = Reader(
+        at_once(world), run, limit=7, ledger=Ledger((run,), bucket_size=3, max_buckets=6)
+    )
     numbers: dict[str, int] = {}
     polls = 0
 
@@ -711,7 +714,7 @@ class Group:
         if reader is first:
             return
         for _ in range(100):
-            if all(read.position is None and read.proven for read in self.poll()):
+            if all(read.backfill_position is None and read.proven for read in self.poll()):
                 break
         first.cursor.join(reader.cursor)
         self.readers |= {other: first for other, its in self.readers.items() if its is reader}
@@ -805,7 +808,7 @@ def test_a_run_that_vanishes_leaves_its_group_whole() -> None:
     logs, gone = group.world.server.logs, group.runs[1]
     group.world.server.logs = [row for row in logs if row["flow_run_id"] != gone]
     (read,) = group.poll()
-    assert read.doubted
+    assert read.table_shrank
     group.leave(gone)
     del group.readers[gone]
     (read,) = group.poll()

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from simulated_world import START, World, exchange
 
 from rxflow import FlowRunLog
-from rxflow._logs.cursor import CursorState, LogCursor, LogRead
+from rxflow._logs.cursor import CursorState, LogCursor
+from rxflow._logs.log_read import LogRead
 from rxflow._protocol.queries import LogsQuery
 
 LIMIT = 5

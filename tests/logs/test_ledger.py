@@ -15,8 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from simulated_world import START
 
-from rxflow._logs.ledger import WINDOW, Ledger, LedgerState
-from rxflow._models.times import later
+from rxflow._logs.ledger import FLOOR_LAG, Ledger, LedgerState
 from rxflow.testing._rows import uuid7
 
 RUNS = ("run-a", "run-b", "run-c")
@@ -67,12 +66,14 @@ def lives(draw: st.DrawFn) -> list[Batch]:
     return batches
 
 
-def ledger_of(batches: Iterable[Batch], *, fill: int = 200, most_buckets: int = 4096) -> Ledger:
+def ledger_of(
+    batches: Iterable[Batch], *, bucket_size: int = 200, max_buckets: int = 4096
+) -> Ledger:
     """A ledger that took in some batches, a poll each."""
-    ledger = Ledger(RUNS, fill=fill, most_buckets=most_buckets)
+    ledger = Ledger(RUNS, bucket_size=bucket_size, max_buckets=max_buckets)
     for batch in batches:
-        ledger.add(batch)
-        ledger.advance()
+        ledger.record_delivered(batch)
+        ledger.advance_floor()
     return ledger
 
 
@@ -118,19 +119,19 @@ def assert_counts_all(ledger: Ledger, told: Sequence[Line]) -> None:
             assert bucket.count == len(rows)
             assert bucket.digest == digest(rows)
             below += len(rows)
-    assert ledger.above == len(told) - below
+    assert ledger.count_above_floor == len(told) - below
     assert ledger.total == len(told)
 
 
-@given(life=lives(), fill=st.sampled_from([1, 3, 200]), most=st.sampled_from([2, 5, 4096]))
-def test_buckets_are_a_recount(life: list[Batch], fill: int, most: int) -> None:
+@given(life=lives(), bucket_size=st.sampled_from([1, 3, 200]), most=st.sampled_from([2, 5, 4096]))
+def test_buckets_are_a_recount(life: list[Batch], bucket_size: int, most: int) -> None:
     """Buckets follow each other without a gap, and count and sum all rows below the floor."""
     told: Batch = []
-    ledger = Ledger(RUNS, fill=fill, most_buckets=most)
+    ledger = Ledger(RUNS, bucket_size=bucket_size, max_buckets=most)
     for batch in life:
         told += batch
-        ledger.add(batch)
-        ledger.advance()
+        ledger.record_delivered(batch)
+        ledger.advance_floor()
         assert_counts_all(ledger, told)
         assert all(len(ledger.buckets_of(run)) <= most for run in RUNS)
 
@@ -150,12 +151,12 @@ def test_the_floor_follows_and_never_falls(life: list[Batch]) -> None:
     floor: datetime | None = None
     for batch in life:
         told += batch
-        ledger.add(batch)
-        ledger.advance()
+        ledger.record_delivered(batch)
+        ledger.advance_floor()
         if told:
             newest = max(row.timestamp for row in told)
             clock = max(row.created for row in told)
-            aim = min(newest, clock) - WINDOW
+            aim = min(newest, clock) - FLOOR_LAG
             assert ledger.floor is not None
             assert ledger.floor > aim - timedelta(seconds=1)
             assert ledger.floor <= aim or ledger.floor == floor
@@ -170,16 +171,16 @@ def test_young_rows_are_known_by_id(life: list[Batch]) -> None:
     ledger = Ledger(RUNS)
     for batch in life:
         told += batch
-        ledger.add(batch)
-        ledger.advance()
-        floor, horizon = ledger.floor, ledger.horizon
-        kept = {row.id for row in told if ledger.knows(row)}
+        ledger.record_delivered(batch)
+        ledger.advance_floor()
+        floor, horizon = ledger.floor, ledger.id_horizon
+        kept = {row.id for row in told if ledger.is_known_delivered(row)}
         assert kept >= {row.id for row in told if is_young(row, floor, horizon)}
         late = None if horizon is None else horizon - timedelta(seconds=1)
         assert kept <= {row.id for row in told if is_young(row, floor, late)}
-        assert ledger.held == len(kept)
-        assert not any(ledger.is_new(row) for row in told)
-        assert set(ledger.window()) == {
+        assert ledger.kept_id_count == len(kept)
+        assert not any(ledger.is_undelivered(row) for row in told)
+        assert set(ledger.ids_above_floor()) == {
             row.id for row in told if floor is None or row.timestamp >= floor
         }
 
@@ -190,13 +191,13 @@ def test_rows_dated_later_are_counted(life: list[Batch], ahead: float) -> None:
     ledger = ledger_of(life)
     time = (ledger.floor or START) + seconds(ahead)
     later = [row for batch in life for row in batch if row.timestamp > time]
-    assert ledger.later_than(time) == len(later)
+    assert ledger.count_later_than(time) == len(later)
 
 
-def steady(count: int, *, fill: int = 10) -> tuple[Ledger, Batch]:
+def steady(count: int, *, bucket_size: int = 10) -> tuple[Ledger, Batch]:
     """A ledger of a run with a row a second."""
     rows = [line(number, number) for number in range(count)]
-    return ledger_of(([row] for row in rows), fill=fill), rows
+    return ledger_of(([row] for row in rows), bucket_size=bucket_size), rows
 
 
 @pytest.mark.parametrize("at", [-100.0, 0.0, 9.5, 10.0, 35.0, 88.9], ids=str)
@@ -205,19 +206,19 @@ def test_a_late_row_goes_into_its_bucket(at: float) -> None:
     ledger, rows = steady(100)
     before = [bucket.count for bucket in ledger.buckets_of(RUNS[0])]
     late = line(100, at, stored=100.0)
-    ledger.add([late])
-    index = ledger.bucket_at(RUNS[0], late.timestamp)
+    ledger.record_delivered([late])
+    index = ledger.bucket_index_at(RUNS[0], late.timestamp)
     assert [bucket.count for bucket in ledger.buckets_of(RUNS[0])] == [
         count + (number == index) for number, count in enumerate(before)
     ]
-    ledger.advance()
+    ledger.advance_floor()
     assert_counts_all(ledger, [*rows, late])
 
 
 def test_joined_buckets_keep_their_sums() -> None:
     """Of too many buckets each two neighbours become one, and nothing is lost by it."""
-    ledger, rows = steady(500, fill=1)
-    joined = ledger_of(([row] for row in rows), fill=1, most_buckets=16)
+    ledger, rows = steady(500, bucket_size=1)
+    joined = ledger_of(([row] for row in rows), bucket_size=1, max_buckets=16)
     assert len(ledger.buckets_of(RUNS[0])) == 489
     assert 8 <= len(joined.buckets_of(RUNS[0])) <= 16
     assert_counts_all(joined, rows)
@@ -251,7 +252,7 @@ def test_sums_of_different_rows_differ(ids: list[str], size: int, others: Random
     found = [Line(row_id, RUNS[0], START, START) for row_id in others.sample(ids, size)]
     ledger = ledger_of([told, [line(1, 100)]])
     assume({row.id for row in found} != {row.id for row in told})
-    assert ledger.missing_of(RUNS[0], 0, found) is None
+    assert ledger.undelivered_in_bucket(RUNS[0], 0, found) is None
 
 
 # -- which rows are missing ---------------------------------------------------------------------
@@ -277,7 +278,7 @@ def test_the_rows_that_were_not_told_are_named(commits: list[float], size: int) 
     ]
     at_hand = [*rows, *untold]
     Random(size).shuffle(at_hand)
-    missing = ledger.missing_of(RUNS[0], 0, at_hand)
+    missing = ledger.undelivered_in_bucket(RUNS[0], 0, at_hand)
     assert missing is not None
     assert sorted(row.id for row in missing) == sorted(row.id for row in untold)
 
@@ -292,12 +293,12 @@ def test_what_was_not_told_is_told_apart(life: list[Batch], data: st.DataObject)
         else st.just([])
     )
     told = [[row for row in batch if row not in untold] for batch in life]
-    ledger = ledger_of(told, fill=3)
+    ledger = ledger_of(told, bucket_size=3)
     for run in RUNS:
         for index in range(len(ledger.buckets_of(run))):
             rows = in_bucket(ledger, run, index, everything)
             data.draw(st.randoms(use_true_random=False)).shuffle(rows)
-            missing = ledger.missing_of(run, index, rows)
+            missing = ledger.undelivered_in_bucket(run, index, rows)
             assert missing is not None
             assert {row.id for row in missing} == {row.id for row in rows if row in untold}
 
@@ -309,7 +310,7 @@ def test_rows_that_are_gone_are_noticed(gone: int, new: int) -> None:
     ledger, rows = steady(100)
     bucket = in_bucket(ledger, RUNS[0], 3, rows)
     late = [line(200 + number, 35.5, stored=100.0) for number in range(new)]
-    assert ledger.missing_of(RUNS[0], 3, [*bucket[gone:], *late]) is None
+    assert ledger.undelivered_in_bucket(RUNS[0], 3, [*bucket[gone:], *late]) is None
 
 
 # -- rows that are gone -------------------------------------------------------------------------
@@ -321,13 +322,13 @@ def test_forgotten_and_replaced_rows_are_not_counted(
 ) -> None:
     """What is gone leaves the counts and sums, and what is left is counted as if told alone."""
     everything = [row for batch in life for row in batch]
-    ledger = ledger_of(life, fill=3)
+    ledger = ledger_of(life, bucket_size=3)
     left = [row for row in everything if data.draw(st.booleans())]
     ids = {row.id for row in left}
-    ledger.forget([row_id for row_id in ledger.window() if row_id not in ids])
+    ledger.remove_vanished([row_id for row_id in ledger.ids_above_floor() if row_id not in ids])
     for run in RUNS:
         for index in range(len(ledger.buckets_of(run))):
-            ledger.replace(run, index, in_bucket(ledger, run, index, left))
+            ledger.replace_bucket(run, index, in_bucket(ledger, run, index, left))
     assert_counts_all(ledger, left)
 
 
@@ -343,10 +344,10 @@ def test_a_saved_ledger_goes_on_where_it_was(life: list[Batch], more: list[Batch
     for number, batch in enumerate([[], *more]):
         renamed = [msgspec.structs.replace(row, id=f"{number}-{row.id}") for row in batch]
         for each in (ledger, loaded):
-            each.add(renamed)
-            each.advance()
+            each.record_delivered(renamed)
+            each.advance_floor()
         assert loaded.save() == ledger.save()
-        assert (loaded.total, loaded.above) == (ledger.total, ledger.above)
+        assert (loaded.total, loaded.count_above_floor) == (ledger.total, ledger.count_above_floor)
         assert loaded.runs == ledger.runs
 
 
@@ -355,16 +356,6 @@ def test_what_was_saved_stays_as_it_was() -> None:
     ledger, _ = steady(100)
     saved = ledger.save()
     text = msgspec.json.encode(saved)
-    ledger.add([line(100, 50.0, stored=100.0), line(101, 120.0)])
-    ledger.advance()
+    ledger.record_delivered([line(100, 50.0, stored=100.0), line(101, 120.0)])
+    ledger.advance_floor()
     assert msgspec.json.encode(saved) == text
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [(None, None, None), (1, None, 1), (None, 1, 1), (1, 2, 2), (2, 1, 2), (3, 3, 3)],
-)
-def test_the_later_of_two_times(a: float | None, b: float | None, expected: float | None) -> None:
-    """None is before all times."""
-    times = [None if time is None else START + timedelta(seconds=time) for time in (a, b, expected)]
-    assert later(times[0], times[1]) == times[2]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rxflow._logs.cursor import LogCursor, LogRead
+from rxflow._logs.cursor import LogCursor
+from rxflow._logs.log_read import LogRead
 from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery
 
 if TYPE_CHECKING:

@@ -123,13 +123,13 @@ class Hostile(simulated_world.World):
     def _bounded(self, watched: Watched) -> bool:
         # Ids are held of what was written or stored in the last ten seconds, or is dated ahead.
         ledger = _cursor(watched).ledger
-        floor, horizon = ledger.floor, ledger.horizon
+        floor, horizon = ledger.floor, ledger.id_horizon
         if floor is None or horizon is None:
-            return ledger.held == 0
+            return ledger.kept_id_count == 0
         horizon -= timedelta(seconds=1)
         logs = self.server.logs
         young = [row for row in logs if row["timestamp"] >= floor or row["created"] >= horizon]
-        return ledger.held <= len(young)
+        return ledger.kept_id_count <= len(young)
 
     def _folds(self, watched: Watched) -> bool:
         start: Snapshot | None = None

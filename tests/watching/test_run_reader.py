@@ -329,7 +329,7 @@ def test_long_history_is_read_page_by_page() -> None:
     failure = Failure(kind=FailureKind.PAGE_LIMIT, text="", limit=10)
     assert watch.reader.adapt_to(None, failure)
     first = watch.tick()
-    assert watch.reader.position == first.logs.position is not None
+    assert watch.reader.position == first.logs.backfill_position is not None
     rows, ticks = list(first.logs.rows), 1
     while watch.reader.position is not None:
         position = watch.reader.position
