@@ -1,4 +1,4 @@
-"""The laws of a watch, over random lives of a run."""
+"""The laws of a whole watch, over runs with random lives: that is why they are in the root."""
 
 import asyncio
 from collections import Counter
@@ -63,23 +63,24 @@ lines: st.SearchStrategy[Action] = st.tuples(
 lives = st.lists(st.tuples(st.floats(0, 20), states | changes | lines | lines), max_size=40)
 
 
-def live(life: list[tuple[float, Action]], **options: Any) -> tuple[World, str, float]:
-    """A world in which a run lives such a life, and ends; with the time of its end."""
-    world = World(**options)
+def schedule(
+    world: World | virtual_world.World, life: list[tuple[float, Action]]
+) -> tuple[str, float]:
+    """Add a run that will live a life and end; return its id and the time of its end."""
     run_id = world.server.add_run()
     when = 0.0
     for pause, action in life:
         when += pause
         world.at(when, partial(action, world.server, run_id))
-    world.at(when + 1, lambda: world.server.set_state(run_id, "COMPLETED"))
-    return world, run_id, when + 1
+    world.at(when + 1, partial(world.server.set_state, run_id, "COMPLETED"))
+    return run_id, when + 1
 
 
-class LastLook:
-    """What the server held when it was last asked: what comes after that is not to be told."""
+class ServerRows:
+    """The rows on the server at the last query: a watch need not emit any stored later."""
 
     def __init__(self, world: World, fault: Fault = lambda _: None) -> None:
-        """Look whenever the world is asked, before a fault of its own."""
+        """Read the rows at each query, before the fault of the world."""
         self.world = world
         self.fault = fault
         self.row: dict[str, Any] = {}
@@ -87,7 +88,7 @@ class LastLook:
         self.logs: list[str] = []
 
     def __call__(self, query: Query) -> Failure | None:
-        """Look."""
+        """Read the rows that a query is about."""
         server = self.world.server
         if isinstance(query, RunQuery):
             self.row = dict(server.runs[query.flow_run_id])
@@ -99,85 +100,92 @@ class LastLook:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """All of it, as (kind, id)."""
+        """All rows, as (kind, id)."""
         logs = [("log", row_id) for row_id in self.logs]
         return sorted(logs + [("state", row_id) for row_id in self.states])
 
 
 def watch(
     world: World, run_id: str, fault: Fault = lambda _: None, **options: Any
-) -> tuple[Watched, LastLook]:
-    """A watch to the end, and what the server held then."""
-    look = LastLook(world, fault)
-    world.fault = look
+) -> tuple[Watched, ServerRows]:
+    """Watch a run to the end; return the watch and the rows on the server then."""
+    server_rows = ServerRows(world, fault)
+    world.fault = server_rows
     spec = WatchSpec(flow_run_id=run_id, sources=frozenset(EventSource), **options)
-    return Watched(world, spec).run(), look
+    return Watched(world, spec).run(), server_rows
 
 
-def told(watched: Watched) -> list[tuple[str, str]]:
-    """What was told, as (kind, id)."""
+def emitted(watched: Watched) -> list[tuple[str, str]]:
+    """Return the (kind, id) of the states and log rows emitted."""
     logs = [("log", event.id) for event in watched.of(FlowRunLog)]
     return sorted(logs + [("state", event.id) for event in watched.of(StateChange)])
 
 
 def as_json(value: object) -> Any:
-    """A value as it is on the wire."""
+    """Return a value as it is on the wire."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-@given(life=lives, begin=st.floats(0, 300), page_limit=st.integers(2, 9), seed=st.integers())
-def test_every_row_once_whenever_the_watch_begins(
-    life: list[tuple[float, Action]], begin: float, page_limit: int, seed: int
+@given(life=lives, start=st.floats(0, 300), page_limit=st.integers(2, 9), seed=st.integers())
+def test_every_row_is_emitted_once_from_any_start(
+    life: list[tuple[float, Action]], start: float, page_limit: int, seed: int
 ) -> None:
-    """What is told is what the server holds, each once, in any order of ties, from any time on."""
-    world, run_id, _ = live(life, page_limit=page_limit, random=Random(seed))
-    world.wait(begin)
-    watched, look = watch(world, run_id)
+    """A watch emits the rows on the server, each once, in any order of ties and from any start."""
+    world = World(page_limit=page_limit, random=Random(seed))
+    run_id, _ = schedule(world, life)
+    world.wait(start)
+    watched, server_rows = watch(world, run_id)
     assert watched.error is None
     assert watched.closed.verified
-    assert told(watched) == look.rows
+    assert emitted(watched) == server_rows.rows
 
 
 @given(life=lives)
-def test_the_fold_is_what_the_server_says(life: list[tuple[float, Action]]) -> None:
+def test_fold_equals_server_rows(life: list[tuple[float, Action]]) -> None:
     """Folding the events gives the run's row and history, field by field."""
-    world, run_id, _ = live(life)
-    watched, look = watch(world, run_id)
+    world = World()
+    run_id, _ = schedule(world, life)
+    watched, server_rows = watch(world, run_id)
     start: Snapshot | None = None
     snapshot = reduce(fold, watched.events, start)
     assert snapshot is not None
-    row = {"run_config": None, **look.row}  # which Prefect 3 does not have, as it counts no states
+    row = {
+        "run_config": None,
+        **server_rows.row,
+    }  # Prefect 3 has neither this nor a version of states
     for field in FlowRun.__struct_fields__:
         ours, theirs = as_json(getattr(snapshot.run, field)), as_json(row[field])
         if field == "state":
             theirs = {name: {"version": None, **theirs}[name] for name in State.__struct_fields__}
         assert ours == theirs, field
-    assert [state.id for state in snapshot.states] == look.states
+    assert [state.id for state in snapshot.states] == server_rows.states
     assert watched.closed.view == snapshot
 
 
 @given(life=lives, seed=st.integers(), share=st.floats(0, 0.4))
-def test_faults_lose_and_repeat_nothing(
+def test_faults_neither_lose_nor_repeat_rows(
     life: list[tuple[float, Action]], seed: int, share: float
 ) -> None:
-    """Whichever requests fail, each row is told once."""
-    world, run_id, end = live(life, page_limit=5)
+    """Whichever requests fail, each row is emitted once."""
+    world = World(page_limit=5)
+    run_id, end = schedule(world, life)
     dice = Random(seed)
 
     def fault(query: Query) -> Failure | None:
-        # The watch must be able to begin, and to end.
-        trouble = 1 < world.now < end + 60 and dice.random() < share
-        return refused(query) if trouble else None
+        # The watch must be able to start, and to end.
+        fails = 1 < world.now < end + 60 and dice.random() < share
+        return refused(query) if fails else None
 
-    watched, look = watch(world, run_id, fault, max_duration=None)
+    watched, server_rows = watch(world, run_id, fault, max_duration=None)
     assert watched.error is None
-    assert told(watched) == look.rows
+    assert emitted(watched) == server_rows.rows
 
 
 @given(life=lives)
-def test_late_is_what_comes_below_what_was_told(life: list[tuple[float, Action]]) -> None:
-    """An event is flagged late exactly if one with a later key was told before it."""
-    world, run_id, _ = live(life)
+def test_late_events_are_those_below_emitted_ones(life: list[tuple[float, Action]]) -> None:
+    """An event is late exactly if one with a later key was emitted before it."""
+    world = World()
+    run_id, _ = schedule(world, life)
     top = (START - timedelta(days=1), START - timedelta(days=1), "")
     watched, _ = watch(world, run_id)
     for event in watched.events:
@@ -190,15 +198,15 @@ def test_late_is_what_comes_below_what_was_told(life: list[tuple[float, Action]]
 
 # -- the faces: the same scripted replies, through any pipeline ---------------------------------
 #
-# Left out are operators whose result depends on when something came: `rate`, `quiet_for`,
-# `conflate` by a key, `bounded` with fewer places than there are items, and those of reactivex that
-# have a timer. What they give differs from face to face as the pace of its consumer does.
+# Not tested are operators whose result depends on when an item arrived: `rate`, `quiet_for`,
+# `conflate` by a key, `bounded` with fewer places than items, and those of reactivex that have a
+# timer. Their result differs between faces as the pace of the consumer does.
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
 
 def size(item: Any) -> int:
-    """A number for whatever stands in a pipeline, the same in each face."""
+    """Return a number for any item of a pipeline, the same on each face."""
     match item:
         case tuple() | list():
             return sum(map(size, item)) % 997
@@ -208,24 +216,24 @@ def size(item: Any) -> int:
             return len(str(item.message)) + int(item.level)
 
 
-def count_on(total: Any, item: Any) -> Any:
-    """A running sum."""
+def add_size(total: Any, item: Any) -> Any:
+    """Return a running sum."""
     return (total + size(item)) % 997
 
 
 def at_level(level: Any) -> Operator:
-    """`level_at_least` of anything."""
+    """Return `level_at_least` for any item."""
     operator: Operator = rxops.level_at_least(level)
     return operator
 
 
 def divides(by: int) -> Callable[[Any], bool]:
-    """A predicate on anything."""
+    """Return a predicate for any item."""
     return lambda item: size(item) % by == 0
 
 
-def listed(items: Any) -> Operator:
-    """A buffer as an item that can be buffered again."""
+def as_tuples(items: Any) -> Operator:
+    """Return a buffer whose items can be buffered again."""
     return rx.compose(items, ops.map(tuple))
 
 
@@ -251,12 +259,12 @@ on_anything: st.SearchStrategy[Operator] = st.one_of(
     small.map(lambda by: ops.take_while(lambda item: size(item) % (by + 5) > 0, inclusive=True)),
     small.map(lambda by: ops.skip_while(divides(by))),
     small.map(lambda by: ops.distinct_until_changed(lambda item: size(item) % by)),
-    small.map(lambda number: listed(ops.buffer_with_count(number))),
+    small.map(lambda number: as_tuples(ops.buffer_with_count(number))),
     small.map(ops.start_with),
     st.just(rxops.bounded(100_000)),
     st.just(rxops.conflate(id)),
     st.sampled_from(
-        [ops.map(size), ops.scan(count_on, 0), ops.pairwise(), ops.reduce(count_on, 0)]
+        [ops.map(size), ops.scan(add_size, 0), ops.pairwise(), ops.reduce(add_size, 0)]
     ),
 )
 pipelines = st.tuples(st.lists(on_events, max_size=2), st.lists(on_anything, max_size=4))
@@ -268,7 +276,7 @@ JOINS: dict[str, Callable[[FlowRunStream, FlowRunStream], Observable[Any]]] = {
     "and then a part": lambda one, other: rx.concat(one.notices, other.states),
     "repeated": lambda one, _: one.pipe(ops.repeat(2)),
 }
-# Which of two watches that run side by side is answered first is up to the server and the face.
+# Which of two watches in parallel gets its reply first depends on the server and the face.
 SIDES: dict[str, Callable[[FlowRunStream, FlowRunStream], list[Observable[Any]]]] = {
     "another": lambda one, other: [one, other],
     "parts": lambda one, other: [one.states, one.logs, other.logs],
@@ -277,12 +285,12 @@ SIDES: dict[str, Callable[[FlowRunStream, FlowRunStream], list[Observable[Any]]]
 
 
 def piped(source: Observable[Any], operators: Iterable[Operator]) -> Observable[Any]:
-    """A source through operators."""
+    """Return a source through operators."""
     return reduce(lambda stream, operator: operator(stream), operators, source)
 
 
-def lived(world: virtual_world.World, seed: int, lines: int) -> str:
-    """A run whose life is drawn, and has been over for an hour."""
+def ended_run(world: virtual_world.World, seed: int, lines: int) -> str:
+    """Add a run with a random life that ended an hour ago."""
     dice, server = Random(seed), world.server
     run_id = server.add_run(state=dice.choice(STATES))
     begun = world.seconds
@@ -298,38 +306,38 @@ def lived(world: virtual_world.World, seed: int, lines: int) -> str:
     return run_id
 
 
-def alike(item: Any) -> Any:
-    """An item without the time at which a watch ended, which is the watcher's own."""
+def without_end_time(item: Any) -> Any:
+    """Return an item without the time at which a watch ended, which is the watcher's own."""
     match item:
         case tuple() | list():
-            return tuple(map(alike, item))
+            return tuple(map(without_end_time, item))
         case Closed():
             return msgspec.structs.replace(item, timestamp=START)
         case _:
             return item
 
 
-async def gathered(observable: Observable[Any]) -> list[Any]:
-    """What an async loop gets."""
+async def collected(observable: Observable[Any]) -> list[Any]:
+    """Return what an async loop receives."""
     return [item async for item in rxflow.aiterate(observable)]
 
 
-def given_by_each_face(world: virtual_world.World, stream: Observable[Any]) -> list[list[Any]]:
-    """What a subscriber in virtual time, a loop and an async loop get."""
-    told = world.watch(stream)
-    assert told.completed, told.error
-    given = [told.values, list(rxflow.iterate(stream)), asyncio.run(gathered(stream))]
+def received_on_each_face(world: virtual_world.World, stream: Observable[Any]) -> list[list[Any]]:
+    """Return what a subscriber in virtual time, a loop and an async loop receive."""
+    recording = world.watch(stream)
+    assert recording.completed, recording.error
+    received = [recording.values, list(rxflow.iterate(stream)), asyncio.run(collected(stream))]
     assert all(channel.was_closed.wait(virtual_world.TEST_TIMEOUT) for channel in world.channels)
-    return [[alike(item) for item in items] for items in given]
+    return [[without_end_time(item) for item in items] for items in received]
 
 
 def two_watches(
     seeds: tuple[int, int], lines: int, page_limit: int
 ) -> tuple[virtual_world.World, FlowRunStream, FlowRunStream]:
-    """A world, and watches over two runs in it."""
+    """Return a world, and watches over two runs in it."""
     world = virtual_world.World(page_limit=page_limit)
     one, other = (
-        rxflow.watch_flow_run(lived(world, seed, lines), client=world.client) for seed in seeds
+        rxflow.watch_flow_run(ended_run(world, seed, lines), client=world.client) for seed in seeds
     )
     return world, one, other
 
@@ -343,26 +351,26 @@ worlds = st.builds(
 
 
 @given(made=worlds, join=st.sampled_from(sorted(JOINS)), pipeline=pipelines)
-def test_the_faces_give_equal_lists(
+def test_faces_give_equal_lists(
     made: tuple[virtual_world.World, FlowRunStream, FlowRunStream],
     join: str,
     pipeline: tuple[list[Operator], list[Operator]],
 ) -> None:
-    """Subscribed in virtual time, in a loop and in an async loop, a pipeline gives one list."""
+    """A pipeline gives one list in virtual time, in a loop and in an async loop."""
     world, *watches = made
     events, anything = pipeline
     stream = piped(JOINS[join](*watches), [*events, *anything])
-    told, blocking, on_loop = given_by_each_face(world, stream)
-    assert told == blocking == on_loop
+    emitted, blocking, on_loop = received_on_each_face(world, stream)
+    assert emitted == blocking == on_loop
 
 
 @given(made=worlds, side=st.sampled_from(sorted(SIDES)), pipeline=pipelines)
-def test_the_faces_merge_equal_lists(
+def test_faces_merge_equal_lists(
     made: tuple[virtual_world.World, FlowRunStream, FlowRunStream],
     side: str,
     pipeline: tuple[list[Operator], list[Operator]],
 ) -> None:
-    """Of pipelines that are merged each gives one list, however the faces interleave them."""
+    """Each of the merged pipelines gives one list, however the faces interleave them."""
     world, *watches = made
     events, anything = pipeline
     sides = SIDES[side](*watches)
@@ -372,60 +380,50 @@ def test_the_faces_merge_equal_lists(
             for number, source in enumerate(sides)
         )
     )
-    told, blocking, on_loop = given_by_each_face(world, merged)
+    emitted, blocking, on_loop = received_on_each_face(world, merged)
     for number, _ in enumerate(sides):
         first, second, third = (
-            [item for side, item in given if side == number] for given in (told, blocking, on_loop)
+            [item for side, item in items if side == number]
+            for items in (emitted, blocking, on_loop)
         )
         assert first == second == third
 
 
 def numbered(number: int, item: Any) -> tuple[int, Any]:
-    """An item, and which pipeline gave it."""
+    """Return an item with the number of its pipeline."""
     return number, item
 
 
 def rows(events: Iterable[Any]) -> Counter[tuple[str, str]]:
-    """State changes and log lines, as (kind, id)."""
+    """Return the (kind, id) of state changes and log rows, counted."""
     kept = [event for event in events if isinstance(event, StateChange | FlowRunLog)]
     return Counter(virtual_world.identities(kept))
 
 
-# Without an end before the last: a watch closes at the first that lasts, a part perhaps later.
-going_on: st.SearchStrategy[Action] = st.sampled_from(STATES).map(
+# Lives with one terminal state: a watch closes at the first that lasts, a part maybe later.
+not_terminal: st.SearchStrategy[Action] = st.sampled_from(STATES).map(
     lambda state: lambda server, run: server.set_state(run, state)
 )
 lives_with_one_end = st.lists(
-    st.tuples(st.floats(0, 20), going_on | changes | lines | lines), max_size=40
+    st.tuples(st.floats(0, 20), not_terminal | changes | lines | lines), max_size=40
 )
 
 
-@given(life=lives_with_one_end, begin=st.floats(0, 300), page_limit=st.integers(2, 9))
-def test_the_parts_merged_are_the_whole(
-    life: list[tuple[float, Action]], begin: float, page_limit: int
+@given(life=lives_with_one_end, start=st.floats(0, 300), page_limit=st.integers(2, 9))
+def test_merged_parts_equal_whole_watch(
+    life: list[tuple[float, Action]], start: float, page_limit: int
 ) -> None:
-    """The parts of a watch, merged, tell the rows that the whole tells, whenever they begin."""
-    world, run_id = scheduled(life, page_limit)
+    """The parts of a watch, merged, emit the rows of the whole watch, from any start."""
+    world = virtual_world.World(page_limit=page_limit)
+    run_id, _ = schedule(world, life)
     stream = rxflow.watch_flow_run(run_id, client=world.client)
     parts = rx.merge(stream.states, stream.logs)
-    whole, merged = world.subscribe(stream, at=begin), world.subscribe(parts, at=begin)
+    whole, merged = world.subscribe(stream, at=start), world.subscribe(parts, at=start)
     late = world.subscribe(stream, at=5000)
     world.run(until=9000)
     assert whole.completed
     assert merged.completed
     assert rows(merged.values) == rows(whole.values) == rows(late.values)
-
-
-def scheduled(life: list[tuple[float, Action]], page_limit: int) -> tuple[virtual_world.World, str]:
-    """A world in virtual time in which a run will live such a life, and end."""
-    world = virtual_world.World(page_limit=page_limit)
-    run_id = world.server.add_run()
-    when = 0.0
-    for pause, action in life:
-        when += pause
-        world.at(when, partial(action, world.server, run_id))
-    world.at(when + 1, partial(world.server.set_state, run_id, "COMPLETED"))
-    return world, run_id
 
 
 @given(
@@ -434,16 +432,16 @@ def scheduled(life: list[tuple[float, Action]], page_limit: int) -> tuple[virtua
     page_limit=st.integers(2, 9),
     lines=st.integers(0, 40),
 )
-def test_to_resume_by_replay_is_never_to_have_stopped(
+def test_resuming_by_replay_loses_nothing(
     seed: int, stops: list[int], page_limit: int, lines: int
 ) -> None:
-    """Who stops anywhere, comes again and skips the ids it has, has all rows, in writers' order."""
+    """A consumer that stops anywhere, watches again and skips known ids has all rows, in order."""
     world = virtual_world.World(page_limit=page_limit)
     dice = Random(seed)
     run_id = world.server.add_run(state="RUNNING")
     writers: Counter[str] = Counter()
     stream = rxflow.watch_flow_run(run_id, client=world.client)
-    had: dict[str, StateChange | FlowRunLog] = {}
+    received: dict[str, StateChange | FlowRunLog] = {}
 
     def write(number: int) -> None:
         for _ in range(number):
@@ -458,21 +456,23 @@ def test_to_resume_by_replay_is_never_to_have_stopped(
     def read(events: Iterable[Any]) -> None:
         for event in events:
             if isinstance(event, StateChange | FlowRunLog):
-                had.setdefault(event.id, event)
+                received.setdefault(event.id, event)
 
     for stop in stops:
         write(lines // (len(stops) + 1))
-        read(islice(told_so_far(world, stream), stop))
+        read(islice(emitted_so_far(world, stream), stop))
     write(lines // (len(stops) + 1))
     world.server.set_state(run_id, "COMPLETED")
     world.run(until=world.seconds + virtual_world.HOUR)
     read(stream)
-    assert rows(had.values()) == rows(world.watch(stream).values)
+    assert rows(received.values()) == rows(world.watch(stream).values)
     for writer in writers:
-        mine = [event.message for event in had.values() if event.message.startswith(f"{writer}:")]
+        mine = [
+            event.message for event in received.values() if event.message.startswith(f"{writer}:")
+        ]
         assert mine == [f"{writer}:{number}" for number in range(writers[writer])]
 
 
-def told_so_far(world: virtual_world.World, stream: FlowRunStream) -> list[Any]:
-    """What a watch that begins now tells within some seconds."""
+def emitted_so_far(world: virtual_world.World, stream: FlowRunStream) -> list[Any]:
+    """Return what a watch that starts now emits within two seconds."""
     return world.watch(stream, until=world.seconds + 2).values

@@ -1,4 +1,4 @@
-"""What only a watch on Prefect 1 meets: states that overtake each other, and heartbeats."""
+"""A whole watch on Prefect 1: states stored out of order, and heartbeats."""
 
 from datetime import timedelta
 from functools import partial
@@ -10,15 +10,15 @@ SECOND = timedelta(seconds=1)
 
 
 class Scene:
-    """A run on a server in virtual time."""
+    """A run on a Prefect 1 server in virtual time."""
 
     def __init__(self) -> None:
         self.time = VirtualTime()
         self.server = FakePrefect1(clock=self.time)
         self.run = self.server.add_run(state="Running")
 
-    def overtaken(self, state: str, *, version: int) -> None:
-        """Store a state late, by a writer that had counted the states before others came."""
+    def store_late(self, state: str, *, version: int) -> None:
+        """Store a state late, by a writer that read the version before others were stored."""
         row = dict(self.server.runs[self.run])
         state_id = self.server.set_state(self.run, state, timestamp=self.time() - 2 * SECOND)
         self.server.states[state_id]["version"] = version
@@ -30,16 +30,16 @@ class Scene:
         return list(self.time.collect(stream))
 
 
-def test_a_state_that_was_overtaken_is_told() -> None:
-    """A state that is stored after a later one changes no row, and is told before the end."""
+def test_overtaken_state_is_emitted() -> None:
+    """A state stored after a later one does not change the row, and is emitted before the end."""
     scene = Scene()
     scene.server.at(5, lambda: scene.server.set_state(scene.run, "Cancelling"))
     scene.server.at(6, lambda: scene.server.set_state(scene.run, "Success"))
-    scene.server.at(9, lambda: scene.overtaken("Cancelled", version=2))
-    told = scene.watch()
-    names = [event.state.name for event in told if isinstance(event, StateChange)]
+    scene.server.at(9, lambda: scene.store_late("Cancelled", version=2))
+    events = scene.watch()
+    names = [event.state.name for event in events if isinstance(event, StateChange)]
     assert names == ["Running", "Cancelling", "Success", "Cancelled"]
-    last = told[-1]
+    last = events[-1]
     assert isinstance(last, Closed)
     assert last.state is not None
     assert last.view is not None
@@ -47,35 +47,35 @@ def test_a_state_that_was_overtaken_is_told() -> None:
     assert last.verified
 
 
-def test_of_two_states_with_one_number_the_row_says_which_it_is() -> None:
-    """Two writers may give their states the same number; the row has the one stored last."""
+def test_row_decides_between_states_of_one_version() -> None:
+    """Two writers may give their states one version number; the row has the state stored last."""
     scene = Scene()
     server = scene.server
 
-    def cross() -> None:
+    def store_both() -> None:
         now = scene.time()
         server.set_state(scene.run, "Success", timestamp=now)
         state_id = server.set_state(scene.run, "Cancelled", timestamp=now - SECOND)
         server.states[state_id]["version"] = server.runs[scene.run]["version"] = 2
 
-    server.at(5, cross)
+    server.at(5, store_both)
     last = scene.watch()[-1]
     assert isinstance(last, Closed)
     assert last.state is not None
     assert last.state.name == "Cancelled"
 
 
-def test_heartbeats_do_not_quicken_the_polls() -> None:
-    """A heartbeat writes the row and is told, but does not count as something that happens."""
-    asked: list[int] = []
+def test_heartbeats_do_not_shorten_the_interval() -> None:
+    """A heartbeat changes the row and is emitted, but does not count as activity."""
+    counts: list[int] = []
     for every in (None, 30):
         scene = Scene()
         for second in range(30, 600, every or 600):
             scene.server.at(second, partial(scene.server.change_run, scene.run))
         scene.server.at(600, partial(scene.server.set_state, scene.run, "Success"))
-        told = scene.watch()
-        beats = sum(isinstance(event, RunChanged) for event in told)
+        events = scene.watch()
+        beats = sum(isinstance(event, RunChanged) for event in events)
         assert beats >= (19 if every else 1)
-        asked.append(len(scene.server.requests))
-    quiet, beating = asked
+        counts.append(len(scene.server.requests))
+    quiet, beating = counts
     assert beating < 1.1 * quiet
