@@ -27,10 +27,10 @@ def stream_flow_run_logs(
 
     Args:
         flow_run_id: The run's id, a UUID.
-        max_duration: How long to watch a run that does not end, in seconds if it is a number; None
-            is without a limit. A run that is over is printed to its end in any case.
-        client: The client to use; if None, a temporary one, configured by the environment and the
-            active profile.
+        max_duration: Maximum time to watch a run that does not end, in seconds if a number; None
+            for no limit. A run that is over is always printed to its end.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
 
     Raises:
         InvalidRunId: The id is not a UUID.

@@ -73,7 +73,7 @@ class ServerNotStarted(RxflowError):
     """The Prefect server is not installed or did not start; the message has the end of its log."""
 
 
-def ignore(_line: str) -> None:
+def _ignore(_line: str) -> None:
     """Report no progress."""
 
 
@@ -112,7 +112,7 @@ class PrefectServer:
         self,
         python: str = sys.executable,
         settings: Mapping[str, str] | None = None,
-        report: Callable[[str], object] = ignore,
+        report: Callable[[str], object] = _ignore,
         *,
         start_limit: float = 180.0,
     ) -> None:

@@ -42,7 +42,7 @@ threading.Event().wait()
 
 
 def processes_of(home: Path) -> list[str]:
-    """List what still runs for a server: the leash puts its home on every command line."""
+    """List what still runs for a server: its home is on every command line."""
     lines = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
     return [line for line in lines if str(home) in line]
 
