@@ -549,7 +549,7 @@ def test_a_server_that_refuses_offsets_is_read_by_time() -> None:
     assert not watched.closed.verified
     told = [row.id for row in watched.of(FlowRunLog)]
     assert sorted(told) == sorted(stored(world))
-    refused = [query for _, query in watched.asked if isinstance(query, LogsQuery) and query.offset]
+    refused = [query for _, query in watched.sent if isinstance(query, LogsQuery) and query.offset]
     assert len(refused) == 1
 
 

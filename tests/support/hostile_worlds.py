@@ -95,7 +95,7 @@ class Hostile(simulated_world.World):
     def _judge(self, watched: Watched) -> Result:
         ever = {row["id"] for row in self.world.played.landed}
         kind = self.world.kind
-        result = Result(self.seed, kind, rows=len(ever), requests=len(watched.asked))
+        result = Result(self.seed, kind, rows=len(ever), requests=len(watched.sent))
         logs: list[FlowRunLog] = watched.of(FlowRunLog)
         told = Counter(log.id for log in logs if not log.replayed)
         result.lost = sorted(self.at_proof - {log.id for log in logs})

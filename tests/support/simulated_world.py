@@ -1,7 +1,7 @@
-"""A world in virtual time: a fake server, what happens on it, and a session that watches.
+"""A world in virtual time: a fake server, scheduled actions on it, and a session that watches.
 
-No Rx, no thread, no socket and no real clock: a session is asked for its next command, time moves
-on, what is due happens, and the answer goes back. Requests take time too, so things happen between
+No Rx, no thread, no socket and no real clock: the session returns its next command, time passes,
+due actions run, and the session receives the reply. Requests take time, too, so actions run between
 any two of them.
 """
 
@@ -30,7 +30,7 @@ LATENCY = 0.01
 
 
 class World:
-    """A fake server and the time on it, in seconds since `START`."""
+    """A fake server and its time, in seconds since `START`."""
 
     def __init__(self, **options: Any) -> None:
         """Make a world at second 0.
@@ -45,7 +45,7 @@ class World:
 
     @property
     def now(self) -> float:
-        """The time; while something happens, the time at which it was to happen."""
+        """The time; while an action runs, the time for which it was scheduled."""
         return (self.server.now() - self.time.beginning).total_seconds()
 
     def clock(self) -> datetime:
@@ -53,49 +53,54 @@ class World:
         return self.server.now()
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have something happen at a time."""
+        """Schedule an action."""
         self.server.at(self.time.beginning + timedelta(seconds=seconds), action)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and happen what is due."""
+        """Let time pass, and run the actions that are due."""
         self.time.wait(seconds)
         self.server.catch_up()
 
     def send(self, query: Query) -> Reply:
-        """Have the server answer a question, after half the latency and before the other half."""
+        """Return the reply of the server, between two halves of the latency."""
         self.wait(LATENCY / 2)
         failure = self.fault(query)
-        answer = failure or exchange(self.server, query)
+        reply = failure or exchange(self.server, query)
         self.wait(LATENCY / 2)
-        return answer
+        return reply
 
 
 class Watched:
-    """What a watch told: events with their times, and how it ended."""
+    """A watch: its queries and events with their times, and how it ended.
+
+    Attributes:
+        emitted: The events, each with the time at which it was emitted.
+        sent: The queries, each with the time at which it was sent.
+    """
 
     def __init__(self, world: World, spec: WatchSpec, *, seed: int = 0) -> None:
-        """Make a watch that has asked nothing yet."""
+        """Make a watch that has sent no query yet."""
         self.world = world
         self.session = Session(spec, Random(seed))
-        self.told: list[tuple[float, FlowRunEvent]] = []
-        self.asked: list[tuple[float, Query]] = []
+        self.emitted: list[tuple[float, FlowRunEvent]] = []
+        self.sent: list[tuple[float, Query]] = []
         self.ended = False
         self.error: RxflowError | None = None
 
     @property
     def events(self) -> list[FlowRunEvent]:
-        """What was told, in order."""
-        return [event for _, event in self.told]
+        """The events emitted, in order."""
+        return [event for _, event in self.emitted]
 
     @property
     def closed(self) -> Closed:
-        """The last event."""
+        """The last event, which is Closed."""
         last = self.events[-1]
         assert isinstance(last, Closed), last
         return last
 
     def of(self, kind: type[Any]) -> list[Any]:
-        """The events of a kind."""
+        """Return the events of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def run(self, until: float = 1e6) -> "Watched":
@@ -106,28 +111,28 @@ class Watched:
 
     def step(self, until: float = 1e6) -> None:
         """Carry out one command."""
-        self.take(self.session.wake(self.now()))
+        self.record(self.session.wake(self.now()))
         match self.session.next_command(self.now()):
             case Fetch(query):
-                self.asked.append((self.world.now, query))
-                answer = self.world.send(query)
-                self.take(self.session.receive(answer, self.now()))
+                self.sent.append((self.world.now, query))
+                reply = self.world.send(query)
+                self.record(self.session.receive(reply, self.now()))
             case Wait(seconds):
                 self.world.wait(min(seconds, max(0.0, until - self.world.now)))
             case Done(error):
                 self.ended, self.error = True, error
 
     def now(self) -> Now:
-        """The time, by a monotonic clock that starts anywhere."""
+        """Return the time, by a monotonic clock that started at another moment."""
         return Now(self.world.now - 1e3, self.world.clock())
 
-    def take(self, batch: EventPages) -> None:
-        """Note what is told."""
-        self.told += [(self.world.now, event) for _, page in batch for event in page]
+    def record(self, pages: EventPages) -> None:
+        """Record the events that are emitted now."""
+        self.emitted += [(self.world.now, event) for _, page in pages for event in page]
 
 
 def exchange(server: FakePrefect3, query: Query) -> Reply:
-    """Ask a fake server, by its real codec; what breaks off is a failure."""
+    """Return the reply of a fake server, by the real codec; a broken connection is a failure."""
     try:
         return carry_out(
             Prefect3().converse(query),
@@ -140,5 +145,5 @@ def exchange(server: FakePrefect3, query: Query) -> Reply:
 
 
 def refused(_: Query) -> Failure:
-    """A fault: nobody listens."""
+    """Return the failure of a refused connection, whatever the query."""
     return Failure(kind=FailureKind.REFUSED, text="Nothing listens there")

@@ -237,7 +237,7 @@ def test_page_limit_is_adapted() -> None:
     run_id = live_run(world, lines=120)
     watched = watch(world, run_id).run()
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
-    limits = [query.limit for _, query in watched.asked if isinstance(query, LogsQuery)]
+    limits = [query.limit for _, query in watched.sent if isinstance(query, LogsQuery)]
     assert limits.count(200) == 1
     assert max(limits[1:]) == 50
 
@@ -386,7 +386,7 @@ def test_third_unreadable_reply_in_a_row_ends_watch() -> None:
     world.fault = lambda _: Failure(kind=FailureKind.UNREADABLE, text="no JSON")
     watched = watch(world, run_id).run()
     assert isinstance(watched.error, BadResponse)
-    assert len(watched.asked) == 3
+    assert len(watched.sent) == 3
 
 
 def test_prefect_2_is_refused() -> None:
@@ -407,8 +407,8 @@ def test_outage_is_reported_and_loses_nothing() -> None:
         NoticeCode.DEGRADED,
         NoticeCode.RECOVERED,
     ]
-    degraded = next(time for time, event in watched.told if isinstance(event, Notice))
-    last_good = max(time for time, _ in watched.asked if time <= 5)
+    degraded = next(time for time, event in watched.emitted if isinstance(event, Notice))
+    last_good = max(time for time, _ in watched.sent if time <= 5)
     assert degraded <= last_good + 5 + 10 + 1
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
     # Writers may need 35 s * 1.3 + 4 s to send what they could not send, and then 5 s of drain.
@@ -459,10 +459,10 @@ def test_interval_grows_while_nothing_happens() -> None:
     world = World()
     run_id = world.server.add_run(state="RUNNING")
     watched = watch(world, run_id).run(until=600)
-    idle = [time for time, query in watched.asked if isinstance(query, RunQuery) and time > 60]
+    idle = [time for time, query in watched.sent if isinstance(query, RunQuery) and time > 60]
     gaps = [b - a for a, b in pairwise(idle)]
     assert all(4.4 < gap < 5.6 for gap in gaps)
-    assert len([time for time, _ in watched.asked if time > 60]) <= 2 * len(idle) + 1
+    assert len([time for time, _ in watched.sent if time > 60]) <= 2 * len(idle) + 1
 
 
 def test_late_start_notice_has_the_reason() -> None:
@@ -589,7 +589,7 @@ def test_slow_good_reply_ends_outage() -> None:
     def send(query: Query) -> Any:
         if world.now > 5 and next(slow, False):
             world.wait(12)
-            watched.take(watched.session.wake(watched.now()))
+            watched.record(watched.session.wake(watched.now()))
         return plain(query)
 
     world.send = send  # type: ignore[method-assign]
