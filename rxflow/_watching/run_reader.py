@@ -200,7 +200,7 @@ class RunReader:
         """
         if not isinstance(query, REASON_QUERIES):
             return False
-        # A pause that the server asks for does not count towards the interval.
+        # The server's Retry-After does not count towards the interval.
         self._late_reason_read = now.mono + (failure.retry_after or 0.0)
         if self._late_reason is None:
             self._late_reason = f"what it waits for could not be read: {failure.text}"

@@ -1,10 +1,10 @@
 """A watch over one run without its I/O: which query comes next, and which events to emit.
 
 The engine takes a command from `Session.next_command`, carries it out, and passes the reply to
-`Session.receive`; each method returns at once. The session joins the machines that know one thing
-each: `RunReader` what to read, `run_changes` and `RunNotices` which events follow, `EventOrder` the
-order of events, `Lifecycle` when the watch is over, `OutageTracker` failures and retries. None of
-that belongs here, and no clock, thread or socket does.
+`Session.receive`; each method returns at once. The session connects the parts that decide one thing
+each: `RunReader` what to read, `run_changes` and `RunNotices` which events to make, `EventOrder`
+their order, `Lifecycle` when the watch is over, `OutageTracker` when to retry. No such decision
+belongs here, nor does a clock, a thread or a socket.
 """
 
 import math
