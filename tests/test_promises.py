@@ -1,41 +1,45 @@
-"""What a user is promised, on the fake servers, and what only they can be made to do beside it.
+"""The promises on both fake servers, and further ones that only fake servers can be made to test.
 
-The promises themselves are in `promises.py`, which the real server has to keep too. Here outages,
-limits and random lives come on top. Time is that of the fakes, and passes at once.
+`tests/support/promises` has those that a real server is tested with too. Here are outages, limits,
+and random histories. Time is virtual.
 """
 
-import logging
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from random import Random
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
+from fakes_under_test import FAKES, PREFECT_1_STATES, AnyFakeUnderTest, Prefect1UnderTest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 from promises import *  # noqa: F403
-from promises import (
+from promises.shared import (
     SECOND,
-    all_of,
-    assert_whole,
-    closed,
-    codes,
-    folded,
-    late,
+    assert_complete,
+    closed_event,
+    fold_all,
+    late_messages,
     messages,
+    notice_codes,
+    watch_all,
 )
-from reactivex import Observable
-from reactivex import operators as ops
-from servers_under_test import Acts, Line, Row, entered, ignore, outcome, rows, said, watched
+from servers_under_test import (
+    LogLine,
+    Reactions,
+    do_nothing,
+    emitted_rows,
+    on_line,
+    on_state,
+    watch_to_end,
+)
 from twin_calls import Call
-from virtual_world import HOUR, Recording
 
 import rxflow
 from rxflow import (
-    Client,
     FlowRunEvent,
     FlowRunLog,
     FlowRunView,
@@ -45,430 +49,288 @@ from rxflow import (
     StateType,
 )
 from rxflow._models.states import TERMINAL_TYPES
-from rxflow.testing import FakePrefect1, FakePrefect3, Faults, VirtualTime
-
-T = TypeVar("T")
-
-DAY = 86_400.0
-
-PREFECT_1 = {
-    StateType.SCHEDULED: "Scheduled",
-    StateType.PENDING: "Pending",
-    StateType.RUNNING: "Running",
-    StateType.PAUSED: "Paused",
-    StateType.CANCELLING: "Cancelling",
-    StateType.COMPLETED: "Success",
-    StateType.FAILED: "Failed",
-    StateType.CANCELLED: "Cancelled",
-}
-"""What Prefect 1 calls them."""
-
-
-class Fake:
-    """What the fakes have in common: time that passes at once."""
-
-    drain: float | None = None
-    fake: FakePrefect1 | FakePrefect3
-    path: str
-
-    def __init__(self, fake: FakePrefect1 | FakePrefect3, time: VirtualTime) -> None:
-        self.fake = fake
-        self._time = time
-        self.client = fake.client()
-        self.now = fake.now
-        self.at = fake.at
-        self.delete_run = fake.delete_run
-        self.serve = fake.serve
-
-    def let_time_pass(self) -> None:
-        """Let an hour pass."""
-        self._time.wait(HOUR)
-
-    def let_happen(self, seconds: float) -> None:
-        """Let time pass, and those who watch go on meanwhile."""
-        self._time.advance_to(self._time.now + timedelta(seconds=seconds))
-
-    def stranger(self, **known: Any) -> Client:
-        """A client that knows no more than this of the server."""
-        url = "http://fake.invalid" + self.path
-        return Client(api_url=url, transport=self.fake.transport(), **known)
-
-    def begin(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
-        """Subscribe in virtual time."""
-        told: Recording[T] = Recording(lambda: self._time.seconds)
-        told.subscribe_to(stream.pipe(ops.do_action(react)), self._time)
-        return told
-
-    def finish(self, told: Recording[T]) -> list[T]:
-        """Let a day pass at the most."""
-        until = self._time.seconds + DAY
-        while told.ended is None:
-            assert self._time.seconds < until, f"it does not end: {told.values}"
-            self._time.advance_to(self._time.now + timedelta(seconds=1))
-        return outcome(told)
-
-
-class Prefect1(Fake):
-    """The fake of Prefect 1."""
-
-    fake: FakePrefect1
-    path = ""
-
-    def __init__(self, **options: Any) -> None:
-        time = VirtualTime()
-        super().__init__(FakePrefect1(clock=time, **options), time)
-
-    def add_run(self, name: str = "amber-fox", state: StateType = StateType.PENDING) -> str:
-        """Create a run."""
-        return self.fake.add_run(name=name, state=PREFECT_1[state])
-
-    def enter(self, run_id: str, state: StateType) -> None:
-        """Put it in a state."""
-        self.fake.set_state(run_id, PREFECT_1[state])
-
-    def log(self, run_id: str, *lines: Line | str) -> None:
-        """Store log lines, whose levels have names here."""
-        for line in map(_line, lines):
-            level = logging.getLevelName(line.level)
-            self.fake.log(run_id, line.message, level=level, timestamp=line.timestamp)
-
-    def add_task_run(self, run_id: str, task: str, index: int = -1) -> str:
-        """Create a task run."""
-        return self.fake.add_task_run(run_id, slug=task, map_index=index, state="Running")
-
-    def enter_task(self, run_id: str, task_run_id: str, state: StateType) -> None:
-        """Put it in a state."""
-        del run_id
-        self.fake.set_task_state(task_run_id, PREFECT_1[state])
-
-    def stored(self, run_id: str) -> list[Row]:
-        """List what is in the tables."""
-        tables = {"state": self.fake.states, "log": self.fake.logs}
-        return sorted(
-            (kind, row["id"])
-            for kind, table in tables.items()
-            for row in table.values()
-            if row["flow_run_id"] == run_id
-        )
-
-
-class Prefect3(Fake):
-    """The fake of Prefect 3."""
-
-    fake: FakePrefect3
-    path = "/api"
-
-    def __init__(self, **options: Any) -> None:
-        time = VirtualTime()
-        super().__init__(FakePrefect3(clock=time, **options), time)
-
-    def add_run(self, name: str = "amber-fox", state: StateType = StateType.PENDING) -> str:
-        """Create a run."""
-        return self.fake.add_run(name=name, state=state)
-
-    def enter(self, run_id: str, state: StateType) -> None:
-        """Put it in a state."""
-        self.fake.set_state(run_id, state)
-
-    def log(self, run_id: str, *lines: Line | str) -> None:
-        """Store log lines."""
-        for line in map(_line, lines):
-            self.fake.log(run_id, line.message, level=line.level, timestamp=line.timestamp)
-
-    def add_task_run(self, run_id: str, task: str, index: int = -1) -> str:
-        """Create a task run, which is numbered by its creation here."""
-        del index
-        return self.fake.add_task_run(run_id, state="RUNNING", name=task, task_key=task)
-
-    def enter_task(self, run_id: str, task_run_id: str, state: StateType) -> None:
-        """Put it in a state."""
-        self.fake.set_task_state(run_id, task_run_id, state)
-
-    def stored(self, run_id: str) -> list[Row]:
-        """List what is in the tables."""
-        states = [("state", row["id"]) for row in self.fake.states[run_id]]
-        logs = [("log", row["id"]) for row in self.fake.logs if row["flow_run_id"] == run_id]
-        return sorted(states + logs)
-
-
-def _line(line: Line | str) -> Line:
-    return Line(line) if isinstance(line, str) else line
-
-
-AnyFake: TypeAlias = Prefect1 | Prefect3
-
-FAKES: dict[str, Callable[..., AnyFake]] = {"prefect1": Prefect1, "prefect3": Prefect3}
+from rxflow.testing import FakePrefect1, Faults
 
 
 @pytest.fixture(params=FAKES)
-def prefect(request: pytest.FixtureRequest) -> Iterator[AnyFake]:
-    """Each of the fakes."""
+def prefect(request: pytest.FixtureRequest) -> Iterator[AnyFakeUnderTest]:
+    """Each of the fake servers."""
     server = FAKES[request.param]()
     with server.client:
         yield server
 
 
-# -- when a server has its troubles ---------------------------------------------------------------
+# -- outages --------------------------------------------------------------------------------------
 
 
-def refuse(server: AnyFake) -> None:
-    """Nobody listens any more."""
+def refuse_connections(server: AnyFakeUnderTest) -> None:
+    """Refuse all connections."""
     server.fake.faults = Faults(refused=1)
 
 
-def fail(server: AnyFake) -> None:
-    """It answers with errors."""
+def respond_with_errors(server: AnyFakeUnderTest) -> None:
+    """Respond with server errors."""
     server.fake.faults = Faults(errors=1, statuses=(500, 502))
 
 
-def be_busy(server: AnyFake) -> None:
-    """It wants to be asked later."""
+def respond_busy(server: AnyFakeUnderTest) -> None:
+    """Respond that requests should be retried later."""
     server.fake.faults = Faults(errors=1, statuses=(503,), retry_after=2)
 
 
-def break_off(server: AnyFake) -> None:
-    """It reads what it is asked, and the connection breaks in the middle of its answer."""
+def cut_responses(server: AnyFakeUnderTest) -> None:
+    """Read each request and break the connection in the middle of the response."""
     server.fake.faults = Faults(cut=1)
 
 
-def lead_astray(server: AnyFake) -> None:
-    """A proxy answers in its place."""
+def respond_as_proxy(server: AnyFakeUnderTest) -> None:
+    """Respond with a proxy's page in place of the server's JSON."""
     server.fake.faults = Faults(garbled=1)
 
 
-def lose_hasura(server: Prefect1) -> None:
-    """Of Prefect 1 one part is down, which it tells with HTTP status 200."""
+def stop_hasura(server: Prefect1UnderTest) -> None:
+    """Stop the part of Prefect 1 that reads; its errors have HTTP status 200."""
     server.fake.outage = "hasura_down"
 
 
-def time_out(server: Prefect1) -> None:
-    """Each query takes Prefect Cloud too long, which it tells with HTTP status 200."""
+def time_out_queries(server: Prefect1UnderTest) -> None:
+    """Time each query out as Prefect Cloud does, with HTTP status 200."""
     server.fake.outage = "timed_out"
 
 
-def mend(server: AnyFake) -> None:
-    """All is well again."""
+def end_outage(server: AnyFakeUnderTest) -> None:
+    """End any of the outages."""
     server.fake.faults = Faults()
     if isinstance(server.fake, FakePrefect1):
         server.fake.outage = None
 
 
-Trouble: TypeAlias = Callable[[Any], None]
+StartOutage: TypeAlias = Callable[[Any], None]
 
-TROUBLES: list[Trouble] = [refuse, fail, be_busy, break_off, lead_astray]
-TROUBLES_OF_PREFECT_1: list[Trouble] = [lose_hasura, time_out]
+OUTAGES: list[StartOutage] = [
+    refuse_connections,
+    respond_with_errors,
+    respond_busy,
+    cut_responses,
+    respond_as_proxy,
+]
+OUTAGES_OF_PREFECT_1: list[StartOutage] = [stop_hasura, time_out_queries]
 
-in_trouble = pytest.mark.parametrize(
-    ("prefect", "trouble"),
+in_each_outage = pytest.mark.parametrize(
+    ("prefect", "start_outage"),
     [
-        *((name, trouble) for name in FAKES for trouble in TROUBLES),
-        *(("prefect1", trouble) for trouble in TROUBLES_OF_PREFECT_1),
+        *((name, outage) for name in FAKES for outage in OUTAGES),
+        *(("prefect1", outage) for outage in OUTAGES_OF_PREFECT_1),
     ],
     indirect=["prefect"],
 )
 
 
-def live_a_minute(server: AnyFake) -> str:
-    """A run that logs each second and enters some states, from now on for a minute."""
+def add_run_of_a_minute(server: AnyFakeUnderTest) -> str:
+    """Add a run that logs each second and changes its state, from now on for a minute."""
     run = server.add_run()
-    server.at(1, lambda: server.enter(run, StateType.RUNNING))
+    server.at(1, lambda: server.set_state(run, StateType.RUNNING))
     for second in range(2, 60):
         server.at(second, partial(server.log, run, f"line {second:02}"))
-    server.at(30, lambda: server.enter(run, StateType.PAUSED))
-    server.at(40, lambda: server.enter(run, StateType.RUNNING))
-    server.at(60, lambda: server.enter(run, StateType.COMPLETED))
+    server.at(30, lambda: server.set_state(run, StateType.PAUSED))
+    server.at(40, lambda: server.set_state(run, StateType.RUNNING))
+    server.at(60, lambda: server.set_state(run, StateType.COMPLETED))
     server.at(62, lambda: server.log(run, "the last line"))
     return run
 
 
-@in_trouble
-def test_an_outage_loses_nothing(prefect: AnyFake, trouble: Trouble) -> None:
-    """What came in the meantime is told afterwards, once and in order, and two notices tell why."""
-    run = live_a_minute(prefect)
-    prefect.at(20, lambda: trouble(prefect))
-    prefect.at(45, lambda: mend(prefect))
-    told = prefect.begin(all_of(prefect, run), ignore)
-    events = prefect.finish(told)
-    assert rows(events) == prefect.stored(run)
+@in_each_outage
+def test_an_outage_loses_nothing(prefect: AnyFakeUnderTest, start_outage: StartOutage) -> None:
+    """Rows of the outage are emitted after it, once and in order, and two notices report it."""
+    run = add_run_of_a_minute(prefect)
+    prefect.at(20, lambda: start_outage(prefect))
+    prefect.at(45, lambda: end_outage(prefect))
+    recording = prefect.record(watch_all(prefect, run), do_nothing)
+    events = prefect.wait_for_end(recording)
+    assert emitted_rows(events) == prefect.stored_rows(run)
     assert messages(events) == [*(f"line {n:02}" for n in range(2, 60)), "the last line"]
-    assert late(events) == []
-    assert codes(events) == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
-    assert closed(events).verified
-    noticed = [seconds for seconds, event in told.events if isinstance(event, Notice)]
+    assert late_messages(events) == []
+    assert notice_codes(events) == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
+    assert closed_event(events).verified
+    noticed = [seconds for seconds, event in recording.events if isinstance(event, Notice)]
     assert 30 <= noticed[0] <= 35
     assert noticed[1] >= 45
-    assert rows(prefect.finish(prefect.begin(all_of(prefect, run), ignore))) == rows(events)
+    afterwards = watch_to_end(prefect, watch_all(prefect, run))
+    assert emitted_rows(afterwards) == emitted_rows(events)
 
 
-@in_trouble
-def test_a_moment_of_trouble_is_not_worth_a_word(prefect: AnyFake, trouble: Trouble) -> None:
-    """What is soon over is made up for in silence."""
-    run = live_a_minute(prefect)
-    met: list[httpx.Request] = []
+@in_each_outage
+def test_a_short_outage_gets_no_notice(
+    prefect: AnyFakeUnderTest, start_outage: StartOutage
+) -> None:
+    """An outage of one request is retried without a notice."""
+    run = add_run_of_a_minute(prefect)
+    affected: list[httpx.Request] = []
 
-    def begin() -> None:
-        trouble(prefect)
-        prefect.fake.intercept = meet
+    def start() -> None:
+        start_outage(prefect)
+        prefect.fake.intercept = affect
 
-    def meet(request: httpx.Request) -> None:
-        met.append(request)
+    def affect(request: httpx.Request) -> None:
+        affected.append(request)
         prefect.at(0.001, end)
 
     def end() -> None:
         prefect.fake.intercept = None
-        mend(prefect)
+        end_outage(prefect)
 
-    prefect.at(20, begin)
-    prefect.at(21, end)  # for whom nobody met, since nobody listened
-    events = watched(prefect, all_of(prefect, run))
-    assert bool(met) is (trouble is not refuse)
-    assert_whole(events, prefect, run)
-    assert late(events) == []
+    prefect.at(20, start)
+    prefect.at(21, end)  # for refused connections, which no request gets through
+    events = watch_to_end(prefect, watch_all(prefect, run))
+    assert bool(affected) is (start_outage is not refuse_connections)
+    assert_complete(events, prefect, run)
+    assert late_messages(events) == []
 
 
-@in_trouble
-@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
-def test_trouble_at_first_is_waited_for(prefect: AnyFake, trouble: Trouble, told: bool) -> None:
-    """A watch may begin before its server answers, if only what answers may be a Prefect."""
-    run = live_a_minute(prefect)
-    trouble(prefect)
-    prefect.at(5, lambda: mend(prefect))
-    stream = all_of(prefect, run, client=prefect.client if told else prefect.stranger())
-    if trouble is lead_astray:
+@in_each_outage
+@pytest.mark.parametrize("configured", [True, False], ids=["configured", "url-only"])
+def test_an_outage_at_the_start_is_waited_for(
+    prefect: AnyFakeUnderTest, start_outage: StartOutage, configured: bool
+) -> None:
+    """A watch may begin in an outage, unless the responses show that it is no Prefect server."""
+    run = add_run_of_a_minute(prefect)
+    start_outage(prefect)
+    prefect.at(5, lambda: end_outage(prefect))
+    client = prefect.client if configured else prefect.client_with()
+    stream = watch_all(prefect, run, client=client)
+    if start_outage is respond_as_proxy:
         with pytest.raises(rxflow.NotAPrefectApi):
-            watched(prefect, stream)
+            watch_to_end(prefect, stream)
     else:
-        events = watched(prefect, stream)
-        assert rows(events) == prefect.stored(run)
-        assert closed(events).verified
+        events = watch_to_end(prefect, stream)
+        assert emitted_rows(events) == prefect.stored_rows(run)
+        assert closed_event(events).verified
 
 
-@in_trouble
-def test_trouble_at_the_end_is_waited_for(prefect: AnyFake, trouble: Trouble) -> None:
-    """A run that ends while nobody answers is told to its end, and writers have time to retry."""
-    run = live_a_minute(prefect)
-    prefect.at(55, lambda: trouble(prefect))
-    prefect.at(75, lambda: mend(prefect))
-    prefect.at(95, lambda: prefect.log(run, "tried again"))
-    events = watched(prefect, all_of(prefect, run))
-    assert rows(events) == prefect.stored(run)
-    assert messages(events)[-2:] == ["the last line", "tried again"]
-    assert closed(events).verified
+@in_each_outage
+def test_an_outage_at_the_end_is_waited_for(
+    prefect: AnyFakeUnderTest, start_outage: StartOutage
+) -> None:
+    """A run that ends in an outage is emitted to its end, with time for its writers to retry."""
+    run = add_run_of_a_minute(prefect)
+    prefect.at(55, lambda: start_outage(prefect))
+    prefect.at(75, lambda: end_outage(prefect))
+    prefect.at(95, lambda: prefect.log(run, "retried"))
+    events = watch_to_end(prefect, watch_all(prefect, run))
+    assert emitted_rows(events) == prefect.stored_rows(run)
+    assert messages(events)[-2:] == ["the last line", "retried"]
+    assert closed_event(events).verified
 
 
-def test_a_part_that_is_not_asked_may_be_down() -> None:
-    """Without the part of Prefect 1 that writes, a watch goes on as if nothing was the matter."""
-    prefect = Prefect1()
-    run = live_a_minute(prefect)
+def test_an_outage_of_an_unused_part_has_no_effect() -> None:
+    """Without the part of Prefect 1 that writes, a watch is as usual."""
+    prefect = Prefect1UnderTest()
+    run = add_run_of_a_minute(prefect)
     prefect.fake.outage = "graphql_down"
-    assert_whole(watched(prefect, all_of(prefect, run)), prefect, run)
+    assert_complete(watch_to_end(prefect, watch_all(prefect, run)), prefect, run)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
-def test_a_key_is_asked_for(told: bool) -> None:
-    """With Prefect Cloud's key all is told; without it, or with another, nothing but that."""
-    prefect = Prefect1(api_key="open sesame")
-    run = live_a_minute(prefect)
-    backend = "prefect1" if told else None
+@pytest.mark.parametrize("configured", [True, False], ids=["configured", "url-only"])
+def test_prefect_cloud_requires_its_key(configured: bool) -> None:
+    """With the key all rows are emitted; without it, or with another, only an AuthError."""
+    prefect = Prefect1UnderTest(api_key="open sesame")
+    run = add_run_of_a_minute(prefect)
+    backend = "prefect1" if configured else None
     for key in (None, "shut sesame"):
-        stranger = prefect.stranger(api_key=key, backend=backend)
+        client = prefect.client_with(api_key=key, backend=backend)
         with pytest.raises(rxflow.AuthError, match="RXFLOW_API_KEY"):
-            watched(prefect, all_of(prefect, run, client=stranger))
-    client = prefect.stranger(api_key="open sesame", backend=backend)
-    assert_whole(watched(prefect, all_of(prefect, run, client=client)), prefect, run)
+            watch_to_end(prefect, watch_all(prefect, run, client=client))
+    client = prefect.client_with(api_key="open sesame", backend=backend)
+    assert_complete(watch_to_end(prefect, watch_all(prefect, run, client=client)), prefect, run)
 
 
-# -- how much a server gives ----------------------------------------------------------------------
+# -- row limits -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(
     params=[("prefect1", {"row_limit": 7}), ("prefect3", {"page_limit": 7})],
     ids=lambda param: param[0],
 )
-def sparing(request: pytest.FixtureRequest) -> Iterator[AnyFake]:
-    """A server that gives seven rows at once: Prefect 1 says nothing of it, Prefect 3 refuses."""
+def limited(request: pytest.FixtureRequest) -> Iterator[AnyFakeUnderTest]:
+    """A server that returns seven rows at once; Prefect 1 leaves out more, Prefect 3 refuses."""
     name, options = request.param
     server = FAKES[name](**options)
     with server.client:
         yield server
 
 
-def test_a_sparing_server_is_told_whole(sparing: AnyFake) -> None:
-    """Lines, ties, states and task runs of more pages than one come once each, live and later."""
-    run = sparing.add_run(state=StateType.RUNNING)
-    begun = sparing.now() + SECOND
-    lines = [Line(f"line {n:02}", begun + min(n, 30) * SECOND) for n in range(60)]
+def test_a_watch_of_a_limited_server_is_complete(limited: AnyFakeUnderTest) -> None:
+    """Lines, equal times, states and task runs of many pages are emitted once, live and later."""
+    run = limited.add_run(state=StateType.RUNNING)
+    begun = limited.now() + SECOND
+    lines = [LogLine(f"line {n:02}", begun + min(n, 30) * SECOND) for n in range(60)]
 
-    def live() -> None:
-        sparing.log(run, *lines)
+    def write() -> None:
+        limited.log(run, *lines)
         for n in range(10):
-            sparing.enter(run, StateType.PAUSED if n % 2 else StateType.RUNNING)
-            sparing.add_task_run(run, "load", n)
-            sparing.add_task_run(run, f"sum {n}")
+            limited.set_state(run, StateType.PAUSED if n % 2 else StateType.RUNNING)
+            limited.add_task_run(run, "load", n)
+            limited.add_task_run(run, f"sum {n}")
 
-    acts = Acts(
-        (entered(StateType.RUNNING), live),
-        (said("line 30"), lambda: sparing.enter(run, StateType.COMPLETED)),
+    reactions = Reactions(
+        (on_state(StateType.RUNNING), write),
+        (on_line("line 30"), lambda: limited.set_state(run, StateType.COMPLETED)),
     )
-    stream = all_of(sparing, run, stream_tasks=True)
-    live_events = watched(sparing, stream, acts)
-    sparing.let_time_pass()
-    past_events = watched(sparing, stream)
-    for events in (live_events, past_events):
-        assert rows(events) == sparing.stored(run)
+    stream = watch_all(limited, run, stream_tasks=True)
+    live_events = watch_to_end(limited, stream, reactions)
+    limited.skip_an_hour()
+    later_events = watch_to_end(limited, stream)
+    for events in (live_events, later_events):
+        assert emitted_rows(events) == limited.stored_rows(run)
         assert messages(events)[:30] == [line.message for line in lines[:30]]
-        assert closed(events).verified
-        assert closed(events).log_count == 60
-        assert len(closed(events).unsettled) == 20
-        assert codes(events) == []
+        assert closed_event(events).verified
+        assert closed_event(events).log_count == 60
+        assert len(closed_event(events).unsettled) == 20
+        assert notice_codes(events) == []
 
 
-def test_views_of_a_sparing_server_are_whole(sparing: AnyFake, call: Call) -> None:
-    """A view has all lines, all states and all task runs, and so has what follows it."""
-    run = sparing.add_run()
-    sparing.log(run, *(Line(f"line {n:02}") for n in range(60)))
+def test_views_of_a_limited_server_are_complete(limited: AnyFakeUnderTest, call: Call) -> None:
+    """A view has all lines, all states and all task runs, and so has its latest view."""
+    run = limited.add_run()
+    limited.log(run, *(LogLine(f"line {n:02}") for n in range(60)))
     for n in range(10):
-        sparing.enter(run, StateType.PAUSED if n % 2 else StateType.RUNNING)
-        sparing.add_task_run(run, "load", n)
-        sparing.enter_task(run, sparing.add_task_run(run, f"sum {n}"), StateType.COMPLETED)
-    view = call(FlowRunView, "from_flow_run_id", run, True, client=sparing.client)
+        limited.set_state(run, StateType.PAUSED if n % 2 else StateType.RUNNING)
+        limited.add_task_run(run, "load", n)
+        limited.set_task_state(run, limited.add_task_run(run, f"sum {n}"), StateType.COMPLETED)
+    view = call(FlowRunView, "from_flow_run_id", run, True, client=limited.client)
     assert [line.message for line in call(view, "get_logs")] == [f"line {n:02}" for n in range(60)]
     assert len(view.states) == 11
     assert view.state == view.states[-1]
-    assert [row.name for row in view.task_runs if row.is_terminal] == [
-        f"sum {n}" for n in range(10)
-    ]
+    finished = [row.name for row in view.task_runs if row.is_terminal]
+    assert finished == [f"sum {n}" for n in range(10)]
     assert len(call(view, "get_all_task_runs")) == 20
     assert call(view, "get_task_run", "load", map_index=7).map_index == 7
     assert call(view, "get_latest", True) == view
 
 
-# -- what only one of them does ------------------------------------------------------------------
+# -- order, requests and drain --------------------------------------------------------------------
 
 
-def test_states_of_one_time_come_as_they_were_entered() -> None:
-    """Prefect 1's clients stamp its states, and it counts them: they come by their numbers."""
-    prefect = Prefect1()
+def test_prefect_1_states_of_one_time_are_in_their_order() -> None:
+    """The clients of Prefect 1 stamp its states and the server numbers them: the number decides."""
+    prefect = Prefect1UnderTest()
     run = prefect.add_run()
-    entered_at = prefect.now() + SECOND
+    stamp = prefect.now() + SECOND
     names = ["Queued", "Submitted", "Running", "Retrying", "Running", "Paused", "Resume", "Success"]
     for name in names:
-        prefect.fake.set_state(run, name, timestamp=entered_at)
-    prefect.let_time_pass()
-    events = watched(prefect, all_of(prefect, run))
-    assert_whole(events, prefect, run)
-    told = [event.state.name for event in events if isinstance(event, StateChange)]
-    assert told == ["Pending", *names]
-    assert [state.name for state in folded(events).states] == told
-    assert late(events) == []
+        prefect.fake.set_state(run, name, timestamp=stamp)
+    prefect.skip_an_hour()
+    events = watch_to_end(prefect, watch_all(prefect, run))
+    assert_complete(events, prefect, run)
+    emitted = [event.state.name for event in events if isinstance(event, StateChange)]
+    assert emitted == ["Pending", *names]
+    assert [state.name for state in fold_all(events).states] == emitted
+    assert late_messages(events) == []
 
 
-# -- when it is asked -----------------------------------------------------------------------------
-
-
-def test_nothing_is_asked_before_a_face_is_used(prefect: AnyFake) -> None:
+def test_no_request_is_sent_before_a_face_is_used(prefect: AnyFakeUnderTest) -> None:
     """A stream, its parts and its views are cold."""
-    stream = all_of(prefect, prefect.add_run())
+    stream = watch_all(prefect, prefect.add_run())
     parts = (stream, stream.states, stream.logs, stream.tasks, stream.notices, stream.views())
     assert len(parts) == 6
     assert prefect.fake.requests == []
@@ -477,59 +339,59 @@ def test_nothing_is_asked_before_a_face_is_used(prefect: AnyFake) -> None:
 @pytest.mark.parametrize(
     ("prefect", "drain"), [("prefect1", 10), ("prefect3", 5)], indirect=["prefect"]
 )
-def test_the_quiet_time_begins_anew_with_each_line(prefect: AnyFake, drain: float) -> None:
-    """A run is closed when nothing was stored for as long as its server's writers may need."""
+def test_each_line_restarts_the_drain(prefect: AnyFakeUnderTest, drain: float) -> None:
+    """A watch closes after a quiet period as long as the server's writers may take."""
     run = prefect.add_run(state=StateType.RUNNING)
-    prefect.at(60, lambda: prefect.enter(run, StateType.COMPLETED))
-    ends = [60 + (drain - 1) * n for n in range(1, 5)]
-    for end in ends:
-        prefect.at(end, partial(prefect.log, run, f"at {end}"))
-    told = prefect.begin(all_of(prefect, run), ignore)
-    events = prefect.finish(told)
-    assert_whole(events, prefect, run)
-    assert messages(events) == [f"at {end}" for end in ends]
-    assert told.ended is not None
-    assert ends[-1] + drain <= told.ended < ends[-1] + drain + 2
+    prefect.at(60, lambda: prefect.set_state(run, StateType.COMPLETED))
+    times = [60 + (drain - 1) * n for n in range(1, 5)]
+    for time in times:
+        prefect.at(time, partial(prefect.log, run, f"at {time}"))
+    recording = prefect.record(watch_all(prefect, run), do_nothing)
+    events = prefect.wait_for_end(recording)
+    assert_complete(events, prefect, run)
+    assert messages(events) == [f"at {time}" for time in times]
+    assert recording.ended is not None
+    assert times[-1] + drain <= recording.ended < times[-1] + drain + 2
 
 
-# -- whatever happens -----------------------------------------------------------------------------
+# -- random histories -----------------------------------------------------------------------------
 
-Step = Callable[[AnyFake, str], None]
+Write = Callable[[AnyFakeUnderTest, str], None]
 
-LATENESS = st.integers(-5, 30)  # seconds, so that many lines have one time
+DELAY = st.integers(-5, 30)  # whole seconds, so that many lines have equal times
 LEVEL = st.sampled_from([10, 20, 40])
 
 
-def entering(state: StateType) -> Step:
-    """Enter a state."""
-    return lambda server, run: server.enter(run, state)
+def write_state(state: StateType) -> Write:
+    """Set a state."""
+    return lambda server, run: server.set_state(run, state)
 
 
-def logging_some(lines: list[tuple[int, int]]) -> Step:
-    """Store lines, each by so many seconds late, and of a level."""
+def write_lines(lines: list[tuple[int, int]]) -> Write:
+    """Store lines, each with its delay in seconds and its level."""
 
-    def log(server: AnyFake, run: str) -> None:
+    def log(server: AnyFakeUnderTest, run: str) -> None:
         now = server.now().replace(microsecond=0)
-        server.log(run, *(Line("a line", now - late * SECOND, level) for late, level in lines))
+        server.log(run, *(LogLine("a line", now - delay * SECOND, level) for delay, level in lines))
 
     return log
 
 
-def fail_and_go_on(server: AnyFake, run: str) -> None:
-    """Be over for a moment."""
-    server.enter(run, StateType.FAILED)
-    server.enter(run, StateType.RUNNING)
+def fail_and_run_again(server: AnyFakeUnderTest, run: str) -> None:
+    """Fail, and run again at once."""
+    server.set_state(run, StateType.FAILED)
+    server.set_state(run, StateType.RUNNING)
 
 
-steps: st.SearchStrategy[Step] = st.one_of(
-    st.sampled_from(sorted(PREFECT_1.keys() - TERMINAL_TYPES)).map(entering),
-    st.just(fail_and_go_on),
-    st.lists(st.tuples(LATENESS, LEVEL), max_size=9).map(logging_some),
-    st.integers(40, 130).map(lambda n: logging_some([(line % 37 - 5, 20) for line in range(n)])),
+writes: st.SearchStrategy[Write] = st.one_of(
+    st.sampled_from(sorted(PREFECT_1_STATES.keys() - TERMINAL_TYPES)).map(write_state),
+    st.just(fail_and_run_again),
+    st.lists(st.tuples(DELAY, LEVEL), max_size=9).map(write_lines),
+    st.integers(40, 130).map(lambda n: write_lines([(line % 37 - 5, 20) for line in range(n)])),
 )
-lives = st.lists(st.tuples(st.floats(0, 20), steps), max_size=15)
-# A poll is taken as a whole or not at all, so that its requests must not fail too often.
-troubles = st.sampled_from(
+histories = st.lists(st.tuples(st.floats(0, 20), writes), max_size=15)
+# A poll is committed as a whole or not at all, so its requests must not fail too often.
+fault_rates = st.sampled_from(
     [
         Faults(),
         Faults(latency=0.2),
@@ -543,48 +405,50 @@ PAGES_OF_FIFTY = {"prefect1": {"row_limit": 50}, "prefect3": {"page_limit": 50}}
 
 @pytest.mark.long
 @settings(max_examples=15)
-@given(st.sampled_from(sorted(FAKES)), lives, troubles, st.floats(0, 200), st.integers(0, 9999))
-def test_whatever_happens_each_watcher_is_told_the_same(
-    name: str, life: list[tuple[float, Step]], faults: Faults, joined: float, seed: int
+@given(
+    st.sampled_from(sorted(FAKES)), histories, fault_rates, st.floats(0, 200), st.integers(0, 9999)
+)
+def test_watches_of_any_history_emit_the_same_rows(
+    name: str, history: list[tuple[float, Write]], faults: Faults, joined: float, seed: int
 ) -> None:
-    """Of any life, with any faults: each row once, in order or flagged, and the same at the end."""
+    """With any history and faults each row is emitted once, in order or late, to every watch."""
     server = FAKES[name](random=Random(seed), **PAGES_OF_FIFTY[name])
     run = server.add_run()
-    when = 1.0
-    for pause, step in life:
-        when += pause
-        server.at(when, partial(step, server, run))
-    server.at(when + 1, lambda: server.enter(run, StateType.COMPLETED))
-    server.at(when + 4, lambda: server.log(run, "the last line"))
-    begun = [server.begin(all_of(server, run), ignore)]
-    server.let_happen(1)
+    time = 1.0
+    for pause, write in history:
+        time += pause
+        server.at(time, partial(write, server, run))
+    server.at(time + 1, lambda: server.set_state(run, StateType.COMPLETED))
+    server.at(time + 4, lambda: server.log(run, "the last line"))
+    recordings = [server.record(watch_all(server, run), do_nothing)]
+    server.advance(1)
     server.fake.faults = faults
-    server.let_happen(joined)
-    server.fake.faults = Faults()  # or the watch might not even begin
-    begun.append(server.begin(all_of(server, run), ignore))
-    server.let_happen(1)
+    server.advance(joined)
+    server.fake.faults = Faults()  # a fault in the first request may end a watch
+    recordings.append(server.record(watch_all(server, run), do_nothing))
+    server.advance(1)
     server.fake.faults = faults
-    early, midway = (server.finish(told) for told in begun)
+    early, midway = (server.wait_for_end(recording) for recording in recordings)
     server.fake.faults = Faults()
-    server.let_time_pass()
-    afterwards = watched(server, all_of(server, run))
+    server.skip_an_hour()
+    afterwards = watch_to_end(server, watch_all(server, run))
     read = FlowRunView.from_flow_run_id(run, client=server.client)
     server.client.close()
     for events in (early, midway, afterwards):
-        assert rows(events) == server.stored(run)
+        assert emitted_rows(events) == server.stored_rows(run)
         assert_in_order(events)
-        assert closed(events).verified
-        assert closed(events).log_count == len(messages(events))
-        assert asdict(folded(events)) == asdict(read.snapshot)
-    assert late(afterwards) == []
+        assert closed_event(events).verified
+        assert closed_event(events).log_count == len(messages(events))
+        assert asdict(fold_all(events)) == asdict(read.snapshot)
+    assert late_messages(afterwards) == []
 
 
 def assert_in_order(events: list[FlowRunEvent]) -> None:
-    """What comes before what was told already is flagged, and nothing else is."""
-    top: datetime | None = None
+    """Check that exactly the events below the latest time emitted are flagged late."""
+    latest: datetime | None = None
     for event in events:
         if not isinstance(event, StateChange | FlowRunLog):
             continue
-        if top is not None:
-            assert event.timestamp <= top if event.late else event.timestamp >= top
-        top = event.timestamp if top is None else max(top, event.timestamp)
+        if latest is not None:
+            assert event.timestamp <= latest if event.late else event.timestamp >= latest
+        latest = event.timestamp if latest is None else max(latest, event.timestamp)

@@ -1,4 +1,4 @@
-"""What a user is promised, on a real server: the promises that the fakes keep, word for word."""
+"""The promises on a real Prefect 3 server; `tests/support/promises` has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from promises import *  # noqa: F403
 from reactivex import Observable
 from reactivex import operators as ops
-from servers_under_test import Line, Row, outcome
+from servers_under_test import LogLine, RowIdentity, recorded_items
 from virtual_world import Recording
 
 import rxflow
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Prefect3:
-    """A running server."""
+class RealServerUnderTest:
+    """A running Prefect 3 server."""
 
-    # What is done in answer to an event is done before the watch goes on, which then finds it.
+    # A reaction writes before the watch goes on, so its rows are found without a drain.
     drain = 0
 
     def __init__(self, url: str, client: rxflow.Client, hand: Hand, truth: Truth) -> None:
@@ -37,34 +37,35 @@ class Prefect3:
         self._truth = truth
 
     def now(self) -> datetime:
-        """Tell the writers' time."""
+        """The writers' time."""
         return datetime.now(UTC)  # noqa: TID251
 
     def add_run(self, name: str = "amber-fox", state: StateType = StateType.PENDING) -> str:
         """Create a run."""
         return self._hand.new_run(name=name, state={"type": state})
 
-    def enter(self, run_id: str, state: StateType) -> None:
-        """Put it in a state, past the server's rules."""
+    def set_state(self, run_id: str, state: StateType) -> None:
+        """Set the state of a run, past the server's orchestration rules."""
         assert self._hand.set_state(run_id, state, force=True) == "ACCEPT"
 
-    def log(self, run_id: str, *lines: Line | str) -> None:
+    def log(self, run_id: str, *lines: LogLine | str) -> None:
         """Store log lines in one request."""
-        given = (Line(line) if isinstance(line, str) else line for line in lines)
         rows = [
             {"message": line.message, "level": line.level, "timestamp": line.timestamp}
-            for line in given
+            for line in map(LogLine.of, lines)
         ]
         self._hand.post_logs(run_id, rows)
 
     def add_task_run(self, run_id: str, task: str, index: int = -1) -> str:
-        """Create a task run, which is numbered by its creation here."""
-        named = {"flow_run_id": run_id, "task_key": task, "dynamic_key": str(index)}
-        created: str = self._hand.post("/task_runs/", named | {"state": {"type": "RUNNING"}})["id"]
+        """Create a running task run; its map index is its position by creation."""
+        task_run = {"flow_run_id": run_id, "task_key": task, "dynamic_key": str(index)}
+        created: str = self._hand.post("/task_runs/", task_run | {"state": {"type": "RUNNING"}})[
+            "id"
+        ]
         return created
 
-    def enter_task(self, run_id: str, task_run_id: str, state: StateType) -> None:
-        """Put it in a state."""
+    def set_task_state(self, run_id: str, task_run_id: str, state: StateType) -> None:
+        """Set the state of a task run."""
         del run_id
         body = {"state": {"type": state}, "force": True}
         assert self._hand.post(f"/task_runs/{task_run_id}/set_state", body)["status"] == "ACCEPT"
@@ -73,38 +74,40 @@ class Prefect3:
         """Delete a run."""
         self._hand.http.delete(f"/flow_runs/{run_id}").raise_for_status()
 
-    def let_time_pass(self) -> None:
-        """Do without: here it passes by itself."""
+    def skip_an_hour(self) -> None:
+        """Do nothing, since time is real."""
 
-    def stored(self, run_id: str) -> list[Row]:
-        """List what is in the tables."""
+    def stored_rows(self, run_id: str) -> list[RowIdentity]:
+        """List the rows in the tables."""
         states = [("state", row_id) for row_id in self._truth.state_ids(run_id)]
         return sorted(states + [("log", row_id) for row_id in self._truth.log_ids(run_id)])
 
     def serve(self) -> AbstractContextManager[str]:
-        """Say where it is."""
+        """Yield the URL of the running server."""
         return nullcontext(self._url)
 
-    def begin(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
-        """Subscribe on threads of rxflow's own."""
-        told: Recording[T] = Recording()
-        told.subscribe_to(stream.pipe(ops.do_action(react)))
-        return told
+    def record(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
+        """Subscribe; threads of rxflow deliver the items."""
+        recording: Recording[T] = Recording()
+        recording.subscribe_to(stream.pipe(ops.do_action(react)))
+        return recording
 
-    def finish(self, told: Recording[T]) -> list[T]:
-        """Wait for its end."""
-        told.wait()
-        return outcome(told)
+    def wait_for_end(self, recording: Recording[T]) -> list[T]:
+        """Wait for the end of the stream."""
+        recording.wait()
+        return recorded_items(recording)
 
 
 @pytest.fixture(scope="module")
 def client(server: PrefectServer) -> Iterator[rxflow.Client]:
-    """A client that was told what the server is."""
+    """A client that is configured for Prefect 3."""
     with rxflow.Client(api_url=server.url, backend="prefect3") as client:
         yield client
 
 
 @pytest.fixture
-def prefect(server: PrefectServer, client: rxflow.Client, hand: Hand, truth: Truth) -> Prefect3:
+def prefect(
+    server: PrefectServer, client: rxflow.Client, hand: Hand, truth: Truth
+) -> RealServerUnderTest:
     """The server of the session."""
-    return Prefect3(server.url, client, hand, truth)
+    return RealServerUnderTest(server.url, client, hand, truth)

@@ -1,7 +1,8 @@
-"""Servers under test: what a promise has to do with any server, be it a fake or a real one.
+"""The interface of a server under test, fake or real, and the ways to watch it that tests share.
 
-Only what every Prefect has is named here, in the words of rxflow: states by their types, levels by
-their numbers. What a server stored is read behind its API's back, so that no answer judges another.
+Only what every Prefect server has is named here, in rxflow's terms: states by their types, levels
+by their numbers. A server under test reads its stored rows from its tables, not from its API, so
+that no response is compared with another response.
 """
 
 import logging
@@ -21,168 +22,172 @@ from rxflow import Client, FlowRunEvent, FlowRunLog, StateChange, StateType
 
 T = TypeVar("T")
 
-Row: TypeAlias = tuple[str, str]
-"""A row of a server's, as the event that tells it: its kind and its id."""
+RowIdentity: TypeAlias = tuple[str, str]
+"""Identifies a stored row by its event: the kind and the id."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """A log line to store.
 
     Attributes:
         message: The text.
-        timestamp: When it was written; None: now.
-        level: As in `logging`.
+        timestamp: When it was written; None is now.
+        level: The level, as in `logging`.
     """
 
     message: str
     timestamp: datetime | None = None
     level: int = logging.INFO
 
+    @classmethod
+    def of(cls, line: "LogLine | str") -> "LogLine":
+        """Make a line of a text, which is written now at level INFO."""
+        return cls(line) if isinstance(line, str) else line
+
 
 class ServerUnderTest(Protocol):
-    """A server that the tests write to as workers and flows do, and that rxflow watches."""
+    """A server that tests write to as workers and flows do, and that rxflow watches."""
 
     @property
     def client(self) -> Client:
-        """A client that was told what the server is."""
+        """A client that is configured for this kind of server."""
         ...
 
     @property
     def drain(self) -> float | None:
-        """Seconds of drain that a test has the time for; None: as many as by default."""
+        """Seconds of drain that a test has time for; None for the default."""
         ...
 
     def now(self) -> datetime:
-        """Tell the time by which lines are stamped."""
+        """The time that lines are stamped with."""
         ...
 
     def add_run(self, name: str = "amber-fox", state: StateType = StateType.PENDING) -> str:
-        """Create a run in a state, and give its id."""
+        """Create a run in a state, and return its id."""
         ...
 
-    def enter(self, run_id: str, state: StateType) -> None:
-        """Put a run in a state, whatever state it is in."""
+    def set_state(self, run_id: str, state: StateType) -> None:
+        """Set the state of a run, from whatever state."""
         ...
 
-    def log(self, run_id: str, *lines: Line | str) -> None:
-        """Store log lines, all at once; a text is a line that is written now."""
+    def log(self, run_id: str, *lines: LogLine | str) -> None:
+        """Store log lines at once; a text is a line that is written now."""
         ...
 
     def add_task_run(self, run_id: str, task: str, index: int = -1) -> str:
-        """Create a task run that is running, the only one of its task or one of several."""
+        """Create a running task run, the only one of its task or one of several."""
         ...
 
-    def enter_task(self, run_id: str, task_run_id: str, state: StateType) -> None:
-        """Put a task run in a state."""
+    def set_task_state(self, run_id: str, task_run_id: str, state: StateType) -> None:
+        """Set the state of a task run."""
         ...
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run."""
         ...
 
-    def let_time_pass(self) -> None:
-        """Let an hour pass, if time here passes at once, so that ended runs are long over."""
+    def skip_an_hour(self) -> None:
+        """Skip an hour if time is virtual, so that runs ended long ago; else do nothing."""
         ...
 
-    def stored(self, run_id: str) -> list[Row]:
-        """List the rows of a run's states and log lines, sorted."""
+    def stored_rows(self, run_id: str) -> list[RowIdentity]:
+        """List a run's stored states and log lines, sorted."""
         ...
 
     def serve(self) -> AbstractContextManager[str]:
-        """Have it reached over HTTP, by the URL that is given."""
+        """Serve HTTP at the URL that is yielded."""
         ...
 
-    def begin(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
-        """Subscribe in the way that costs the least time here."""
+    def record(self, stream: Observable[T], react: Callable[[T], None]) -> Recording[T]:
+        """Subscribe in the way that takes the least time on this server."""
         ...
 
-    def finish(self, told: Recording[T]) -> list[T]:
-        """Let time pass until a subscription ends; raise what it ended with."""
+    def wait_for_end(self, recording: Recording[T]) -> list[T]:
+        """Let time pass until a stream ends; return its items, or raise its error."""
         ...
 
 
-def ignore(event: object) -> None:
-    """Do nothing about an event."""
+def do_nothing(event: object) -> None:
+    """React to no event."""
     del event
 
 
-def watched(
-    server: ServerUnderTest, stream: Observable[T], react: Callable[[T], None] = ignore
+def watch_to_end(
+    server: ServerUnderTest, stream: Observable[T], react: Callable[[T], None] = do_nothing
 ) -> list[T]:
-    """Watch to the end."""
-    return server.finish(server.begin(stream, react))
+    """Subscribe, and return all items of the stream."""
+    return server.wait_for_end(server.record(stream, react))
 
 
-def outcome(told: Recording[T]) -> list[T]:
-    """What was told, or the error that it ended with."""
-    if told.error is not None:
-        raise told.error
-    return told.values
+def recorded_items(recording: Recording[T]) -> list[T]:
+    """Return the items of a stream that ended, or raise its error."""
+    if recording.error is not None:
+        raise recording.error
+    return recording.values
 
 
-# -- faces --------------------------------------------------------------------------------------
+def emitted_rows(events: Iterable[FlowRunEvent]) -> list[RowIdentity]:
+    """The rows of the state changes and log lines, sorted, with repetitions."""
+    wanted = StateChange | FlowRunLog
+    return sorted(identity(event) for event in events if isinstance(event, wanted))
 
 
-def looped(stream: Any) -> list[Any]:
-    """What a `for` loop gets."""
+# -- faces ----------------------------------------------------------------------------------------
+
+
+def iterate(stream: Any) -> list[Any]:
+    """Collect the items of a `for` loop."""
     return list(stream)
 
 
-def subscribed(stream: Observable[T]) -> list[T]:
-    """What a subscriber is told by threads of rxflow's own."""
-    told: Recording[T] = Recording()
-    told.subscribe_to(stream)
-    told.wait()
-    return outcome(told)
+def subscribe(stream: Observable[T]) -> list[T]:
+    """Collect the items that threads of rxflow deliver to a subscriber."""
+    recording: Recording[T] = Recording()
+    recording.subscribe_to(stream)
+    recording.wait()
+    return recorded_items(recording)
 
 
 FACES: dict[str, Callable[[Any], list[Any]]] = {
-    "for": looped,
+    "for": iterate,
     "async for": collect_async,
-    "subscribe": subscribed,
+    "subscribe": subscribe,
 }
 
 
-# -- what happens in answer to what is told -------------------------------------------------------
+# -- reactions to events --------------------------------------------------------------------------
 
 
-class Acts:
-    """What happens to a run while it is watched: each act when the watch has told what it is for.
+class Reactions:
+    """Writes to a run in reaction to its events, so that no test depends on time.
 
-    So an act comes after what led to it was seen, and before the watch that saw it goes on, however
-    quick the watch or the machine is. Watches that share their acts wait for each other's.
+    An action happens after the event that triggers it was emitted and before the watch goes on,
+    however fast the watch or the machine is. Watches that share reactions wait for each other.
     """
 
-    def __init__(self, *acts: tuple[Callable[[FlowRunEvent], bool], Callable[[], object]]) -> None:
-        """Take up acts, in their order.
+    def __init__(
+        self, *reactions: tuple[Callable[[FlowRunEvent], bool], Callable[[], object]]
+    ) -> None:
+        """Take the reactions in the order in which they happen.
 
         Args:
-            acts: For each of them, the event that it waits for, and what it does.
+            reactions: Pairs of a predicate, for the event that triggers the action, and the action.
         """
-        self._acts = deque(acts)
+        self._waiting = deque(reactions)
         self._lock = threading.RLock()
 
     def __call__(self, event: FlowRunEvent) -> None:
-        """Do the next act, if this is the event that it waits for."""
+        """Run the next action if the event triggers it."""
         with self._lock:
-            if self._acts and self._acts[0][0](event):
-                self._acts.popleft()[1]()
+            if self._waiting and self._waiting[0][0](event):
+                self._waiting.popleft()[1]()
 
 
-def entered(state: StateType) -> Callable[[FlowRunEvent], bool]:
-    """Whether it is told that the run entered a state."""
+def on_state(state: StateType) -> Callable[[FlowRunEvent], bool]:
+    """Match the event that the run entered a state."""
     return lambda event: isinstance(event, StateChange) and event.state.type == state
 
 
-def said(message: str) -> Callable[[FlowRunEvent], bool]:
-    """Whether a line is told."""
+def on_line(message: str) -> Callable[[FlowRunEvent], bool]:
+    """Match the event of a log line."""
     return lambda event: isinstance(event, FlowRunLog) and event.message == message
-
-
-# -- what was told --------------------------------------------------------------------------------
-
-
-def rows(events: Iterable[FlowRunEvent]) -> list[Row]:
-    """The rows that were told, sorted, repeats included."""
-    wanted = StateChange | FlowRunLog
-    return sorted(identity(event) for event in events if isinstance(event, wanted))
