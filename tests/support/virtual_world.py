@@ -182,6 +182,11 @@ class World:
         recording.dispose()
         return recording
 
+    def close_counts(self) -> list[int]:
+        """Wait in real time until every channel is closed; return how often each one was."""
+        assert all(channel.was_closed.wait(TEST_TIMEOUT) for channel in self.channels)
+        return [channel.close_count for channel in self.channels]
+
     def add_finished_run(self, *, lines: int = 3, ends: str = "COMPLETED") -> str:
         """Add a run that is scheduled, runs, logs and ends, all at the current second.
 

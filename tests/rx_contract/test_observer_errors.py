@@ -1,0 +1,52 @@
+"""Rule: an observer's own error is passed to its `on_error` once, or reported."""
+
+import threading
+from typing import Any
+
+import pytest
+from reactivex import operators as ops
+from rx_subjects import (
+    GrammarRecording,
+    ObserverError,
+    add_past_run,
+    each_emitting_subject,
+    subject,
+)
+from virtual_world import HOUR, TEST_TIMEOUT, Recording, World
+
+from rxflow._runtime.poll_scheduler import default_scheduler
+
+
+@each_emitting_subject
+@pytest.mark.parametrize("threaded", [False, True], ids=["virtual", "threaded"])
+def test_an_error_in_on_next_goes_to_on_error(name: str, threaded: bool, world: World) -> None:
+    """What `on_next` raises is passed to `on_error` once, and the polling ends."""
+    recording = GrammarRecording(raises_in="N")
+    stream = subject(name, world, add_past_run(world))
+    recording.subscribe_to(stream, None if threaded else world.scheduler)
+    if not threaded:
+        world.run(until=2 * HOUR)
+    recording.wait()
+    assert recording.calls == "NE"
+    assert isinstance(recording.error, ObserverError)
+    assert world.close_counts() == [1]
+
+
+@each_emitting_subject
+@pytest.mark.parametrize("call", ["N", "C"])
+def test_an_error_without_on_error_is_reported(
+    name: str, call: str, world: World, reported: list[BaseException | None]
+) -> None:
+    """An error without a handler is reported once; other watches on the thread continue."""
+    failing = GrammarRecording(raises_in=call)
+    stream = subject(name, world, add_past_run(world))
+    other: Recording[Any] = Recording()
+    other.subscribe_to(stream)
+    over = threading.Event()
+    stream.pipe(ops.finally_action(over.set)).subscribe(failing.on_next, None, failing.on_completed)
+    other.wait()
+    assert over.wait(TEST_TIMEOUT)
+    assert world.close_counts() == [1, 1]
+    assert default_scheduler.join(TEST_TIMEOUT)
+    assert other.completed
+    assert [type(error) for error in reported] == [ObserverError]
