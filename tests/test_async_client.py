@@ -8,7 +8,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from client_readers import poll_of, serve_flows
-from wire_server import Talk, WireServer
+from wire_server import ServerConnection, WireServer
 
 from rxflow._protocol.queries import FlowQuery, LogsQuery
 from rxflow.client import Client
@@ -50,9 +50,9 @@ def test_many_tasks_may_read_at_once() -> None:
 def test_a_cancelled_task_does_not_block_others() -> None:
     """Cancelling a read, in progress or queued, ends only that read."""
 
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.stall()
+    def script(connection: ServerConnection) -> None:
+        connection.read()
+        connection.stall()
 
     async def read(wire: WireServer) -> None:
         async with Client(api_url=wire.url, backend="prefect3") as client:
@@ -101,9 +101,9 @@ def test_one_loop_after_the_other_may_use_a_client() -> None:
     """A client not closed when its loop ended serves the next loop, and drops the first."""
     closed = threading.Event()
 
-    def script(talk: Talk) -> None:
+    def script(connection: ServerConnection) -> None:
         with suppress(ConnectionAbortedError):
-            serve_flows(talk)
+            serve_flows(connection)
         closed.set()
 
     with WireServer(script, serve_flows) as wire:
@@ -126,9 +126,9 @@ def test_an_async_context_closes_the_connection() -> None:
     """Leaving `async with` closes the connection of this loop, and the next read opens another."""
     closed = threading.Event()
 
-    def script(talk: Talk) -> None:
+    def script(connection: ServerConnection) -> None:
         with suppress(ConnectionAbortedError):
-            serve_flows(talk)
+            serve_flows(connection)
         closed.set()
 
     async def read(wire: WireServer) -> None:
@@ -149,9 +149,9 @@ def test_an_async_context_closes_the_connection() -> None:
 def test_closing_ends_the_reads_of_a_loop() -> None:
     """Reads in progress or queued fail when their client is closed."""
 
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.stall()
+    def script(connection: ServerConnection) -> None:
+        connection.read()
+        connection.stall()
 
     async def read(wire: WireServer) -> None:
         client = Client(api_url=wire.url, backend="prefect3")

@@ -17,7 +17,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from virtual_world import HOUR, TEST_TIMEOUT, Recording, World, identities
-from wire_server import Talk, WireServer, stall
+from wire_server import ServerConnection, WireServer, stall_response
 
 import rxflow
 from rxflow import Client, FlowRunEvent, watch_flow_run
@@ -84,8 +84,8 @@ def test_cancelling_breaks_off_the_request() -> None:
     """A task that is cancelled while its watch asks ends at once, and the server sees it go."""
     gone = threading.Event()
 
-    def script(talk: Talk) -> None:
-        stall(talk)
+    def script(connection: ServerConnection) -> None:
+        stall_response(connection)
         gone.set()
 
     async def cancel(wire: WireServer) -> None:

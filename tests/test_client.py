@@ -20,7 +20,7 @@ from client_readers import (
     serve_flows,
 )
 from recorded_responses import recorded_response
-from wire_server import Talk, WireServer, answer, answering, forever
+from wire_server import ServerConnection, WireServer, http_response, respond, respond_always
 
 from rxflow._config.settings import Settings
 from rxflow._models.entities import BackendName, Server
@@ -121,7 +121,7 @@ def test_an_unreadable_certificate_file_is_rejected(tmp_path: Path) -> None:
 )
 def test_headers_of_each_request(arguments: dict[str, Any], sent: dict[str, str]) -> None:
     """Every request carries the credentials, the custom headers and the user agent."""
-    with WireServer(forever(answer())) as wire:
+    with WireServer(respond_always(http_response())) as wire:
         with Client(api_url=wire.url, backend="prefect3", **arguments) as client:
             for query in (LogsQuery(flow_run_ids=(GONE,)), StatesQuery(GONE)):
                 client.read(poll_of(query))
@@ -133,7 +133,7 @@ def test_headers_of_each_request(arguments: dict[str, Any], sent: dict[str, str]
 
 def test_without_a_credential_no_authorization_is_sent() -> None:
     """Without a credential there is no Authorization header."""
-    with WireServer(answering(answer(b'"3.8.8"'))) as wire:
+    with WireServer(respond(http_response(b'"3.8.8"'))) as wire:
         with Client(api_url=wire.url, backend="prefect3") as client:
             assert client.read(poll_of(ServerQuery())) == (
                 Server(backend=BackendName.PREFECT_3, version="3.8.8"),
@@ -280,9 +280,9 @@ def test_the_context_closes_the_connection() -> None:
     """Leaving the context closes the connection, and the client may be closed again."""
     closed = threading.Event()
 
-    def script(talk: Talk) -> None:
-        answering(answer())(talk)
-        talk.stall()
+    def script(connection: ServerConnection) -> None:
+        respond(http_response())(connection)
+        connection.stall()
         closed.set()
 
     with WireServer(script) as wire:
@@ -296,7 +296,7 @@ def test_the_context_closes_the_connection() -> None:
 def test_a_closed_client_can_be_used_again() -> None:
     """The next read after closing opens another connection."""
     with (
-        WireServer(*[forever(answer())] * 2) as wire,
+        WireServer(*[respond_always(http_response())] * 2) as wire,
         Client(api_url=wire.url, backend="prefect3") as client,
     ):
         client.read(LOGS)
@@ -307,7 +307,7 @@ def test_a_closed_client_can_be_used_again() -> None:
 
 def test_a_channel_outlives_its_client() -> None:
     """A channel has a connection of its own, which closing the client leaves open."""
-    with WireServer(*[forever(answer())] * 2) as wire:
+    with WireServer(*[respond_always(http_response())] * 2) as wire:
         with Client(api_url=wire.url, backend="prefect3") as client:
             channel = client.open_channel()
             client.read(LOGS)
@@ -340,9 +340,9 @@ def error_of_read_ended_by_close(wire: WireServer, ready: threading.Event) -> Ex
 def test_closing_ends_a_read_that_waits_for_a_reply() -> None:
     """A read in progress fails when its client is closed, and its query is not sent again."""
 
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.stall()
+    def script(connection: ServerConnection) -> None:
+        connection.read()
+        connection.stall()
 
     with WireServer(script) as wire:
         error = error_of_read_ended_by_close(wire, wire.stalling)
@@ -355,10 +355,10 @@ def test_closing_ends_a_read_that_waits_to_retry() -> None:
     """A read that waits to retry fails after its client is closed, without a retry."""
     busy = threading.Event()
 
-    def script(talk: Talk) -> None:
-        answering(answer(b"", "503 Service Unavailable"))(talk)
+    def script(connection: ServerConnection) -> None:
+        respond(http_response(b"", "503 Service Unavailable"))(connection)
         busy.set()
-        talk.stall()
+        connection.stall()
 
     with WireServer(script) as wire:
         assert isinstance(error_of_read_ended_by_close(wire, busy), Unreachable)

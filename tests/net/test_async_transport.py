@@ -1,6 +1,6 @@
-"""The transport of an event loop, in what is its own: cancelling, the loop's deadline, its end.
+"""The async transport where it differs from the blocking one: cancelling, its deadline, its end.
 
-What it does as its blocking twin does is in test_transport.py, for both.
+`test_transport.py` tests what both do.
 """
 
 import asyncio
@@ -13,10 +13,19 @@ from typing import Any
 
 import httpx
 import pytest
-import trustme
-from http_calls import GET, POST, failure, patient, reply
+from broken_responses import stall_half_way
+from certificates import Authority
+from http_calls import GET, POST, failure_of, reply_of, settings_for
 from virtual_world import TEST_TIMEOUT
-from wire_server import Script, Talk, WireServer, answer, forever, kept, stall
+from wire_server import (
+    Script,
+    ServerConnection,
+    WireServer,
+    http_response,
+    respond_always,
+    respond_then,
+    stall_response,
+)
 
 from rxflow._config.settings import Settings
 from rxflow._net.transport import AsyncTransport, Transport
@@ -28,189 +37,183 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @asynccontextmanager
-async def opened(
+async def open_transport(
     settings: Settings, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[AsyncTransport]:
-    """Open a transport on this loop."""
+    """Open a transport on the running event loop."""
     async with aclosing(AsyncTransport(settings, tls)) as transport:
         yield transport
 
 
-class Peer:
-    """A script that says when its peer has gone.
+class WatchedScript:
+    """A script that shows when it has ended.
 
     Attributes:
-        gone: Set then.
+        ended: Set when the client has disconnected.
     """
 
     def __init__(self, script: Script) -> None:
         self._script = script
-        self.gone = threading.Event()
+        self.ended = threading.Event()
 
-    def __call__(self, talk: Talk) -> None:
-        """Play the script to its end."""
-        self._script(talk)
-        self.gone.set()
-
-
-def stall_half(talk: Talk) -> None:
-    """Stall in the middle of an answer."""
-    talk.read()
-    talk.send(answer(b"[1, 2, 3]")[:-4])
-    talk.stall()
+    def __call__(self, connection: ServerConnection) -> None:
+        """Run the script to its end."""
+        self._script(connection)
+        self.ended.set()
 
 
-async def stalling(server: WireServer) -> None:
+async def has_stalled(server: WireServer) -> None:
     """Wait until the server stalls."""
     assert await asyncio.to_thread(server.stalling.wait, TEST_TIMEOUT)
 
 
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, which ends by that and by nothing else."""
+async def end_cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and check that it ends by the cancellation alone."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-# -- cancelling ---------------------------------------------------------------------------------
+# -- cancelling -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", [stall, stall_half])
+@pytest.mark.parametrize("stalls", [stall_response, stall_half_way])
 @pytest.mark.parametrize("before", [0, 1], ids=["fresh", "kept"])
-def test_cancelling_breaks_off_a_call(script: Script, before: int) -> None:
-    """A cancelled call ends at once, its server sees the peer leave, and the next call is made."""
-    peer = Peer(kept(script) if before else script)
+def test_cancelling_aborts_a_call(stalls: Script, before: int) -> None:
+    """A cancelled call ends at once and its connection is closed; the next call has a response."""
+    script = WatchedScript(respond_then(stalls) if before else stalls)
 
     async def cancel(server: WireServer) -> None:
-        async with opened(patient(server.url)) as transport:
+        async with open_transport(settings_for(server.url)) as transport:
             for _ in range(before):
-                reply(await transport.send(GET))
+                reply_of(await transport.send(GET))
             task = asyncio.create_task(transport.send(POST))
-            await stalling(server)
-            await cancelled(task)
-            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
+            await has_stalled(server)
+            await end_cancelled(task)
+            assert await asyncio.to_thread(script.ended.wait, TEST_TIMEOUT)
             assert not server.released.is_set()
-            assert reply(await transport.send(GET)).body == b"[1]"
+            assert reply_of(await transport.send(GET)).body == b"[1]"
 
-    with WireServer(peer, forever(answer(b"[1]"))) as server:
+    with WireServer(script, respond_always(http_response(b"[1]"))) as server:
         asyncio.run(cancel(server))
         gc.collect()
         assert (server.connections, len(server.requests)) == (2, before + 2)
 
 
 @pytest.mark.parametrize("reading", [False, True], ids=["in the handshake", "after it"])
-def test_cancelling_breaks_off_a_call_over_tls(reading: bool) -> None:
-    """Over TLS a cancelled call closes its connection too, wherever it was."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    peer = Peer(stall if reading else Talk.stall)
+def test_cancelling_aborts_a_call_over_tls(reading: bool, authority: Authority) -> None:
+    """Over TLS a cancelled call closes its connection too, in the handshake or after it."""
+    context = authority.server_context() if reading else None
+    trusting = ssl.create_default_context(cafile=authority.file)
+    script = WatchedScript(stall_response if reading else ServerConnection.stall)
 
     async def cancel(server: WireServer) -> None:
-        async with opened(patient(f"https://{server.address}/api"), trusting) as transport:
+        async with open_transport(
+            settings_for(f"https://{server.address}/api"), trusting
+        ) as transport:
             task = asyncio.create_task(transport.send(GET))
-            await stalling(server)
-            await cancelled(task)
+            await has_stalled(server)
+            await end_cancelled(task)
             gc.collect()
-            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
+            assert await asyncio.to_thread(script.ended.wait, TEST_TIMEOUT)
             assert not server.released.is_set()
 
-    with WireServer(peer, tls=context if reading else None) as server:
+    with WireServer(script, tls=context) as server:
         asyncio.run(cancel(server))
         gc.collect()
 
 
 def test_a_call_may_be_cancelled_before_it_begins() -> None:
-    """A call that is cancelled in its first moments reaches nobody, and does no harm."""
+    """A call that is cancelled before its request is sent does no harm."""
 
     async def cancel(server: WireServer) -> None:
-        async with opened(patient(server.url)) as transport:
+        async with open_transport(settings_for(server.url)) as transport:
             for turns in range(4):
                 task = asyncio.create_task(transport.send(GET))
                 for _ in range(turns):
                     await asyncio.sleep(0)
-                await cancelled(task)
-            assert reply(await transport.send(GET)).body == b"[]"
+                await end_cancelled(task)
+            assert reply_of(await transport.send(GET)).body == b"[]"
 
-    with WireServer(*[forever(answer())] * 5) as server:
+    with WireServer(*[respond_always(http_response())] * 5) as server:
         asyncio.run(cancel(server))
         gc.collect()
 
 
-def test_a_loop_that_ends_breaks_off_what_is_under_way() -> None:
-    """A loop whose main task ends leaves no connection open, though a call was under way."""
-    peer = Peer(stall)
+def test_the_end_of_an_event_loop_aborts_a_call() -> None:
+    """No connection is left open when the main task ends during a call."""
+    script = WatchedScript(stall_response)
 
     async def leave(server: WireServer) -> asyncio.Task[Any]:
-        transport = AsyncTransport(patient(server.url), None)
+        transport = AsyncTransport(settings_for(server.url), None)
         task = asyncio.create_task(transport.send(GET))
-        await stalling(server)
+        await has_stalled(server)
         return task
 
-    with WireServer(peer) as server:
+    with WireServer(script) as server:
         task = asyncio.run(leave(server))
         assert task.cancelled()
         del task
         gc.collect()
-        assert peer.gone.wait(TEST_TIMEOUT)
+        assert script.ended.wait(TEST_TIMEOUT)
         assert not server.released.is_set()
 
 
-# -- the deadline -------------------------------------------------------------------------------
+# -- the deadline ---------------------------------------------------------------------------------
 
 
-class Endless(httpx.AsyncBaseTransport):
-    """In place of a network: a connection that is never made.
+class NeverConnects(httpx.AsyncBaseTransport):
+    """An httpx transport whose connection is never made.
 
     Attributes:
-        broken_off: How often it was cancelled.
+        cancelled: How often a request was cancelled.
     """
 
-    broken_off = 0
+    cancelled = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Never answer."""
+        """Wait for ever."""
         try:
             await asyncio.Event().wait()
         finally:
-            self.broken_off += 1
+            self.cancelled += 1
         raise AssertionError(request)
 
 
-def test_the_deadline_holds_for_connecting() -> None:
-    """Whatever the call waits for, names and connections included, the deadline ends it."""
-    endless = Endless()
+def test_the_deadline_includes_connecting() -> None:
+    """Name look-up and connecting end at the deadline."""
+    never_connects = NeverConnects()
 
     async def send() -> Failure:
-        settings = patient("http://nowhere.invalid/api", deadline=0.05)
-        transport = AsyncTransport(settings, None, endless)
-        return failure(await transport.send(GET))
+        settings = settings_for("http://nowhere.invalid/api", deadline=0.05)
+        transport = AsyncTransport(settings, None, never_connects)
+        return failure_of(await transport.send(GET))
 
-    found = asyncio.run(send())
-    assert found.kind is FailureKind.NETWORK
-    assert "No complete response in 0.05 s" in found.text
-    assert endless.broken_off == 1
+    failure = asyncio.run(send())
+    assert failure.kind is FailureKind.NETWORK
+    assert "No complete response in 0.05 s" in failure.text
+    assert never_connects.cancelled == 1
 
 
-def test_a_cancellation_is_not_taken_for_the_deadline() -> None:
-    """Who is cancelled when the deadline has just passed is cancelled all the same."""
+def test_a_cancellation_at_the_deadline_is_a_cancellation() -> None:
+    """A task that is cancelled when the deadline has just passed is cancelled."""
 
     async def send() -> None:
-        transport = AsyncTransport(patient("http://there/api", deadline=0.0), None, Endless())
+        transport = AsyncTransport(
+            settings_for("http://there/api", deadline=0.0), None, NeverConnects()
+        )
         task = asyncio.create_task(transport.send(GET))
         await asyncio.sleep(0)
-        await cancelled(task)
+        await end_cancelled(task)
 
     asyncio.run(send())
 
 
-def test_a_deadline_of_the_caller_is_the_callers() -> None:
-    """A time-out around a call is raised where it was set, not told as a failure of the server."""
+def test_a_time_out_around_a_call_is_raised() -> None:
+    """A time-out of the caller is raised there, and is no failure of the server."""
 
     async def send() -> None:
-        transport = AsyncTransport(patient("http://there/api"), None, Endless())
+        transport = AsyncTransport(settings_for("http://there/api"), None, NeverConnects())
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await transport.send(GET)
@@ -218,80 +221,80 @@ def test_a_deadline_of_the_caller_is_the_callers() -> None:
     asyncio.run(send())
 
 
-# -- closing ------------------------------------------------------------------------------------
+# -- closing --------------------------------------------------------------------------------------
 
 
-def test_closing_within_the_loop_ends_a_call() -> None:
-    """Who waits for an answer when another task closes the transport is told so, at once."""
-    peer = Peer(stall)
+def test_closing_from_another_task_aborts_a_call() -> None:
+    """The call returns a failure at once."""
+    script = WatchedScript(stall_response)
 
     async def close(server: WireServer) -> None:
-        async with opened(patient(server.url)) as transport:
+        async with open_transport(settings_for(server.url)) as transport:
             task = asyncio.create_task(transport.send(GET))
-            await stalling(server)
+            await has_stalled(server)
             await asyncio.gather(transport.aclose(), transport.aclose())
-            assert "closed" in failure(await task).text
-            assert "closed" in failure(await transport.send(GET)).text
-            assert await asyncio.to_thread(peer.gone.wait, TEST_TIMEOUT)
+            assert "closed" in failure_of(await task).text
+            assert "closed" in failure_of(await transport.send(GET)).text
+            assert await asyncio.to_thread(script.ended.wait, TEST_TIMEOUT)
 
-    with WireServer(peer) as server:
+    with WireServer(script) as server:
         asyncio.run(close(server))
         gc.collect()
         assert server.connections == 1
 
 
-def test_closing_while_a_redirect_is_read() -> None:
-    """A transport that is closed by the time a redirect was read does not follow it."""
-    asked: list[str] = []
+def test_a_closed_transport_follows_no_redirect() -> None:
+    """A transport that is closed while a redirect is read sends no other request."""
+    paths: list[str] = []
 
     class Redirecting(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked.append(request.url.path)
+            paths.append(request.url.path)
             await transport.aclose()
             return httpx.Response(307, headers={"location": f"{request.url.path}/"})
 
-    transport = AsyncTransport(patient("http://there/api"), None, Redirecting())
-    assert "closed" in failure(asyncio.run(transport.send(POST))).text
-    assert asked == ["/api/logs/filter"]
+    transport = AsyncTransport(settings_for("http://there/api"), None, Redirecting())
+    assert "closed" in failure_of(asyncio.run(transport.send(POST))).text
+    assert paths == ["/api/logs/filter"]
 
 
-def test_one_loop_after_the_other() -> None:
+def test_event_loops_may_follow_each_other() -> None:
     """Each loop has a transport of its own, and a closed one leaves nothing for the next."""
 
     async def send(server: WireServer) -> bytes:
-        async with opened(patient(server.url)) as transport:
-            return reply(await transport.send(GET)).body
+        async with open_transport(settings_for(server.url)) as transport:
+            return reply_of(await transport.send(GET)).body
 
-    with WireServer(*[forever(answer(b"[1]"))] * 3) as server:
+    with WireServer(*[respond_always(http_response(b"[1]"))] * 3) as server:
         assert [asyncio.run(send(server)) for _ in range(3)] == [b"[1]"] * 3
         gc.collect()
         assert server.connections == 3
 
 
 def test_no_thread_is_started(started: list[str]) -> None:
-    """Calls to an address are made on the loop alone."""
+    """Calls to an address are made on the event loop alone."""
 
     async def send(server: WireServer) -> None:
-        async with opened(patient(server.url)) as transport:
+        async with open_transport(settings_for(server.url)) as transport:
             for _ in range(3):
-                reply(await transport.send(GET))
+                reply_of(await transport.send(GET))
 
-    with WireServer(forever(answer())) as server:
+    with WireServer(respond_always(http_response())) as server:
         asyncio.run(send(server))
     assert set(started) == {"wire-server", "wire-connection"}
 
 
-# -- in place of a network ----------------------------------------------------------------------
+# -- httpx transports -----------------------------------------------------------------------------
 
 
-def test_what_stands_for_a_network_must_fit() -> None:
-    """A transport of httpx that is for one kind of loop alone is refused by the other."""
-    settings = patient("http://there/api")
+def test_an_unsuitable_httpx_transport_is_refused() -> None:
+    """An httpx transport for one kind of client alone is a configuration error for the other."""
+    settings = settings_for("http://there/api")
     blocking, both = httpx.HTTPTransport(), FakePrefect3().transport()
     with pytest.raises(ConfigurationError, match=r"HTTPTransport.*`async for`.*AsyncBaseTransport"):
         AsyncTransport(settings, None, blocking)
-    with pytest.raises(ConfigurationError, match=r"Endless.*`for`.*\.BaseTransport"):
-        Transport(settings, None, Endless())
+    with pytest.raises(ConfigurationError, match=r"NeverConnects.*`for`.*\.BaseTransport"):
+        Transport(settings, None, NeverConnects())
     blocking.close()
     Transport(settings, None, both).close()
     asyncio.run(AsyncTransport(settings, None, both).aclose())

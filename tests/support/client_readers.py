@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from wire_server import Talk, answer
+from wire_server import ServerConnection, http_response
 
 from rxflow._net.channel import AsyncChannel
 from rxflow._protocol.failures import Reply
@@ -101,9 +101,9 @@ def poll_of_all_logs(run_id: str) -> Callable[[int], Poll[list[str]]]:
     return poll
 
 
-def serve_flows(talk: Talk) -> None:
+def serve_flows(connection: ServerConnection) -> None:
     """Respond to each request for a flow with a flow of that id; a script of a `WireServer`."""
     while True:
-        flow = {"id": talk.read().target.rpartition("/")[2], "name": "f"}
+        flow = {"id": connection.read().target.rpartition("/")[2], "name": "f"}
         times = dict.fromkeys(("created", "updated"), "2026-11-22T14:25:52.775546Z")
-        talk.send(answer(flow | times))
+        connection.send(http_response(flow | times))

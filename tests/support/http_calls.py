@@ -1,11 +1,12 @@
-"""Calls to send, and transports to send them with: the blocking one, and its twin for a loop.
+"""HTTP calls to send, and both transports to send them with from the thread of a test.
 
-The twin is used from the test's thread like the other one, and a loop in a thread of its own runs
-it, so that one test shows that both do the same.
+The async transport runs on an event loop in a thread of its own, so that one test shows that both
+transports do the same.
 """
 
 import asyncio
 import gc
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,8 +14,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from virtual_world import HOUR, TEST_TIMEOUT
+from wire_server import WireServer
 
-from rxflow._backends.backend import HttpCall, HttpReply
+from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
 from rxflow._config.settings import Settings
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure
@@ -30,46 +32,48 @@ POST = HttpCall(
 )
 
 
-class Sender(Protocol):
-    """A transport, as the test's thread uses it."""
+class BlockingTransport(Protocol):
+    """A transport of either kind, used from the thread of a test."""
 
-    def send(self, call: HttpCall) -> HttpReply | Failure:
-        """Make one attempt."""
+    def send(self, call: HttpCall) -> HttpResult:
+        """Make one attempt at a call."""
         ...
 
     def close(self) -> None:
-        """Break off what is under way, from any thread, and close the connection."""
+        """Abort a call under way, from any thread, and close the connection."""
         ...
 
 
-Opened: TypeAlias = Callable[[Settings, ssl.SSLContext | None], AbstractContextManager[Sender]]
-"""Opens a transport, and closes it."""
+OpenTransport: TypeAlias = Callable[
+    [Settings, ssl.SSLContext | None], AbstractContextManager[BlockingTransport]
+]
+"""Opens a transport for a `with` block."""
 
 
 @contextmanager
-def in_threads(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[Sender]:
+def open_blocking(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[BlockingTransport]:
     """Open a blocking transport."""
     with closing(Transport(settings, tls)) as transport:
         yield transport
 
 
 @contextmanager
-def on_a_loop(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[Sender]:
-    """Open a transport of a loop, on which no task goes on for ever."""
+def open_on_loop(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[BlockingTransport]:
+    """Open an async transport on an event loop, on which all tasks must end."""
     transport = AsyncTransport(settings, tls)
-    with loop_aside() as loop, closing(_OnLoop(transport, loop)) as sender:
-        yield sender
+    with loop_in_thread() as loop, closing(_OnLoop(transport, loop)) as on_loop:
+        yield on_loop
 
 
 @contextmanager
-def loop_aside() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run a loop in a thread of its own."""
+def loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread of its own."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="a loop aside")
+    thread = threading.Thread(target=loop.run_forever, name="loop-in-thread")
     thread.start()
     try:
         yield loop
-        wait_for(_others_end(), loop)
+        run_on(loop, _other_tasks_end())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -78,8 +82,8 @@ def loop_aside() -> Iterator[asyncio.AbstractEventLoop]:
         gc.collect()  # so that a connection that was left open fails this test and not another
 
 
-def wait_for(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    """Have something done on a loop of another thread, and wait for it."""
+def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the event loop of another thread, and wait for its result."""
     return asyncio.run_coroutine_threadsafe(work, loop).result(TEST_TIMEOUT)
 
 
@@ -88,21 +92,21 @@ class _OnLoop:
         self._transport = transport
         self._loop = loop
 
-    def send(self, call: HttpCall) -> HttpReply | Failure:
-        return wait_for(self._transport.send(call), self._loop)
+    def send(self, call: HttpCall) -> HttpResult:
+        return run_on(self._loop, self._transport.send(call))
 
     def close(self) -> None:
-        wait_for(self._transport.aclose(), self._loop)
+        run_on(self._loop, self._transport.aclose())
 
 
-async def _others_end() -> None:
-    """Wait for tasks that nobody waits for, such as those by which Python finalises generators."""
+async def _other_tasks_end() -> None:
+    """Wait for tasks that are not awaited, such as those by which Python closes generators."""
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others)
 
 
-def patient(url: str, *, deadline: float = HOUR, ssl_cert_file: str | None = None) -> Settings:
-    """Make settings by which nothing but the deadline gives up before an hour has passed."""
+def settings_for(url: str, *, deadline: float = HOUR, ssl_cert_file: str | None = None) -> Settings:
+    """Make settings whose time-outs are an hour, except for the deadline."""
     return Settings(
         api_url=url,
         connect_timeout=HOUR,
@@ -113,13 +117,42 @@ def patient(url: str, *, deadline: float = HOUR, ssl_cert_file: str | None = Non
     )
 
 
-def reply(outcome: HttpReply | Failure) -> HttpReply:
-    """Take what has to be a reply."""
-    assert isinstance(outcome, HttpReply), outcome
-    return outcome
+def reply_of(result: HttpResult) -> HttpReply:
+    """Return a result that must be a reply."""
+    assert isinstance(result, HttpReply), result
+    return result
 
 
-def failure(outcome: HttpReply | Failure) -> Failure:
-    """Take what has to be a failure."""
-    assert isinstance(outcome, Failure), outcome
-    return outcome
+def failure_of(result: HttpResult) -> Failure:
+    """Return a result that must be a failure."""
+    assert isinstance(result, Failure), result
+    return result
+
+
+class ConnectTo(Protocol):
+    """Opens a transport to a server; all its time-outs but the deadline are an hour."""
+
+    def __call__(
+        self, server: WireServer, *, deadline: float = HOUR
+    ) -> AbstractContextManager[BlockingTransport]:
+        """Open it."""
+        ...
+
+
+def close_during_call(transport: BlockingTransport, server: WireServer) -> Failure:
+    """Close a transport while a call in another thread has stalled, and return its failure."""
+    results: list[HttpResult] = []
+    sender = threading.Thread(target=lambda: results.append(transport.send(GET)))
+    sender.start()
+    server.stalling.wait()
+    transport.close()
+    sender.join()
+    return failure_of(results[0])
+
+
+@contextmanager
+def refused_port() -> Iterator[int]:
+    """Reserve a port on which no process listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]

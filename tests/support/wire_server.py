@@ -1,8 +1,8 @@
-"""A server on loopback that plays a script for each connection, down to single bytes and resets.
+"""A server on loopback that runs a script per connection, down to single bytes and resets.
 
-A script is a function of a `Talk`: it reads requests and sends whatever bytes it likes; when it
-returns, the connection is closed. Nothing here sleeps to be right: a script that waits, waits until
-its peer is gone or the server is released.
+A script is a function of a `ServerConnection`: it reads requests and sends any bytes; when it
+returns, the connection is closed. No script sleeps: one that waits does so until the client has
+disconnected or the server is released.
 """
 
 import json
@@ -16,15 +16,15 @@ from itertools import chain, repeat
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
 
-_BEAT = 0.01  # seconds between two dripped bytes, or between two looks whether the peer is gone
+_POLL_INTERVAL = 0.01  # seconds between two dripped bytes, and between two checks of the client
 
 
 class Request(NamedTuple):
-    """A request as it came.
+    """A request as it was received.
 
     Attributes:
-        target: As in the request line.
-        headers: By lower-case name.
+        target: The target of the request line.
+        headers: Keyed by lower-cased name.
     """
 
     method: str
@@ -33,16 +33,16 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Talk:
-    """One connection, from the server's side."""
+class ServerConnection:
+    """The server's side of one connection."""
 
-    def __init__(self, server: "WireServer", connection: socket.socket) -> None:
+    def __init__(self, server: "WireServer", connected: socket.socket) -> None:
         self._server = server
-        self._connection = connection
+        self._socket = connected
         self._received = b""
 
     def read(self) -> Request:
-        """Read a whole request; the peer's leaving ends the script."""
+        """Read a whole request; the script ends if the client disconnects."""
         while b"\r\n\r\n" not in self._received:
             self._receive()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
@@ -59,45 +59,53 @@ class Talk:
 
     def send(self, text: bytes) -> None:
         """Send bytes."""
-        self._connection.sendall(text)
+        self._socket.sendall(text)
 
     def drip(self, text: bytes) -> None:
         """Send bytes one by one."""
         for byte in text:
-            self._connection.sendall(bytes([byte]))
-            self._server.released.wait(_BEAT)
+            self._socket.sendall(bytes([byte]))
+            self._server.released.wait(_POLL_INTERVAL)
 
     def stall(self) -> None:
-        """Do nothing until the peer leaves or the server is released."""
+        """Wait until the client disconnects or the server is released."""
         self._server.stalling.set()
-        self._connection.setblocking(False)
-        while not self._server.released.wait(_BEAT):
+        self._socket.setblocking(False)
+        while not self._server.released.wait(_POLL_INTERVAL):
             with suppress(BlockingIOError, ssl.SSLWantReadError):
-                if not self._connection.recv(4096):
+                if not self._socket.recv(4096):
                     return
-        self._connection.setblocking(True)
+        self._socket.setblocking(True)
 
     def reset(self) -> None:
-        """Close the connection by RST, without a word of farewell."""
+        """Close the connection by RST."""
         linger = struct.pack("ii", 1, 0)
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._connection.close()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._socket.close()
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Continue over TLS."""
+        self._socket = context.wrap_socket(self._socket.dup(), server_side=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
 
     def _receive(self) -> None:
-        received = self._connection.recv(65536)
+        received = self._socket.recv(65536)
         if not received:
             raise ConnectionAbortedError
         self._received += received
 
 
-Script: TypeAlias = Callable[[Talk], None]
+Script: TypeAlias = Callable[[ServerConnection], None]
 
 
-def answer(body: Any = b"[]", status: str = "200 OK", **headers: str) -> bytes:
-    """Write a whole answer: bytes as they are, anything else as JSON.
+def http_response(body: Any = b"[]", status: str = "200 OK", **headers: str) -> bytes:
+    """Format a complete response.
 
     Args:
-        body: The body.
+        body: The body; bytes are sent as they are, anything else as JSON.
         status: The status line without the version.
         headers: Header fields, with "_" for "-"; an empty one is left out.
     """
@@ -107,74 +115,74 @@ def answer(body: Any = b"[]", status: str = "200 OK", **headers: str) -> bytes:
     return "\r\n".join((f"HTTP/1.1 {status}", *lines, "", "")).encode("latin-1") + raw
 
 
-def answering(*answers: bytes) -> Script:
-    """Make a script that reads a request before each answer, and closes after the last."""
+def respond(*responses: bytes) -> Script:
+    """Make a script that reads a request before each response, and closes after the last one."""
 
-    def script(talk: Talk) -> None:
-        for text in answers:
-            talk.read()
-            talk.send(text)
+    def script(connection: ServerConnection) -> None:
+        for text in responses:
+            connection.read()
+            connection.send(text)
 
     return script
 
 
-def forever(text: bytes) -> Script:
-    """Make a script that gives one answer to each request."""
+def respond_always(response: bytes) -> Script:
+    """Make a script that sends the same response to each request."""
 
-    def script(talk: Talk) -> None:
+    def script(connection: ServerConnection) -> None:
         while True:
-            talk.read()
-            talk.send(text)
+            connection.read()
+            connection.send(response)
 
     return script
 
 
-def leave(talk: Talk) -> None:
-    """Read a request and close the connection without a word."""
-    talk.read()
+def respond_then(script: Script) -> Script:
+    """Make a script that sends the response ``[0]`` before another script."""
+
+    def after_response(connection: ServerConnection) -> None:
+        connection.read()
+        connection.send(http_response(b"[0]"))
+        script(connection)
+
+    return after_response
 
 
-def slam(talk: Talk) -> None:
-    """Read a request and reset the connection."""
-    talk.read()
-    talk.reset()
+def drip_response(start: bytes, text: bytes) -> Script:
+    """Make a script that sends the start of a response, and then a text for ever, byte by byte."""
 
-
-def kept(then: Script) -> Script:
-    """Answer one request, and only then do something."""
-
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.send(answer(b"[0]"))
-        then(talk)
-
-    return script
-
-
-def dripping(start: bytes, text: bytes) -> Script:
-    """Make a script that begins an answer and goes on with it for ever, byte by byte."""
-
-    def script(talk: Talk) -> None:
-        talk.read()
-        talk.send(start)
+    def script(connection: ServerConnection) -> None:
+        connection.read()
+        connection.send(start)
         for piece in repeat(text):
-            talk.drip(piece)
+            connection.drip(piece)
 
     return script
 
 
-def stall(talk: Talk) -> None:
-    """Stall before the answer."""
-    talk.read()
-    talk.stall()
+def close_unanswered(connection: ServerConnection) -> None:
+    """Read a request and close the connection."""
+    connection.read()
+
+
+def reset_unanswered(connection: ServerConnection) -> None:
+    """Read a request and reset the connection."""
+    connection.read()
+    connection.reset()
+
+
+def stall_response(connection: ServerConnection) -> None:
+    """Read a request and stall before the response."""
+    connection.read()
+    connection.stall()
 
 
 class WireServer:
     """The server.
 
     Attributes:
-        requests: What was asked, in order.
-        connections: How many connections came.
+        requests: The requests that were received, in order.
+        connections: How many connections were accepted.
         stalling: Set when a script stalls.
         released: Set it to end all stalling.
     """
@@ -184,7 +192,7 @@ class WireServer:
 
         Args:
             scripts: One for each connection; further connections are closed at once.
-            tls: How to speak TLS; None to speak plainly.
+            tls: The server's TLS context; None for plain HTTP.
         """
         self.requests: list[Request] = []
         self.connections = 0
@@ -210,14 +218,14 @@ class WireServer:
         return f"http{'s' if self._tls else ''}://{self.address}/api"
 
     def close(self) -> None:
-        """Release whoever waits, and end all connections."""
+        """Release stalling scripts, and close all connections."""
         self.released.set()
         self._waker.connect(self._listener.getsockname())
         self._threads[0].join()
         self._waker.close()
-        for connection in self._open:
-            with suppress(OSError):  # its script is over
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for connected in self._open:
+            with suppress(OSError):  # its script has ended
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         self._listener.close()
@@ -237,20 +245,20 @@ class WireServer:
 
     def _serve(self) -> None:
         while True:
-            connection, peer = self._listener.accept()
-            if peer == self._waker.getsockname():
-                connection.close()
+            connected, client = self._listener.accept()
+            if client == self._waker.getsockname():
+                connected.close()
                 return
             self.connections += 1
-            play = (connection, next(self._scripts))
-            thread = threading.Thread(target=self._play, args=play, name="wire-connection")
+            arguments = (connected, next(self._scripts))
+            thread = threading.Thread(target=self._run, args=arguments, name="wire-connection")
             self._threads.append(thread)
             thread.start()
 
-    def _play(self, connection: socket.socket, script: Script) -> None:
-        with suppress(OSError):  # the peer left, before the handshake was over or after
+    def _run(self, connected: socket.socket, script: Script) -> None:
+        with suppress(OSError):  # the client disconnected, possibly during the handshake
             if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            self._open.append(connection)
-            with connection:
-                script(Talk(self, connection))
+                connected = self._tls.wrap_socket(connected, server_side=True)
+            self._open.append(connected)
+            with connected:
+                script(ServerConnection(self, connected))

@@ -1,0 +1,142 @@
+"""TLS: which servers are trusted, and what is the failure for others."""
+
+from pathlib import Path
+
+import pytest
+from broken_responses import DRIPS
+from certificates import Authority
+from http_calls import GET, OpenTransport, failure_of, reply_of, settings_for
+from wire_server import (
+    Script,
+    ServerConnection,
+    WireServer,
+    close_unanswered,
+    drip_response,
+    http_response,
+    respond,
+    respond_then,
+)
+
+from rxflow._backends.backend import HttpResult
+from rxflow._config.settings import Settings
+from rxflow._net.tls import tls_context
+from rxflow._protocol.failures import FailureKind
+from rxflow.errors import ConfigurationError
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def send_over_tls(open_transport: OpenTransport, settings: Settings) -> HttpResult:
+    """Make one call."""
+    with open_transport(settings, tls_context(settings)) as transport:
+        return transport.send(GET)
+
+
+def test_a_certificate_of_a_trusted_authority_is_accepted(
+    authority: Authority, open_transport: OpenTransport
+) -> None:
+    """An authority in the file of certificates is trusted."""
+    with WireServer(respond(http_response(b"[1]")), tls=authority.server_context()) as server:
+        settings = settings_for(server.url, ssl_cert_file=authority.file)
+        assert reply_of(send_over_tls(open_transport, settings)).body == b"[1]"
+
+
+def test_a_certificate_of_an_unknown_authority_is_rejected(
+    authority: Authority, open_transport: OpenTransport
+) -> None:
+    """The server gets no request, and the text names the setting."""
+    with WireServer(respond(http_response()), tls=authority.server_context()) as server:
+        failure = failure_of(send_over_tls(open_transport, settings_for(server.url)))
+        assert failure.kind is FailureKind.CERTIFICATE
+        assert "PREFECT_API_SSL_CERT_FILE" in failure.text
+        assert server.requests == []
+
+
+def test_a_certificate_of_another_server_is_rejected(
+    authority: Authority, open_transport: OpenTransport
+) -> None:
+    """The text has the name for which the certificate is not valid."""
+    with WireServer(
+        respond(http_response()), tls=authority.server_context("other.example")
+    ) as server:
+        failure = failure_of(
+            send_over_tls(open_transport, settings_for(server.url, ssl_cert_file=authority.file))
+        )
+        assert failure.kind is FailureKind.CERTIFICATE
+        assert "not valid for '127.0.0.1'" in failure.text
+        assert server.requests == []
+
+
+def test_verification_can_be_disabled(authority: Authority, open_transport: OpenTransport) -> None:
+    """With `verify=False` any certificate is accepted."""
+    with WireServer(
+        respond(http_response()), tls=authority.server_context("other.example")
+    ) as server:
+        assert (
+            reply_of(
+                send_over_tls(open_transport, Settings(api_url=server.url, verify=False))
+            ).status
+            == 200
+        )
+
+
+def respond_in_plain_text(connection: ServerConnection) -> None:
+    """Send a response without TLS, and without a request."""
+    connection.send(http_response())
+
+
+@pytest.mark.parametrize("script", [lambda _: None, respond_in_plain_text], ids=["closed", "plain"])
+def test_any_other_failed_handshake_is_a_network_failure(
+    script: Script, open_transport: OpenTransport
+) -> None:
+    """A server that closes the connection, or speaks no TLS, is NETWORK, not CERTIFICATE."""
+    with WireServer(script) as server:
+        failure = failure_of(
+            send_over_tls(open_transport, settings_for(f"https://{server.address}/api"))
+        )
+        assert failure.kind is FailureKind.NETWORK
+
+
+def test_a_connection_over_tls_is_kept_and_replaced(
+    authority: Authority, open_transport: OpenTransport
+) -> None:
+    """Over TLS too a connection is kept, and replaced when the server has closed it."""
+    scripts = (respond_then(close_unanswered), respond(http_response(b"[1]")))
+    with WireServer(*scripts, tls=authority.server_context()) as server:
+        settings = settings_for(server.url, ssl_cert_file=authority.file)
+        with open_transport(settings, tls_context(settings)) as transport:
+            assert reply_of(transport.send(GET)).body == b"[0]"
+            assert reply_of(transport.send(GET)).body == b"[1]"
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+def test_the_deadline_holds_over_tls(authority: Authority, open_transport: OpenTransport) -> None:
+    """A slow response over TLS ends at the deadline."""
+    script = drip_response(*DRIPS["the head"])
+    with WireServer(script, tls=authority.server_context()) as server:
+        settings = settings_for(server.url, deadline=0.3, ssl_cert_file=authority.file)
+        assert "in 0.3 s" in failure_of(send_over_tls(open_transport, settings)).text
+
+
+def test_plain_http_needs_no_context() -> None:
+    """A URL of plain HTTP has no TLS context."""
+    assert tls_context(Settings(api_url="http://prefect.example/api")) is None
+
+
+def test_well_known_authorities_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the certificates that httpx ships are used, whatever the system has."""
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(variable, "")
+    context = tls_context(Settings(api_url="https://prefect.example/api"))
+    assert context is not None
+    assert context.cert_store_stats()["x509_ca"] > 50
+
+
+def test_a_file_without_certificates_is_a_configuration_error(tmp_path: Path) -> None:
+    """The error names the file."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk", "utf-8")
+    for file in (junk, tmp_path / "missing.pem"):
+        settings = Settings(api_url="https://prefect.example/api", ssl_cert_file=str(file))
+        with pytest.raises(ConfigurationError, match=file.name):
+            tls_context(settings)
