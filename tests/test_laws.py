@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 from reactivex import operators as ops
-from simulated_world import START, Watched, World, refused
+from simulated_world import START, SimulatedWatch, World, refused
 
 import rxflow
 from rxflow import Closed, FlowRun, FlowRunLog, FlowRunStream, Snapshot, State, StateChange, fold
@@ -107,15 +107,15 @@ class ServerRows:
 
 def watch(
     world: World, run_id: str, fault: Fault = lambda _: None, **options: Any
-) -> tuple[Watched, ServerRows]:
+) -> tuple[SimulatedWatch, ServerRows]:
     """Watch a run to the end; return the watch and the rows on the server then."""
     server_rows = ServerRows(world, fault)
     world.fault = server_rows
     spec = WatchSpec(flow_run_id=run_id, sources=frozenset(EventSource), **options)
-    return Watched(world, spec).run(), server_rows
+    return SimulatedWatch(world, spec).run(), server_rows
 
 
-def emitted(watched: Watched) -> list[tuple[str, str]]:
+def emitted(watched: SimulatedWatch) -> list[tuple[str, str]]:
     """Return the (kind, id) of the states and log rows emitted."""
     logs = [("log", event.id) for event in watched.of(FlowRunLog)]
     return sorted(logs + [("state", event.id) for event in watched.of(StateChange)])

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_world import START, Watched
+from simulated_world import START, SimulatedWatch
 
 import rxflow
 from rxflow import FlowRunLog, FlowRunView, StateChange
@@ -273,7 +273,7 @@ class RequestCounter:
         self._channel = server.client().open_channel()
         self._time: Any = server.clock
         world: Any = self
-        self.watched = Watched(world, WatchSpec(flow_run_id=run_id, **options))
+        self.watched = SimulatedWatch(world, WatchSpec(flow_run_id=run_id, **options))
 
     @property
     def now(self) -> float:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_world import START, Watched, World, exchange
+from simulated_world import START, SimulatedWatch, World, exchange
 
 from rxflow import FlowRunLog
 from rxflow._logs.cursor import CursorState, LogCursor
@@ -544,7 +544,9 @@ def test_a_server_that_refuses_offsets_is_read_by_time() -> None:
         return None
 
     world.fault = fault
-    watched = Watched(world, WatchSpec(flow_run_id=run, sources=frozenset(EventSource))).run()
+    watched = SimulatedWatch(
+        world, WatchSpec(flow_run_id=run, sources=frozenset(EventSource))
+    ).run()
     assert watched.error is None
     assert not watched.closed.verified
     told = [row.id for row in watched.of(FlowRunLog)]

@@ -1,7 +1,7 @@
-"""The oracle of hostile worlds: what a watch told, compared with what the server held.
+"""Watch hostile worlds, and compare the events that were emitted with the rows on the server.
 
-The worlds themselves are those of `rxflow.testing.World`. Here a watch goes through one, and each
-thing that is promised of it is looked at.
+The worlds themselves are those of `rxflow.testing.World`. A watch goes through one, and the
+promises of `docs/contract.md` are checked.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import simulated_world
-from simulated_world import Watched, exchange
+from simulated_world import SimulatedWatch, exchange
 
 from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, StateChange, fold
 from rxflow._logs.cursor import LogCursor
@@ -24,7 +24,19 @@ from rxflow.testing import Faults, World
 
 
 class Result(msgspec.Struct):
-    """What came of a world; what must be empty is a list, and names what is wrong."""
+    """The outcome of a watch; its lists name what is wrong, and must be empty.
+
+    Attributes:
+        seed: The world's seed.
+        kind: The world's kind.
+        rows: How many rows were ever stored.
+        requests: How many requests were sent.
+        lost: Rows that were on the server when it was last read, and were not emitted.
+        repeated: Rows that were emitted twice without a flag.
+        reordered: Lines that were emitted after a later one of their writer.
+        unresolved: How many notices said that rows vanished.
+        broken: Other rules that were broken.
+    """
 
     seed: int
     kind: str
@@ -38,7 +50,7 @@ class Result(msgspec.Struct):
 
     @property
     def good(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong that the world's kind rules out."""
         if self.kind in SHRINKING:
             return not self.broken
         reordered = self.reordered if self.kind != "stale" else []
@@ -46,17 +58,17 @@ class Result(msgspec.Struct):
 
 
 SHRINKING = {"deleted", "restored"}
-"""Kinds in which rows vanish: there counts prove less, and only what is flagged comes twice."""
+"""Kinds in which rows vanish: counts prove less there, and flagged rows may be emitted twice."""
 
 
-class Hostile(simulated_world.World):
-    """A world of the package's, and a watch that goes through it.
+class HostileWatch(simulated_world.World):
+    """A `rxflow.testing.World`, and a watch that goes through it.
 
-    Nothing goes wrong with requests before the watch has read its run: until then it may give up.
+    No request fails before the watch has read its run, since until then it may end with an error.
 
     Attributes:
         world: The world.
-        at_proof: The ids in the table of log rows when it was last read.
+        rows_at_last_read: The ids of the server's log rows when they were last read.
     """
 
     def __init__(self, seed: int, world: World | None = None) -> None:
@@ -65,50 +77,50 @@ class Hostile(simulated_world.World):
         self.world = World(seed) if world is None else world
         self.time, self.server = self.world.time, self.world.server
         self.random = Random(f"watch {seed}")  # not the one that drew the world
-        self.at_proof: set[str] = set()
+        self.rows_at_last_read: set[str] = set()
         self._faults: Faults | None = self.server.faults
         self.world.heal()
-        self.server.intercept = self._look
+        self.server.intercept = self._note_rows
         spec = WatchSpec(flow_run_id=self.world.run_id, sources=_SOURCES)
-        self.watched = Watched(self, spec, seed=seed)
+        self.watched = SimulatedWatch(self, spec, seed=seed)
 
     def watch(self) -> Result:
-        """Watch it through."""
+        """Watch the world from a random time on to the end, and check the promises."""
         end = self.world.played.end
         self.wait(self.random.choice([0.0, 0.0, end / 2, end + 1, 200.0]))
-        return self._judge(self.watched.run(until=3600.0))
+        return self._check(self.watched.run(until=3600.0))
 
     def send(self, query: Query) -> Reply:
-        """Ask the server, which takes its time for the answer."""
+        """Send a query to the server, which has its own latency."""
         if self._faults is not None and self.watched.session._reader.row is not None:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
         return exchange(self.server, query)
 
-    def _look(self, request: httpx.Request) -> None:
+    def _note_rows(self, request: httpx.Request) -> None:
         if request.url.path.endswith("/logs/filter"):
-            self.at_proof = {row["id"] for row in self.server.logs}
+            self.rows_at_last_read = {row["id"] for row in self.server.logs}
 
-    # -- what comes of it -----------------------------------------------------------------------
+    # -- the promises ---------------------------------------------------------------------------
 
-    def _judge(self, watched: Watched) -> Result:
+    def _check(self, watched: SimulatedWatch) -> Result:
         ever = {row["id"] for row in self.world.played.landed}
         kind = self.world.kind
         result = Result(self.seed, kind, rows=len(ever), requests=len(watched.sent))
         logs: list[FlowRunLog] = watched.of(FlowRunLog)
-        told = Counter(log.id for log in logs if not log.replayed)
-        result.lost = sorted(self.at_proof - {log.id for log in logs})
-        result.repeated = sorted(row for row, count in told.items() if count > 1)
+        emitted = Counter(log.id for log in logs if not log.replayed)
+        result.lost = sorted(self.rows_at_last_read - {log.id for log in logs})
+        result.repeated = sorted(row for row, count in emitted.items() if count > 1)
         result.reordered = _reordered(logs)
         codes = [notice.code for notice in watched.of(Notice)]
         result.unresolved = codes.count(NoticeCode.SOURCE_REWOUND)
         rules = {
-            "I1: told what was never stored": {log.id for log in logs} <= ever,
+            "I1: emitted what was never stored": {log.id for log in logs} <= ever,
             "I5: late is not late": _late_is_late(watched),
             "I3: a row twice without a flag": not result.repeated,
-            "I8: N is not the table": kind in SHRINKING or self._counts(watched),
-            "I9: ids held that need not be": kind in SHRINKING or self._bounded(watched),
+            "I8: the count is not the table": kind in SHRINKING or self._counts(watched),
+            "I9: ids kept that need not be": kind in SHRINKING or self._bounded(watched),
             "I11: Closed is not once and last": _closed_once(watched),
             "I14: the fold is not the row": self._folds(watched),
             "I15: it did not end": watched.ended and watched.error is None,
@@ -117,21 +129,21 @@ class Hostile(simulated_world.World):
         result.broken = [rule for rule, holds in rules.items() if not holds]
         return result
 
-    def _counts(self, watched: Watched) -> bool:
-        return _cursor(watched).ledger.total == len(self.at_proof)
+    def _counts(self, watched: SimulatedWatch) -> bool:
+        return _cursor(watched).ledger.total == len(self.rows_at_last_read)
 
-    def _bounded(self, watched: Watched) -> bool:
-        # Ids are held of what was written or stored in the last ten seconds, or is dated ahead.
+    def _bounded(self, watched: SimulatedWatch) -> bool:
+        # Ids are kept of rows written or stored in the last ten seconds, and of rows dated ahead.
         ledger = _cursor(watched).ledger
         floor, horizon = ledger.floor, ledger.id_horizon
         if floor is None or horizon is None:
             return ledger.kept_id_count == 0
         horizon -= timedelta(seconds=1)
         logs = self.server.logs
-        young = [row for row in logs if row["timestamp"] >= floor or row["created"] >= horizon]
-        return ledger.kept_id_count <= len(young)
+        recent = [row for row in logs if row["timestamp"] >= floor or row["created"] >= horizon]
+        return ledger.kept_id_count <= len(recent)
 
-    def _folds(self, watched: Watched) -> bool:
+    def _folds(self, watched: SimulatedWatch) -> bool:
         start: Snapshot | None = None
         snapshot = reduce(fold, watched.events, start)
         run_id = self.world.run_id
@@ -148,7 +160,7 @@ class Hostile(simulated_world.World):
 _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 
-def _cursor(watched: Watched) -> LogCursor:
+def _cursor(watched: SimulatedWatch) -> LogCursor:
     return watched.session._reader.cursor
 
 
@@ -163,12 +175,12 @@ def _reordered(logs: list[FlowRunLog]) -> list[str]:
     return wrong
 
 
-def _verified(watched: Watched) -> bool:
+def _verified(watched: SimulatedWatch) -> bool:
     last = watched.events[-1] if watched.events else None
     return isinstance(last, Closed) and last.verified
 
 
-def _late_is_late(watched: Watched) -> bool:
+def _late_is_late(watched: SimulatedWatch) -> bool:
     top: tuple[Any, ...] | None = None
     for event in watched.events:
         if isinstance(event, StateChange | FlowRunLog):
@@ -180,7 +192,7 @@ def _late_is_late(watched: Watched) -> bool:
     return True
 
 
-def _closed_once(watched: Watched) -> bool:
+def _closed_once(watched: SimulatedWatch) -> bool:
     kinds = [type(event) for event in watched.events]
     first = next((kind for kind in kinds if kind is not Notice), None)
     return kinds.count(Closed) == 1 and kinds[-1] is Closed and first is RunSeen

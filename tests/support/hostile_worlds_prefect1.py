@@ -1,8 +1,8 @@
-"""Hostile worlds around a Prefect 1: what befalls a run there, and a watch that goes through it.
+"""Watch hostile worlds around a Prefect 1.
 
-Beside what befalls a run on a Prefect 3, parts of the server are out of order at times, which it
-tells with HTTP status 200, and it may have a limit to its rows, which it does not tell. The oracle
-is the one of `hostile`.
+Beside what happens in worlds around a Prefect 3, parts of the server are down at times, which it
+reports with HTTP status 200, and it may limit the rows of a reply without saying so. The promises
+are checked as in `hostile_worlds`.
 """
 
 from datetime import datetime, timedelta
@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import httpx
 import msgspec
-from hostile_worlds import Hostile, Result, _cursor
-from simulated_world import Watched
+from hostile_worlds import HostileWatch, Result, _cursor
+from simulated_world import SimulatedWatch
 
 from rxflow import Snapshot, StateType, fold
 from rxflow._protocol.failures import Reply
@@ -23,17 +23,17 @@ from rxflow.testing._faults import BackendOutage
 from rxflow.testing._history import Played
 from rxflow.testing._world import Kind, draw_history
 
-Kind1: TypeAlias = Kind | Literal["troubled"]
+Prefect1Kind: TypeAlias = Kind | Literal["outages"]
 
-_KINDS: tuple[Kind1, ...] = (*get_args(Kind), "troubled")
+_KINDS: tuple[Prefect1Kind, ...] = (*get_args(Kind), "outages")
 _LIMITS = (None, None, 2, 3, 7, 20, 100, 250)
-_TROUBLES: tuple[BackendOutage, ...] = get_args(BackendOutage)
-_HEALED = 40.0  # seconds after the run's last state
+_OUTAGES: tuple[BackendOutage, ...] = get_args(BackendOutage)
+_HEALED_AFTER = 40.0  # seconds after the run's last state
 _UPLOADS = 5.0  # seconds between two uploads of one process of Prefect 1
 _TAIL = 8.0  # seconds for which lines may come after the last state; a watch waits for 10
 
 _CALM = Faults(latency=0.01, ties=True)
-_FAULTS: dict[Kind1, Faults] = {
+_FAULTS: dict[Prefect1Kind, Faults] = {
     "faulty": Faults(
         latency=0.01,
         ties=True,
@@ -55,21 +55,21 @@ _CLASSES = {
 }
 
 
-class World1:
-    """A Prefect 1 in virtual time, a run on it, and what befalls both.
+class Prefect1World:
+    """A Prefect 1 in virtual time, a run on it, and the history of both.
 
     Attributes:
-        kind: Its kind: one of those of `rxflow.testing.World`, or ``troubled``, where parts of the
-            server are out of order for some seconds, again and again.
+        kind: Its kind: one of those of `rxflow.testing.World`, or ``outages``, where parts of the
+            server are down for some seconds, again and again.
         time: The time.
         server: The server.
-        played: What of the history has come to pass.
+        played: The part of the history that has happened.
         run_id: The run.
-        healed: The seconds from the beginning after which nothing goes wrong with requests.
+        healed: The seconds from the beginning after which no request fails.
     """
 
     def __init__(self, seed: int) -> None:
-        """Draw a world."""
+        """Draw the world from the seed."""
         random = Random(f"prefect1 {seed}")
         self.kind = random.choice(_KINDS)
         self.time = VirtualTime()
@@ -81,74 +81,74 @@ class World1:
         )
         self.played = _Played(_history(random, self.kind), self.server, random)
         self.run_id = self.played.run_id
-        self.healed = self.played.end + _HEALED
-        if self.kind == "troubled":
-            self._trouble(random)
+        self.healed = self.played.end + _HEALED_AFTER
+        if self.kind == "outages":
+            self._schedule_outages(random)
         self.server.at(self.healed, self.heal)
 
     def heal(self) -> None:
-        """Have nothing go wrong any more; latency and ties stay as they are."""
+        """End all faults and outages; latency and ties stay as they are."""
         faults = self.server.faults
         self.server.faults = Faults(latency=faults.latency, ties=faults.ties)
         self.server.outage = None
 
-    def _trouble(self, random: Random) -> None:
+    def _schedule_outages(self, random: Random) -> None:
         seconds = 0.0
         while seconds < self.healed:
             seconds += random.uniform(0.1, 15)
-            self.server.at(seconds, partial(self._become, random.choice(_TROUBLES)))
+            self.server.at(seconds, partial(self._set_outage, random.choice(_OUTAGES)))
             seconds += random.uniform(0.1, 8)
-            self.server.at(seconds, partial(self._become, None))
+            self.server.at(seconds, partial(self._set_outage, None))
 
-    def _become(self, trouble: BackendOutage | None) -> None:
-        self.server.outage = trouble
+    def _set_outage(self, outage: BackendOutage | None) -> None:
+        self.server.outage = outage
 
 
-class Hostile1(Hostile):
-    """A world around a Prefect 1, and a watch that goes through it."""
+class Prefect1HostileWatch(HostileWatch):
+    """A `Prefect1World`, and a watch that goes through it."""
 
     def __init__(self, seed: int) -> None:
         """Draw the world from the seed."""
-        world: Any = World1(seed)
-        self._looked = False
+        world: Any = Prefect1World(seed)
+        self._rows_noted = False
         super().__init__(seed, world)
         self._channel = self.server.client().open_channel()
 
     def watch(self) -> Result:
-        """Watch it through."""
+        """Watch the world as in `HostileWatch`, and count HTTP requests."""
         result = super().watch()
         result.requests = len(self.server.requests)
         return result
 
     def send(self, query: Query) -> Reply:
-        """Ask the server, by as many requests as a question takes."""
+        """Send a query to the server, with as many requests as it takes."""
         if self._faults is not None and self.watched.session._reader.row is not None:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
-        self._looked = False
+        self._rows_noted = False
         return self._channel.send(query)
 
-    def _look(self, request: httpx.Request) -> None:
-        """Note what is in the table when it is read, not when the answer is looked into."""
-        if b"query Logs" in request.content and not self._looked:
-            self._looked = True
+    def _note_rows(self, request: httpx.Request) -> None:
+        """Note the rows at a query's first request; the others only find out the row limit."""
+        if b"query Logs" in request.content and not self._rows_noted:
+            self._rows_noted = True
             logs: Any = self.server.logs
-            self.at_proof = set(logs)
+            self.rows_at_last_read = set(logs)
 
-    def _bounded(self, watched: Watched) -> bool:
+    def _bounded(self, watched: SimulatedWatch) -> bool:
         ledger = _cursor(watched).ledger
         floor, horizon = ledger.floor, ledger.id_horizon
         if floor is None or horizon is None:
             return ledger.kept_id_count == 0
         horizon -= timedelta(seconds=1)
         logs: Any = self.server.logs
-        young = [
+        recent = [
             row for row in logs.values() if row["timestamp"] >= floor or row["created"] >= horizon
         ]
-        return ledger.kept_id_count <= len(young)
+        return ledger.kept_id_count <= len(recent)
 
-    def _folds(self, watched: Watched) -> bool:
+    def _folds(self, watched: SimulatedWatch) -> bool:
         start: Snapshot | None = None
         snapshot = reduce(fold, watched.events, start)
         tables: Any = self.server
@@ -164,16 +164,16 @@ class Hostile1(Hostile):
 
 
 class _Server(FakePrefect1):
-    """A Prefect 1 on which a history can be played, which names states by their types."""
+    """A Prefect 1 on which a history can be played: it takes state types, too."""
 
     def set_state(self, run_id: str, type: str, *given: Any, **more: Any) -> str:  # noqa: A002
-        """Put a run in a state."""
+        """Set the state of a run, by the name of its class or by a type."""
         named = _CLASSES[StateType(type)] if type in set(StateType) else type
         return super().set_state(run_id, named, *given, **more)
 
 
 class _Played(Played):
-    """A history under way on a Prefect 1, whose tables have rows by their ids."""
+    """A history that is played on a Prefect 1, whose tables have rows by their ids."""
 
     def __init__(self, history: History, server: Any, random: Random) -> None:
         super().__init__(history, server, random)
@@ -199,9 +199,9 @@ class _Played(Played):
         self._server.restore_logs(then)
 
 
-def _history(random: Random, kind: Kind1) -> History:
-    """Draw what befalls a run, whose processes send their lines every 5 s, as a rule."""
-    history = draw_history(random, "calm" if kind == "troubled" else kind)
+def _history(random: Random, kind: Prefect1Kind) -> History:
+    """Draw a history, most of whose writers send their lines every 5 s."""
+    history = draw_history(random, "calm" if kind == "outages" else kind)
     writers = tuple(_uploading(writer, random) for writer in history.writers)
     return msgspec.structs.replace(history, writers=writers, tail=_TAIL)
 

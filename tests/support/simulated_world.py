@@ -70,7 +70,7 @@ class World:
         return reply
 
 
-class Watched:
+class SimulatedWatch:
     """A watch: its queries and events with their times, and how it ended.
 
     Attributes:
@@ -103,7 +103,7 @@ class Watched:
         """Return the events of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def run(self, until: float = 1e6) -> "Watched":
+    def run(self, until: float = 1e6) -> "SimulatedWatch":
         """Watch to the end, or until a time."""
         while not self.ended and self.world.now < until:
             self.step(until)

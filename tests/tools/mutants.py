@@ -1,14 +1,14 @@
-"""Break the cursor on purpose; hostile worlds must notice: `python tests/tools/mutants.py`.
+"""Mutate the cursor; hostile worlds must detect each mutant: `python tests/tools/mutants.py`.
 
-A mutant is a copy of rxflow with a mistake in it that one could make. Worlds are watched with it
-until one of its promises is broken. Exits 1 if a mutant survives, or if the text that it changes is
-no longer there, so that the list cannot rot.
+A mutant is a copy of rxflow with a plausible mistake in it. Worlds are watched with it until a
+promise is broken. Exits 1 if a mutant survives, or if the text that it changes is no longer there,
+so that the list cannot rot.
 
-Not among them are changes of the price alone, which no world can tell from what is right: another
-number of `_PAGES_IN_A_ROW`, of what is expected (`_lately.py`) or of a bucket's rows; and to take
-whatever is found below the floor for told (`is_new` is never true there), since the count then
-misses it, and its bucket's sum names it. Nor is the last look at a short run, which matters only
-where rows vanish; tests/test_cursor.py has that.
+Not among them are changes of the cost alone, which no world can tell from what is right: another
+number of `_MAX_PROBE_PAGES`, of what is expected (`forecast.py`) or of a bucket's rows; and to
+consider every row that is found below the floor delivered (`is_undelivered` is never true there),
+since the count then misses it, and its bucket's digest names it. Nor is the audit of a short run,
+which matters only where rows vanish; `tests/logs/test_audit.py` covers that.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from hostile_worlds import Hostile, Result
+from hostile_worlds import HostileWatch, Result
 
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
@@ -38,15 +38,15 @@ PACKAGE = HERE.parents[1] / "rxflow"
 
 
 class Change(NamedTuple):
-    """A text of a file, which must be there exactly once, and what takes its place."""
+    """A text that a file of `rxflow/_logs` has exactly once, and its replacement."""
 
     file: str
     old: str
     new: str
 
 
-class Fate(NamedTuple):
-    """What became of a mutant."""
+class Outcome(NamedTuple):
+    """Whether worlds detected a mutant, and how."""
 
     killed: bool
     how: str
@@ -55,186 +55,212 @@ class Fate(NamedTuple):
 MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
-            "_ledger.py",
-            "passed = bisect_left(self._above",
-            "passed = bisect_right(self._above",
+            "ledger.py",
+            "passed = bisect_left(self._above_floor",
+            "passed = bisect_right(self._above_floor",
         )
     ],
-    "missing rows are ignored": [
+    "a gap is ignored": [
         Change(
-            "_search.py",
-            "            if probe.missing == 0:\n                break\n",
-            "            if probe.missing >= 0:\n                break\n",
+            "gap_search.py",
+            "            if probe.gap == 0:\n                break\n",
+            "            if probe.gap >= 0:\n                break\n",
         )
     ],
     "offsets without a count": [
         Change(
-            "_search.py",
-            "start = rank = max(0, told + found.within(span) - 1 - place.step)",
-            "start = rank = told",
+            "gap_search.py",
+            "start = rank = max(0, known_end - 1 - self._position.step_back)",
+            "start = rank = delivered",
         ),
-        Change("_search.py", "missing = rank - told - found.within(span)", "missing = 0"),
+        Change("gap_search.py", "gap = rank - delivered - reader.count_within(span)", "gap = 0"),
     ],
-    "ties are read once": [Change("_table.py", "_TIE_PASSES = 40", "_TIE_PASSES = 1")],
+    "ties are read once": [
+        Change("table_reader.py", "_MAX_TIE_PASSES = 40", "_MAX_TIE_PASSES = 1")
+    ],
     "a page ends before its last timestamp": [
         Change(
-            "_search.py",
-            "span=place.span._replace(before=last),",
-            "span=place.span._replace(before=last - MICROSECOND),",
+            "gap_search.py",
+            "span = self._position.span._replace(before=last)",
+            "span = self._position.span._replace(before=last - MICROSECOND)",
         ),
         Change(
-            "_table.py",
+            "table_reader.py",
             "            before = rows[-1].timestamp\n            if rows[0].timestamp == before:",
             "            before = rows[-1].timestamp - MICROSECOND\n            if False:",
         ),
     ],
     "rows of one timestamp are one": [
         Change(
-            "_table.py",
+            "table_reader.py",
             "self.rows.update({row.id: row for row in",
             "self.rows.update({str(row.timestamp): row for row in",
         )
     ],
-    "nobody looks below the floor": [
+    "no search below the floor": [
         Change(
-            "_search.py",
-            "yield from self._buckets.complete(found, floor, limit, certain=certain)",
+            "gap_search.py",
+            "yield from self._buckets.close_gap(gap_is_certain=gap_is_certain)",
             "yield from ()",
         )
     ],
     "rows ahead are read last": [
         Change(
-            "_lately.py",
-            "        yield Part(span, beyond, ahead.new * expecting, int(ahead.step))\n"
-            "        yield part._replace(span=part.span._replace(before=split))\n",
-            "        yield part._replace(span=part.span._replace(before=split))\n"
-            "        yield Part(span, beyond, ahead.new * expecting, int(ahead.step))\n",
+            "forecast.py",
+            "        yield TablePart(\n            span=Span(ledger.runs, limit + MICROSECOND),",
+            "        yield part._replace(span=part.span._replace(before=limit))\n"
+            "        yield TablePart(\n            span=Span(ledger.runs, limit + MICROSECOND),",
+        ),
+        Change(
+            "forecast.py",
+            "        )\n        yield part._replace(span=part.span._replace(before=limit))\n",
+            "        )\n",
+        ),
+    ],
+    "a backfill trusts commits under way": [
+        Change(
+            "cursor_poll.py",
+            "_COMMIT_SLACK = timedelta(seconds=5)",
+            "_COMMIT_SLACK = timedelta(seconds=-3600)",
         )
     ],
-    "the list trusts commits under way": [
-        Change("_cursor.py", "_SLACK = timedelta(seconds=5)", "_SLACK = timedelta(seconds=-3600)")
-    ],
-    "rows are counted before the poll is whole": [
+    "rows are recorded before the poll is complete": [
         Change(
-            "_search.py",
-            "            found.take(rows)\n            if pages and",
-            "            found.take(rows)\n"
-            "            self._ledger.add(r for r in rows if self._ledger.is_new(r))\n"
+            "gap_search.py",
+            "            reader.add_undelivered(rows)\n            if pages and",
+            "            reader.add_undelivered(rows)\n"
+            "            self._ledger.record_delivered(self._ledger.undelivered(rows))\n"
             "            if pages and",
         ),
         Change(
-            "_cursor.py",
-            "        self.ledger.add(rows)\n",
-            "        self.ledger.add(r for r in rows if not self.ledger.knows(r))\n",
+            "cursor.py",
+            "        self.ledger.record_delivered(rows)\n",
+            "        self.ledger.record_delivered(\n"
+            "            row for row in rows if not self.ledger.is_known_delivered(row)\n"
+            "        )\n",
         ),
     ],
-    "a bucket's sum stays": [
+    "a bucket's digest stays": [
         Change(
-            "_ledger.py", "    bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))\n", ""
+            "ledger.py", "    bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))\n", ""
         )
     ],
-    "what is found below the floor is new": [
-        Change("_ledger.py", " and (row.timestamp >= floor or row.created >= horizon)", "")
+    "rows below the floor are undelivered": [
+        Change("ledger.py", " and (row.timestamp >= floor or row.created >= horizon)", "")
     ],
-    "nothing is doubted": [Change("_cursor.py", "_DOUBTS = 3\n", "_DOUBTS = 0\n")],
-    "a page of the list is told to its end": [
+    "a shrunk table is believed at once": [
+        Change("cursor_poll.py", "_POLLS_TO_BELIEVE = 3 ", "_POLLS_TO_BELIEVE = 0 ")
+    ],
+    "a backfill page is delivered to its end": [
         Change(
-            "_cursor.py",
-            "            rows = [row for row in rows if row.timestamp < position]\n",
+            "cursor_poll.py",
+            "            rows = [row for row in rows if row.timestamp < next_start]\n",
             "",
         )
     ],
-    "the search goes on where the pages began": [
+    "the search goes on where the probe began": [
         Change(
-            "_search.py",
-            "place = place._replace(new=probe.counted - told)",
-            "place = _under(place, probe, limit)",
+            "gap_search.py",
+            "self._position = self._position._replace(expected_new=new)",
+            "self._move_below(probe)",
         )
     ],
-    "what lies below the pages is not counted": [
+    "rows below the pages are not counted": [
         Change(
-            "_search.py",
-            "            if place.fits(limit):\n                return place\n",
-            "            if place.fits(limit):\n                return None\n",
+            "gap_search.py",
+            "            if found == 0 or self._position.fits_page(self._limit):\n"
+            "                return False\n",
+            "            if found == 0 or self._position.fits_page(self._limit):\n"
+            "                return found > 0\n",
         )
     ],
     "new rows are read upwards": [
         Change(
-            "_search.py",
-            "            if probe.missing == 0:\n                break\n",
-            "            if probe.missing == 0 or not probe.whole:\n                break\n",
+            "gap_search.py",
+            "            if probe.gap == 0:\n                break\n",
+            "            if probe.gap == 0 or not probe.is_one_page:\n                break\n",
         )
     ],
-    "what lies below a bucket is not counted": [
-        Change("_buckets.py", "nothing_below = rows is not None", "nothing_below = True")
+    "rows below a bucket are not counted": [
+        Change("buckets.py", "none_below = rows is not None", "none_below = True")
     ],
     "bisection goes the other way": [
         Change(
-            "_buckets.py",
-            "                high = middle\n            else:\n                low = middle\n",
+            "buckets.py",
             "                low = middle\n            else:\n                high = middle\n",
+            "                high = middle\n            else:\n                low = middle\n",
         )
     ],
     "old ids are kept": [
         Change(
-            "_ledger.py", "                self._known.discard(row_id)\n", "                pass\n"
+            "ledger.py",
+            "                self._kept_ids.discard(row_id)\n",
+            "                pass\n",
         )
     ],
     "the floor follows writers that are ahead": [
-        Change("_ledger.py", "max(min(self._newest, self.clock), ", "max(self._newest, ")
+        Change(
+            "ledger.py",
+            "max(min(self._newest_timestamp, self.newest_created), ",
+            "max(self._newest_timestamp, ",
+        )
     ],
-    "a folded row is folded again": [
-        Change("_ledger.py", "        del self._above[:passed]\n", "")
+    "rows that pass the floor are counted twice": [
+        Change("ledger.py", "        del self._above_floor[:passed]\n", "")
     ],
 }
 
 
 def main() -> int:
-    """Try each mutant and print what became of it."""
+    """Try each mutant, and print its outcome."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--worlds", type=int, default=2800, help="how many to try a mutant in")
-    options.add_argument("--seconds", type=float, default=300.0, help="how long at the most")
+    options.add_argument(
+        "--worlds", type=int, default=2800, help="how many worlds to try a mutant in"
+    )
+    options.add_argument("--seconds", type=float, default=300.0, help="the longest time to try one")
     options.add_argument("--only", default="", help="mutants with this in their names")
     options.add_argument("--watch", action="store_true", help=argparse.SUPPRESS)
-    asked = options.parse_args()
-    if asked.watch:
-        return watch(asked.worlds)
-    fates = {
-        name: fate_of(changes, asked.worlds, asked.seconds)
+    arguments = options.parse_args()
+    if arguments.watch:
+        return watch(arguments.worlds)
+    outcomes = {
+        name: outcome_of(changes, arguments.worlds, arguments.seconds)
         for name, changes in {"none, as a check": [], **MUTANTS}.items()
-        if asked.only in name
+        if arguments.only in name
     }
-    whole = fates.pop("none, as a check", Fate(killed=False, how=""))
-    if whole.killed:
-        print(f"The cursor itself fails: {whole.how}")
+    unchanged = outcomes.pop("none, as a check", Outcome(killed=False, how=""))
+    if unchanged.killed:
+        print(f"The cursor itself fails: {unchanged.how}")
         return 1
-    print(f"\n{sum(fate.killed for fate in fates.values())} of {len(fates)} mutants killed")
-    return 0 if all(fate.killed for fate in fates.values()) else 1
+    killed = sum(outcome.killed for outcome in outcomes.values())
+    print(f"\n{killed} of {len(outcomes)} mutants killed")
+    return 0 if killed == len(outcomes) else 1
 
 
-def fate_of(changes: list[Change], worlds: int, seconds: float) -> Fate:
+def outcome_of(changes: list[Change], worlds: int, seconds: float) -> Outcome:
     """Try a mutant, and print its line of the table."""
     name = next((name for name, each in MUTANTS.items() if each is changes), "none, as a check")
     with tempfile.TemporaryDirectory() as folder:
-        fate = mutated(Path(folder), changes) or tried(folder, worlds, seconds)
-    print(f"{name:<44}{'killed: ' if fate.killed else 'SURVIVED: '}{fate.how}", flush=True)
-    return fate
+        outcome = write_mutant(Path(folder), changes) or try_worlds(folder, worlds, seconds)
+    print(f"{name:<44}{'killed: ' if outcome.killed else 'SURVIVED: '}{outcome.how}", flush=True)
+    return outcome
 
 
-def mutated(folder: Path, changes: list[Change]) -> Fate | None:
-    """Copy rxflow with some changes; a fate if one of them does not fit."""
+def write_mutant(folder: Path, changes: list[Change]) -> Outcome | None:
+    """Copy rxflow with some changes; return an outcome if one of them does not apply."""
     copy = folder / "rxflow"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for file, old, new in changes:
-        text = (copy / file).read_text(encoding="utf-8")
+    for name, old, new in changes:
+        file = copy / "_logs" / name
+        text = file.read_text(encoding="utf-8")
         if text.count(old) != 1:
-            return Fate(killed=False, how=f"{file} has {text.count(old)} times {old!r}")
-        (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+            return Outcome(killed=False, how=f"{name} has {text.count(old)} times {old!r}")
+        file.write_text(text.replace(old, new), encoding="utf-8")
     return None
 
 
-def tried(folder: str, worlds: int, seconds: float) -> Fate:
-    """Watch worlds with the rxflow of a folder, in a process of its own."""
+def try_worlds(folder: str, worlds: int, seconds: float) -> Outcome:
+    """Watch worlds with the rxflow of a folder, in another process."""
     began = monotonic()
     try:
         done = subprocess.run(
@@ -245,52 +271,53 @@ def tried(folder: str, worlds: int, seconds: float) -> Fate:
             timeout=seconds,
             check=False,
         )
-    except subprocess.TimeoutExpired as late:
-        text = (late.stdout or b"").decode()
+    except subprocess.TimeoutExpired as timeout:
+        text = (timeout.stdout or b"").decode()
         last = text.splitlines()[-1] if text else "no world"
-        return Fate(killed=True, how=f"no end in {seconds:g} s after {last}")
+        return Outcome(killed=True, how=f"no end in {seconds:g} s after {last}")
     lines = (done.stdout if done.returncode in {0, 1} else done.stderr).splitlines()
     what = lines[-1] if lines else f"exit {done.returncode}"
-    return Fate(killed=done.returncode != 0, how=f"{what} ({monotonic() - began:.0f} s)")
+    return Outcome(killed=done.returncode != 0, how=f"{what} ({monotonic() - began:.0f} s)")
 
 
 def watch(worlds: int) -> int:
-    """Watch worlds until one goes wrong, with the rxflow that is found."""
+    """Watch worlds until a promise is broken, with the rxflow on the path."""
     for number in range(worlds):
         seed, kind = divmod(number, 2)
-        name = f"{['hostile', 'worse'][kind]} {seed}"
+        name = f"{['hostile', 'slow'][kind]} {seed}"
         try:
-            result = [Hostile, Worse][kind](seed).watch()
-        except Exception as error:  # noqa: BLE001 - a mutant may break in any way
+            result = [HostileWatch, SlowHostileWatch][kind](seed).watch()
+        except Exception as error:  # noqa: BLE001 - a mutant may raise anything
             print(f"{name}: {type(error).__name__} {error}")
             return 1
         if not result.good:
-            print(f"{name}: {wrong(result)}")
+            print(f"{name}: {broken_promises(result)}")
             return 1
         print(name, flush=True)
     return 0
 
 
-class Worse(Hostile):
-    """A slow world with rows late, tied and dated ahead, and a watch that begins midway."""
+class SlowHostileWatch(HostileWatch):
+    """A slow world with late, tied and ahead rows, and a watch that begins midway."""
 
     def __init__(self, seed: int) -> None:
-        """Draw it."""
-        super().__init__(seed, World(seed, kind="late", history=worse(Random(f"worse {seed}"))))
+        """Draw the world from the seed."""
+        history = harder_history(Random(f"worse {seed}"))
+        super().__init__(seed, World(seed, kind="late", history=history))
 
     def send(self, query: Query) -> Reply:
-        """Ask, and let much happen meanwhile."""
+        """Send a query after some time, in which much may happen."""
         self.wait(self.random.uniform(0, 0.2))
         return super().send(query)
 
     def watch(self) -> Result:
-        """Watch it from its middle on, or later."""
+        """Watch the world from its middle on, or later."""
         self.wait(self.world.played.end / 2)
         return super().watch()
 
 
-def worse(random: Random) -> History:
-    """Draw a history whose writers have clocks of all kinds."""
+def harder_history(random: Random) -> History:
+    """Draw a history whose writers' clocks are behind, ahead or coarse."""
     history = draw_history(random, "late")
     writers = [
         msgspec.structs.replace(
@@ -303,8 +330,8 @@ def worse(random: Random) -> History:
     return msgspec.structs.replace(history, writers=tuple(writers))
 
 
-def wrong(result: Result) -> str:
-    """What is wrong in a world, in short."""
+def broken_promises(result: Result) -> str:
+    """Return the promises that a watch broke, in short."""
     parts = {
         "lost": len(result.lost),
         "repeated": len(result.repeated),

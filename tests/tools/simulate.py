@@ -1,7 +1,7 @@
-"""Watch many hostile worlds and print what came of them: ``tox -e simulate -- --runs 4000``.
+"""Watch many hostile worlds and print the outcome: ``tox -e simulate -- --runs 4000``.
 
-A seed is a world is a run: ``--seed N --runs 1`` replays one exactly; ``--backend prefect1`` has
-worlds around a Prefect 1. Exits 1 if anything is wrong.
+A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
+prefect1`` watches worlds around a Prefect 1. Exits 1 if a promise was broken.
 """
 
 import argparse
@@ -10,24 +10,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from hostile_worlds import Hostile, Result
-from hostile_worlds_prefect1 import Hostile1
+from hostile_worlds import HostileWatch, Result
+from hostile_worlds_prefect1 import Prefect1HostileWatch
 
-WORLDS = {"prefect3": Hostile, "prefect1": Hostile1}
+WORLDS = {"prefect3": HostileWatch, "prefect1": Prefect1HostileWatch}
 
 
 def main() -> int:
-    """Run them, print a line for each that went wrong, and the sums."""
+    """Watch the worlds, print a line for each broken promise, and the sums."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=300, help="how many worlds")
     options.add_argument("--seed", type=int, default=0, help="the first one's seed")
-    options.add_argument(
-        "--backend", choices=WORLDS, default="prefect3", help="around which server"
-    )
-    asked = options.parse_args()
+    options.add_argument("--backend", choices=WORLDS, default="prefect3", help="the kind of server")
+    arguments = options.parse_args()
     results: list[Result] = []
-    for seed in range(asked.seed, asked.seed + asked.runs):
-        results.append(WORLDS[asked.backend](seed).watch())
+    for seed in range(arguments.seed, arguments.seed + arguments.runs):
+        results.append(WORLDS[arguments.backend](seed).watch())
         if not results[-1].good:
             print(f"seed {seed}: {results[-1]}")
     report(results)
@@ -35,10 +33,10 @@ def main() -> int:
 
 
 def report(results: list[Result]) -> None:
-    """Print the sums, by what the promises of docs/contract.md rest on."""
+    """Print the sums in the groups of docs/contract.md."""
     groups = {
-        "rows only come": [r for r in results if r.kind not in {"stale", "deleted", "restored"}],
-        "a replica lags behind": [r for r in results if r.kind == "stale"],
+        "rows only arrive": [r for r in results if r.kind not in {"stale", "deleted", "restored"}],
+        "a replica lags": [r for r in results if r.kind == "stale"],
         "rows vanish": [r for r in results if r.kind in {"deleted", "restored"}],
     }
     columns = ["worlds", "rows", "requests", "lost", "repeated", "reordered", "unresolved", "wrong"]

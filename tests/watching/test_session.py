@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from simulated_world import START, Watched, World, refused
+from simulated_world import START, SimulatedWatch, World, refused
 
 from rxflow import (
     Closed,
@@ -31,10 +31,10 @@ from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 
-def watch(world: World, run_id: str, **options: Any) -> Watched:
+def watch(world: World, run_id: str, **options: Any) -> SimulatedWatch:
     """Return a watch with the usual sources."""
     spec: dict[str, Any] = {"flow_run_id": run_id, "sources": SOURCES, **options}
-    return Watched(world, WatchSpec(**spec))
+    return SimulatedWatch(world, WatchSpec(**spec))
 
 
 def live_run(world: World, *, lines: int = 20) -> str:
@@ -51,7 +51,7 @@ def live_run(world: World, *, lines: int = 20) -> str:
     return run_id
 
 
-def ids(watched: Watched) -> list[tuple[str, str]]:
+def ids(watched: SimulatedWatch) -> list[tuple[str, str]]:
     """Return the (kind, id) of the state changes and log rows."""
     return [
         (type(event).__name__, event.id)
