@@ -4,6 +4,7 @@ The probabilities were chosen so that each kind of fault occurs within a few min
 time.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import Literal, get_args
 
@@ -18,10 +19,12 @@ Kind = Literal["calm", "ties", "skewed", "late", "busy", "faulty", "stale", "del
 
 _KINDS: tuple[Kind, ...] = ("calm", *get_args(Kind))  # calm ones are twice as likely
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)
-_FAULTS_TAIL = 40.0  # seconds after the run's last state
+FAULTS_TAIL = 40.0  # seconds after the run's last state
 
-_CALM = Faults(latency=0.01, ties=True)
-_FAULTS: dict[Kind, Faults] = {
+CALM = Faults(latency=0.01, ties=True)
+"""The faults of most kinds of worlds."""
+
+FAULTS: Mapping[str, Faults] = {
     "faulty": Faults(
         latency=0.01,
         ties=True,
@@ -35,6 +38,7 @@ _FAULTS: dict[Kind, Faults] = {
     ),
     "stale": Faults(latency=0.01, ties=True, stale=0.1, staleness=2.0),
 }
+"""The faults of other kinds, by their names."""
 
 
 class World:
@@ -103,11 +107,11 @@ class World:
             clock=self.time,
             page_limit=limit if page_limit is None else page_limit,
             random=Random(random.getrandbits(64)),  # noqa: S311
-            faults=_FAULTS.get(self.kind, _CALM) if faults is None else faults,
+            faults=FAULTS.get(self.kind, CALM) if faults is None else faults,
         )
         self.played = self.history.play(self.server, random)
         self.run_id = self.played.run_id
-        self.healed = self.played.end + _FAULTS_TAIL
+        self.healed = self.played.end + FAULTS_TAIL
         self.server.at(self.healed, self.heal)
 
     def heal(self) -> None:

@@ -1,8 +1,8 @@
-"""The fake server that rxflow ships, held against the real one.
+"""`FakePrefect3` compared with a real server.
 
-One script of writes and questions goes to both; the answers must be equal but for ids, which are
-compared by when they first come up, for times that a server makes, and for how a server words that
-it does not take a question.
+The same writes and requests go to both. The responses must be equal, except for ids, which are
+compared by the order of their first occurrence, for times and estimates that a server sets, and for
+the wording of a rejection.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """When the first line was written, by its writer's clock."""
 
 LINES = [
-    # (run, seconds after START, level, message), in the order in which they are stored
+    # (run, seconds after START, level, message), in the order of their writing
     *((0, second, 20, f"line {second}") for second in range(5)),
     *((0, 5, 20, f"tie {number}") for number in range(4)),
     (0, 2.5, 30, "late"),
-    (0, -3600, 20, "by a slow clock"),
-    (0, 3600, 20, "by a fast clock"),
+    (0, -3600, 20, "from a slow clock"),
+    (0, 3600, 20, "from a fast clock"),
     (0, 6.000001, 10, "a microsecond"),
     (0, 7, 40, "error \N{SNOWMAN} \x1b[31m\n\t"),
     (0, 8, 20, ""),
@@ -61,8 +61,8 @@ ESTIMATES = {"total_run_time", "estimated_run_time", "estimated_start_time_delta
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Fake:
-    """The fake, to be written to."""
+class FakeWrites:
+    """The writes of the script, made to the fake."""
 
     def __init__(self) -> None:
         self._server = FakePrefect3()
@@ -90,8 +90,8 @@ class Fake:
         return self._server.add_deployment(**DEPLOYMENT)
 
 
-class Real:
-    """The real server, in the same way."""
+class RealWrites:
+    """The writes of the script, made to the real server."""
 
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
@@ -102,7 +102,7 @@ class Real:
         return self._hand.new_run(name=name, state={"type": "SCHEDULED"})
 
     def set_state(self, flow_run_id: str, state: str) -> None:
-        """Put a run in a state, past the server's rules."""
+        """Put a run in a state; the server's rules are bypassed."""
         assert self._hand.set_state(flow_run_id, state, force=True) == "ACCEPT"
 
     def log(self, flow_run_id: str, message: str, level: int, timestamp: datetime) -> None:
@@ -124,34 +124,34 @@ class Real:
         return created
 
 
-class Played:
-    """A place on which the script's writes were made.
+class ScriptedServer:
+    """A server to which the script's writes were made.
 
     Attributes:
         ids: The ids of its two runs, and of its deployment.
-        rows: The row of the first run and its states, after each state that it was put in.
+        rows: The row of the first run and its states, after each state that the run entered.
     """
 
-    def __init__(self, place: Fake | Real) -> None:
-        self._http = place.http
-        self.ids = (place.add_run("one"), place.add_run("two"), place.add_deployment())
+    def __init__(self, writes: FakeWrites | RealWrites) -> None:
+        self._http = writes.http
+        self.ids = (writes.add_run("one"), writes.add_run("two"), writes.add_deployment())
         run = self.ids[0]
-        self.rows = [self._life(run)]
+        self.rows = [self._read_run(run)]
         for state in ("RUNNING", "RUNNING", "COMPLETED", "RUNNING", "FAILED"):
-            place.set_state(run, state)
-            self.rows.append(self._life(run))
+            writes.set_state(run, state)
+            self.rows.append(self._read_run(run))
         for number, second, level, message in LINES:
-            place.log(self.ids[number], message, level, START + timedelta(seconds=second))
-        place.add_task_run(run)
+            writes.log(self.ids[number], message, level, START + timedelta(seconds=second))
+        writes.add_task_run(run)
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Ask, with ``{0}`` and so on for the ids; the answer, without what may differ."""
-        answer = self._http.request(
+    def send(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Send a request, with ``{0}`` and so on for the ids; return the comparable response."""
+        response = self._http.request(
             method, _with_ids(path, self.ids), json=_with_ids(body, self.ids)
         )
-        return answer.status_code, comparable(answer.json())
+        return response.status_code, comparable(response.json())
 
-    def task_run(self) -> Any:
+    def read_task_run(self) -> Any:
         """Read the one task run, its states, and the flow by its name."""
         where = {"task_runs": {"flow_run_id": {"any_": [self.ids[0]]}}}
         (row,) = self._http.post("/task_runs/filter", json=where).json()
@@ -172,25 +172,25 @@ class Played:
             ]
         )
 
-    def _life(self, run: str) -> Any:
+    def _read_run(self, run: str) -> Any:
         row = self._http.get(f"/flow_runs/{run}")
         states = self._http.get("/flow_run_states/", params={"flow_run_id": run})
         return comparable([row.json(), states.json()])
 
 
-def comparable(answer: Any) -> Any:
-    """An answer without what differs between two servers."""
+def comparable(body: Any) -> Any:
+    """Replace what differs between two servers in a response's body."""
     names: dict[str, str] = {}
 
     def plain(value: Any, key: str = "", kind: str = "") -> Any:
         match value:
             case [{"msg": str()}] if key == "exception_detail":
-                return "in other words"
+                return "a message"
             case dict():
                 kind = str(value.get("type", ""))
                 return {key: plain(inner, key, kind) for key, inner in value.items()}
             case list():
-                # The server keeps tags as a set.
+                # Tags are a set on the server.
                 return [plain(inner) for inner in (sorted(value) if key == "tags" else value)]
             case float() if key in ESTIMATES:
                 return "seconds"
@@ -201,14 +201,14 @@ def comparable(answer: Any) -> Any:
             case _:
                 return value
 
-    return plain(answer)
+    return plain(body)
 
 
 def _with_ids(value: Any, ids: tuple[str, ...]) -> Any:
     match value:
         case str():
-            for number, known in enumerate(ids):
-                value = value.replace(f"{{{number}}}", known)
+            for number, row_id in enumerate(ids):
+                value = value.replace(f"{{{number}}}", row_id)
             return value
         case dict():
             return {key: _with_ids(inner, ids) for key, inner in value.items()}
@@ -240,29 +240,29 @@ def _time(**bounds: float) -> dict[str, Any]:
     return {"timestamp": {name: _at(seconds) for name, seconds in bounds.items()}}
 
 
-NOBODY = str(uuid.uuid4())
+UNKNOWN_ID = str(uuid.uuid4())
 
-QUESTIONS: dict[str, tuple[str, str, Any]] = {
+REQUESTS: dict[str, tuple[str, str, Any]] = {
     "version": ("GET", "/admin/version", None),
     "run": ("GET", "/flow_runs/{0}", None),
     "another-run": ("GET", "/flow_runs/{1}", None),
-    "run-unknown": ("GET", f"/flow_runs/{NOBODY}", None),
+    "run-unknown": ("GET", f"/flow_runs/{UNKNOWN_ID}", None),
     "run-malformed": ("GET", "/flow_runs/not-a-uuid", None),
-    "run-without-dashes": ("GET", f"/flow_runs/{NOBODY.replace('-', '')}", None),
+    "run-without-dashes": ("GET", f"/flow_runs/{UNKNOWN_ID.replace('-', '')}", None),
     "states": ("GET", "/flow_run_states/?flow_run_id={0}", None),
-    "states-of-unknown": ("GET", f"/flow_run_states/?flow_run_id={NOBODY}", None),
-    "states-of-malformed": ("GET", "/flow_run_states/?flow_run_id=not-a-uuid", None),
-    "states-of-nothing": ("GET", "/flow_run_states/", None),
-    "flow-unknown": ("GET", f"/flows/{NOBODY}", None),
-    "deployment-unknown": ("GET", f"/deployments/{NOBODY}", None),
+    "states-of-unknown": ("GET", f"/flow_run_states/?flow_run_id={UNKNOWN_ID}", None),
+    "states-of-malformed-id": ("GET", "/flow_run_states/?flow_run_id=not-a-uuid", None),
+    "states-without-run-id": ("GET", "/flow_run_states/", None),
+    "flow-unknown": ("GET", f"/flows/{UNKNOWN_ID}", None),
+    "deployment-unknown": ("GET", f"/deployments/{UNKNOWN_ID}", None),
     "deployment-malformed": ("GET", "/deployments/not-a-uuid", None),
     "deployment": ("GET", "/deployments/{2}", None),
     "deployment-by-name": ("GET", "/deployments/name/differences/nightly", None),
     "deployment-by-unknown-name": ("GET", "/deployments/name/differences/none", None),
     "deployment-by-unknown-flow": ("GET", "/deployments/name/none/nightly", None),
-    "deployment-by-half-a-name": ("GET", "/deployments/name/differences", None),
+    "deployment-by-flow-name-only": ("GET", "/deployments/name/differences", None),
     "create": _create(name="by hand"),
-    "create-with-more": _create(
+    "create-with-all-fields": _create(
         name="by hand",
         parameters={"n": 2, "more": [None]},
         tags=["b", "c"],
@@ -272,12 +272,12 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     ),
     "create-with-unknown-key": _create(name="by hand", bogus=1),
     "create-without-a-body": ("POST", "/deployments/{2}/create_flow_run", None),
-    "create-of-unknown": ("POST", f"/deployments/{NOBODY}/create_flow_run", {}),
+    "create-of-unknown": ("POST", f"/deployments/{UNKNOWN_ID}/create_flow_run", {}),
     "create-of-malformed": ("POST", "/deployments/not-a-uuid/create_flow_run", {}),
     "runs-by-ended": _runs(sort="END_TIME_DESC"),
     "runs-by-start": _runs(sort="START_TIME_ASC"),
     "runs-by-start-descending": _runs(sort="START_TIME_DESC"),
-    "runs-sorted-oddly": _runs(sort="ODDLY"),
+    "runs-by-unknown-sort": _runs(sort="ODDLY"),
     "runs-limited": _runs(sort="END_TIME_DESC", limit=1),
     "runs-offset": _runs(sort="END_TIME_DESC", offset=1),
     "runs-offset-negative": _runs(offset=-1),
@@ -286,10 +286,10 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     "runs-of-no-type": _runs({"state": {"type": {"any_": []}}}),
     "runs-of-unknown-type": _runs({"state": {"type": {"any_": ["BOGUS"]}}}),
     "runs-of-a-state": _runs({"state": {"name": {"any_": ["Scheduled"]}}}),
-    "runs-of-unknown": _runs({"id": {"any_": [NOBODY]}}),
+    "runs-of-unknown": _runs({"id": {"any_": [UNKNOWN_ID]}}),
     "runs-of-no-deployment": _runs({"deployment_id": {"any_": ["{2}"]}}),
     "runs-of-unknown-flow": _runs(flows={"name": {"any_": ["none"]}}),
-    "runs-of-another-flow": _runs(flows={"name": {"any_": ["differences"]}}),
+    "runs-of-the-deployments-flow": _runs(flows={"name": {"any_": ["differences"]}}),
     "runs-by-unknown-key": _runs({"bogus": 1}),
     "pool-unknown": ("GET", "/work_pools/no%20such", None),
     "workers-of-unknown-pool": ("POST", "/work_pools/no%20such/workers/filter", {}),
@@ -297,13 +297,13 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     "logs": _logs(),
     "logs-ascending": _logs(sort="TIMESTAMP_ASC"),
     "logs-descending": _logs(sort="TIMESTAMP_DESC"),
-    "logs-sorted-oddly": _logs(sort="ID_ASC"),
+    "logs-by-unknown-sort": _logs(sort="ID_ASC"),
     "logs-limited": _logs(limit=3),
     "logs-limit-0": _logs(limit=0),
     "logs-limit-200": _logs(limit=200),
     "logs-limit-201": _logs(limit=201),
     "logs-limit-negative": _logs(limit=-1),
-    "logs-limit-201-and-worse": _logs({"bogus": 1}, limit=201, offset=-1),
+    "logs-limit-201-and-other-errors": _logs({"bogus": 1}, limit=201, offset=-1),
     "logs-offset": _logs(offset=4, limit=2),
     "logs-offset-descending": _logs(offset=4, limit=2, sort="TIMESTAMP_DESC"),
     "logs-offset-at-the-end": _logs(offset=14, limit=2),
@@ -323,11 +323,11 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     "logs-level-malformed": _logs({"level": {"ge_": "loud"}}),
     "logs-of-two-runs": _logs({"flow_run_id": {"any_": ["{0}", "{1}"]}} | _time(before_=4)),
     "logs-of-no-run": _logs({"flow_run_id": {"any_": []}}),
-    "logs-of-unknown": _logs({"flow_run_id": {"any_": [NOBODY]}}),
+    "logs-of-unknown": _logs({"flow_run_id": {"any_": [UNKNOWN_ID]}}),
     "logs-of-malformed": _logs({"flow_run_id": {"any_": ["not-a-uuid"]}}),
     "logs-by-unknown-key": _logs({"bogus": 1}),
     "logs-by-unknown-key-inside": _logs({"flow_run_id": {"any_": ["{0}"], "bogus": 1}}),
-    "logs-with-more-in-the-body": _logs(bogus=1, limit=1),
+    "logs-with-unknown-body-key": _logs(bogus=1, limit=1),
     "task-runs": ("POST", "/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": ["{0}"]}}}),
     "task-runs-paged": (
         "POST",
@@ -337,19 +337,19 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
     "task-runs-of-unknown": (
         "POST",
         "/task_runs/filter",
-        {"task_runs": {"flow_run_id": {"any_": [NOBODY]}}},
+        {"task_runs": {"flow_run_id": {"any_": [UNKNOWN_ID]}}},
     ),
-    "task-run-unknown": ("GET", f"/task_runs/{NOBODY}", None),
+    "task-run-unknown": ("GET", f"/task_runs/{UNKNOWN_ID}", None),
     "task-run-malformed": ("GET", "/task_runs/not-a-uuid", None),
     "task-runs-by-id": (
         "POST",
         "/task_runs/filter",
-        {"task_runs": {"flow_run_id": {"any_": ["{0}"]}, "id": {"any_": [NOBODY]}}},
+        {"task_runs": {"flow_run_id": {"any_": ["{0}"]}, "id": {"any_": [UNKNOWN_ID]}}},
     ),
-    "states-of-unknown-task-run": ("GET", f"/task_run_states/?task_run_id={NOBODY}", None),
+    "states-of-unknown-task-run": ("GET", f"/task_run_states/?task_run_id={UNKNOWN_ID}", None),
     "states-of-malformed-task-run": ("GET", "/task_run_states/?task_run_id=not-a-uuid", None),
-    "flows-by-unknown-name": ("POST", "/flows/filter", {"flows": {"name": {"any_": ["nobody"]}}}),
-    "flows-by-unknown-id": ("POST", "/flows/filter", {"flows": {"id": {"any_": [NOBODY]}}}),
+    "flows-by-unknown-name": ("POST", "/flows/filter", {"flows": {"name": {"any_": ["none"]}}}),
+    "flows-by-unknown-id": ("POST", "/flows/filter", {"flows": {"id": {"any_": [UNKNOWN_ID]}}}),
     "flows-by-unknown-key": ("POST", "/flows/filter", {"flows": {"bogus": 1}}),
     "flows-limit-201": ("POST", "/flows/filter", {"limit": 201}),
     "task-runs-limit-201": ("POST", "/task_runs/filter", {"limit": 201}),
@@ -358,58 +358,62 @@ QUESTIONS: dict[str, tuple[str, str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[Played]:
-    """Play the script on the fake."""
-    place = Fake()
-    with place.http:
-        yield Played(place)
+def fake() -> Iterator[ScriptedServer]:
+    """Run the script on the fake."""
+    writes = FakeWrites()
+    with writes.http:
+        yield ScriptedServer(writes)
 
 
 @pytest.fixture(scope="module")
-def real(hand: Hand) -> Played:
-    """Play the script on the real server."""
-    return Played(Real(hand))
+def real(hand: Hand) -> ScriptedServer:
+    """Run the script on the real server."""
+    return ScriptedServer(RealWrites(hand))
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_fake_answers_as_the_real_server(question: str, fake: Played, real: Played) -> None:
+@pytest.mark.parametrize("name", REQUESTS)
+def test_responses_of_the_fake_equal_the_real_ones(
+    name: str, fake: ScriptedServer, real: ScriptedServer
+) -> None:
     """Status and body are those of Prefect."""
-    assert fake.ask(*QUESTIONS[question]) == real.ask(*QUESTIONS[question])
+    assert fake.send(*REQUESTS[name]) == real.send(*REQUESTS[name])
 
 
-def test_a_task_run_is_the_same_on_both(fake: Played, real: Played) -> None:
-    """A task run read by its id, and by its id among others, its history and its flow are equal."""
-    assert fake.task_run() == real.task_run()
+def test_a_task_run_is_the_same_on_both(fake: ScriptedServer, real: ScriptedServer) -> None:
+    """A task run read by its id and by a filter, its states and its flow are equal."""
+    assert fake.read_task_run() == real.read_task_run()
 
 
-def test_a_runs_life_is_the_same_on_both(fake: Played, real: Played) -> None:
-    """After each state, RUNNING twice and after the end among them, row and history are equal."""
+def test_a_run_is_the_same_on_both_after_each_state(
+    fake: ScriptedServer, real: ScriptedServer
+) -> None:
+    """Row and states are equal, also after a second RUNNING and after a terminal state."""
     assert fake.rows == real.rows
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])
 @pytest.mark.parametrize("sort", ["TIMESTAMP_ASC", "TIMESTAMP_DESC"])
 def test_paging_by_offset_gives_the_same_pages(
-    limit: int, sort: str, fake: Played, real: Played
+    limit: int, sort: str, fake: ScriptedServer, real: ScriptedServer
 ) -> None:
-    """Page by page, ties included: as SQLite orders them, which nothing promises."""
+    """Pages are equal, ties included: in SQLite's order, which nothing promises."""
     for offset in range(0, len(LINES) + limit, limit):
-        question = _logs(sort=sort, limit=limit, offset=offset)
-        assert fake.ask(*question) == real.ask(*question)
+        request = _logs(sort=sort, limit=limit, offset=offset)
+        assert fake.send(*request) == real.send(*request)
 
 
-def test_a_run_of_one_key_is_created_once(fake: Played, real: Played) -> None:
-    """Who asks again with the same idempotency key is given the run that there is, and a 200."""
-    question = _create(name="once", idempotency_key="once")
-    for played in (fake, real):
-        (created, run), (status, again) = played.ask(*question), played.ask(*question)
+def test_an_idempotency_key_creates_one_run(fake: ScriptedServer, real: ScriptedServer) -> None:
+    """A second request with the same key gets the existing run, with status 200."""
+    request = _create(name="once", idempotency_key="once")
+    for server in (fake, real):
+        (created, run), (status, again) = server.send(*request), server.send(*request)
         assert (created, status) == (201, 200)
         assert run == again
 
 
-def test_both_tell_their_time(hand: Hand) -> None:
-    """An answer has a Date header, to the second, and is JSON."""
-    for http in (Fake().http, hand.http):
+def test_both_send_their_time(hand: Hand) -> None:
+    """A response is JSON and has a Date header."""
+    for http in (FakeWrites().http, hand.http):
         headers = http.get("/admin/version").headers
         assert headers["date"].endswith(" GMT")
         assert headers["content-type"] == "application/json"

@@ -37,6 +37,8 @@ STATES = json.loads((_FOLDER / "states.json").read_text("utf-8"))
 """Serialized states of all classes, by name."""
 PREDICATES = json.loads((_FOLDER / "state_predicates.json").read_text("utf-8"))
 """What the predicates of each of `STATES` return, by the same names."""
+EXCHANGES = sorted(path.stem for path in (_FOLDER / "wire").glob("*.json"))
+"""The names of recorded exchanges."""
 ERRORS = sorted(path.stem for path in (_FOLDER / "errors").glob("*.json"))
 """The names of recorded errors."""
 

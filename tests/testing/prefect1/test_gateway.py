@@ -4,21 +4,17 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import graphql
 import httpx
 import pytest
 from graphql_calls import URL, run_query, send_query
+from prefect1_recordings import ERRORS, EXCHANGES, recorded_rows, recording
 
 from rxflow.testing import FakePrefect1, Faults, VirtualTime
 
 Send = Callable[[FakePrefect1, bytes], httpx.Response]
-
-RECORDED = Path(__file__).parents[2] / "recorded" / "prefect1"
-WIRE = sorted(path.stem for path in (RECORDED / "wire").glob("*.json"))
-ERRORS = sorted(path.stem for path in (RECORDED / "errors").glob("*.json"))
 
 RECORDED_AT = datetime(2026, 11, 22, 14, 34, tzinfo=UTC)
 
@@ -31,18 +27,6 @@ OUTAGES: dict[str, Any] = {
     "prefect_server_hasura_down": "hasura_down",
     "prefect_graphql_down": "graphql_down",
 }
-
-
-def recording(name: str, kind: str = "wire") -> Any:
-    """Load a recorded exchange."""
-    return json.loads((RECORDED / kind / f"{name}.json").read_text("utf-8"))
-
-
-def recorded_rows(name: str) -> list[dict[str, Any]]:
-    """Load the rows of the one table in a recorded reply."""
-    (rows,) = recording(name)["response"]["data"].values()
-    found: list[dict[str, Any]] = rows if isinstance(rows, list) else [rows]
-    return found
 
 
 def recorded_fields(state: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +43,9 @@ def server_as_recorded(name: str) -> FakePrefect1:
         key: value for key, value in flow.items() if key not in {"name", "project", "flow_group"}
     }
     server.add_flow(flow["name"], project=flow["project"]["name"], **columns)
-    project = recorded_rows("get_flow_run_info")[0]["flow"]["project"]
+    project = recording("get_flow_run_info")["response"]["data"]["flow_run_by_pk"]["flow"][
+        "project"
+    ]
     server.projects = {project["id"]: project}
     server.flows[flow["id"]]["project_id"] = project["id"]
     last_queried = datetime.fromisoformat(agent["last_queried"])
@@ -153,7 +139,7 @@ def send(request: pytest.FixtureRequest) -> Send:
 # -- recorded exchanges -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", WIRE)
+@pytest.mark.parametrize("name", EXCHANGES)
 def test_recorded_requests_get_the_recorded_responses(name: str, send: Send) -> None:
     """With the rows of that day, status and body of each response equal the recorded ones."""
     recorded = recording(name)
@@ -177,7 +163,7 @@ def test_recorded_queries_are_valid_by_the_schema() -> None:
     """The shipped schema accepts each query that the client was recorded to send."""
     schema = graphql.build_schema(FakePrefect1.schema())
     assert not graphql.validate_schema(schema)
-    for name in WIRE:
+    for name in EXCHANGES:
         query = graphql.parse(recording(name)["body"]["query"])
         assert not graphql.validate(schema, query), name
 

@@ -1,15 +1,9 @@
 """Serialized states of the fake, compared with those of the 1.4.1 client."""
 
-import json
-from pathlib import Path
-
 import pytest
+from prefect1_recordings import STATES
 
 from rxflow.testing._prefect1.rows import serialized
-
-STATES = json.loads(
-    (Path(__file__).parents[2] / "recorded" / "prefect1" / "states.json").read_text("utf-8")
-)
 
 
 @pytest.mark.parametrize("name", STATES)
