@@ -21,32 +21,16 @@ from rxflow._protocol.queries import Query
 from rxflow.testing import FakePrefect1, Faults, History, VirtualTime, Writer
 from rxflow.testing._faults import BackendOutage
 from rxflow.testing._history import Played
-from rxflow.testing._world import Kind, draw_history
+from rxflow.testing._world import CALM, FAULTS, FAULTS_TAIL, Kind, draw_history
 
 Prefect1Kind: TypeAlias = Kind | Literal["outages"]
 
 _KINDS: tuple[Prefect1Kind, ...] = (*get_args(Kind), "outages")
 _LIMITS = (None, None, 2, 3, 7, 20, 100, 250)
 _OUTAGES: tuple[BackendOutage, ...] = get_args(BackendOutage)
-_HEALED_AFTER = 40.0  # seconds after the run's last state
 _UPLOADS = 5.0  # seconds between two uploads of one process of Prefect 1
 _TAIL = 8.0  # seconds for which lines may come after the last state; a watch waits for 10
 
-_CALM = Faults(latency=0.01, ties=True)
-_FAULTS: dict[Prefect1Kind, Faults] = {
-    "faulty": Faults(
-        latency=0.01,
-        ties=True,
-        refused=0.05,
-        errors=0.05,
-        lost=0.05,
-        cut=0.03,
-        garbled=0.02,
-        slow=0.03,
-        delay=1.0,
-    ),
-    "stale": Faults(latency=0.01, ties=True, stale=0.1, staleness=2.0),
-}
 _CLASSES = {
     StateType.RUNNING: "Running",
     StateType.COMPLETED: "Success",
@@ -77,11 +61,11 @@ class Prefect1World:
             clock=self.time,
             row_limit=random.choice(_LIMITS),
             random=Random(random.getrandbits(64)),
-            faults=_FAULTS.get(self.kind, _CALM),
+            faults=FAULTS.get(self.kind, CALM),
         )
         self.played = _Played(_history(random, self.kind), self.server, random)
         self.run_id = self.played.run_id
-        self.healed = self.played.end + _HEALED_AFTER
+        self.healed = self.played.end + FAULTS_TAIL
         if self.kind == "outages":
             self._schedule_outages(random)
         self.server.at(self.healed, self.heal)
