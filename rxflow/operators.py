@@ -1,7 +1,8 @@
-"""Operators for streams of events, to be used in `pipe`; each wraps a function that knows no Rx.
+"""Operators for streams of events, to be used in `pipe`.
 
-What an operator remembers it remembers for each subscription by itself. Those that wait do so on
-the scheduler that was subscribed with; without one, on rxflow's own thread.
+Each subscription to an operator has a state of its own. Operators that wait do so on the scheduler
+passed to `subscribe`; without one, on rxflow's own thread. The decisions are made by predicates and
+machines that know no Rx, in `rxflow._operators`; here they become operators.
 
 Alert on each error of a run, with the twenty events up to it:
 
@@ -11,8 +12,8 @@ Alert on each error of a run, with the twenty events up to it:
     ):
         alert(error, before)
 
-In the diagrams time goes to the right, a character a second. What stands in parentheses comes at
-once, where the first one stands; ``|`` is completion, and ``#`` an error.
+In the diagrams time goes to the right, one character a second. Items in parentheses arrive
+together, at the second of the opening parenthesis; ``|`` is completion, and ``#`` an error.
 """
 
 import re
@@ -26,13 +27,20 @@ from reactivex import operators as ops
 
 from rxflow._models.arguments import canonical_id, positive_count, seconds_of
 from rxflow._models.times import Now
-from rxflow._operators.holdback import Dated, Holdback
-from rxflow._operators.predicates import Leveled, Worded, is_at_least, is_of_task, is_one_of, says
+from rxflow._operators.holdback import HasTimestamp, Holdback
+from rxflow._operators.predicates import (
+    HasLevel,
+    HasMessage,
+    is_at_least,
+    is_of_task,
+    is_one_of,
+    message_matches,
+)
 from rxflow._operators.queues import BoundedQueue, ConflatingQueue, OverflowPolicy
 from rxflow._operators.rates import Rate, RateCounter
 from rxflow._operators.run_ends import RunEnds
 from rxflow._operators.silence import Quiet, SilenceDetector
-from rxflow._operators.windows import last
+from rxflow._operators.windows import sliding_window
 from rxflow._runtime.queued_subscription import ItemQueue, QueuedSubscription
 from rxflow._runtime.silence_subscription import SilenceSubscription
 from rxflow._runtime.timed_subscription import OperatorMachine, TimedSubscription
@@ -59,12 +67,12 @@ R = TypeVar("R")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
-D = TypeVar("D", bound=Dated)
-L = TypeVar("L", bound=Leveled)
-W = TypeVar("W", bound=Worded)
+D = TypeVar("D", bound=HasTimestamp)
+L = TypeVar("L", bound=HasLevel)
+W = TypeVar("W", bound=HasMessage)
 
 
-# -- which events -------------------------------------------------------------------------------
+# -- selecting events ---------------------------------------------------------------------------
 
 
 @overload
@@ -80,17 +88,18 @@ def only(*kinds: type[Any]) -> Callable[[Observable[object]], Observable[Any]]: 
 
 
 def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
-    """Let events of some kinds through.
+    """Emit only the events of some kinds.
 
         in:    --s--l--l--n--s--|
                only(FlowRunLog)               s: a state change, l: a log line, n: a notice
         out:   -----l--l--------|
 
     Args:
-        kinds: Classes of events, one or more. With up to three, type checkers know what comes out.
+        kinds: Classes of events, one or more. With up to three, type checkers know the type of
+            the result.
 
     Raises:
-        TypeError: There are none, or one of them is not a class.
+        TypeError: There are no kinds, or one of them is not a class.
 
     Example:
         >>> import reactivex, rxflow
@@ -101,20 +110,20 @@ def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
 
 
 def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]:
-    """Let events of a level and above through.
+    """Emit only the events of a level and above.
 
         in:    --i--e--w--d--e--|
                level_at_least("WARNING")      d: DEBUG, i: INFO, w: WARNING, e: ERROR
         out:   -----e--w-----e--|
 
-    States have levels too: ERROR for Failed and Crashed, WARNING for Cancelled, else INFO. What a
-    watch has to say itself is DEBUG, but for a `Notice`.
+    States have levels too: ERROR for Failed and Crashed, WARNING for Cancelled, INFO for others.
+    Events of the watch itself are DEBUG, except for a `Notice`.
 
     Args:
         level: A number as in `logging`, or a name such as ``"ERROR"``.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: ``level`` is neither a number nor a name.
         ValueError: No level has this name.
 
     Example:
@@ -132,13 +141,13 @@ def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]
 def for_task(
     task_run_id: str,
 ) -> Callable[[Observable[object]], Observable[FlowRunLog | TaskRunStateChange]]:
-    """Let the log lines and the states of one task run through.
+    """Emit only the log lines and the states of one task run.
 
         in:    --a--b--s--r--a--|
                for_task(task_run_id)          a: a line of it, s: a state of it,
         out:   --a-----s-----a--|             b: a line of another, r: a state of the run
 
-    Its states are told by ``watch_flow_run(..., stream_tasks=True)``.
+    Its states are emitted by ``watch_flow_run(..., stream_tasks=True)``.
 
     Args:
         task_run_id: The task run's id, a UUID.
@@ -157,24 +166,24 @@ def for_task(
 
 
 def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observable[W]]:
-    r"""Let events through in whose message a pattern is found.
+    r"""Emit only the events in whose message a pattern is found.
 
         in:    --a--b--c--|
                matching(r"row \d+")           a: "row 7", b: "no row", c: "bad row 9"
         out:   --a-----c--|
 
     Args:
-        pattern: A regular expression. It is searched for anywhere in the message.
+        pattern: A regular expression, which may match anywhere in the message.
 
     Raises:
-        TypeError: It is not text.
-        re.error: It is not a regular expression.
+        TypeError: The pattern is not text.
+        re.error: The pattern is not a regular expression.
 
     Example:
         >>> import rxflow
         >>> rows = rxflow.watch_flow_run(run_id).logs.pipe(matching(r"row \d+"))  # doctest: +SKIP
     """
-    predicate = says(pattern)
+    predicate = message_matches(pattern)
 
     def operator(source: Observable[W]) -> Observable[W]:
         return source.pipe(ops.filter(predicate))
@@ -183,19 +192,20 @@ def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observ
 
 
 def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T]]:
-    """End with the event that says that the run is over.
+    """Complete with the event that reports the run to be over.
 
         in:    --r--l--c--l--e|
                until_terminal()               r: Running, l: a log line, c: Completed
         out:   --r--l--(c,|)
 
-    That is earlier than the watch itself would end: late log lines are not waited for. A merge of
-    watches ends when all runs are over that events came of so far. As one run may be over before
-    the first event of another, say which runs to wait for where it matters. A run that is opened
-    again before the last one is over is waited for again; one that is opened again later is not.
+    That is earlier than the watch itself completes: the drain, in which late log lines are awaited,
+    is skipped. A merge of watches completes when all runs that have had an event are over. Since
+    one run may be over before the first event of another, name the runs to wait for where that
+    matters. A run that is opened again before the last run is over is awaited again; a run that is
+    opened again later is not.
 
     Args:
-        flow_run_ids: The runs to wait for; those that events came of if none is given.
+        flow_run_ids: The runs to wait for; if none is given, those that have had an event.
 
     Raises:
         InvalidRunId: An id is not a UUID.
@@ -207,10 +217,10 @@ def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T
     expected = [canonical_id(run_id) for run_id in flow_run_ids]
 
     def operator(source: Observable[T]) -> Observable[T]:
-        def ending(_: abc.SchedulerBase) -> Observable[T]:
-            return source.pipe(ops.take_while(RunEnds(expected).goes_on, inclusive=True))
+        def take_until_over(_: abc.SchedulerBase) -> Observable[T]:
+            return source.pipe(ops.take_while(RunEnds(expected).receive, inclusive=True))
 
-        return reactivex.defer(ending)
+        return reactivex.defer(take_until_over)
 
     return operator
 
@@ -221,22 +231,23 @@ def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T
 def conflate(
     key: Callable[[Any], Hashable] | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Hold the latest item of each key for a consumer that is busy.
+    """Hold the latest item of each key for a busy consumer.
 
         in:    --a--(b,c,a,B,b)--c--|
-               conflate(str.lower)            what comes at once comes to a busy consumer
+               conflate(str.lower)            items that arrive together find the consumer busy
         out:   --a--(b,c,a)------c--|
 
-    Items are handed over on the scheduler, one in a turn. What comes in between takes the place of
-    what is held of the same key, so the last item of each key always comes through, and no more is
-    held than there are keys. Whoever emits never waits. At completion, and before an error, what is
-    held is handed over.
+    Items are emitted on the scheduler, one in a turn. An item that arrives meanwhile replaces the
+    held item of its key, so the last item of each key is always emitted, and no more items are held
+    than there are keys. The source never waits. At completion, and before an error, the items held
+    are emitted.
 
-    In a blocking loop, the consumer is busy until it asks for the next item. A watch needs no
-    conflation there to be bounded, since it asks the server for no more than is read.
+    In a blocking loop, the consumer is busy until it pulls the next item. A watch needs no
+    conflation there to be bounded, since it reads no more from the server than is pulled.
 
     Args:
-        key: Says which items take each other's place. None: each takes the place of any other.
+        key: Returns the key of an item; items of one key replace each other. If None, all items
+            have the same key.
 
     Example:
         >>> import reactivex, rxflow
@@ -246,37 +257,37 @@ def conflate(
     """
 
     def operator(source: Observable[T]) -> Observable[T]:
-        return _queued(source, lambda: ConflatingQueue(key or _one_for_all))
+        return _queued(source, lambda: ConflatingQueue(key or _same_key))
 
     return operator
 
 
-def _one_for_all(_: object) -> Hashable:
+def _same_key(_: object) -> Hashable:
     return None
 
 
 def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[T]], Observable[T]]:
-    """Hold up to a number of items for a consumer that is slower than its source for a while.
+    """Hold a limited number of items for a consumer that is slower than its source for a while.
 
         in:    --a--(b,c,d,e)--f--|
-               bounded(2, "drop_oldest")      what comes at once comes to a busy consumer
+               bounded(2, "drop_oldest")      items that arrive together find the consumer busy
         out:   --a--(d,e)------f--|
 
-    Items are handed over on the scheduler, one in a turn, in order. Whoever emits never waits: to
-    block them is not offered, since they may hold a lock that the consumer needs, such as the one
-    of `merge`. At completion, and before an error, what is held is handed over.
+    Items are emitted on the scheduler, one in a turn, in order. The source never waits: there is no
+    policy that blocks it, since it may hold a lock that the consumer needs, such as the lock of
+    `merge`. At completion, and before an error, the items held are emitted.
 
-    A watch needs no bound, since it asks the server for no more than is read. Where it has one, the
-    events of a whole page come at once, of which there may be some hundred.
+    A watch needs no bound, since it reads no more from the server than is pulled. If it has one,
+    note that the events of a page arrive together; there may be some hundred of them.
 
     Args:
-        n: How many items are held at the most.
-        overflow: What happens to one more: ``"error"`` ends with an `Overflow` after the items that
-            are held, ``"drop_oldest"`` drops the first of those, ``"drop_newest"`` the new one.
+        n: The largest number of items to hold.
+        overflow: What to do with one more: ``"error"`` ends with an `Overflow` after the items
+            held, ``"drop_oldest"`` drops the oldest item held, ``"drop_newest"`` the new item.
 
     Raises:
         TypeError: ``n`` is not a whole number.
-        ValueError: ``n`` is less than 1, or there is no such way to overflow.
+        ValueError: ``n`` is less than 1, or ``overflow`` is not a known policy.
 
     Example:
         >>> import reactivex, rxflow
@@ -284,18 +295,18 @@ def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[
         >>> list(rxflow.iterate(numbers))
         [7, 8, 9]
     """
-    most = positive_count("n", n)
+    capacity = positive_count("n", n)
     _check_overflow(overflow)
 
     def operator(source: Observable[T]) -> Observable[T]:
-        return _queued(source, lambda: BoundedQueue(most, overflow))
+        return _queued(source, lambda: BoundedQueue(capacity, overflow))
 
     return operator
 
 
 def _check_overflow(overflow: str) -> None:
     if overflow not in get_args(OverflowPolicy):
-        why = "; whoever blocks may hold a lock that the consumer needs" * (overflow == "block")
+        why = "; a blocked source may hold a lock that the consumer needs" * (overflow == "block")
         raise ValueError(f"overflow={overflow!r} is none of {get_args(OverflowPolicy)}{why}")
 
 
@@ -308,29 +319,31 @@ def _queued(source: Observable[T], queue: Callable[[], ItemQueue[T]]) -> Observa
     return Observable(subscribe)
 
 
-# -- order, and time ----------------------------------------------------------------------------
+# -- order and time -----------------------------------------------------------------------------
 
 
 def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observable[D]]:
-    """Put the events of several sources in the order of their timestamps.
+    """Emit the events of several sources in the order of their timestamps.
 
         in:    -1-3-2----4----9-8|
                in_order(lateness=4)           numbers: the seconds of the timestamps
         out:   -----1-(2,3)--4---(8,9,|)
 
-    An event is held back until one has come whose timestamp is ``lateness`` above its own, and for
-    no longer than ``lateness`` after it came. Equal timestamps go by arrival. At completion, and
-    before an error, what is held comes out.
+    An event is held until another has arrived whose timestamp is ``lateness`` above its own, and
+    for no longer than ``lateness`` after its arrival. Events with equal timestamps keep the order
+    of their arrival. At completion, and before an error, the events held are emitted.
 
-    What comes after an event of a later time came out is passed on at once, and flagged ``late``.
-    Of state changes, log lines and task states that come out, ``late`` means just that, whatever it
-    was before; other kinds are never flagged. `RunSeen` is never held back, and a `Notice` or
-    `Closed` comes after whatever came before it, since their stamps are of other clocks.
+    An event that arrives after an event with a later time was emitted is emitted at once, flagged
+    ``late``. State changes, log lines and task states are flagged for this reason alone, whatever
+    their flag was before; other kinds are never flagged. `RunSeen` is never held, and a `Notice` or
+    `Closed` is emitted after all events that arrived before it, since its timestamp is of another
+    clock.
 
     Args:
-        lateness: By how much events may come late, in seconds if a number. With 0 nothing is held
-            back, and ``late`` says what came out of order. Runs that are over come each as a whole,
-            from beginning to end; to put those in order takes the time that they span.
+        lateness: By how much time events may arrive out of order, in seconds if a number. With 0 no
+            event is held, and ``late`` marks those out of order. The events of a run that is over
+            arrive all together; to order those of several runs, the lateness must cover the time
+            that the runs span.
 
     Raises:
         ValueError: ``lateness`` is negative or not a number.
@@ -352,14 +365,14 @@ def in_order(lateness: timedelta | float) -> Callable[[Observable[D]], Observabl
 
 
 def tail(n: int) -> Callable[[Observable[T]], Observable[tuple[T, ...]]]:
-    """Give each item with the ones before it: the last ``n``, itself included.
+    """Emit each item together with the items before it: the last ``n``, itself included.
 
         in:    --a--b--c--d--|
                tail(3)                        1: (a,), 2: (a, b), 3: (a, b, c), 4: (b, c, d)
         out:   --1--2--3--4--|
 
     Args:
-        n: How many items there are in what comes out, but for the first ones.
+        n: The number of items in each tuple; the first tuples are shorter.
 
     Raises:
         TypeError: ``n`` is not a whole number.
@@ -370,12 +383,12 @@ def tail(n: int) -> Callable[[Observable[T]], Observable[tuple[T, ...]]]:
         >>> list(rxflow.iterate(reactivex.of(1, 2, 3).pipe(tail(2))))
         [(1,), (1, 2), (2, 3)]
     """
-    most = positive_count("n", n)
+    size = positive_count("n", n)
 
     def operator(source: Observable[T]) -> Observable[tuple[T, ...]]:
-        none: tuple[T, ...] = ()
-        with_item: Callable[[tuple[T, ...], T], tuple[T, ...]] = last(most)
-        return source.pipe(ops.scan(with_item, none))
+        empty: tuple[T, ...] = ()
+        append: Callable[[tuple[T, ...], T], tuple[T, ...]] = sliding_window(size)
+        return source.pipe(ops.scan(append, empty))
 
     return operator
 
@@ -387,12 +400,13 @@ def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable
                rate(5)                        numbers: the counts
         out:   -----2----0----1-(1,|)
 
-    The first window begins with the subscription, and each where the last one ended; empty ones are
-    told too. At completion, and before an error, the last window is told if it is not empty. It
-    counts as a whole one, so that an event right at its beginning is no burst.
+    The first window begins with the subscription, and each further one where the last one ended;
+    empty windows are emitted too. At completion, and before an error, the last window is emitted
+    unless it is empty. Its length is that of a whole window, so that an event right at its
+    beginning does not look like a burst.
 
     Args:
-        window: How long a window is, in seconds if a number.
+        window: The length of a window, in seconds if a number.
 
     Raises:
         ValueError: ``window`` is not above zero.
@@ -425,27 +439,28 @@ def _timed(source: Observable[T], machine: Callable[[Now], OperatorMachine[T, R]
 def quiet_for(
     seconds: timedelta | float, client: Client | None = None
 ) -> Callable[[Observable[FlowRunEvent]], Observable[Quiet]]:
-    """Tell of runs that have fallen silent.
+    """Emit a `Quiet` for each run that has fallen silent.
 
         in:    --a--b---------c--|
-               quiet_for(5)                   q: Quiet, once a silence
+               quiet_for(5)                   q: Quiet, once for each silence
         out:   ----------q-------|
 
-    When no event of a run came for so long, its row is read once more. `Quiet` is told if the run
-    is not over, and in the state that was last heard of; if its state is news, the time is counted
-    anew. It is told once, and again only after there was an event.
+    When a run has had no event for so long, its row is read. A `Quiet` is emitted if the run is not
+    over and is in the last state that the stream has reported; if its state is another one, the
+    time is counted anew. A silence is emitted once, and the next one only after another event.
 
-    A `Notice` is no sign of life. From the one of an outage to the one of its end no time is
-    counted, so leave the notices in. If the row cannot be read, that is tried again after as long a
-    time.
+    A `Notice` does not end a silence. From the notice of an outage to that of its end no time is
+    counted, so do not filter out the notices. If the row cannot be read, retry after another full
+    quiet period.
 
     Args:
-        seconds: For how long a run has to be silent, in seconds if a number.
-        client: The server to ask; found from the environment and the active profile if None.
+        seconds: How long a run must be silent, in seconds if a number.
+        client: The client to read the row with; if None, one of the server that the environment
+            and the active profile name.
 
     Returns:
-        An operator whose result ends with its source, and with an error if the server refuses the
-        key or cannot be spoken to.
+        An operator whose result completes with its source, and fails if the server refuses the key
+        or its API is not supported.
 
     Raises:
         ConfigurationError: No server is configured.
@@ -459,16 +474,15 @@ def quiet_for(
     limit = seconds_of("seconds", seconds, zero=False)
     used = client or Client()
 
-    def look(run_id: str) -> Observable[FlowRunEvent]:
+    def watch_run(run_id: str) -> Observable[FlowRunEvent]:
         return watch_flow_run(run_id, stream_states=False, stream_logs=False, client=used)
 
     def operator(source: Observable[FlowRunEvent]) -> Observable[Quiet]:
         def subscribe(
             observer: abc.ObserverBase[Quiet], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return SilenceSubscription(observer, scheduler, SilenceDetector(limit), look).start(
-                source
-            )
+            detector = SilenceDetector(limit)
+            return SilenceSubscription(observer, scheduler, detector, watch_run).start(source)
 
         return Observable(subscribe)
 

@@ -1,8 +1,7 @@
-"""Sinks: where the events of a pipeline are written to.
+"""Sinks: operators that write the events of a pipeline to a target.
 
-A sink is an operator. It writes each event to its target and then passes it on, so that what has
-come out of the pipeline is written, and whatever drives the pipeline drives its sinks: a loop, a
-subscription, or an ``await``::
+A sink writes each event to its target and then passes it on, so that every event which leaves the
+pipeline has been written. Like any operator it works in a loop, a subscription or an ``await``::
 
     from rxflow import sinks
 
@@ -10,9 +9,10 @@ subscription, or an ``await``::
         ...
     rxflow.watch_flow_run(run_id).pipe(sinks.to_loguru()).subscribe()
 
-What a target raises is the pipeline's ``on_error``: the event is not passed on, the watch behind
-it ends, and other watches go on. A target is opened when the pipeline is subscribed to, and closed
-once, when it completes, fails or is disposed of. Sinks remember nothing between subscriptions.
+An error of a target is the pipeline's ``on_error``: the event is not passed on, the watch behind it
+ends, and other watches continue. A target is opened when the pipeline is subscribed to, and closed
+once, when the pipeline completes, fails or is disposed of. Each subscription has a state of its
+own.
 """
 
 import inspect
@@ -54,14 +54,14 @@ def to_callable(function: Callable[[T], object]) -> Callable[[Observable[T]], Ob
     """Call a function with each item.
 
     Args:
-        function: What to call, on the thread that the items come on; the next one waits for it.
-            What it returns does not matter.
+        function: The function, called on the thread on which the items arrive; the next item waits
+            for it. Its result is ignored.
 
     Returns:
         An operator that passes each item on when the function has returned.
 
     Raises:
-        TypeError: The function is a coroutine function, which nobody would wait for.
+        TypeError: The function is a coroutine function, which no code would await.
 
     Example:
         >>> import reactivex
@@ -82,17 +82,17 @@ def to_callable(function: Callable[[T], object]) -> Callable[[Observable[T]], Ob
 def to_json_lines(
     target: str | os.PathLike[str] | IO[str] | IO[bytes], *, append: bool = True
 ) -> Callable[[Observable[E]], Observable[E]]:
-    """Write each event as a line of JSON, as `rxflow.encode_event` makes it.
+    """Write each event as a line of JSON, as encoded by `rxflow.encode_event`.
 
-    Each line is written and flushed before its event is passed on: what was passed on outlives
-    this process, though not a power cut. If the file's last line was cut off by a crash, the next
-    event starts on a line of its own.
+    Each line is written and flushed before its event is passed on, so an event that was passed on
+    survives the end of this process, but not a power failure. If a crash has truncated the last
+    line of a file, the next event starts on a new line.
 
     Args:
         target: A path, whose file is opened when the pipeline is subscribed to; or an open stream
-            of text or bytes, which stays open.
-        append: Whether a file keeps what is in it. If not, each subscription begins an empty one,
-            so that after a ``retry`` no event stands in it twice.
+            of text or bytes, which is left open.
+        append: Whether to keep the contents of an existing file. If not, each subscription begins
+            with an empty file, so that after a ``retry`` no event is in it twice.
 
     Returns:
         An operator that passes each event on when it is written. It fails with `SinkFailed` if the
@@ -109,28 +109,28 @@ def to_json_lines(
 def to_loguru(logger: "Logger | None" = None) -> Callable[[Observable[E]], Observable[E]]:
     """Write each event to loguru.
 
-    The record's time and level are the event's. Its ``name`` is that of the logger which the flow
-    wrote the line with, and ``rxflow`` for other events. Its ``extra`` has ``flow_run_id``,
-    ``flow_run_name``, ``task_run_id``, ``task_run_name``, ``logger`` and ``kind``; what does not
-    apply, or was not told by then, is None, so put the sink before operators that leave events
-    out. The message is text: braces and color tags in it mean nothing.
+    The record has the time and the level of the event. Its ``name`` is the name of the flow's
+    logger for log lines, and ``rxflow`` for other events. Its ``extra`` has ``flow_run_id``,
+    ``flow_run_name``, ``task_run_id``, ``task_run_name``, ``logger`` and ``kind``. A field is None
+    if it does not apply, or if the event with the name has not passed this sink before; so put the
+    sink before operators that drop events. Braces and color tags in the message have no effect.
 
-    The records come whether or not rxflow's own log is enabled.
+    The records are written whether or not rxflow's own log is enabled.
 
     Args:
-        logger: The logger, with what is bound to it; options of ``opt()`` do not count. loguru's
-            own if None.
+        logger: The logger, with the values bound to it; options set by ``opt()`` are ignored. If
+            None, loguru's own.
 
     Returns:
-        An operator that passes each event on when it was handed to loguru. Errors of a loguru sink
-        fail the pipeline if it was added with ``catch=False``; otherwise loguru prints them.
+        An operator that passes each event on when it was passed to loguru. An error of a loguru
+        handler fails the pipeline if it was added with ``catch=False``; otherwise loguru prints it.
 
     Example:
         >>> import rxflow
         >>> rxflow.watch_flow_run(run_id).pipe(to_loguru()).subscribe()  # doctest: +SKIP
     """
     plain = (logger or loguru.logger).opt()
-    return _sink(lambda: nullcontext(partial(_write_to_loguru, plain, _Names())))
+    return _sink(lambda: nullcontext(partial(_write_to_loguru, plain, _RunNames())))
 
 
 def to_logging(
@@ -138,19 +138,20 @@ def to_logging(
 ) -> Callable[[Observable[E]], Observable[E]]:
     """Write each event to the logging of the standard library.
 
-    The record's time and level are the event's, its name is the logger's, and the logger's level,
-    filters and handlers apply. It has the attributes ``flow_run_id``, ``flow_run_name``,
-    ``task_run_id``, ``task_run_name``, ``logger`` (that which the flow wrote the line with) and
-    ``kind``, for formats and filters; what does not apply, or was not told by then, is None, so put
-    the sink before operators that leave events out. A ``%`` in the message means nothing.
+    The record has the time and the level of the event and the name of the logger, whose level,
+    filters and handlers apply. For formats and filters it has the attributes ``flow_run_id``,
+    ``flow_run_name``, ``task_run_id``, ``task_run_name``, ``logger`` (the name of the flow's
+    logger) and ``kind``. An attribute is None if it does not apply, or if the event with the name
+    has not passed this sink before; so put the sink before operators that drop events. A ``%`` in
+    the message has no effect.
 
     Args:
         logger: The logger; ``logging.getLogger("rxflow")`` if None.
 
     Returns:
-        An operator that passes each event on when it was handled. What a filter or a handler
-        raises fails the pipeline; but handlers of the standard library report their errors on
-        stderr themselves (see `logging.Handler.handleError`), and the pipeline goes on.
+        An operator that passes each event on when it was handled. An error raised by a filter or a
+        handler fails the pipeline; but handlers of the standard library report their own errors on
+        stderr (see `logging.Handler.handleError`), and the pipeline continues.
 
     Example:
         >>> import logging, rxflow
@@ -158,13 +159,13 @@ def to_logging(
         >>> rxflow.watch_flow_run(run_id).pipe(sink).subscribe()  # doctest: +SKIP
     """
     chosen = logger or logging.getLogger("rxflow")
-    return _sink(lambda: nullcontext(partial(_write_to_logging, chosen, _Names())))
+    return _sink(lambda: nullcontext(partial(_write_to_logging, chosen, _RunNames())))
 
 
 def _sink(
     target: Callable[[], AbstractContextManager[_Write]],
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """An operator that opens a target for each subscription, and writes what it passes on."""
+    """Return an operator that opens a target for each subscription and writes each item to it."""
 
     def sink(source: Observable[T]) -> Observable[T]:
         def subscribe(
@@ -173,7 +174,7 @@ def _sink(
             writer = _Writer(target(), observer)
             try:
                 subscription = source.subscribe(writer, scheduler=scheduler)
-            except BaseException:  # such as Ctrl-C, where the source emits at once
+            except BaseException:  # such as Ctrl-C, where the source emits while subscribing
                 writer.dispose()
                 raise
             return CompositeDisposable(subscription, writer)
@@ -184,7 +185,7 @@ def _sink(
 
 
 class _Writer(abc.ObserverBase[T], abc.DisposableBase):
-    """Stands before an observer, and writes what comes before it passes it on."""
+    """Writes each item to a target, then passes it to an observer."""
 
     def __init__(
         self, target: AbstractContextManager[_Write], observer: abc.ObserverBase[T]
@@ -195,17 +196,17 @@ class _Writer(abc.ObserverBase[T], abc.DisposableBase):
         self._observer = observer
 
     def on_next(self, value: T) -> None:
-        if self._closing.is_disposed:  # the source has not heard yet that it is over
+        if self._closing.is_disposed:  # a source may emit until its subscription is disposed of
             return
         try:
             self._write(value)
-        except Exception as error:  # noqa: BLE001 - whatever it raises is told
+        except Exception as error:  # noqa: BLE001 - a target may raise any error
             self.on_error(error)
         else:
             self._observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        with suppress(Exception):  # the first error is the one to tell
+        with suppress(Exception):  # the first error is the one to report
             self.dispose()
         self._observer.on_error(error)
 
@@ -227,22 +228,22 @@ class _Writer(abc.ObserverBase[T], abc.DisposableBase):
 @contextmanager
 def _lines_of_file(path: str | os.PathLike[str], *, append: bool) -> Generator[_Write, None, None]:
     try:
-        torn = append and _is_torn(Path(path))
-        # Appended to in either case: two subscriptions that write to one file overwrite nothing.
-        with open(path, "ab", opener=None if append else _emptied) as file:
-            if torn:
+        truncated = append and _ends_in_truncated_line(Path(path))
+        # Append mode in either case: two subscriptions that write to one file overwrite nothing.
+        with open(path, "ab", opener=None if append else _open_empty) as file:
+            if truncated:
                 file.write(b"\n")
             yield partial(_write_line, file)
     except OSError as error:
         raise SinkFailed(f"Cannot write events to {str(path)!r}: {_reason(error)}") from error
 
 
-def _emptied(path: str, flags: int) -> int:
+def _open_empty(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_TRUNC, 0o666)
 
 
-def _is_torn(path: Path) -> bool:
-    """Whether a file's last line has no end; a pipe or a device has no last line."""
+def _ends_in_truncated_line(path: Path) -> bool:
+    """Whether the last line of a file has no newline; a pipe or a device has no last line."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -254,20 +255,21 @@ def _is_torn(path: Path) -> bool:
 
 def _write_line(stream: IO[Any], event: FlowRunEvent) -> None:
     encoded = encode_event(event) + b"\n"
-    # Only streams of text have an encoding; wrappers such as tempfile's are of no class to ask for.
+    # Only text streams have an encoding; wrappers such as tempfile's have no class to check.
     line = encoded.decode() if hasattr(stream, "encoding") else encoded
     try:
-        taken = stream.write(line)
+        written = stream.write(line)
         stream.flush()
     except (OSError, ValueError) as error:  # ValueError: the stream is closed
         raise SinkFailed(_cannot_write(stream, _reason(error))) from error
-    if taken != len(line):  # an unbuffered stream may say so and raise nothing
-        raise SinkFailed(_cannot_write(stream, f"it took {taken} of {len(line)} characters"))
+    if written != len(line):  # an unbuffered stream may write less and raise nothing
+        reason = f"it accepted {written} of {len(line)} characters"
+        raise SinkFailed(_cannot_write(stream, reason))
 
 
 def _cannot_write(stream: IO[Any], reason: str) -> str:
     name = str(getattr(stream, "name", type(stream).__name__))
-    return f"Cannot write events to {name!r}: {reason}; those that were passed on are in it"
+    return f"Cannot write events to {name!r}: {reason}; all events passed on are in it"
 
 
 def _reason(error: Exception) -> str:
@@ -277,15 +279,15 @@ def _reason(error: Exception) -> str:
 # -- loggers ------------------------------------------------------------------------------------
 
 
-class _Names:
-    """Says which run and task run an event is of, by id and, once it was told, by name."""
+class _RunNames:
+    """The names of flow runs and task runs, as far as the events of a stream have them."""
 
     def __init__(self) -> None:
         self._flow_runs: dict[str, str] = {}
         self._task_runs: dict[str, str] = {}
 
     def context_of(self, event: FlowRunEvent) -> dict[str, str | None]:
-        """Take note of an event, and return what is bound to its record."""
+        """Record the name in an event, and return the fields to bind to its log record."""
         task_run_id = logger = None
         match event:
             case RunSeen() | RunChanged():
@@ -316,19 +318,19 @@ _LOGURU_LEVELS = {
     40: "ERROR",
     50: "CRITICAL",
 }
-"""The names of loguru's own levels; it knows other numbers without one."""
+"""The names of loguru's own levels; other numbers have no name."""
 
 
-def _write_to_loguru(logger: "Logger", names: _Names, event: FlowRunEvent) -> None:
+def _write_to_loguru(logger: "Logger", names: _RunNames, event: FlowRunEvent) -> None:
     bound = logger.bind(**names.context_of(event)).patch(partial(_restamp, event))
     level = _LOGURU_LEVELS.get(event.level, max(event.level, 0))
-    _log_from_nowhere(bound, level, event.message)
+    _log_without_module(bound, level, event.message)
 
 
 def _restamp(event: FlowRunEvent, record: "Record") -> None:
-    """Give a record the time and the place at which the event arose."""
+    """Set the time of a record to that of its event, and its name to that of the flow's logger."""
     local = event.timestamp.astimezone()
-    # A class of loguru's own, which knows its time formats.
+    # The class is loguru's own; it supports loguru's time formats.
     record["time"] = type(record["time"]).combine(local.date(), local.timetz())
     record["name"] = event.name if isinstance(event, FlowRunLog) else "rxflow"
     record["line"] = 0
@@ -338,15 +340,15 @@ def _log(logger: "Logger", level: str | int, message: str) -> None:
     logger.log(level, message)
 
 
-# loguru asks the frame that logs for its module, and drops what comes from a disabled one, as
-# rxflow is. To enable rxflow.sinks would last until somebody disables rxflow again. This frame has
-# no module, and neither a file nor a function that would pass for the writer's.
-_log_from_nowhere: Callable[["Logger", str | int, str], None] = FunctionType(
+# loguru looks up the module of the calling frame and drops the records of a disabled module, as
+# rxflow is. Enabling rxflow.sinks would last only until rxflow is disabled again. The frame of this
+# function has no module, and its file and function name are not those of the writer of the line.
+_log_without_module: Callable[["Logger", str | int, str], None] = FunctionType(
     _log.__code__.replace(co_filename="<unknown>", co_name="<unknown>"), {}
 )
 
 
-def _write_to_logging(logger: logging.Logger, names: _Names, event: FlowRunEvent) -> None:
+def _write_to_logging(logger: logging.Logger, names: _RunNames, event: FlowRunEvent) -> None:
     context = names.context_of(event)
     if not logger.isEnabledFor(event.level):
         return
@@ -357,6 +359,6 @@ def _write_to_logging(logger: logging.Logger, names: _Names, event: FlowRunEvent
     record.relativeCreated += (created - record.created) * 1000
     record.created = created
     record.msecs = float(event.timestamp.microsecond // 1000)
-    # Not as makeRecord's `extra`, which refuses a name that a record factory has set before.
+    # Not by makeRecord's `extra`, which rejects a name that a record factory has set already.
     vars(record).update(context)
     logger.handle(record)

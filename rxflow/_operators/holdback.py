@@ -1,7 +1,7 @@
-"""Holding items back: two queues between a fast source and a slow consumer, and a sorter.
+"""A holdback: a buffer that puts items in order which arrive a little out of order.
 
-Each queue has a bound, and its own answer to what happens when that is reached. The sorter is told
-the time; a lock, where one is needed, is its owner's business.
+It decides which items to emit and which to flag as late. It reads no clock and takes no lock; both
+belong to the subscription that owns it.
 """
 
 import heapq
@@ -15,8 +15,8 @@ from rxflow._models.times import Now
 from rxflow.events import Closed, FlowRunLog, Notice, RunSeen, StateChange, TaskRunStateChange
 
 
-class Dated(Protocol):
-    """Whatever has a timestamp."""
+class HasTimestamp(Protocol):
+    """An item with a timestamp."""
 
     @property
     def timestamp(self) -> datetime:
@@ -24,82 +24,82 @@ class Dated(Protocol):
         ...
 
 
-D = TypeVar("D", bound=Dated)
+D = TypeVar("D", bound=HasTimestamp)
 
 
 class Holdback(Generic[D]):
-    """Puts items in order that come out of order by no more than a lateness.
+    """Puts items in order that arrive out of order by no more than a lateness.
 
-    An item is held until one has come whose timestamp is ``lateness`` above its own, or until
-    ``lateness`` has passed since it came. What comes after a later one was given out is late, and
-    goes at once.
+    An item is held until another has arrived whose timestamp is ``lateness`` above its own, or
+    until ``lateness`` has passed since its arrival. An item that arrives after a later one was
+    emitted is late, and is emitted at once.
     """
 
     def __init__(self, lateness: float) -> None:
-        """Hold nothing.
+        """Create an empty holdback.
 
         Args:
             lateness: Seconds.
         """
         self._lateness = lateness
-        self._apart = timedelta(seconds=lateness)
+        self._distance = timedelta(seconds=lateness)
         self._arrivals = itertools.count()
-        # By time, then arrival; with the moment of arrival.
+        # Ordered by time, then by number of arrival; the third field is the moment of arrival.
         self._held: list[tuple[datetime, int, float, D]] = []
-        self._seen: datetime | None = None
-        self._given: datetime | None = None
+        self._newest_received: datetime | None = None
+        self._newest_emitted: datetime | None = None
 
     def receive(self, item: D, now: Now) -> tuple[D, ...]:
-        """Take an item in, and give out what need not wait any more."""
-        at = self._place(item)
-        if at is None:
+        """Record an item; return the items to emit now."""
+        time = self._order_time(item)
+        if time is None:
             return (item,)
-        if self._given is not None and at < self._given:
-            return (_marked(item, late=True),)
-        self._seen = at if self._seen is None else max(self._seen, at)
-        heapq.heappush(self._held, (at, next(self._arrivals), now.mono, item))
-        given: list[D] = []
-        while self._held and self._seen - self._held[0][0] >= self._apart:
-            given.append(self._give())
-        return tuple(given)
+        if self._newest_emitted is not None and time < self._newest_emitted:
+            return (_flagged(item, late=True),)
+        newest = self._newest_received
+        self._newest_received = newest = time if newest is None else max(newest, time)
+        heapq.heappush(self._held, (time, next(self._arrivals), now.mono, item))
+        emitted: list[D] = []
+        while self._held and newest - self._held[0][0] >= self._distance:
+            emitted.append(self._pop())
+        return tuple(emitted)
 
     def due_in(self, now: Now) -> float | None:
-        """Seconds until `wake` has something to give; None if nothing is held."""
+        """Return the seconds until `wake` returns items; None if no item is held."""
         if not self._held:
             return None
-        return max(0.0, min(came for _, _, came, _ in self._held) + self._lateness - now.mono)
+        return max(0.0, min(arrival for _, _, arrival, _ in self._held) + self._lateness - now.mono)
 
     def wake(self, now: Now) -> tuple[D, ...]:
-        """Give out what has waited for its time, and what sorts before it."""
-        waited = [entry[:2] for entry in self._held if entry[2] + self._lateness <= now.mono]
-        given: list[D] = []
-        while waited and self._held and self._held[0][:2] <= max(waited):
-            given.append(self._give())
-        return tuple(given)
+        """Return the items that were held for the lateness, and those that sort before them."""
+        expired = [entry[:2] for entry in self._held if entry[2] + self._lateness <= now.mono]
+        emitted: list[D] = []
+        while expired and self._held and self._held[0][:2] <= max(expired):
+            emitted.append(self._pop())
+        return tuple(emitted)
 
     def flush(self, _: Now) -> tuple[D, ...]:
-        """Give out all that is held."""
-        return tuple(self._give() for _ in range(len(self._held)))
+        """Return all items held, in order."""
+        return tuple(self._pop() for _ in range(len(self._held)))
 
-    def _place(self, item: D) -> datetime | None:
-        """Where in time an item belongs; None if it is not to wait."""
+    def _order_time(self, item: D) -> datetime | None:
+        """Return the time to order an item by; None if it is emitted at once."""
         match item:
             case RunSeen():
                 return None
             case Notice() | Closed():
-                # Stamped by other clocks than the rest: it belongs behind what came before it.
-                return self._seen if self._held else None
+                # Their timestamps are of other clocks; they sort after all that arrived before.
+                return self._newest_received if self._held else None
             case _:
                 return item.timestamp
 
-    def _give(self) -> D:
-        at, _, _, item = heapq.heappop(self._held)
-        self._given = at
-        return _marked(item, late=False)
+    def _pop(self) -> D:
+        self._newest_emitted, _, _, item = heapq.heappop(self._held)
+        return _flagged(item, late=False)
 
 
-def _marked(item: D, *, late: bool) -> D:
-    """Have an event say whether it is late, if its kind can be."""
+def _flagged(item: D, *, late: bool) -> D:
+    """Return an event with its `late` flag set, or the item itself if its kind has none."""
     if isinstance(item, StateChange | FlowRunLog | TaskRunStateChange) and item.late != late:
         return msgspec.structs.replace(item, late=late)
     return item

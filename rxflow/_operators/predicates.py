@@ -1,7 +1,7 @@
-"""Which events to let through: the predicates behind the operators that choose.
+"""Predicates behind the operators that select events.
 
-What makes a predicate checks its arguments, so that a mistake shows where it was made and not when
-the first event comes.
+The functions that make a predicate validate its arguments, so that a mistake is an error at the
+call and not at the first event.
 """
 
 import re
@@ -12,8 +12,8 @@ from rxflow._models.arguments import canonical_id, level_number
 from rxflow.events import FlowRunLog, TaskRunStateChange
 
 
-class Leveled(Protocol):
-    """Whatever has a level, as in `logging`."""
+class HasLevel(Protocol):
+    """An item with a level, as in `logging`."""
 
     @property
     def level(self) -> int:
@@ -21,8 +21,8 @@ class Leveled(Protocol):
         ...
 
 
-class Worded(Protocol):
-    """Whatever has a message."""
+class HasMessage(Protocol):
+    """An item with a message."""
 
     @property
     def message(self) -> str:
@@ -31,10 +31,10 @@ class Worded(Protocol):
 
 
 def is_one_of(kinds: tuple[object, ...]) -> Callable[[object], bool]:
-    """Make the predicate of events of some kinds.
+    """Return the predicate of events of some classes.
 
     Raises:
-        TypeError: There are no kinds, or one of them is not a class.
+        TypeError: There are no classes, or one of them is not a class.
     """
     if not kinds:
         raise TypeError("only() needs a kind of event, such as only(FlowRunLog)")
@@ -48,8 +48,8 @@ def is_one_of(kinds: tuple[object, ...]) -> Callable[[object], bool]:
     return lambda event: isinstance(event, classes)
 
 
-def is_at_least(level: int | str) -> Callable[[Leveled], bool]:
-    """Make the predicate of events of a level and above.
+def is_at_least(level: int | str) -> Callable[[HasLevel], bool]:
+    """Return the predicate of events of a level and above.
 
     Raises:
         TypeError: The level is neither a number nor a name.
@@ -60,7 +60,7 @@ def is_at_least(level: int | str) -> Callable[[Leveled], bool]:
 
 
 def is_of_task(task_run_id: str) -> Callable[[object], bool]:
-    """Make the predicate of the log lines and the states of one task run.
+    """Return the predicate of the log lines and the states of one task run.
 
     Raises:
         InvalidRunId: The id is not a UUID.
@@ -79,12 +79,12 @@ def is_of_task(task_run_id: str) -> Callable[[object], bool]:
     return predicate
 
 
-def says(pattern: str | re.Pattern[str]) -> Callable[[Worded], bool]:
-    """Make the predicate of events in whose message a pattern is found.
+def message_matches(pattern: str | re.Pattern[str]) -> Callable[[HasMessage], bool]:
+    """Return the predicate of events in whose message a pattern is found.
 
     Raises:
         TypeError: The pattern is not text.
-        re.error: It is not a regular expression.
+        re.error: The pattern is not a regular expression.
     """
     compiled = re.compile(pattern)
     _check_text(compiled.pattern)

@@ -1,7 +1,7 @@
-"""Holding items back: two queues between a fast source and a slow consumer, and a sorter.
+"""Queues between a fast source and a slow consumer.
 
-Each queue has a bound, and its own answer to what happens when that is reached. The sorter is told
-the time; a lock, where one is needed, is its owner's business.
+Each queue has a bound and its own policy for one item more. A queue takes no lock; where one is
+needed, the subscription that owns the queue holds it.
 """
 
 from collections import OrderedDict, deque
@@ -17,58 +17,58 @@ OverflowPolicy = Literal["error", "drop_oldest", "drop_newest"]
 
 
 class ConflatingQueue(Generic[T]):
-    """Holds the latest item of each key, in the order in which the keys came."""
+    """Holds the latest item of each key, in the order in which the keys arrived."""
 
     def __init__(self, key: Callable[[T], Hashable]) -> None:
-        """Hold nothing.
+        """Create an empty queue.
 
         Args:
-            key: Says which items take each other's place.
+            key: Returns the key of an item; items of one key replace each other.
         """
         self._key = key
         self._held: OrderedDict[Hashable, T] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many items are held: one a key."""
+        """Return the number of items held, at most one for each key."""
         return len(self._held)
 
     def put(self, item: T) -> None:
-        """Take an item in, in the place of the one with its key."""
+        """Add an item, or replace the item of its key."""
         self._held[self._key(item)] = item
 
     def take(self) -> T:
-        """Give an item out, and hold it no longer."""
+        """Remove and return the item whose key arrived first."""
         return self._held.popitem(last=False)[1]
 
 
 class BoundedQueue(Generic[T]):
-    """Holds items in order, up to a number of them."""
+    """Holds a limited number of items, in order."""
 
-    def __init__(self, most: int, overflow: OverflowPolicy) -> None:
-        """Hold nothing.
+    def __init__(self, capacity: int, overflow: OverflowPolicy) -> None:
+        """Create an empty queue.
 
         Args:
-            most: How many items are held at the most.
-            overflow: What happens to one more.
+            capacity: The largest number of items to hold.
+            overflow: What to do with one more.
         """
-        self._most = most
+        self._capacity = capacity
         self._overflow: OverflowPolicy = overflow
         self._held: deque[T] = deque()
 
     def __len__(self) -> int:
-        """How many items are held."""
+        """Return the number of items held."""
         return len(self._held)
 
     def put(self, item: T) -> None:
-        """Take an item in.
+        """Add an item, by the overflow policy if the queue is full.
 
         Raises:
-            Overflow: There is no room, and none may be dropped.
+            Overflow: The queue is full, and no item may be dropped.
         """
-        if len(self._held) >= self._most:
+        if len(self._held) >= self._capacity:
             match self._overflow:
                 case "error":
-                    raise Overflow(_full_message(self._most))
+                    raise Overflow(_overflow_message(self._capacity))
                 case "drop_newest":
                     return
                 case "drop_oldest":
@@ -76,14 +76,14 @@ class BoundedQueue(Generic[T]):
         self._held.append(item)
 
     def take(self) -> T:
-        """Give the oldest item out, and hold it no longer."""
+        """Remove and return the oldest item."""
         return self._held.popleft()
 
 
-def _full_message(most: int) -> str:
-    items = "1 item that was" if most == 1 else f"{most} items that were"
+def _overflow_message(capacity: int) -> str:
+    items = "1 item that was" if capacity == 1 else f"{capacity} items that were"
     return (
-        f"bounded({most}) holds {items} not taken yet, and one more came; take them faster, hold "
-        "more, let it drop with overflow='drop_oldest' or 'drop_newest', or keep but the latest of "
-        "each key with conflate()"
+        f"bounded({capacity}) holds {items} not taken yet, and one more arrived; take them faster, "
+        "hold more, drop items with overflow='drop_oldest' or 'drop_newest', or hold only the "
+        "latest of each key with conflate()"
     )

@@ -1,4 +1,4 @@
-"""Windows onto a stream: its last items, and how many came in each stretch of time."""
+"""`Rate`, and the counter that counts items by windows of time."""
 
 from datetime import datetime, timedelta
 
@@ -8,12 +8,12 @@ from rxflow._models.times import Instant, Now
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events came within one window of time.
+    """The number of events in one window of time.
 
     Attributes:
         since: When the window began, by the watcher's clock.
-        seconds: How long it is.
-        count: How many events came.
+        seconds: The length of the window.
+        count: The number of events that arrived in it.
     """
 
     since: Instant
@@ -27,51 +27,51 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateCounter:
-    """Counts items by windows that follow each other without a gap."""
+    """Counts items by windows of one length that follow each other without a gap."""
 
-    def __init__(self, seconds: float, begun: Now) -> None:
+    def __init__(self, seconds: float, start: Now) -> None:
         """Begin the first window.
 
         Args:
-            seconds: How long a window is.
-            begun: When the first one begins.
+            seconds: The length of a window.
+            start: When the first window begins.
         """
         self._seconds = seconds
-        self._begun = begun
+        self._start = start
         self._window = 0
         self._count = 0
 
     def receive(self, _: object, now: Now) -> tuple[Rate, ...]:
-        """Count an item, and give the windows that ended before it."""
+        """Count an item; return the windows that ended before it arrived."""
         ended = self.wake(now)
         self._count += 1
         return ended
 
     def due_in(self, now: Now) -> float | None:
-        """Seconds until the window ends."""
+        """Return the seconds until the window ends."""
         return max(0.0, self._end() - now.mono)
 
     def wake(self, now: Now) -> tuple[Rate, ...]:
-        """Give the windows that have ended, the empty ones too."""
+        """Return the windows that have ended, including empty ones."""
         ended: list[Rate] = []
         while self._end() <= now.mono:
-            ended.append(self._next())
+            ended.append(self._next_window())
         return tuple(ended)
 
     def flush(self, now: Now) -> tuple[Rate, ...]:
-        """Give the windows that have ended, and the one that has not if an item came in it."""
+        """Return the windows that have ended, and the current one unless it is empty."""
         ended = self.wake(now)
-        return (*ended, self._next()) if self._count else ended
+        return (*ended, self._next_window()) if self._count else ended
 
     def _end(self) -> float:
-        # Multiplied and not added up, so that no error adds up either.
-        return self._begun.mono + (self._window + 1) * self._seconds
+        # Multiplied and not added up, so that no rounding error accumulates.
+        return self._start.mono + (self._window + 1) * self._seconds
 
-    def _next(self) -> Rate:
+    def _next_window(self) -> Rate:
         rate = Rate(since=self._since(), seconds=self._seconds, count=self._count)
         self._window += 1
         self._count = 0
         return rate
 
     def _since(self) -> datetime:
-        return self._begun.utc + timedelta(seconds=self._window * self._seconds)
+        return self._start.utc + timedelta(seconds=self._window * self._seconds)

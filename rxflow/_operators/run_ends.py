@@ -1,54 +1,54 @@
-"""What a stream of events says of its runs: whether all are over, and which have fallen silent."""
+"""A machine that decides when all runs of a stream are over."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
-from rxflow._operators.run_states import state_of
+from rxflow._operators.run_states import reported_state
 from rxflow.events import Closed, FlowRunEvent, StateChange
 
 
 class RunEnds:
-    """Knows which runs of a stream are over."""
+    """Records which runs of a stream are over."""
 
     def __init__(self, expected: Iterable[str] = ()) -> None:
-        """Know of no run.
+        """Create a machine that has received no event.
 
         Args:
-            expected: Ids of the runs to wait for; those that events come of if empty.
+            expected: The ids of the runs to wait for; if empty, those that have events.
         """
         self._expected = frozenset(expected)
         self._open = set(self._expected)
         self._seen: set[str] = set()
         self._newest: dict[str, datetime] = {}
 
-    def goes_on(self, event: object) -> bool:
-        """Take an event in.
+    def receive(self, event: object) -> bool:
+        """Record an event.
 
         Returns:
-            Whether there is still a run that is not over.
+            Whether a run is not over yet, or none was seen.
         """
-        if isinstance(event, FlowRunEvent) and self._counts(event.flow_run_id):
-            self._hear(event)
+        if isinstance(event, FlowRunEvent) and self._is_followed(event.flow_run_id):
+            self._record(event)
         return bool(self._open) or not self._seen
 
-    def _counts(self, run_id: str) -> bool:
+    def _is_followed(self, run_id: str) -> bool:
         return not self._expected or run_id in self._expected
 
-    def _hear(self, event: FlowRunEvent) -> None:
+    def _record(self, event: FlowRunEvent) -> None:
         run_id = event.flow_run_id
         if run_id not in self._seen:
             self._seen.add(run_id)
             self._open.add(run_id)
-        state = state_of(event)
-        # States may be told late: an older one says nothing of what is.
-        if isinstance(event, StateChange) and self._is_old(event):
+        state = reported_state(event)
+        # A state change may be late; an older state is not the current one.
+        if isinstance(event, StateChange) and self._is_outdated(event):
             return
         if isinstance(event, Closed) or (state is not None and state.is_terminal):
             self._open.discard(run_id)
         elif state is not None:
             self._open.add(run_id)
 
-    def _is_old(self, event: StateChange) -> bool:
+    def _is_outdated(self, event: StateChange) -> bool:
         newest = self._newest.get(event.flow_run_id)
         if newest is not None and event.timestamp < newest:
             return True

@@ -1,11 +1,11 @@
-"""What a stream of events says of its runs: whether all are over, and which have fallen silent."""
+"""The state of a run that an event reports, for the machines that follow runs."""
 
 from rxflow._models.states import State
 from rxflow.events import Closed, RunChanged, RunSeen, StateChange
 
 
-def state_of(event: object) -> State | None:
-    """The state that an event says its run is in; None if it says nothing of it."""
+def reported_state(event: object) -> State | None:
+    """Return the state that an event reports its run to be in; None if it reports none."""
     match event:
         case StateChange() | Closed():
             return event.state

@@ -1,4 +1,8 @@
-"""What a stream of events says of its runs: whether all are over, and which have fallen silent."""
+"""`Quiet`, and the detector that decides which runs of a stream have fallen silent.
+
+The detector names the runs whose rows are to be read; reading them is left to
+`rxflow._runtime.silence_subscription`.
+"""
 
 import logging
 from enum import Enum, auto
@@ -7,20 +11,20 @@ import msgspec
 
 from rxflow._models.entities import FlowRun
 from rxflow._models.times import Instant, Now
-from rxflow._operators.run_states import state_of
+from rxflow._operators.run_states import reported_state
 from rxflow.events import Closed, FlowRunEvent, Notice, NoticeCode
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="quiet"):
-    """No event of a run came for some time, although it is not over.
+    """A run has had no event for some time, although it is not over.
 
-    It reads like an event: it has a level and a message as well.
+    Like an event it has a level and a message.
 
     Attributes:
         flow_run_id: The run.
-        since: When its last event came, by the watcher's clock.
-        run: The run's row as it was read before this was told, with its state.
-        timestamp: When this was noticed, by the watcher's clock.
+        since: When its last event arrived, by the watcher's clock.
+        run: The run's row, read just before this was emitted, with its state.
+        timestamp: When the silence was detected, by the watcher's clock.
         late: Always False.
     """
 
@@ -37,7 +41,7 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="qu
 
     @property
     def message(self) -> str:
-        """A sentence."""
+        """A sentence with the duration of the silence and the run's state."""
         seconds = (self.timestamp - self.since).total_seconds()
         state = f"is in state {self.run.state.name}" if self.run.state else "has no state"
         return f"No event of flow run {self.run.name!r} for {seconds:.0f} s; it {state}"
@@ -46,112 +50,113 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="qu
 class _Phase(Enum):
     COUNTING = auto()
     """The time since the last event is counted."""
-    ASKED = auto()
-    """It was silent for long enough; its row is being read."""
-    SETTLED = auto()
-    """Nothing to do until an event comes."""
-    OVER = auto()
-    """Nothing to do until it is opened again."""
+    CHECKING = auto()
+    """The run was silent for long enough; its row is being read."""
+    CHECKED = auto()
+    """The row was read; nothing is due until an event arrives."""
+    ENDED = auto()
+    """The run is over; nothing is due until it is opened again."""
 
 
 class _RunActivity:
-    """What was heard of one run, and when."""
+    """When one run last had an event, and what is due for it."""
 
     def __init__(self, now: Now) -> None:
-        self.since = now.utc
+        self.last_event_at = now.utc
         self.counted_from = now.mono
         self.phase = _Phase.COUNTING
         self.state_id: str | None = None
-        self.unreachable = False
+        self.in_outage = False
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the time is counted towards a silence."""
+        return self.phase is _Phase.COUNTING and not self.in_outage
+
+    def restart(self, now: Now) -> None:
+        """Count the time from now on."""
+        self.phase = _Phase.COUNTING
+        self.counted_from = now.mono
 
 
 class SilenceDetector:
-    """Knows for how long nothing was heard of each run, and tells it once its row was read.
+    """Counts the time without an event for each run, and returns a `Quiet` once its row was read.
 
-    During an outage nothing can be heard, so no time is counted. What a `Notice` says is the word
-    of the watch and not a sign of life.
+    During an outage no event can arrive, so no time is counted. A `Notice` is about the watch, not
+    about the run, and does not end a silence.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Know of no run.
+        """Create a detector that has received no event.
 
         Args:
-            seconds: For how long a run has to be silent.
+            seconds: How long a run must be silent.
         """
         self._seconds = seconds
         self._runs: dict[str, _RunActivity] = {}
 
     def receive(self, event: FlowRunEvent, now: Now) -> None:
-        """Take an event in."""
+        """Record an event."""
         if isinstance(event, Closed):
             self.forget(event.flow_run_id)
             return
-        heard = self._runs.setdefault(event.flow_run_id, _RunActivity(now))
+        run = self._runs.setdefault(event.flow_run_id, _RunActivity(now))
         if isinstance(event, Notice):
-            _note(heard, event.code, now)
+            _record_notice(run, event.code, now)
             return
-        heard.since, heard.counted_from, heard.unreachable = now.utc, now.mono, False
-        state = state_of(event)
+        run.last_event_at, run.counted_from, run.in_outage = now.utc, now.mono, False
+        state = reported_state(event)
         if state is not None:
-            heard.state_id = state.id
-            heard.phase = _Phase.OVER if state.is_terminal else _Phase.COUNTING
-        elif heard.phase is not _Phase.OVER:
-            heard.phase = _Phase.COUNTING
+            run.state_id = state.id
+            run.phase = _Phase.ENDED if state.is_terminal else _Phase.COUNTING
+        elif run.phase is not _Phase.ENDED:
+            run.phase = _Phase.COUNTING
 
     def due_in(self, now: Now) -> float | None:
-        """Seconds until `take_due` has something to say; None if it depends on what comes."""
-        began = [heard.counted_from for heard in self._runs.values() if _is_counted(heard)]
-        return max(0.0, min(began) + self._seconds - now.mono) if began else None
+        """Return the seconds until `next_row_checks` returns runs; None if no time is counted."""
+        counted_from = [run.counted_from for run in self._runs.values() if run.is_counted]
+        return max(0.0, min(counted_from) + self._seconds - now.mono) if counted_from else None
 
-    def take_due(self, now: Now) -> tuple[str, ...]:
-        """The ids of the runs that are silent for long enough, whose rows are to be read."""
-        due = [
-            (run_id, heard)
-            for run_id, heard in self._runs.items()
-            if _is_counted(heard) and heard.counted_from + self._seconds <= now.mono
-        ]
-        for _, heard in due:
-            heard.phase = _Phase.ASKED
-        return tuple(run_id for run_id, _ in due)
+    def next_row_checks(self, now: Now) -> tuple[str, ...]:
+        """Return the ids of the runs whose rows are to be read, since they are silent."""
+        due = {
+            run_id: run
+            for run_id, run in self._runs.items()
+            if run.is_counted and run.counted_from + self._seconds <= now.mono
+        }
+        for run in due.values():
+            run.phase = _Phase.CHECKING
+        return tuple(due)
 
-    def judge(self, row: FlowRun, now: Now) -> Quiet | None:
-        """Say what is to be told of a run, now that its row was read."""
-        heard = self._runs.get(row.id)
-        if heard is None or heard.phase is not _Phase.ASKED:
+    def receive_row(self, row: FlowRun, now: Now) -> Quiet | None:
+        """Record the row that a check has read; return what to emit, if anything."""
+        run = self._runs.get(row.id)
+        if run is None or run.phase is not _Phase.CHECKING:
             return None
-        if not row.is_terminal and heard.state_id not in (None, row.state_id):
-            # Its state is news to the stream, which will tell it soon if it tells states.
-            heard.state_id = row.state_id
-            _count_again(heard, now)
+        if not row.is_terminal and run.state_id not in (None, row.state_id):
+            # The stream has not emitted this state yet; if it has state changes, it soon will.
+            run.state_id = row.state_id
+            run.restart(now)
             return None
-        heard.phase = _Phase.SETTLED
+        run.phase = _Phase.CHECKED
         if row.is_terminal:
             return None
-        return Quiet(flow_run_id=row.id, since=heard.since, run=row, timestamp=now.utc)
+        return Quiet(flow_run_id=row.id, since=run.last_event_at, run=row, timestamp=now.utc)
 
-    def retry(self, run_id: str, now: Now) -> None:
-        """Take in that a run's row could not be read: it is tried again after as long a time."""
-        heard = self._runs.get(run_id)
-        if heard is not None and heard.phase is _Phase.ASKED:
-            _count_again(heard, now)
+    def receive_failure(self, run_id: str, now: Now) -> None:
+        """Record that a row could not be read; retry after another full quiet period."""
+        run = self._runs.get(run_id)
+        if run is not None and run.phase is _Phase.CHECKING:
+            run.restart(now)
 
     def forget(self, run_id: str) -> None:
-        """Take in that a run is no more."""
+        """Drop a run that is over or was deleted."""
         self._runs.pop(run_id, None)
 
 
-def _is_counted(heard: _RunActivity) -> bool:
-    return heard.phase is _Phase.COUNTING and not heard.unreachable
-
-
-def _count_again(heard: _RunActivity, now: Now) -> None:
-    heard.phase = _Phase.COUNTING
-    heard.counted_from = now.mono
-
-
-def _note(heard: _RunActivity, code: NoticeCode, now: Now) -> None:
+def _record_notice(run: _RunActivity, code: NoticeCode, now: Now) -> None:
     if code not in (NoticeCode.DEGRADED, NoticeCode.RECOVERED):
         return
-    heard.unreachable = code is NoticeCode.DEGRADED
-    if heard.phase in (_Phase.COUNTING, _Phase.ASKED):
-        _count_again(heard, now)
+    run.in_outage = code is NoticeCode.DEGRADED
+    if run.phase in (_Phase.COUNTING, _Phase.CHECKING):
+        run.restart(now)

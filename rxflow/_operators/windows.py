@@ -1,4 +1,4 @@
-"""Windows onto a stream: its last items, and how many came in each stretch of time."""
+"""A sliding window: each item of a stream together with the items before it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -6,14 +6,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def last(most: int) -> Callable[[tuple[T, ...], T], tuple[T, ...]]:
-    """Make the function that adds an item to the last ones, and leaves out what is too old.
+def sliding_window(size: int) -> Callable[[tuple[T, ...], T], tuple[T, ...]]:
+    """Return an accumulator that appends an item to a window and drops the oldest beyond its size.
 
     Args:
-        most: How many items it keeps.
+        size: The largest number of items in the window.
     """
 
-    def with_item(items: tuple[T, ...], item: T) -> tuple[T, ...]:
-        return (*items, item)[-most:]
+    def append(window: tuple[T, ...], item: T) -> tuple[T, ...]:
+        return (*window, item)[-size:]
 
-    return with_item
+    return append

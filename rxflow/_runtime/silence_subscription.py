@@ -32,18 +32,18 @@ class SilentRunDetector(Protocol[Q_co]):
         ...
 
     def due_in(self, now: Now, /) -> float | None:
-        """Return the seconds until `take_due` returns runs; None if no time is counted."""
+        """Return the seconds until `next_row_checks` returns runs; None if no time is counted."""
         ...
 
-    def take_due(self, now: Now, /) -> tuple[str, ...]:
+    def next_row_checks(self, now: Now, /) -> tuple[str, ...]:
         """Return the ids of the runs whose rows are to be read."""
         ...
 
-    def judge(self, row: FlowRun, now: Now, /) -> Q_co | None:
+    def receive_row(self, row: FlowRun, now: Now, /) -> Q_co | None:
         """Return what to emit for a run whose row was read; None for nothing."""
         ...
 
-    def retry(self, run_id: str, now: Now, /) -> None:
+    def receive_failure(self, run_id: str, now: Now, /) -> None:
         """Read a run's row again after another full quiet period."""
         ...
 
@@ -86,7 +86,7 @@ class SilenceSubscription(SerializedSubscription[FlowRunEvent, Q]):
 
     def wake(self) -> None:
         """Check the rows of the runs that count as silent."""
-        for run_id in self._detector.take_due(self.clock()):
+        for run_id in self._detector.next_row_checks(self.clock()):
             self._check_row(run_id)
 
     def flush(self) -> None:
@@ -131,7 +131,7 @@ class SilenceSubscription(SerializedSubscription[FlowRunEvent, Q]):
             self._row_checks.remove(check)
 
     def _receive_row(self, row: FlowRun) -> None:
-        item = self._detector.judge(row, self.clock())
+        item = self._detector.receive_row(row, self.clock())
         if item is not None:
             self.observer.on_next(item)
 
@@ -140,6 +140,6 @@ class SilenceSubscription(SerializedSubscription[FlowRunEvent, Q]):
             case RunNotFound():
                 self._detector.forget(run_id)
             case Unreachable() | BadResponse() | NotAPrefectApi():
-                self._detector.retry(run_id, self.clock())
+                self._detector.receive_failure(run_id, self.clock())
             case _:
                 self.finish(error)

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for any event: every kind, with whatever its fields can hold."""
+"""Hypothesis strategies for events of every kind, with all values that their fields can have."""
 
 import types
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from rxflow import FlowRunEvent
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
-# JSON's offsets are of whole minutes, and its years have four digits in any of them.
+# Offsets in JSON have whole minutes, and years have four digits in every offset.
 INSTANTS = st.datetimes(
     min_value=datetime(2, 1, 1),  # noqa: DTZ001 - the zone is drawn
     max_value=datetime(9998, 12, 31),  # noqa: DTZ001
@@ -26,16 +26,16 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=9,
 )
-"""What a parameter may be: anything that JSON has, with integers of any size."""
+"""Values of a parameter: anything that JSON can represent, with integers of any size."""
 
 
 def events() -> st.SearchStrategy[FlowRunEvent]:
-    """Any event of any kind."""
+    """Draw an event of any kind."""
     return st.one_of([events_of(kind) for kind in get_args(FlowRunEvent)])
 
 
 def events_of(kind: type[FlowRunEvent]) -> st.SearchStrategy[FlowRunEvent]:
-    """Any event of one kind, each field drawn by its type."""
+    """Draw an event of one kind, each field by its type."""
     return _structs(kind)
 
 

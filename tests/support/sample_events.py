@@ -1,4 +1,4 @@
-"""Events as a watch would tell them, with what matters to a test filled in by the test."""
+"""Build events of a watch; a test passes the fields that matter to it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,12 +24,12 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def second(seconds: float) -> datetime:
-    """A time after noon."""
+    """Return the time a number of seconds after noon."""
     return NOON + timedelta(seconds=seconds)
 
 
 def at(seconds: float) -> Now:
-    """Our time, by a monotonic clock that began long before."""
+    """Return both clock readings at a second; the monotonic clock began long before."""
     return Now(seconds + 1e3, second(seconds))
 
 
@@ -42,7 +42,7 @@ def line(
     task: str | None = None,
     late: bool = False,
 ) -> FlowRunLog:
-    """A log line that was written and stored at a second."""
+    """Build a log line that was written and stored at a second."""
     return FlowRunLog(
         flow_run_id=run,
         id=f"{message} {seconds}",
@@ -57,18 +57,18 @@ def line(
 
 
 def state(name: str, seconds: float = 0) -> State:
-    """A state; its id tells its name and time."""
+    """Build a state, whose id consists of its name and time."""
     return State(id=f"{name} {seconds}", type=name.upper(), name=name, timestamp=second(seconds))
 
 
 def entered(name: str, seconds: float = 0, *, run: str = RUN) -> StateChange:
-    """A state change."""
+    """Build a state change."""
     new = state(name, seconds)
     return StateChange(flow_run_id=run, id=new.id, state=new)
 
 
 def row(name: str | None = None, seconds: float = 0, *, run: str = RUN) -> FlowRun:
-    """A run's row, in a state if it has a name."""
+    """Build the row of a run, in a state if a name is given."""
     new = None if name is None else state(name, seconds)
     return FlowRun(
         id=run,
@@ -81,17 +81,17 @@ def row(name: str | None = None, seconds: float = 0, *, run: str = RUN) -> FlowR
 
 
 def seen(name: str | None = None, seconds: float = 0, *, run: str = RUN) -> RunSeen:
-    """The first event of a run; with a state where state changes are not streamed."""
+    """Build the first event of a run; its row has a state if a name is given."""
     return RunSeen(flow_run_id=run, run=row(name, seconds, run=run))
 
 
 def changed(name: str, seconds: float = 0, *, run: str = RUN) -> RunChanged:
-    """A changed row."""
+    """Build the event of a changed row."""
     return RunChanged(flow_run_id=run, run=row(name, seconds, run=run))
 
 
 def task_entered(name: str, seconds: float = 0, *, task: str = TASK) -> TaskRunStateChange:
-    """A state of a task run."""
+    """Build a state change of a task run."""
     new = state(name, seconds)
     task_run = TaskRun(
         id=task,
@@ -107,10 +107,10 @@ def task_entered(name: str, seconds: float = 0, *, task: str = TASK) -> TaskRunS
 
 
 def notice(code: NoticeCode, seconds: float = 0, *, run: str = RUN) -> Notice:
-    """Something that the watch says itself."""
-    return Notice(flow_run_id=run, code=code, message="so it is", timestamp=second(seconds))
+    """Build a notice of the watch."""
+    return Notice(flow_run_id=run, code=code, message="a notice", timestamp=second(seconds))
 
 
 def closed(seconds: float = 0, *, run: str = RUN) -> Closed:
-    """The last event of a watch."""
+    """Build the last event of a watch."""
     return Closed(flow_run_id=run, timestamp=second(seconds), state=state("Completed"))
