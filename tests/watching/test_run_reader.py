@@ -32,7 +32,7 @@ STATES, LOGS, TASKS, NOTICES = EventSource
 LONG = 100_000
 """The largest number of rows of a table that is counted at each poll."""
 
-Replies = Callable[[Query], Page[Any]]
+ReplyTo = Callable[[Query], Page[Any]]
 
 
 class ReaderUnderTest:
@@ -42,7 +42,7 @@ class ReaderUnderTest:
         self.world = world
         self.reader = RunReader(WatchSpec(flow_run_id=run_id, **spec))
         self.sent: list[Query] = []
-        self.reply: Replies = self._exchange
+        self.reply: ReplyTo = self._exchange
 
     def _exchange(self, query: Query) -> Page[Any]:
         page = exchange(self.world.server, query)
