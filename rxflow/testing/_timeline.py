@@ -32,7 +32,7 @@ class Timeline:
         self._lock = threading.RLock()
         self._id_random = random or Random()  # noqa: S311 - ids, not secrets
         self._schedule = Schedule(clock)
-        self._written: datetime | None = None
+        self._last_write: datetime | None = None
 
     def now(self) -> datetime:
         """Return the server's time; while a scheduled action runs, the time at which it was due."""
@@ -69,11 +69,11 @@ class Timeline:
         with self._lock:
             self._schedule.catch_up()
 
-    def _write(self) -> datetime:
+    def _write_time(self) -> datetime:
         """Return the time of a write: later than the last, since each is its own transaction."""
         self.catch_up()
         now = self.now()
-        if self._written is not None and now <= self._written:
-            now = self._written + _MICROSECOND
-        self._written = now
+        if self._last_write is not None and now <= self._last_write:
+            now = self._last_write + _MICROSECOND
+        self._last_write = now
         return now

@@ -77,7 +77,7 @@ class Prefect1Store(Timeline):
             project_id = next(existing, None) or self.add_project(project)
             group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
             columns = {"project_id": project_id, "flow_group_id": group["id"], "tenant_id": tenant}
-            now, flow_id = self._write(), uuid4(self._id_random)
+            now, flow_id = self._write_time(), uuid4(self._id_random)
             flow = rows.flow(now, row_id=flow_id, name=name, **columns) | row
             self.flows[flow["id"]] = flow
         return str(flow["id"])
@@ -104,7 +104,7 @@ class Prefect1Store(Timeline):
         with self._lock:
             flow_id = flow_id or self.add_flow()
             tenant = self.flows[flow_id]["tenant_id"]
-            now, run_id = self._write(), uuid4(self._id_random)
+            now, run_id = self._write_time(), uuid4(self._id_random)
             run = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
             run |= row
             run_id = str(run["id"])
@@ -146,13 +146,13 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             run = self.runs[run_id]
-            state = rows.serialized(type, message, **(_context(run, type) | fields))
-            return self._enter(run, state, timestamp)
+            state = rows.serialized(type, message, **(_fields_from(run, type) | fields))
+            return self._enter_state(run, state, timestamp)
 
     def change_run(self, run_id: str, **columns: Any) -> None:
         """Change columns of a run's row."""
         with self._lock:
-            self.runs[run_id] |= {**columns, "updated": self._write()}
+            self.runs[run_id] |= {**columns, "updated": self._write_time()}
 
     def log(
         self,
@@ -183,7 +183,7 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            now, row_id = created or self._write(), uuid4(self._id_random)
+            now, row_id = created or self._write_time(), uuid4(self._id_random)
             self.logs[row_id] = rows.new(
                 now,
                 row_id=row_id,
@@ -221,8 +221,8 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
-            task_id = self._task(self.runs[run_id]["flow_id"], slug)
-            now, new_id = self._write(), uuid4(self._id_random)
+            task_id = self._task_id(self.runs[run_id]["flow_id"], slug)
+            now, new_id = self._write_time(), uuid4(self._id_random)
             task_run = rows.task_run(
                 now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
             )
@@ -244,8 +244,8 @@ class Prefect1Store(Timeline):
     ) -> None:
         """Put a task run in a state; the arguments are those of `set_state`."""
         with self._lock:
-            now, task_run = self._write(), self.task_runs[task_run_id]
-            state = rows.serialized(type, message, **(_context(task_run, type) | fields))
+            now, task_run = self._write_time(), self.task_runs[task_run_id]
+            state = rows.serialized(type, message, **(_fields_from(task_run, type) | fields))
             rows.enter(task_run, state, timestamp or now, now)
 
     def add_agent(
@@ -327,7 +327,7 @@ class Prefect1Store(Timeline):
             row_id: row for row_id, row in self.logs.items() if landed.get(row_id, then) <= then
         }
 
-    def _task(self, flow_id: str, slug: str) -> str:
+    def _task_id(self, flow_id: str, slug: str) -> str:
         for task in self.tasks.values():
             if (task["flow_id"], task["slug"]) == (flow_id, slug):
                 return str(task["id"])
@@ -335,8 +335,8 @@ class Prefect1Store(Timeline):
         task = self._insert(self.tasks, slug=slug, name=name, flow_id=flow_id, tenant_id=tenant)
         return str(task["id"])
 
-    def _enter(self, run: Row, state: Row, timestamp: datetime | None = None) -> str:
-        now = self._write()
+    def _enter_state(self, run: Row, state: Row, timestamp: datetime | None = None) -> str:
+        now = self._write_time()
         rows.enter(run, state, timestamp or now, now)
         start = state.get("start_time")
         row = self._insert(
@@ -354,11 +354,11 @@ class Prefect1Store(Timeline):
 
     def _insert(self, table: Table, **columns: Any) -> Row:
         row_id = uuid4(self._id_random)
-        table[row_id] = rows.new(self._write(), row_id=row_id, **columns)
+        table[row_id] = rows.new(self._write_time(), row_id=row_id, **columns)
         return table[row_id]
 
 
-def _context(run: Row, type: str) -> Row:  # noqa: A002 - as above
+def _fields_from(run: Row, type: str) -> Row:  # noqa: A002 - as above
     """Return the fields of a state that come from the run that enters it."""
     match type:
         case "Scheduled":

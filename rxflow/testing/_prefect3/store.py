@@ -39,7 +39,7 @@ class Prefect3Store(Timeline):
         self._on_run: dict[str, Callable[[str], object]] = {}
         self._landed: dict[str, datetime] = {}
 
-    # -- runs and what they write ---------------------------------------------------------------
+    # -- writes ---------------------------------------------------------------------------------
 
     def add_run(
         self,
@@ -61,8 +61,8 @@ class Prefect3Store(Timeline):
             Its id.
         """
         with self._lock:
-            now = self._write()
-            flow_id = self._flow(now, flow)
+            now = self._write_time()
+            flow_id = self._flow_id(now, flow)
             run_id = uuid4(self._id_random)
             run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
             run_id = str(run["id"])
@@ -110,8 +110,8 @@ class Prefect3Store(Timeline):
             True
         """
         with self._lock:
-            now = self._write()
-            flow_id, deployment_id = self._flow(now, flow), uuid4(self._id_random)
+            now = self._write_time()
+            flow_id, deployment_id = self._flow_id(now, flow), uuid4(self._id_random)
             new = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
             deployment = new | row
             deployment_id = str(deployment["id"])
@@ -172,12 +172,12 @@ class Prefect3Store(Timeline):
             The state's id.
         """
         with self._lock:
-            now = self._write()
+            now = self._write_time()
             run = self.runs[run_id]
             scheduled = None
             if type == StateType.SCHEDULED:
                 scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
-            state = self._state(now, type, name=name, flow_run_id=run_id, scheduled_time=scheduled)
+            state = self._new_state(now, type, name, flow_run_id=run_id, scheduled_time=scheduled)
             state |= {"timestamp": timestamp or now, "message": message}
             self.states[run_id].append(state)
             run["next_scheduled_start_time"] = scheduled
@@ -187,7 +187,7 @@ class Prefect3Store(Timeline):
     def change_run(self, run_id: str, **fields: Any) -> None:
         """Change fields of a run's row."""
         with self._lock:
-            self.runs[run_id] |= {**fields, "updated": self._write()}
+            self.runs[run_id] |= {**fields, "updated": self._write_time()}
 
     def log(
         self,
@@ -216,7 +216,7 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            now = created or self._write()
+            now = created or self._write_time()
             row = rows.log(
                 now,
                 row_id=uuid7(now, self._id_random),
@@ -284,7 +284,7 @@ class Prefect3Store(Timeline):
             The task run's id.
         """
         with self._lock:
-            now = self._write()
+            now = self._write_time()
             task_run_id = task_run_id or uuid7(now, self._id_random)
             if task_run_id not in self.task_runs:
                 self.task_runs[task_run_id] = rows.task_run(
@@ -293,7 +293,7 @@ class Prefect3Store(Timeline):
                     dynamic_key=uuid4(self._id_random),
                     run=self.runs[run_id],
                 )
-            state = self._state(now, type, name=name, flow_run_id=run_id, task_run_id=task_run_id)
+            state = self._new_state(now, type, name, flow_run_id=run_id, task_run_id=task_run_id)
             state["data"] = data
             self.task_run_states.setdefault(task_run_id, []).append(state)
             enter(self.task_runs[task_run_id], state, now)
@@ -333,7 +333,7 @@ class Prefect3Store(Timeline):
         landed = self._landed  # rows that a test put into the table directly are not in it
         return [row for row in self.logs if landed.get(row["id"], then) <= then]
 
-    def _flow(self, now: datetime, name: str) -> str:
+    def _flow_id(self, now: datetime, name: str) -> str:
         """Return the id of the flow with a name, which is unique; add the flow if it is missing."""
         known = (flow_id for flow_id, flow in self.flows.items() if flow["name"] == name)
         flow_id = next(known, None)
@@ -342,6 +342,6 @@ class Prefect3Store(Timeline):
             self.flows[flow_id] = rows.flow(now, flow_id=flow_id, name=name)
         return flow_id
 
-    def _state(self, now: datetime, type: str, *, name: str | None = None, **details: Any) -> Row:  # noqa: A002
+    def _new_state(self, now: datetime, type: str, name: str | None, **details: Any) -> Row:  # noqa: A002
         state_id = uuid7(now, self._id_random)
         return rows.state(now, state_id=state_id, type=str(type), name=name, **details)
