@@ -37,7 +37,7 @@ class Prefect1:
         self.row_limits = RowLimits()
 
     def converse(self, query: Query) -> Conversation[Reply]:
-        """Send a query, and for a short list what it takes to tell whether it is complete."""
+        """Send a query, and check a list that may have been cut off."""
         match query:
             case ServerQuery():
                 return Page((Server(backend=BackendName.PREFECT_1),))  # it has no version query

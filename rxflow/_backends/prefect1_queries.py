@@ -41,7 +41,9 @@ _HEADERS = (*JSON_HEADERS, ("X-PREFECT-CORE-VERSION", _VERSION))
 
 _Variables = Mapping[str, Any]
 
-# -- texts; each has its rows under one name, so that all replies are read in the same way ---------
+# -- texts ----------------------------------------------------------------------------------------
+
+# Each names its table `rows`, so that all replies are read alike.
 
 _FLOW_RUN = """
 query FlowRun($id: uuid!) {

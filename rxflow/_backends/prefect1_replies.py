@@ -1,7 +1,7 @@
 """Replies of Prefect 1's GraphQL API: pages and failures, as Prefect Server 1.4 sends them.
 
-Every query has its rows under one name, so that all replies are read in the same way. Errors are
-sent with HTTP status 200 as often as not, so it is the code of an error that counts.
+Every query names its table `rows`, so that all replies are read alike. Errors are often sent with
+HTTP status 200, so the code of an error decides what it means.
 """
 
 from collections.abc import Callable, Mapping

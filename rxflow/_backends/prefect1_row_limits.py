@@ -1,4 +1,4 @@
-"""Silent row limits of a Prefect 1: tell a list that was cut off from one that is complete.
+"""Silent row limits of a Prefect 1: distinguish lists that were cut off from complete ones.
 
 Prefect Server has no row limit, but another backend may have one: it then sends fewer rows than
 were requested, without an error. So a page that is shorter than requested, and not shorter than

@@ -84,7 +84,7 @@ class Channel:
             return reply
 
     def close(self) -> None:
-        """Abort a query under way, from any thread, and close the connection."""
+        """Abort a query in progress, from any thread, and close the connection."""
         self._transport.close()
 
 
@@ -113,5 +113,5 @@ class AsyncChannel:
             return reply
 
     async def aclose(self) -> None:
-        """Abort a query under way, which returns a failure, and close the connection."""
+        """Abort a query in progress, which returns a failure, and close the connection."""
         await self._transport.aclose()

@@ -86,7 +86,7 @@ class Transport:
         return result
 
     def close(self) -> None:
-        """Abort a call under way, from any thread, and close the connection.
+        """Abort a call in progress, from any thread, and close the connection.
 
         Only a name look-up and an attempt to connect continue until they end by themselves.
         """
@@ -222,7 +222,7 @@ class AsyncTransport:
         self._server = describe_server(settings, transport)
         self._connects = 0
         self._connection: Any = None
-        self._deadlines: set[asyncio.Timeout] = set()  # of the calls under way
+        self._deadlines: set[asyncio.Timeout] = set()  # of the calls in progress
         self._closed = False
         self._client = build_http_client(httpx.AsyncClient, settings, tls, transport)
 
@@ -232,7 +232,7 @@ class AsyncTransport:
         return CONNECTION_CLOSED if self._closed else result
 
     async def aclose(self) -> None:
-        """Abort a call under way, and close the connection."""
+        """Abort a call in progress, and close the connection."""
         self._closed = True
         for deadline in self._deadlines:  # httpx would not abort a call that is still connecting
             if not deadline.expired():

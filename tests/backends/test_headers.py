@@ -50,7 +50,7 @@ def test_retry_after_has_seconds_or_a_date(value: str, seconds: float | None) ->
 
 
 def test_a_date_to_retry_after_needs_the_servers_time() -> None:
-    """Without the time of the server, a date does not tell how long to wait."""
+    """Without the time of the server, the time to wait until a date is unknown."""
     assert retry_after(json_reply({}, 503, retry_after=http_date(20))) is None
     assert retry_after(json_reply({}, 503)) is None
 

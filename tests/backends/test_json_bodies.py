@@ -39,7 +39,7 @@ def test_text_that_is_not_unicode_is_repaired(written: bytes, read: str) -> None
     ids=["another shape", "too deep", "cut short", "empty", "not unicode"],
 )
 def test_an_unreadable_body_may_be_json(body: bytes, is_json: bool) -> None:
-    """JSON of another shape is told apart from a body that is no JSON at all."""
+    """JSON of another shape is distinguished from a body that is no JSON at all."""
     with pytest.raises(UnreadableBody) as caught:
         decode_body(body, msgspec.json.Decoder(dict[str, int]).decode)
     assert caught.value.is_json is is_json

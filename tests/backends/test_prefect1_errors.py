@@ -97,7 +97,7 @@ def error_reply(code: Any, message: Any = "words", status: int = 200) -> HttpRep
     ],
 )
 def test_the_code_of_an_error_decides_its_kind(code: Any, kind: FailureKind) -> None:
-    """With HTTP status 200, the code tells outages, rejected queries and refused access apart."""
+    """With HTTP status 200, the code separates outages, rejected queries and refused access."""
     assert read_failure(LOGS, error_reply(code)).kind is kind
 
 

@@ -318,7 +318,7 @@ def test_an_unused_transport_can_be_closed(connect_to: ConnectTo) -> None:
 
 
 def test_many_threads_may_close_a_transport(connect_to: ConnectTo) -> None:
-    """Many threads may close a transport at once, while a call is under way."""
+    """Many threads may close a transport at once, during a call."""
     with WireServer(stall_response) as server, connect_to(server) as transport:
         results: list[HttpResult] = []
         sender = threading.Thread(target=lambda: results.append(transport.send(GET)))

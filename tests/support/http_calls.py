@@ -40,7 +40,7 @@ class BlockingTransport(Protocol):
         ...
 
     def close(self) -> None:
-        """Abort a call under way, from any thread, and close the connection."""
+        """Abort a call in progress, from any thread, and close the connection."""
         ...
 
 
