@@ -1,0 +1,142 @@
+"""The gap search: what polls cost, rows that arrive between requests, ties and lagging replicas."""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+import pytest
+from cursor_reader import PERIOD, CursorReader, Send, at_once, over_time, stored, write
+from simulated_world import World
+
+from rxflow._protocol.failures import Reply
+from rxflow._protocol.queries import LogsQuery
+
+REQUESTS_A_POLL = {
+    # rows a second: with writers that send together, and with staggered ones
+    0.0: (1.0, 1.0),
+    1.0: (1.0, 1.0),
+    10.0: (1.0, 1.0),
+    100.0: (2.0, 2.0),
+    # Staggered, 2,000 new rows lie among 1,000 known ones, which are 16 pages however one reads.
+    1000.0: (11.0, 16.0),
+}
+"""Budgets of requests a poll."""
+
+REQUESTS_A_POLL_OVER_TIME = {100.0: 2, 300.0: 5, 1000.0: 17}
+"""The same where rows arrive between the requests, by rows a second."""
+
+ROWS_MOVED_A_ROW = 8
+"""Budget of how often a row is read."""
+
+
+def follow_writers(
+    *, rate: float, runs: int, length: float, staggered: bool, send: Callable[[World], Send]
+) -> tuple[World, CursorReader, list[bool]]:
+    """Follow runs that write in turn, each sending every two seconds, with a poll as often.
+
+    Staggered writers send one after the other, and not all at the same instant.
+
+    Returns:
+        The world, the reader, and of each poll that was not a page of a backfill whether it was
+        proven.
+    """
+    world = World()
+    ids = [world.server.add_run() for _ in range(runs)]
+    for number in range(int(rate * length)):
+        written, writer = number / rate, number % runs
+        phase = PERIOD * (37 * writer % runs) / runs if staggered else 0.0
+        sent = ((written - phase) // PERIOD + 1) * PERIOD + phase
+        world.at(sent + 0.1, partial(write, world, ids[writer], written))
+    reader = CursorReader(send(world), *ids)
+    proven: list[bool] = []
+    while world.now < length:
+        began = world.now
+        read = reader.poll()
+        if read.backfill_position is None:
+            proven.append(read.proven)
+            world.wait(began + PERIOD - world.now)
+    return world, reader, proven
+
+
+@pytest.mark.parametrize("staggered", [False, True], ids=["together", "staggered"])
+@pytest.mark.parametrize("runs", [1, 10, 200], ids="{} runs".format)
+@pytest.mark.parametrize("rate", REQUESTS_A_POLL, ids="{:g} rows/s".format)
+def test_requests_of_a_poll(rate: float, runs: int, staggered: bool) -> None:
+    """A poll takes one request when idle and at ten rows a second, and few more at a thousand."""
+    world, reader, _ = follow_writers(
+        rate=rate,
+        runs=runs,
+        length=60 if rate < 1000 else 20,
+        staggered=staggered,
+        send=at_once,
+    )
+    steady, budget = reader.requests[4:], REQUESTS_A_POLL[rate][staggered]
+    assert sum(steady) / len(steady) <= budget
+    assert max(steady) <= budget + (rate >= 100)
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
+    assert reader.rows_moved <= ROWS_MOVED_A_ROW * len(reader.delivered) + len(reader.requests)
+
+
+@pytest.mark.parametrize("rate", REQUESTS_A_POLL_OVER_TIME, ids="{:g} rows/s".format)
+def test_a_poll_is_proven_while_rows_arrive_between_its_requests(rate: float) -> None:
+    """Rows that arrive during a poll cost it a request or two, and it proves the earlier ones."""
+    world, reader, proven = follow_writers(
+        rate=rate, runs=200, length=24, staggered=True, send=over_time
+    )
+    steady = reader.requests[-6:]
+    assert all(proven[-6:])
+    assert sum(steady) / len(steady) <= REQUESTS_A_POLL_OVER_TIME[rate]
+    there = stored(world)
+    assert reader.poll().proven
+    assert set(there) <= set(reader.ids)
+    assert len(set(reader.ids)) == len(reader.ids)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [199, 200, 201, 450, 10_000])
+@pytest.mark.parametrize("when", ["before", "while", "late"])
+def test_ties_are_delivered_once(count: int, when: str) -> None:
+    """Rows of one timestamp are delivered once, however many, with pages in any order."""
+    world = World(random=Random(count))
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run)
+    world.wait(60)
+    if when != "before":
+        write(world, run, *range(50))
+        reader.catch_up()
+    write(world, run, *[20.0 if when == "late" else 60.0] * count)
+    world.wait(60)
+    reader.catch_up()
+    write(world, run, 119.0)
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
+
+
+def test_pages_of_different_replicas_are_not_combined() -> None:
+    """A page that lacks a row of the page before it is from an earlier time, and is rejected."""
+    world = World()
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run)
+    for second in range(5):
+        write(world, run, *(second + number / 500 for number in range(500)))
+        world.wait(1)
+        reader.catch_up()
+    lagging = list(world.server.logs)
+    write(world, run, *(6 + number / 500 for number in range(500)))
+    current, send = world.server.logs, reader.send
+    for to_replica in range(3):  # the number of the request that the replica replies to
+        requests = 0
+
+        def send_to_either(query: LogsQuery, to_replica: int = to_replica) -> Reply:
+            nonlocal requests
+            world.server.logs = lagging if requests == to_replica else current
+            requests += 1
+            return send(query)
+
+        reader.send = send_to_either
+        read = reader.poll()
+        assert read.table_shrank or not read.rows
+    reader.send, world.server.logs = send, current
+    reader.catch_up()
+    assert reader.ids == stored(world)
