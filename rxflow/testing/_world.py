@@ -15,9 +15,11 @@ from rxflow.testing._prefect3.server import FakePrefect3
 from rxflow.testing._virtual_time import VirtualTime
 from rxflow.testing._writer import Writer
 
-Kind = Literal["calm", "ties", "skewed", "late", "busy", "faulty", "stale", "deleted", "restored"]
+WorldKind = Literal[
+    "calm", "ties", "skewed", "late", "busy", "faulty", "stale", "deleted", "restored"
+]
 
-_KINDS: tuple[Kind, ...] = ("calm", *get_args(Kind))  # calm ones are twice as likely
+_KINDS: tuple[WorldKind, ...] = ("calm", *get_args(WorldKind))  # calm ones are twice as likely
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)
 FAULTS_TAIL = 40.0  # seconds after the run's last state
 
@@ -83,7 +85,7 @@ class World:
         self,
         seed: int = 0,
         *,
-        kind: Kind | None = None,
+        kind: WorldKind | None = None,
         history: History | None = None,
         faults: Faults | None = None,
         page_limit: int | None = None,
@@ -120,7 +122,7 @@ class World:
         self.server.faults = Faults(latency=faults.latency, ties=faults.ties)
 
 
-def draw_history(random: Random, kind: Kind) -> History:
+def draw_history(random: Random, kind: WorldKind) -> History:
     """Draw what happens to a run in a world of a kind."""
     length = random.uniform(3, 90)
     writers = range(random.choice((1, 1, 2, 4)))
@@ -133,7 +135,7 @@ def draw_history(random: Random, kind: Kind) -> History:
     )
 
 
-def draw_writer(random: Random, kind: Kind, name: str, length: float) -> Writer:
+def draw_writer(random: Random, kind: WorldKind, name: str, length: float) -> Writer:
     """Draw a writer of a run that takes `length` seconds."""
     count = random.choice((0, 5, 40, 150)) * (4 if kind == "busy" else 1)
     lines = [random.uniform(1, length) for _ in range(count)]

@@ -21,11 +21,11 @@ from rxflow._protocol.queries import Query
 from rxflow.testing import FakePrefect1, Faults, History, VirtualTime, Writer
 from rxflow.testing._faults import BackendOutage
 from rxflow.testing._history import Played
-from rxflow.testing._world import CALM, FAULTS, FAULTS_TAIL, Kind, draw_history
+from rxflow.testing._world import CALM, FAULTS, FAULTS_TAIL, WorldKind, draw_history
 
-Prefect1Kind: TypeAlias = Kind | Literal["outages"]
+Prefect1Kind: TypeAlias = WorldKind | Literal["outages"]
 
-_KINDS: tuple[Prefect1Kind, ...] = (*get_args(Kind), "outages")
+_KINDS: tuple[Prefect1Kind, ...] = (*get_args(WorldKind), "outages")
 _LIMITS = (None, None, 2, 3, 7, 20, 100, 250)
 _OUTAGES: tuple[BackendOutage, ...] = get_args(BackendOutage)
 _UPLOADS = 5.0  # seconds between two uploads of one process of Prefect 1

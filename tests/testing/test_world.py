@@ -9,9 +9,9 @@ import pytest
 import rxflow
 from rxflow import StateType
 from rxflow.testing import Faults, History, World
-from rxflow.testing._world import Kind
+from rxflow.testing._world import WorldKind
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[WorldKind, ...] = get_args(WorldKind)
 KINDS_THAT_LOSE_ROWS = {"deleted", "restored"}
 
 
@@ -23,7 +23,7 @@ def tables(world: World) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
-def test_a_seed_repeats_a_world(kind: Kind | None) -> None:
+def test_a_seed_repeats_a_world(kind: WorldKind | None) -> None:
     """With one seed the same happens at the same times, row ids included."""
     once, again, other = (World(seed, kind=kind) for seed in (5, 5, 6))
     for world in (once, again, other):
@@ -34,7 +34,7 @@ def test_a_seed_repeats_a_world(kind: Kind | None) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - KINDS_THAT_LOSE_ROWS - {"faulty"}))
-def test_a_watch_delivers_every_row_that_landed(kind: Kind) -> None:
+def test_a_watch_delivers_every_row_that_landed(kind: WorldKind) -> None:
     """Through Rx and an httpx client each row is delivered once."""
     world = World(3, kind=kind)
     stream = rxflow.watch_flow_run(world.run_id, client=world.server.client())

@@ -215,11 +215,11 @@ def _sorted(rows: list[Row], order_by: Order, table: str, tables: Tables) -> lis
     """Sort stably, by the least significant key first."""
     keys = [key for part in order_by for key in _keys(part, table, tables)]
     for value_of, direction in reversed(keys):
-        values = [row for row in rows if value_of(row) is not None]
-        values.sort(key=value_of, reverse=direction.startswith("desc"))
+        not_null = [row for row in rows if value_of(row) is not None]
+        not_null.sort(key=value_of, reverse=direction.startswith("desc"))
         nulls = [row for row in rows if value_of(row) is None]
         nulls_first = direction in {"desc", "desc_nulls_first", "asc_nulls_first"}
-        rows = nulls + values if nulls_first else values + nulls
+        rows = nulls + not_null if nulls_first else not_null + nulls
     return rows
 
 
