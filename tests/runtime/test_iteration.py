@@ -1,4 +1,4 @@
-"""The pumps: any pipeline in a loop, run by its consumer's demand, in a thread or on a loop."""
+"""Iteration: the consumer's demand runs a pipeline, in its thread or on its event loop."""
 
 import asyncio
 import gc
@@ -24,28 +24,28 @@ from rxflow._runtime.iteration import MAX_UNREQUESTED_ITEMS, AsyncPullScheduler
 
 pytestmark = pytest.mark.timeout(60)
 
-Iterated = Callable[[Observable[Any]], Any]
+Iterate = Callable[[Observable[Any]], Any]
 
 
 @pytest.fixture(params=["for", "async for"])
-def iterated(request: pytest.FixtureRequest) -> Iterator[Iterated]:
-    """Iterate an observable, in the caller's thread or on an event loop there."""
-    made: list[LoopIterator[Any]] = []
+def iterate_either_way(request: pytest.FixtureRequest) -> Iterator[Iterate]:
+    """Return a function that iterates an observable, blocking or on an event loop."""
+    iterators: list[LoopIterator[Any]] = []
 
-    def on_a_loop(observable: Observable[Any]) -> LoopIterator[Any]:
-        made.append(LoopIterator(observable))
-        return made[-1]
+    def iterate_on_loop(observable: Observable[Any]) -> LoopIterator[Any]:
+        iterators.append(LoopIterator(observable))
+        return iterators[-1]
 
-    yield iterate if request.param == "for" else on_a_loop
-    for items in made:
+    yield iterate if request.param == "for" else iterate_on_loop
+    for items in iterators:
         items.end()
 
 
-# -- both ---------------------------------------------------------------------------------------
+# -- blocking and async ------------------------------------------------------------------------
 
 
 def counting(ran: list[int]) -> Observable[int]:
-    """1, 2, 3 and so on, each emitted by an action that notes its thread and schedules the next."""
+    """Emit 1, 2, 3 and so on, each in an action that records its thread and schedules the next."""
 
     def subscribe(
         observer: abc.ObserverBase[int], scheduler: abc.SchedulerBase | None = None
@@ -62,8 +62,8 @@ def counting(ran: list[int]) -> Observable[int]:
     return Observable(subscribe)
 
 
-def flooding(number: int) -> tuple[Observable[int], threading.Thread]:
-    """A source that emits from a thread of its own, and that thread, not started yet."""
+def flood_source(number: int) -> tuple[Observable[int], threading.Thread]:
+    """Return a source of numbers and the thread that emits them, not started yet."""
     source: Subject[int] = Subject()
 
     def flood() -> None:
@@ -74,10 +74,10 @@ def flooding(number: int) -> tuple[Observable[int], threading.Thread]:
     return source, threading.Thread(target=flood, daemon=True)
 
 
-def test_a_pump_runs_on_demand_in_the_thread_that_asks(iterated: Iterated) -> None:
-    """An item that is asked for costs one action, in the consumer's thread; else nothing runs."""
+def test_each_next_runs_one_action_in_the_consumers_thread(iterate_either_way: Iterate) -> None:
+    """Each `next` runs one action, in the consumer's thread; nothing runs in between."""
     ran: list[int] = []
-    items = iterated(counting(ran))
+    items = iterate_either_way(counting(ran))
     assert ran == []
     for number in range(1, 4):
         assert next(items) == number
@@ -86,10 +86,10 @@ def test_a_pump_runs_on_demand_in_the_thread_that_asks(iterated: Iterated) -> No
     assert len(ran) == 3
 
 
-def test_a_pump_follows_its_consumer_to_another_thread(iterated: Iterated) -> None:
-    """An iterator that is read on by another thread runs there."""
+def test_an_iterator_may_change_its_thread(iterate_either_way: Iterate) -> None:
+    """An iterator that another thread continues to read runs in that thread."""
     ran: list[int] = []
-    items = iterated(counting(ran))
+    items = iterate_either_way(counting(ran))
     next(items)
     thread = threading.Thread(target=lambda: next(items))
     thread.start()
@@ -99,11 +99,11 @@ def test_a_pump_follows_its_consumer_to_another_thread(iterated: Iterated) -> No
     items.close()
 
 
-def test_a_page_may_be_longer_than_the_bound_in_any_thread(iterated: Iterated) -> None:
-    """The bound is for threads that the reader does not drive, whichever thread reads."""
+def test_requested_items_are_not_bounded(iterate_either_way: Iterate) -> None:
+    """The bound does not apply to items that the consumer's own demand emits, in any thread."""
     page = [*range(MAX_UNREQUESTED_ITEMS * 2)]
     pages = rx.of([-1], page).pipe(ops.delay(0.001), ops.flat_map(rx.from_iterable))
-    items = iterated(pages)
+    items = iterate_either_way(pages)
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(items))
     assert next(items) == -1
@@ -112,8 +112,8 @@ def test_a_page_may_be_longer_than_the_bound_in_any_thread(iterated: Iterated) -
     assert found == page
 
 
-def test_an_item_of_another_thread_wakes_a_pump(iterated: Iterated) -> None:
-    """An item that a thread of its own emits reaches a consumer that waits for it."""
+def test_an_item_of_another_thread_wakes_the_consumer(iterate_either_way: Iterate) -> None:
+    """An item emitted by another thread wakes a waiting consumer."""
     source: Subject[str] = Subject()
     read = threading.Event()
 
@@ -124,26 +124,26 @@ def test_an_item_of_another_thread_wakes_a_pump(iterated: Iterated) -> None:
 
     thread = threading.Thread(target=emit)
     begun = rx.of("begun").pipe(ops.do_action(lambda _: thread.start()))
-    for item in iterated(rx.merge(source, begun)):
+    for item in iterate_either_way(rx.merge(source, begun)):
         if item == "item":
             read.set()
     thread.join(TEST_TIMEOUT)
     assert read.is_set()
 
 
-def test_another_thread_may_schedule(iterated: Iterated) -> None:
-    """What another thread's items make an operator schedule runs in a consumer that waits."""
-    source, thread = flooding(5)
+def test_a_timer_of_another_thread_wakes_the_consumer(iterate_either_way: Iterate) -> None:
+    """A timer that another thread's item schedules wakes a waiting consumer."""
+    source, thread = flood_source(5)
     begun = rx.of(-1).pipe(ops.do_action(lambda _: thread.start()))
     late = source.pipe(ops.delay(0.001))
-    assert list(iterated(rx.merge(late, begun))) == [-1, *range(5)]
+    assert list(iterate_either_way(rx.merge(late, begun))) == [-1, *range(5)]
     thread.join(TEST_TIMEOUT)
 
 
-def test_too_many_items_from_another_thread_are_an_overflow(iterated: Iterated) -> None:
-    """A flood from another thread is never blocked; the reader gets what fits, then `Overflow`."""
-    source, thread = flooding(MAX_UNREQUESTED_ITEMS + 100)
-    items = iterated(rx.merge(source, rx.of(-1)))
+def test_too_many_items_of_another_thread_are_an_overflow(iterate_either_way: Iterate) -> None:
+    """The emitting thread is not blocked; the consumer gets what fits, then `Overflow`."""
+    source, thread = flood_source(MAX_UNREQUESTED_ITEMS + 100)
+    items = iterate_either_way(rx.merge(source, rx.of(-1)))
     assert next(items) == -1
     thread.start()
     thread.join(TEST_TIMEOUT)
@@ -154,10 +154,10 @@ def test_too_many_items_from_another_thread_are_an_overflow(iterated: Iterated) 
         next(items)
 
 
-def test_nothing_comes_after_an_overflow(iterated: Iterated) -> None:
-    """What a thread emits after an overflow is not delivered, even when there is room again."""
+def test_nothing_is_emitted_after_an_overflow(iterate_either_way: Iterate) -> None:
+    """Items emitted after an overflow are dropped, even if there is room again."""
     source: Subject[int] = Subject()
-    items = iterated(rx.merge(source, rx.of(-1)))
+    items = iterate_either_way(rx.merge(source, rx.of(-1)))
     next(items)
 
     def emit(numbers: range) -> None:
@@ -177,11 +177,11 @@ def test_nothing_comes_after_an_overflow(iterated: Iterated) -> None:
     assert found == list(range(MAX_UNREQUESTED_ITEMS))
 
 
-def test_the_lock_of_merge_cannot_be_held_against_the_reader(iterated: Iterated) -> None:
-    """A thread that floods one side of a merge ends though nobody reads, and so does the merge."""
-    source, thread = flooding(MAX_UNREQUESTED_ITEMS - 10)
+def test_a_busy_consumer_does_not_block_a_merge(iterate_either_way: Iterate) -> None:
+    """A thread that emits into one side of a merge is not blocked while the consumer is busy."""
+    source, thread = flood_source(MAX_UNREQUESTED_ITEMS - 10)
     pair = rx.merge(source, rx.interval(0.001).pipe(ops.take(5)))
-    items = iterated(pair)
+    items = iterate_either_way(pair)
     found = [next(items)]
     thread.start()
     thread.join(TEST_TIMEOUT)
@@ -190,10 +190,10 @@ def test_the_lock_of_merge_cannot_be_held_against_the_reader(iterated: Iterated)
     assert len(found) == MAX_UNREQUESTED_ITEMS - 5
 
 
-def test_an_error_comes_after_the_items_before_it(iterated: Iterated) -> None:
-    """The reader gets every item, and then the very error that the observable ended with."""
+def test_an_error_follows_the_items_before_it(iterate_either_way: Iterate) -> None:
+    """The consumer gets every item, then the same error object that the observable ended with."""
     error = ValueError("at the end")
-    items = iterated(rx.concat(rx.of(1, 2), rx.throw(error)))
+    items = iterate_either_way(rx.concat(rx.of(1, 2), rx.throw(error)))
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(ValueError, match="at the end") as caught:
         next(items)
@@ -201,8 +201,8 @@ def test_an_error_comes_after_the_items_before_it(iterated: Iterated) -> None:
     assert list(items) == []
 
 
-def test_an_error_in_an_action_reaches_the_reader(iterated: Iterated) -> None:
-    """An action that raises does so in the reader's loop, and the subscription is disposed of."""
+def test_an_error_in_an_action_ends_the_loop(iterate_either_way: Iterate) -> None:
+    """What an action raises is raised in the loop, and the subscription is disposed of."""
     disposed: list[str] = []
 
     def subscribe(
@@ -213,17 +213,17 @@ def test_an_error_in_an_action_reaches_the_reader(iterated: Iterated) -> None:
         return Disposable(lambda: disposed.append("once"))
 
     with pytest.raises(ValueError, match="no number"):
-        next(iterated(Observable(subscribe)))
+        next(iterate_either_way(Observable(subscribe)))
     assert disposed == ["once"]
 
 
-def test_an_error_while_subscribing_reaches_the_reader(iterated: Iterated) -> None:
-    """A source whose subscribe function raises fails in the loop, not before."""
+def test_an_error_while_subscribing_ends_the_loop(iterate_either_way: Iterate) -> None:
+    """What a source raises while it is subscribed to is raised by the first `next`."""
 
     def subscribe(*_: object) -> abc.DisposableBase:
         raise LookupError("no such source")
 
-    items: Iterator[int] = iterated(Observable(subscribe))
+    items: Iterator[int] = iterate_either_way(Observable(subscribe))
     with pytest.raises(LookupError, match="no such source"):
         next(items)
 
@@ -232,11 +232,11 @@ def test_an_error_while_subscribing_reaches_the_reader(iterated: Iterated) -> No
 
 
 class Endless(Observable[int]):
-    """0, 1, 2 and so on, one an action; or nothing, for ever.
+    """Emits 0, 1, 2 and so on, one an action; or nothing at all, without an end.
 
     Attributes:
         disposed: How often a subscription was disposed of.
-        emitted: How many items it emitted.
+        emitted: The number of items emitted.
     """
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -262,25 +262,25 @@ class Endless(Observable[int]):
         return Disposable(dispose)
 
 
-def alone() -> bool:
+def is_only_task() -> bool:
     """Whether the running task is the only one on its loop."""
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def waits(task: asyncio.Task[Any]) -> None:
-    """Let a task go on until it waits for something that does not come by itself."""
+async def let_wait(task: asyncio.Task[Any]) -> None:
+    """Let a task run until it let_wait for something that only the test provides."""
     for _ in range(10):
         await asyncio.sleep(0)
     assert not task.done()
 
 
-async def listed(observable: Observable[Any]) -> list[Any]:
-    """All items."""
+async def collect(observable: Observable[Any]) -> list[Any]:
+    """Return all items of an `async for` loop."""
     return [item async for item in aiterate(observable)]
 
 
-def test_other_tasks_get_their_turn() -> None:
-    """A source that never waits leaves the event loop to others after each of its actions."""
+def test_other_tasks_run_between_actions() -> None:
+    """A source that never let_wait yields to other tasks after each of its actions."""
 
     async def both() -> list[str]:
         order: list[str] = []
@@ -301,14 +301,14 @@ def test_other_tasks_get_their_turn() -> None:
     assert asyncio.run(both())[:6] == ["other", "item"] * 3
 
 
-def test_an_item_of_another_task_wakes_a_pump() -> None:
-    """Items that a task of the same loop emits reach a consumer that waits for them."""
+def test_an_item_of_another_task_wakes_the_consumer() -> None:
+    """An item emitted by another task of the same loop wakes a waiting consumer."""
     source: Subject[int] = Subject()
 
     async def emit() -> list[int]:
-        task = asyncio.create_task(listed(source))
+        task = asyncio.create_task(collect(source))
         for number in range(5):
-            await waits(task)
+            await let_wait(task)
             source.on_next(number)
         source.on_completed()
         return await task
@@ -317,7 +317,7 @@ def test_an_item_of_another_task_wakes_a_pump() -> None:
 
 
 def test_too_many_items_of_another_task_are_an_overflow() -> None:
-    """What a task emits at one go is held to the bound, and then it is an `Overflow`."""
+    """Items that another task emits without a pause are buffered up to the bound."""
     source: Subject[int] = Subject()
     found: list[int] = []
 
@@ -328,7 +328,7 @@ def test_too_many_items_of_another_task_are_an_overflow() -> None:
 
     async def emit() -> None:
         task = asyncio.create_task(read())
-        await waits(task)
+        await let_wait(task)
         for number in range(MAX_UNREQUESTED_ITEMS + 1):
             source.on_next(number)
         with pytest.raises(Overflow):
@@ -338,29 +338,29 @@ def test_too_many_items_of_another_task_are_an_overflow() -> None:
     assert found == [*range(MAX_UNREQUESTED_ITEMS)]
 
 
-def test_cancelling_ends_a_wait() -> None:
-    """A task that is cancelled while it waits ends by that, disposed of once, nothing left."""
+def test_cancelling_a_waiting_task_disposes() -> None:
+    """Cancelling a waiting task disposes of the subscription once and leaves no task."""
     source = Endless(silent=True)
 
     async def cancel() -> None:
-        task = asyncio.create_task(listed(source))
-        await waits(task)
+        task = asyncio.create_task(collect(source))
+        await let_wait(task)
         assert task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert alone()
+        assert is_only_task()
 
     asyncio.run(cancel())
     assert source.disposed == 1
 
 
-def test_an_item_that_comes_at_the_same_time_hides_no_cancellation() -> None:
-    """A task that is woken and cancelled in one turn of the loop is cancelled."""
+def test_an_item_at_the_same_time_does_not_hide_a_cancellation() -> None:
+    """A task that is woken and cancelled in the same loop iteration is cancelled."""
     source: Subject[int] = Subject()
 
     async def cancel() -> None:
-        task = asyncio.create_task(listed(source))
-        await waits(task)
+        task = asyncio.create_task(collect(source))
+        await let_wait(task)
         source.on_next(1)
         await asyncio.sleep(0)
         task.cancel()
@@ -373,25 +373,25 @@ def test_an_item_that_comes_at_the_same_time_hides_no_cancellation() -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-def test_a_cancellation_ends_a_loop_whenever_it_comes(turns: int) -> None:
-    """However far an endless loop has come, cancelling its task ends it, disposed of once."""
+def test_a_cancellation_ends_a_loop_at_any_point(turns: int) -> None:
+    """A cancellation ends an endless loop at any point and disposes of it once."""
     source = Endless()
 
     async def cancel() -> None:
-        task = asyncio.create_task(listed(source))
+        task = asyncio.create_task(collect(source))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert alone()
+        assert is_only_task()
 
     asyncio.run(cancel())
     assert source.disposed == (turns > 0)
 
 
-def test_leaving_an_async_loop_disposes_at_once() -> None:
-    """`break` within `aclosing` has disposed of the subscription, once, and left no task."""
+def test_break_within_aclosing_disposes_at_once() -> None:
+    """`break` within `aclosing` disposes of the subscription once and leaves no task."""
     source = Endless()
 
     async def leave() -> None:
@@ -400,16 +400,16 @@ def test_leaving_an_async_loop_disposes_at_once() -> None:
                 if item == 4:
                     break
         assert (source.emitted, source.disposed) == (5, 1)
-        await asyncio.sleep(0)  # when Python would begin to finalise what was left half-way
-        assert alone()
+        await asyncio.sleep(0)  # Python would begin to finalise an unclosed generator here
+        assert is_only_task()
         assert [item async for item in items] == []
 
     asyncio.run(leave())
     assert (source.emitted, source.disposed) == (5, 1)
 
 
-def test_a_loop_that_is_forgotten_disposes() -> None:
-    """Leaving a loop by `break` alone disposes as soon as Python finalises it."""
+def test_break_alone_disposes_on_finalisation() -> None:
+    """`break` without `aclosing` disposes when Python finalises the generator."""
     source = Endless()
 
     async def leave() -> None:
@@ -424,8 +424,8 @@ def test_a_loop_that_is_forgotten_disposes() -> None:
     assert (source.emitted, source.disposed) == (5, 1)
 
 
-def test_a_loop_held_half_way_is_left_at_the_end() -> None:
-    """An iterator that somebody holds when the event loop ends is disposed of then."""
+def test_the_end_of_the_event_loop_disposes() -> None:
+    """An iterator that is still referenced when the event loop ends is disposed of then."""
     source = Endless()
     held: list[AsyncGenerator[int]] = []
 
@@ -437,15 +437,15 @@ def test_a_loop_held_half_way_is_left_at_the_end() -> None:
     assert (source.emitted, source.disposed) == (1, 1)
 
 
-def test_two_loops_take_turns() -> None:
-    """Two endless loops on one event loop are each as fast as the other."""
+def test_two_loops_alternate() -> None:
+    """Two endless loops on one event loop alternate."""
 
     async def race() -> list[str]:
         order: list[str] = []
 
         async def loop(name: str) -> None:
-            noting = Endless().pipe(ops.take(5), ops.do_action(lambda _: order.append(name)))
-            await listed(noting)
+            recorded = Endless().pipe(ops.take(5), ops.do_action(lambda _: order.append(name)))
+            await collect(recorded)
 
         await asyncio.gather(loop("a"), loop("b"))
         return order
@@ -453,8 +453,8 @@ def test_two_loops_take_turns() -> None:
     assert asyncio.run(race()) == ["a", "b"] * 5
 
 
-def test_a_blocking_loop_within_an_event_loop() -> None:
-    """A `for` loop works where an event loop runs, as in a notebook, and blocks it meanwhile."""
+def test_a_blocking_loop_works_within_an_event_loop() -> None:
+    """A `for` loop works within a running event loop, as in a notebook, and blocks it."""
 
     async def block() -> list[int]:
         return list(iterate(rx.interval(0.001).pipe(ops.take(3))))
@@ -462,18 +462,18 @@ def test_a_blocking_loop_within_an_event_loop() -> None:
     assert asyncio.run(block()) == [0, 1, 2]
 
 
-def test_a_scheduler_outlives_its_loop_quietly() -> None:
-    """What a thread emits or cancels when the event loop has ended bothers nobody."""
+def test_a_source_may_outlive_the_event_loop() -> None:
+    """A thread may emit or cancel after the event loop has ended."""
     source: Subject[int] = Subject()
-    pumps: list[AsyncPullScheduler] = []
+    schedulers: list[AsyncPullScheduler] = []
 
     async def begin() -> None:
-        pumps.append(AsyncPullScheduler())
-        pumps[0].subscribe_to(source)
+        schedulers.append(AsyncPullScheduler())
+        schedulers[0].subscribe_to(source)
 
     asyncio.run(begin())
-    (pump,) = pumps
-    scheduled = pump.schedule_relative(60, calling(lambda: None))
+    (scheduler,) = schedulers
+    scheduled = scheduler.schedule_relative(60, calling(lambda: None))
 
     def emit() -> None:
         source.on_next(1)
@@ -487,28 +487,28 @@ def test_a_scheduler_outlives_its_loop_quietly() -> None:
 
 
 def test_no_thread_is_started(started: list[str]) -> None:
-    """Timers of a pipeline on an event loop need no thread."""
-    asyncio.run(listed(rx.merge(rx.timer(0.002), rx.interval(0.001).pipe(ops.take(3)))))
+    """Timers of a pipeline on an event loop start no thread."""
+    asyncio.run(collect(rx.merge(rx.timer(0.002), rx.interval(0.001).pipe(ops.take(3)))))
     assert started == []
 
 
-def test_nothing_holds_what_an_async_loop_was_over() -> None:
-    """When a loop has ended, its observable is free."""
+def test_the_observable_is_freed_after_the_loop() -> None:
+    """After the end of a loop nothing references its observable."""
     source = Endless()
-    held = weakref.ref(source)
-    assert asyncio.run(listed(source.pipe(ops.take(2)))) == [0, 1]
+    reference = weakref.ref(source)
+    assert asyncio.run(collect(source.pipe(ops.take(2)))) == [0, 1]
     del source
     gc.collect()
-    assert held() is None
+    assert reference() is None
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="since Python 3.12")
-def test_eager_tasks_iterate_too() -> None:
-    """A loop in a task that begins at once gives what it gives in any other."""
+def test_eager_tasks_can_iterate() -> None:
+    """A loop in an eager task returns the same items as in any other task."""
 
     async def eagerly() -> list[int]:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-        return await asyncio.create_task(listed(rx.interval(0.001).pipe(ops.take(3))))
+        return await asyncio.create_task(collect(rx.interval(0.001).pipe(ops.take(3))))
 
     assert asyncio.run(eagerly()) == [0, 1, 2]

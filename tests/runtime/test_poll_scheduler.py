@@ -1,13 +1,10 @@
-"""The poll scheduler and the workers: what runs, on whose thread, in what order, and what ends."""
+"""The poll scheduler: one thread, which ends and starts again, survives errors and forks."""
 
-import asyncio
 import subprocess
 import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count, pairwise
@@ -15,51 +12,27 @@ from typing import Any
 
 import pytest
 from reactivex import abc
-from reactivex.scheduler import (
-    CurrentThreadScheduler,
-    EventLoopScheduler,
-    HistoricalScheduler,
-    ImmediateScheduler,
-    TrampolineScheduler,
-)
-from reactivex.testing import TestScheduler
+from thread_limits import no_more_threads
 from timer_queues import FAR, WaitingPollScheduler, blocked, calling
 from virtual_world import TEST_TIMEOUT
 
-from rxflow._runtime.clocks import clock_of, real_now
-from rxflow._runtime.fetch_workers import FetchWorkers
-from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
-from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
-from rxflow._runtime.scheduling import fetches_inline, scheduler_for
+from rxflow._runtime.poll_scheduler import PollScheduler
 
 
-@contextmanager
-def no_more_threads() -> Iterator[None]:
-    """Have the system refuse to start a thread, for want of memory for its stack."""
-    usual = threading.stack_size(1 << 46)
-    try:
-        yield
-    finally:
-        threading.stack_size(usual)
-
-
-class Backwards(PollScheduler):
-    """A poll scheduler whose wall clock goes back an hour whenever it is looked at."""
+class BackwardsClockScheduler(PollScheduler):
+    """A poll scheduler whose wall clock goes back an hour at each reading."""
 
     hours = 0
 
     @property
     def now(self) -> datetime:
-        """The time by that clock."""
+        """Return a time an hour before the last one."""
         self.hours += 1
         return datetime(2026, 1, 1, tzinfo=UTC) - timedelta(hours=self.hours)
 
 
-# -- the poll scheduler -------------------------------------------------------------------------
-
-
-def test_only_cancelled_actions_do_not_keep_the_thread() -> None:
-    """The thread ends when everything left is cancelled, without waiting for when it was due."""
+def test_cancelled_actions_do_not_keep_the_thread() -> None:
+    """The thread ends when only cancelled timers are left, without waiting for their times."""
     scheduler = PollScheduler()
     far = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(5)]
     for scheduled in far:
@@ -67,36 +40,36 @@ def test_only_cancelled_actions_do_not_keep_the_thread() -> None:
     assert scheduler.join(TEST_TIMEOUT)
 
 
-def test_an_earlier_action_is_not_kept_waiting() -> None:
-    """An action runs on time though the thread waits for a later one."""
+def test_an_earlier_action_interrupts_the_wait() -> None:
+    """An action runs on time while the thread is waiting for a later one."""
     scheduler = PollScheduler()
     later = scheduler.schedule_relative(FAR, calling(lambda: None))
     scheduler.schedule(calling(later.dispose))
     assert scheduler.join(TEST_TIMEOUT)
 
 
-def test_what_ran_is_let_go() -> None:
-    """What an action held is free when it has run, though the thread waits for another."""
+def test_an_action_is_freed_after_its_run() -> None:
+    """What an action holds is freed after its run, while the thread waits for another timer."""
 
-    class Held:
+    class Referent:
         pass
 
     scheduler = WaitingPollScheduler()
-    held = Held()
-    alive = weakref.ref(held)
+    referent = Referent()
+    reference = weakref.ref(referent)
     with blocked(scheduler):
         far = scheduler.schedule_relative(2 * FAR, calling(lambda: None))
-        scheduler.schedule(calling(partial(id, held)))
+        scheduler.schedule(calling(partial(id, referent)))
         scheduler.waits.clear()
-        del held
+        del referent
     assert scheduler.waits.wait(TEST_TIMEOUT)
-    assert alive() is None
+    assert reference() is None
     far.dispose()
     assert scheduler.join(TEST_TIMEOUT)
 
 
-def test_the_thread_goes_and_comes_back() -> None:
-    """The thread is a daemon, ends when nothing is left to run, and the next action starts one."""
+def test_the_thread_ends_and_starts_again() -> None:
+    """The daemon thread ends when no timer is left; the next action starts another."""
     scheduler = PollScheduler()
     threads: list[threading.Thread] = []
     for _ in range(2):
@@ -109,7 +82,7 @@ def test_the_thread_goes_and_comes_back() -> None:
 
 
 def test_join_from_its_own_thread_does_not_hang() -> None:
-    """An action that joins its own scheduler is told at once that the thread has not ended."""
+    """An action that joins its own scheduler gets False at once: the thread has not ended."""
     scheduler = PollScheduler()
     ended: list[bool] = []
     scheduler.schedule(calling(lambda: ended.append(scheduler.join())))
@@ -121,7 +94,7 @@ def test_join_from_its_own_thread_does_not_hang() -> None:
 def test_an_action_that_raises_ends_only_itself(
     error: BaseException, reported: list[BaseException | None], logged: list[str]
 ) -> None:
-    """An error in an action is reported by hook and by log, and the next action runs."""
+    """An error in an action goes to the hook and the log, and the next action runs."""
     scheduler = PollScheduler()
     ran: list[str] = []
 
@@ -138,7 +111,7 @@ def test_an_action_that_raises_ends_only_itself(
 
 
 def test_a_hook_that_raises_ends_nothing() -> None:
-    """Actions go on to run though `threading.excepthook` itself fails."""
+    """The next action runs even if `threading.excepthook` itself raises."""
     scheduler = PollScheduler()
     ran: list[str] = []
 
@@ -159,7 +132,7 @@ def test_a_hook_that_raises_ends_nothing() -> None:
 
 
 def test_many_threads_schedule_at_once() -> None:
-    """Of what many threads schedule all runs, one at a time, each thread's in its order."""
+    """All actions of many threads run, one at a time, each thread's in its order."""
     scheduler = PollScheduler()
     ran: list[tuple[int, int]] = []
     running, together = 0, 0
@@ -189,8 +162,8 @@ def test_many_threads_schedule_at_once() -> None:
 
 
 def test_the_wall_clock_is_irrelevant() -> None:
-    """A wall clock that goes back delays nothing that is due now, after a while, or repeatedly."""
-    scheduler = Backwards()
+    """A wall clock that goes back delays no action, neither a relative nor a periodic one."""
+    scheduler = BackwardsClockScheduler()
     ran: list[str] = []
     ticks = count(1)
 
@@ -207,8 +180,8 @@ def test_the_wall_clock_is_irrelevant() -> None:
     assert sorted(ran) == ["now", "periodic", "soon"]
 
 
-def test_a_thread_that_cannot_start_is_tried_again() -> None:
-    """Where the system has no thread to give, that action is refused and a later one still runs."""
+def test_starting_the_thread_is_retried() -> None:
+    """If the system refuses a thread, `schedule` raises, and a later action still runs."""
     scheduler = PollScheduler()
     ran: list[str] = []
     with no_more_threads(), pytest.raises(RuntimeError):
@@ -247,8 +220,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_a_forked_child_begins_anew() -> None:
-    """In a forked process the scheduler and the workers run what is new, and nothing inherited."""
+def test_a_forked_child_starts_empty() -> None:
+    """In a forked process scheduler and workers run new jobs and none that were inherited."""
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", FORK],
         capture_output=True,
@@ -257,126 +230,3 @@ def test_a_forked_child_begins_anew() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "parent's\n", "")
-
-
-# -- who runs a watch ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "given", [None, ImmediateScheduler(), CurrentThreadScheduler(), TrampolineScheduler()]
-)
-def test_schedulers_that_cannot_wait_are_replaced(given: abc.SchedulerBase | None) -> None:
-    """No scheduler, or one that blocks its caller while it waits, means the poll scheduler."""
-    assert scheduler_for(given) is default_scheduler
-
-
-@pytest.mark.parametrize(
-    ("given", "inline"),
-    [
-        (PullScheduler(), True),
-        (TestScheduler(), True),
-        (HistoricalScheduler(), True),
-        (PollScheduler(), False),
-        (EventLoopScheduler(), False),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_given_scheduler_is_kept(given: abc.SchedulerBase, inline: bool) -> None:
-    """Any other scheduler is used, and only the pump and virtual time wait for answers inline."""
-    assert scheduler_for(given) is given
-    assert fetches_inline(given) is inline
-
-
-def test_an_event_loop_waits_for_no_answer_inline() -> None:
-    """On the pump of an event loop, which must not block, a task asks."""
-
-    async def look() -> None:
-        given = AsyncPullScheduler()
-        assert scheduler_for(given) is given
-        assert not fetches_inline(given)
-
-    asyncio.run(look())
-
-
-def test_virtual_time_has_its_own_clock() -> None:
-    """A virtual scheduler has a virtual clock in both its halves, and any other the real one."""
-    virtual = TestScheduler(initial_clock=1_000.0)
-    now = clock_of(virtual)
-    virtual.advance_to(1_005.5)
-    assert (now().mono, now().utc) == (1_005.5, datetime.fromtimestamp(1_005.5, UTC))
-    assert clock_of(PullScheduler()) is real_now
-    assert real_now().utc.tzinfo is UTC
-
-
-# -- the workers --------------------------------------------------------------------------------
-
-
-def test_workers_are_never_more_than_allowed() -> None:
-    """All jobs run, as many at once as there may be threads, never more, and the threads go."""
-    workers = FetchWorkers(3)
-    three = threading.Barrier(3)  # passed by three jobs that run at the same time
-    lock, done = threading.Lock(), threading.Semaphore(0)
-    running: set[threading.Thread] = set()
-    most: list[int] = []
-    seen: set[threading.Thread] = set()
-
-    def job() -> None:
-        with lock:
-            running.add(threading.current_thread())
-            seen.add(threading.current_thread())
-            most.append(len(running))
-        three.wait(TEST_TIMEOUT)
-        with lock:
-            running.remove(threading.current_thread())
-        done.release()
-
-    for _ in range(12):
-        workers.submit(job)
-    for _ in range(12):
-        assert done.acquire(timeout=TEST_TIMEOUT)
-    assert max(most) == 3
-    assert all(thread.daemon for thread in seen)
-    for thread in seen:
-        thread.join(TEST_TIMEOUT)
-    assert not any(thread.is_alive() for thread in seen)
-
-
-def test_workers_start_again() -> None:
-    """A job that comes when all threads have gone gets a new one."""
-    workers = FetchWorkers(1)
-    threads: list[threading.Thread] = []
-    for number in range(1, 4):
-        workers.submit(lambda: threads.append(threading.current_thread()))
-        while len(threads) < number:
-            threading.Event().wait(0.001)
-        threads[-1].join(TEST_TIMEOUT)
-    assert len(threads) == 3
-
-
-def test_a_job_that_raises_takes_no_worker_along(
-    reported: list[BaseException | None], logged: list[str]
-) -> None:
-    """A job that raises, though it must not, is reported, and its thread does the next one."""
-    workers = FetchWorkers(1)
-    error, done = ValueError("a defect"), threading.Event()
-
-    def fail() -> None:
-        raise error
-
-    workers.submit(fail)
-    workers.submit(done.set)
-    assert done.wait(TEST_TIMEOUT)
-    assert reported == [error]
-    assert logged
-
-
-def test_a_worker_that_cannot_start_is_tried_again() -> None:
-    """Where the system has no thread to give, that job is refused and a later one still runs."""
-    workers = FetchWorkers(1)
-    ran: list[str] = []
-    done = threading.Event()
-    with no_more_threads(), pytest.raises(RuntimeError):
-        workers.submit(lambda: ran.append("refused"))
-    workers.submit(done.set)
-    assert done.wait(TEST_TIMEOUT)
-    assert ran == []

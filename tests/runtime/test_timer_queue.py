@@ -1,4 +1,4 @@
-"""Agendas: what is due runs in its order, what is cancelled does not, whoever runs it."""
+"""Timer queues of every kind: due actions run in order, cancelled ones never."""
 
 import asyncio
 import math
@@ -32,29 +32,29 @@ Waiting = WaitingPollScheduler | WaitingPullScheduler | WaitingAsyncPullSchedule
 
 @pytest.fixture
 def runner() -> Iterator[asyncio.Runner]:
-    """An event loop for what lives on one."""
+    """Create an event loop for the scheduler that needs one."""
     with asyncio.Runner() as runner:
         yield runner
 
 
-def made(kind: Any, runner: asyncio.Runner) -> Any:
-    """Make an agenda, where it has to be made."""
+def create(kind: Any, runner: asyncio.Runner) -> Any:
+    """Create a timer queue, on the event loop if it needs one."""
 
-    async def make() -> Any:
+    async def create_on_loop() -> Any:
         return kind()
 
-    return runner.run(make()) if issubclass(kind, AsyncPullScheduler) else kind()
+    return runner.run(create_on_loop()) if issubclass(kind, AsyncPullScheduler) else kind()
 
 
 @pytest.fixture(params=[PollScheduler, PullScheduler, AsyncPullScheduler])
 def scheduler(request: pytest.FixtureRequest, runner: asyncio.Runner) -> AnyTimerQueue:
-    """Make one of the schedulers."""
-    agenda: AnyTimerQueue = made(request.param, runner)
-    return agenda
+    """Create a timer queue of each kind."""
+    queue: AnyTimerQueue = create(request.param, runner)
+    return queue
 
 
 def test_actions_run_by_the_time_they_are_due(scheduler: AnyTimerQueue) -> None:
-    """Actions run in the order in which they are due, not in which they were scheduled."""
+    """Actions run in the order in which they are due, not in that of scheduling."""
     ran: list[int] = []
     with blocked(scheduler):
         for due in (-5, -9, -7, -8, -6):
@@ -63,8 +63,8 @@ def test_actions_run_by_the_time_they_are_due(scheduler: AnyTimerQueue) -> None:
     assert ran == [-9, -8, -7, -6, -5]
 
 
-def test_ties_run_as_scheduled(scheduler: AnyTimerQueue) -> None:
-    """Actions that are due at the same time run in the order in which they were scheduled."""
+def test_ties_run_in_the_order_of_scheduling(scheduler: AnyTimerQueue) -> None:
+    """Actions that are due at the same time run in the order of scheduling."""
     ran: list[int] = []
     with blocked(scheduler):
         for number in range(20):
@@ -74,38 +74,38 @@ def test_ties_run_as_scheduled(scheduler: AnyTimerQueue) -> None:
 
 
 def test_state_reaches_the_action(scheduler: AnyTimerQueue) -> None:
-    """An action is called with the scheduler and the state that it was scheduled with."""
-    got: list[object] = []
-    scheduler.schedule(lambda *given: got.extend(given), "state")
+    """An action is called with the scheduler and its state."""
+    received: list[object] = []
+    scheduler.schedule(lambda *arguments: received.extend(arguments), "state")
     run_all(scheduler)
-    assert got == [scheduler, "state"]
+    assert received == [scheduler, "state"]
 
 
-def test_what_an_action_returns_is_disposed_with_it(scheduler: AnyTimerQueue) -> None:
-    """Disposing of a scheduled action disposes of what it returned, before and after it ran."""
-    gone: list[str] = []
+def test_what_an_action_returns_is_disposed_of_with_it(scheduler: AnyTimerQueue) -> None:
+    """Disposing of a scheduled action disposes of what it returned, within it and after it."""
+    disposed: list[str] = []
 
     def returning(name: str) -> abc.ScheduledAction[Any]:
-        return lambda *_: Disposable(lambda: gone.append(name))
+        return lambda *_: Disposable(lambda: disposed.append(name))
 
     with blocked(scheduler):
         ran = scheduler.schedule(returning("after"))
         holder: list[abc.DisposableBase] = []
 
-        def disposes_of_itself(*_: object) -> abc.DisposableBase:
+        def dispose_of_itself(*_: object) -> abc.DisposableBase:
             holder[0].dispose()
-            return Disposable(lambda: gone.append("within"))
+            return Disposable(lambda: disposed.append("within"))
 
-        holder.append(scheduler.schedule(disposes_of_itself))
+        holder.append(scheduler.schedule(dispose_of_itself))
     run_all(scheduler)
-    assert gone == ["within"]
+    assert disposed == ["within"]
     ran.dispose()
     ran.dispose()
-    assert gone == ["within", "after"]
+    assert disposed == ["within", "after"]
 
 
 def test_an_action_may_return_anything(scheduler: AnyTimerQueue) -> None:
-    """What an action returns is of no concern unless it can be disposed of."""
+    """A returned value that is no disposable is ignored."""
     ran: list[str] = []
 
     def number(*_: object) -> int:
@@ -120,7 +120,7 @@ def test_an_action_may_return_anything(scheduler: AnyTimerQueue) -> None:
 
 
 def test_cancelled_actions_do_not_run(scheduler: AnyTimerQueue) -> None:
-    """An action that is disposed of before it is due never runs, even when already due."""
+    """An action that is disposed of before it runs never runs, even if it was due."""
     ran: list[str] = []
     with blocked(scheduler):
         cancelled = scheduler.schedule(calling(lambda: ran.append("cancelled")))
@@ -130,26 +130,26 @@ def test_cancelled_actions_do_not_run(scheduler: AnyTimerQueue) -> None:
     assert ran == ["kept"]
 
 
-def test_cancelled_actions_are_let_go(scheduler: AnyTimerQueue) -> None:
-    """What a cancelled action and its state hold is free at once, however far its time is."""
+def test_cancelled_actions_are_freed(scheduler: AnyTimerQueue) -> None:
+    """A cancelled action and its state are freed at once, even if they were due much later."""
 
-    class Held:
+    class Referent:
         pass
 
-    action, state = Held(), Held()
-    alive = [weakref.ref(action), weakref.ref(state)]
-    others = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(5)]
+    action, state = Referent(), Referent()
+    references = [weakref.ref(action), weakref.ref(state)]
+    pending = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(5)]
     cancelled = scheduler.schedule_relative(FAR, calling(partial(id, action)), state)
     cancelled.dispose()
     del action, state
-    assert [held() for held in alive] == [None, None]
-    for other in others:
-        other.dispose()
+    assert [reference() for reference in references] == [None, None]
+    for scheduled in pending:
+        scheduled.dispose()
     run_all(scheduler)
 
 
 def test_cancelled_actions_do_not_pile_up(scheduler: AnyTimerQueue) -> None:
-    """Of actions that are scheduled and cancelled again and again few are left, others or not."""
+    """Timers scheduled and cancelled again and again are purged while others stay."""
     kept = [scheduler.schedule_relative(FAR, calling(lambda: None)) for _ in range(10)]
     for _ in range(1000):
         scheduler.schedule_relative(FAR, calling(lambda: None)).dispose()
@@ -160,20 +160,20 @@ def test_cancelled_actions_do_not_pile_up(scheduler: AnyTimerQueue) -> None:
     run_all(scheduler)
 
 
-def test_an_action_may_be_cancelled_at_the_last_moment(scheduler: AnyTimerQueue) -> None:
-    """An action that is cancelled when it was taken to be run does not run."""
+def test_an_action_may_be_cancelled_just_before_it_runs(scheduler: AnyTimerQueue) -> None:
+    """An action that is cancelled after it was removed from the queue does not run."""
     ran: list[str] = []
     with blocked(scheduler):
         scheduled = scheduler.schedule(calling(lambda: ran.append("cancelled")))
-        entry = scheduler._pop()
+        timer = scheduler._pop()
         scheduled.dispose()
-        scheduler._run(entry)
+        scheduler._run(timer)
     run_all(scheduler)
     assert ran == []
 
 
-def test_a_date_in_the_past_is_now(scheduler: AnyTimerQueue) -> None:
-    """An action scheduled for a time that has passed runs at once, and one for later does not."""
+def test_a_past_date_is_due_at_once(scheduler: AnyTimerQueue) -> None:
+    """An action scheduled for a past time runs at once, one for a future time does not."""
     ran: list[str] = []
     scheduler.schedule_absolute(
         scheduler.now - timedelta(days=1), calling(lambda: ran.append("past"))
@@ -187,8 +187,8 @@ def test_a_date_in_the_past_is_now(scheduler: AnyTimerQueue) -> None:
     assert sorted(ran) == ["negative", "past"]
 
 
-def test_periodic_actions_hand_on_their_state(scheduler: AnyTimerQueue) -> None:
-    """A periodic action gets what it returned the time before, until it is disposed of."""
+def test_periodic_actions_pass_on_their_state(scheduler: AnyTimerQueue) -> None:
+    """A periodic action gets its previous return value until it is disposed of."""
     states: list[int | None] = []
 
     def tick(state: int | None) -> int:
@@ -206,9 +206,9 @@ def test_periodic_actions_hand_on_their_state(scheduler: AnyTimerQueue) -> None:
 @pytest.mark.parametrize(
     "waiting", [WaitingPollScheduler, WaitingPullScheduler, WaitingAsyncPullScheduler]
 )
-def test_a_wait_may_be_endless(waiting: type[Waiting], runner: asyncio.Runner) -> None:
-    """A scheduler waits for longer than a thread can wait at a time, and can still be woken."""
-    scheduler: Waiting = made(waiting, runner)
+def test_a_wait_may_have_no_end(waiting: type[Waiting], runner: asyncio.Runner) -> None:
+    """A scheduler with a timer beyond the maximum wait of a thread can still be woken."""
+    scheduler: Waiting = create(waiting, runner)
     endless = scheduler.schedule_relative(math.inf, calling(lambda: None))
 
     def cancel() -> None:

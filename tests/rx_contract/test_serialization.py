@@ -1,6 +1,5 @@
 """Rule: an observer is called by one thread at a time."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,31 +14,9 @@ from reactivex.scheduler import (
     TimeoutScheduler,
 )
 from rx_subjects import OPERATORS, SINKS, Operator, add_past_run, quiet_client, watch
-from virtual_world import Recording, World
+from virtual_world import OverlapRecording, World
 
 from rxflow import operators
-
-
-class OverlapRecording(Recording[Any]):
-    """A recording that counts overlapping calls.
-
-    Attributes:
-        overlaps: How often `on_next` was called during another call of it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.overlaps = 0
-        self._busy = threading.Lock()
-
-    def on_next(self, value: Any) -> None:
-        """Record an item, slowly enough for another thread to call meanwhile."""
-        if not self._busy.acquire(blocking=False):
-            self.overlaps += 1
-            return
-        threading.Event().wait(0.0002)
-        super().on_next(value)
-        self._busy.release()
 
 
 def event_loop_scheduler() -> tuple[abc.SchedulerBase, Callable[[], object]]:

@@ -115,6 +115,29 @@ class Recording(abc.ObserverBase[T], Generic[T]):
         self._over.set()
 
 
+class OverlapRecording(Recording[Any]):
+    """A recording that counts overlapping calls.
+
+    Attributes:
+        overlaps: How often `on_next` was called during another call of it.
+    """
+
+    def __init__(self) -> None:
+        """Create an observer that has recorded nothing."""
+        super().__init__()
+        self.overlaps = 0
+        self._busy = threading.Lock()
+
+    def on_next(self, value: Any) -> None:
+        """Record an item, slowly enough for another thread to call meanwhile."""
+        if not self._busy.acquire(blocking=False):
+            self.overlaps += 1
+            return
+        threading.Event().wait(0.0003)
+        super().on_next(value)
+        self._busy.release()
+
+
 class World:
     """A fake server, a client of it, and virtual time for both.
 
