@@ -5,13 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import pytest
-from prefect1_installation import ACME, CLOUD, EMCA
 from prefect_installation import URL, Installation
 
 from rxflow._config.secrets import Secret
-from rxflow._net.http_clients import build_http_client
 
 
 def revealed(headers: tuple[tuple[str, Secret], ...]) -> dict[str, str]:
@@ -150,34 +147,3 @@ def test_protected_headers(profiled: Installation) -> None:
         assert revealed(settings.headers) == {"X-Proxy": "1", "Ok": "y"}
         assert "RXFLOW_CUSTOM_HEADERS" in profiled.error({"RXFLOW_CUSTOM_HEADERS": text})
         assert "argument headers" in profiled.error(headers={name: "x"})
-
-
-@pytest.mark.parametrize(
-    ("settings", "sent"),
-    [
-        pytest.param({"api_key": "k", "tenant_id": ACME}, ACME, id="both"),
-        pytest.param({"tenant_id": ACME}, None, id="no key"),
-        pytest.param({"api_key": "k"}, None, id="no tenant"),
-        pytest.param(
-            {"api_key": "k", "tenant_id": ACME, "backend": "prefect3"}, None, id="not to Prefect 3"
-        ),
-        pytest.param(
-            {"api_key": "k", "tenant_id": ACME, "backend": ""}, ACME, id="unknown backend"
-        ),
-        pytest.param(
-            {"api_key": "k", "tenant_id": ACME, "headers": {"X-Prefect-Tenant-Id": EMCA}},
-            EMCA,
-            id="a custom header",
-        ),
-    ],
-)
-def test_the_tenant_is_sent_only_with_a_key(
-    bare: Installation, settings: Mapping[str, Any], sent: str | None
-) -> None:
-    """The tenant's header accompanies a key, which is sent as Bearer, or is not sent at all."""
-    loaded = bare.load(api_url=CLOUD, **{"backend": "prefect1", **settings})
-    transport = httpx.MockTransport(lambda _: httpx.Response(200))
-    with build_http_client(httpx.Client, loaded, None, transport) as client:
-        assert client.headers.get("X-PREFECT-TENANT-ID") == sent
-        key = settings.get("api_key")
-        assert client.headers.get("Authorization") == (f"Bearer {key}" if key else None)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import httpx
 import pytest
 from broken_responses import BROKEN
 from certificates import Authority
@@ -25,6 +26,8 @@ from wire_server import ServerConnection, WireServer, http_response, respond, st
 
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
+from rxflow._models.entities import BackendName
+from rxflow._net.http_clients import build_http_client
 from rxflow._net.tls import tls_context
 from rxflow._protocol.failures import FailureKind
 from rxflow.client import Client
@@ -116,6 +119,61 @@ def test_closing_aborts_a_call_through_a_tunnel(
         with open_transport(settings, tls_context(settings)) as transport:
             assert close_during_call(transport, proxy).kind is FailureKind.NETWORK
         assert [request.method for request in proxy.requests] == ["CONNECT", "GET"]
+
+
+# -- the tenant of Prefect Cloud 1 ----------------------------------------------------------------
+
+TENANT, OTHER_TENANT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "ab")
+KEY = Secret("key")
+CLOUD_URL = "https://api.prefect.io"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        pytest.param(
+            Settings(api_url=CLOUD_URL, api_key=KEY, tenant_id=Secret(TENANT)), TENANT, id="key"
+        ),
+        pytest.param(Settings(api_url=CLOUD_URL, tenant_id=Secret(TENANT)), None, id="no key"),
+        pytest.param(Settings(api_url=CLOUD_URL, api_key=KEY), None, id="no tenant"),
+        pytest.param(
+            Settings(
+                api_url=CLOUD_URL,
+                api_key=KEY,
+                tenant_id=Secret(TENANT),
+                backend=BackendName.PREFECT_3,
+            ),
+            None,
+            id="not to Prefect 3",
+        ),
+        pytest.param(
+            Settings(
+                api_url=CLOUD_URL,
+                api_key=KEY,
+                tenant_id=Secret(TENANT),
+                backend=BackendName.PREFECT_1,
+            ),
+            TENANT,
+            id="to Prefect 1",
+        ),
+        pytest.param(
+            Settings(
+                api_url=CLOUD_URL,
+                api_key=KEY,
+                tenant_id=Secret(TENANT),
+                headers=(("X-Prefect-Tenant-Id", Secret(OTHER_TENANT)),),
+            ),
+            OTHER_TENANT,
+            id="a custom header",
+        ),
+    ],
+)
+def test_the_tenant_is_sent_only_with_a_key(settings: Settings, sent: str | None) -> None:
+    """The tenant's header accompanies a key, which is sent as Bearer, or is not sent at all."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    with build_http_client(httpx.Client, settings, None, transport) as client:
+        assert client.headers.get("X-PREFECT-TENANT-ID") == sent
+        assert client.headers.get("Authorization") == ("Bearer key" if settings.api_key else None)
 
 
 # -- secrets --------------------------------------------------------------------------------------
