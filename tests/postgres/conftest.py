@@ -1,7 +1,7 @@
-"""A real PostgreSQL for the tests, gone afterwards, with the table in which Prefect keeps log rows.
+"""A temporary PostgreSQL server with the table in which Prefect stores log rows.
 
-It is the one that `pgserver` brings along: in a temporary directory, on a Unix socket there, as
-root too. A test that needs a type of this file imports it under ``TYPE_CHECKING`` only.
+`pgserver` brings the server along. It runs in a temporary directory, on a Unix socket there, also
+as root. A test that needs a type of this file imports it under ``TYPE_CHECKING`` only.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import LogsQuery
 from rxflow.events import FlowRunLog
 
-# As the migrations of Prefect 3.8.8 leave it on PostgreSQL; the names are theirs.
+# As the migrations of Prefect 3.8.8 create it on PostgreSQL, with their names.
 TABLE = """
 CREATE TABLE log (
     name VARCHAR NOT NULL,
@@ -43,7 +43,7 @@ CREATE INDEX ix_log__timestamp ON log (timestamp);
 CREATE INDEX ix_log__updated ON log (updated);
 """
 
-# As its API asks, whatever the filter: the order is that of the timestamps, and no further.
+# As its API reads it with any filter: ordered by timestamp, and by nothing else.
 SELECT = """
 SELECT log.name, log.level, log.flow_run_id, log.task_run_id, log.message, log.timestamp, log.id,
     log.created, log.updated
@@ -55,13 +55,13 @@ NewRow = tuple[str, datetime, datetime]
 """A log row to be stored: its run, its timestamp, and when the server stored it."""
 
 
-MESSAGE = "A line as flows write them: the wider a row, the sooner the planner finds another way."
+MESSAGE = "A line as flows write them: with wider rows the planner changes its plan sooner."
 
-WAYS = ("indexscan", "bitmapscan", "seqscan")
+SCANS = ("indexscan", "bitmapscan", "seqscan")
 
 
-class LogTable:
-    """Prefect's table of log rows, asked as Prefect's API asks it.
+class PostgresLogTable:
+    """Prefect's table of log rows, read as Prefect's API reads it.
 
     Args:
         database: A connection, which commits each statement.
@@ -70,12 +70,12 @@ class LogTable:
     def __init__(self, database: "psycopg.Connection[Any]") -> None:
         self._database = database
         self.now: datetime | None = None
-        """The server's time, which goes with each page."""
+        """The server's time, which each page has."""
         self.random: Random | None = None
-        """Draws which ways of reading the planner may use, anew for each page; None: all."""
+        """Draws which scans the planner may use, anew for each page; None allows all."""
 
     def fill(self, rows: Iterable[NewRow]) -> None:
-        """Replace all rows, in the physical order that is given."""
+        """Replace all rows, in the given physical order."""
         self._database.execute(b"TRUNCATE log")
         self.insert(rows)
         self._database.execute(b"ANALYZE log")
@@ -95,13 +95,13 @@ class LogTable:
         return [str(row_id) for (row_id,) in self._database.execute(select, [flow_run_id])]
 
     def send(self, query: LogsQuery) -> Page[FlowRunLog]:
-        """Answer a question."""
+        """Return the page for a query."""
         where, values = self._where(query)
         order = "DESC" if query.descending else "ASC"
         if self.random is not None:
-            for way in WAYS:
+            for scan in SCANS:
                 on = self.random.choice(["on", "off"])
-                self._database.execute(f"SET enable_{way} = {on}".encode())
+                self._database.execute(f"SET enable_{scan} = {on}".encode())
         select = SELECT.format(where=where, order=order).encode()
         rows = self._database.execute(select, [*values, query.limit, query.offset])
         return Page(tuple(_log(row) for row in rows), self.now)
@@ -134,10 +134,10 @@ def _log(row: Sequence[Any]) -> FlowRunLog:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URI of the one server of the session; afterwards neither process nor file is left."""
+    """Yield the URI of the session's server, and leave no process and no file behind."""
     with tempfile.TemporaryDirectory(prefix="rxflow-") as home, pytest.MonkeyPatch.context() as env:
-        # Where pgserver keeps its lock: it looks for the place when it is imported, and warns
-        # where the user's session has none.
+        # pgserver keeps its lock there. It looks for the folder on import, and warns where the
+        # user's session has none.
         env.setenv("XDG_RUNTIME_DIR", home)
         pgserver: Any = importlib.import_module("pgserver")
         server = pgserver.get_server(Path(home) / "db", cleanup_mode="stop")
@@ -145,7 +145,7 @@ def postgres() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
-        # It is no child of this process, so that the check after each test does not see it.
+        # It is no child of this process, so the check after each test does not see it.
         assert not [line for line in _command_lines() if home in line]
 
 
@@ -155,11 +155,11 @@ def _command_lines() -> Iterator[str]:
 
 
 @pytest.fixture
-def log_table(postgres: str) -> Iterator[LogTable]:
-    """The table, without rows until a test fills it."""
+def log_table(postgres: str) -> Iterator[PostgresLogTable]:
+    """Yield the table, without rows."""
     # Prefect's connections prepare their statements, and PostgreSQL plans each of the first five
-    # executions for its own offset; a pool has many connections, so here each page is such a one.
+    # executions for its own offset. A pool has many connections, so here every page is planned.
     with psycopg.connect(postgres, autocommit=True, prepare_threshold=None) as database:
         database.execute(b"DROP TABLE IF EXISTS log")
         database.execute(TABLE.encode())
-        yield LogTable(database)
+        yield PostgresLogTable(database)

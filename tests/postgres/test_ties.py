@@ -1,7 +1,7 @@
-"""Equal timestamps on PostgreSQL, whose plan, and with it the order among them, changes by page.
+"""Ties on PostgreSQL, whose plan, and with it their order, changes from page to page.
 
-Prefect sorts log rows by their timestamps alone. On SQLite rows of one timestamp happen to stay in
-their order; here they do not, and a reader that goes by offsets loses some and gets others twice.
+Prefect sorts log rows by their timestamps alone. On SQLite rows of one timestamp happen to keep
+their order; here they do not, and reading by offset loses some and repeats others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.postgres.conftest import LogTable, NewRow
+    from tests.postgres.conftest import NewRow, PostgresLogTable
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 OTHERS = (
@@ -30,45 +30,48 @@ OTHERS = (
 )
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STORED = START + timedelta(hours=1)
-"""When the rows were stored that are there before a test reads."""
+"""When the rows were stored that are there before a test reads them."""
 
 MICROSECOND = timedelta(microseconds=1)
 
 ROWS = 10_000
-WRITTEN, BATCH = 540, 9
+ROWS_WRITTEN, BATCH = 540, 9
 """Rows that are written while a test reads, and how many of them at once."""
 
 LAYOUTS = [(2_000, 2), (2_000, 2_000), (ROWS, 5), (ROWS, ROWS)]
-"""Rows of a run, and how many of them are at each timestamp."""
+"""Rows of a run, and how many of them have each timestamp."""
 
 
 def rows_of(run: str, count: int, ties: int) -> list[NewRow]:
-    """A run's rows, so many of them at each timestamp, stored one after the other."""
+    """Return rows of a run, `ties` of them with each timestamp, stored one after the other."""
     step = timedelta(milliseconds=10)
-    # The first timestamp has fewer, so that the ends of pages fall between rows of one.
+    # The first timestamp has fewer rows, so that pages end within ties.
     places = (
         (number, (number + ties // 2) // ties if ties < count else 0) for number in range(count)
     )
     return [(run, START + step * place, STORED + MICROSECOND * number) for number, place in places]
 
 
-def fill(table: LogTable, count: int, ties: int) -> None:
-    """Store a run's rows among those of others, in any physical order."""
+def fill(table: PostgresLogTable, count: int, ties: int) -> None:
+    """Store a run's rows among those of others, in random physical order."""
     rows = [row for run in (RUN, *OTHERS) for row in rows_of(run, count, ties)]
     Random(1).shuffle(rows)
     table.fill(rows)
     table.now = STORED + timedelta(hours=1)
 
 
-def follow(table: LogTable, cursor: LogCursor, write: Callable[[], bool]) -> Counter[str]:
-    """Poll until a poll proves its count in which nothing was written; how often each id was told.
+def follow(table: PostgresLogTable, cursor: LogCursor, write: Callable[[], bool]) -> Counter[str]:
+    """Poll until a poll is proven during which no row was written.
 
     Args:
-        table: What is read.
-        cursor: What reads.
-        write: Is called after each page: stores rows, if there are more to come, and says so.
+        table: The table.
+        cursor: The cursor.
+        write: Called after each page; stores rows, if more are to be written, and returns whether.
+
+    Returns:
+        How often each id was delivered.
     """
-    told: Counter[str] = Counter()
+    delivered: Counter[str] = Counter()
     quiet = proven = False
     while not (quiet and proven):
         quiet = True
@@ -84,37 +87,37 @@ def follow(table: LogTable, cursor: LogCursor, write: Callable[[], bool]) -> Cou
             except StopIteration as end:
                 read = end.value
         cursor.commit(read)
-        told.update(row.id for row in read.rows)
+        delivered.update(row.id for row in read.rows)
         proven = read.proven
-    return told
+    return delivered
 
 
-def by_offset(table: LogTable) -> Counter[str]:
-    """Read the pages one after the other, as `prefect flow-run logs` does."""
-    told: Counter[str] = Counter()
+def read_by_offset(table: PostgresLogTable) -> Counter[str]:
+    """Read page after page by offset, as `prefect flow-run logs` does, and count each id."""
+    read: Counter[str] = Counter()
     while True:
-        page = table.send(LogsQuery(flow_run_ids=(RUN,), offset=told.total()))
-        told.update(row.id for row in page.rows)
+        page = table.send(LogsQuery(flow_run_ids=(RUN,), offset=read.total()))
+        read.update(row.id for row in page.rows)
         if page.count < PAGE_LIMIT:
-            return told
+            return read
 
 
 class Writer:
-    """Stores rows while somebody reads: at any time of the run's, and at its end.
+    """Stores rows while a test reads, dated at any time of the run.
 
     Args:
-        table: Where to.
-        one_timestamp: Whether all its rows have that of the run's first.
+        table: The table.
+        one_timestamp: Whether all its rows have the timestamp of the run's first row.
     """
 
-    def __init__(self, table: LogTable, *, one_timestamp: bool) -> None:
+    def __init__(self, table: PostgresLogTable, *, one_timestamp: bool) -> None:
         self._table = table
         self._spans = [0.0] if one_timestamp else [0.0, 25.0]
         self._random = Random(2)
-        self._batches = WRITTEN // BATCH
+        self._batches = ROWS_WRITTEN // BATCH
 
     def __call__(self) -> bool:
-        """Store some; whether there were any left."""
+        """Store a batch; return False if none was left."""
         if not self._batches:
             return False
         self._batches -= 1
@@ -126,25 +129,27 @@ class Writer:
         return True
 
 
-@pytest.mark.parametrize("by_chance", [False, True], ids=["own-plans", "plans-by-chance"])
+@pytest.mark.parametrize("random_plans", [False, True], ids=["own-plans", "random-plans"])
 @pytest.mark.parametrize("ties", [5, ROWS])
-def test_the_cursor_tells_each_row_once(log_table: LogTable, ties: int, *, by_chance: bool) -> None:
-    """Of 10,000 rows in ties, and of those that come in meanwhile, none is lost or told twice."""
+def test_the_cursor_delivers_each_row_once(
+    log_table: PostgresLogTable, ties: int, *, random_plans: bool
+) -> None:
+    """Of 10,000 rows in ties, and of rows that arrive meanwhile, none is lost or repeated."""
     fill(log_table, ROWS, ties)
-    log_table.random = Random(3) if by_chance else None
+    log_table.random = Random(3) if random_plans else None
     writer = Writer(log_table, one_timestamp=ties == ROWS)
-    told = follow(log_table, LogCursor(RUN), writer)
-    assert told == Counter(log_table.ids(RUN))
-    assert told.total() == ROWS + WRITTEN
+    delivered = follow(log_table, LogCursor(RUN), writer)
+    assert delivered == Counter(log_table.ids(RUN))
+    assert delivered.total() == ROWS + ROWS_WRITTEN
 
 
-def test_reading_by_offset_loses_rows_and_tells_others_twice(log_table: LogTable) -> None:
-    """The trap is real: nobody writes, and yet what a page skips is not what others have told."""
+def test_reading_by_offset_loses_rows_and_repeats_others(log_table: PostgresLogTable) -> None:
+    """Without any writes, the rows that a page skips are not the rows of the pages before it."""
     lost = repeated = 0
     for layout in LAYOUTS:
         fill(log_table, *layout)
-        told = by_offset(log_table)
-        lost += len(set(log_table.ids(RUN)) - set(told))
-        repeated += sum(times - 1 for times in told.values())
+        read = read_by_offset(log_table)
+        lost += len(set(log_table.ids(RUN)) - set(read))
+        repeated += sum(times - 1 for times in read.values())
     assert lost > 0
     assert repeated > 0
