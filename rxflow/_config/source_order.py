@@ -89,32 +89,10 @@ def order_sources(
             exist or would be ignored.
     """
     own = _own_environment(environ)
-    chosen = (arguments, own)
-    backend = read_backend(first_text(chosen, "backend"))
-    _reject_ignored_profile(arguments, own, backend)
-    url = first_text(chosen, "api_url")
-    profile = first_text(chosen, "profile")
-
-    def ordered(backend: BackendName | None, installed: _SourceGroup) -> SourceOrder:
-        return SourceOrder(groups=((arguments,), (own,), installed), backend=backend)
-
-    if backend is BackendName.PREFECT_1:
-        return ordered(backend, read_prefect1_sources(environ, cwd, home, url=url))
-    if url is not None:
-        # The files may describe another server.
-        return ordered(backend, (read_prefect3_environment(environ),))
-    prefect3 = (
-        read_prefect3_environment(environ),
-        *read_prefect3_files(environ, cwd, home, profile),
-    )
-    # A chosen profile implies Prefect 3, as does a URL in its settings.
-    if backend is not None or profile is not None or first_text(prefect3, "api_url") is not None:
-        return ordered(BackendName.PREFECT_3, prefect3)
-    prefect1 = read_prefect1_sources(environ, cwd, home, defaults=False)
-    found = first_text(prefect1, "api_url")
-    if found is not None and found.text.reveal():
-        return ordered(BackendName.PREFECT_1, prefect1)
-    return ordered(None, (*prefect3, *prefect1))
+    explicit = (arguments, own)
+    _reject_ignored_profile(explicit)
+    backend, installed = _installed_sources(explicit, environ, cwd, home)
+    return SourceOrder(groups=((arguments,), (own,), installed), backend=backend)
 
 
 def no_url_error(order: SourceOrder) -> ConfigurationError:
@@ -143,17 +121,47 @@ def _own_environment(environ: Mapping[str, str]) -> SettingSource:
     return SettingSource(texts=texts, url_origin="RXFLOW_API_URL in the environment")
 
 
-def _reject_ignored_profile(
-    arguments: SettingSource, own: SettingSource, backend: BackendName | None
-) -> None:
+def _reject_ignored_profile(explicit: _SourceGroup) -> None:
     """Reject the argument `profile` where another argument or variable would hide it."""
+    arguments = explicit[0]
     if "profile" not in arguments.texts:
         return
-    url = first_text((arguments, own), "api_url")
+    url = first_text(explicit, "api_url")
     if url is not None:
         message = f"{url.origin} and the argument profile both choose a server: give only one."
         raise ConfigurationError(message)
-    named = first_text((arguments, own), "backend")
-    if named is not None and backend is BackendName.PREFECT_1:
-        message = f"{named.origin} is prefect1, which has no profiles: give no argument profile."
+    backend = first_text(explicit, "backend")
+    if backend is not None and read_backend(backend) is BackendName.PREFECT_1:
+        message = f"{backend.origin} is prefect1, which has no profiles: give no argument profile."
         raise ConfigurationError(message)
+
+
+def _installed_sources(
+    explicit: _SourceGroup, environ: Mapping[str, str], cwd: Path, home: Path | None
+) -> tuple[BackendName | None, _SourceGroup]:
+    """Return the backend, None if it is unknown, and the settings of Prefect.
+
+    Args:
+        explicit: The arguments and ``RXFLOW_*``.
+        environ: The environment.
+        cwd: The working directory.
+        home: The home directory, None for that of the user.
+    """
+    backend = read_backend(first_text(explicit, "backend"))
+    url = first_text(explicit, "api_url")
+    profile = first_text(explicit, "profile")
+    if backend is BackendName.PREFECT_1:
+        return backend, read_prefect1_sources(environ, cwd, home, url=url)
+    environment = read_prefect3_environment(environ)
+    if url is not None:
+        # The files may describe another server.
+        return backend, (environment,)
+    prefect3 = (environment, *read_prefect3_files(environ, cwd, home, profile))
+    # A chosen profile implies Prefect 3, as does a URL in its settings.
+    if backend is not None or profile is not None or first_text(prefect3, "api_url") is not None:
+        return BackendName.PREFECT_3, prefect3
+    prefect1 = read_prefect1_sources(environ, cwd, home, defaults=False)
+    found = first_text(prefect1, "api_url")
+    if found is not None and found.text.reveal():
+        return BackendName.PREFECT_1, prefect1
+    return None, (*prefect3, *prefect1)
