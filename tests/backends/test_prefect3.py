@@ -1,13 +1,11 @@
 """The conversations of the backend for Prefect 3: unsupported queries, and CSRF tokens."""
 
-from collections.abc import Iterator
-
 import pytest
 from conversations import carry_out, play
 from http_replies import json_reply
 from prefect3_recordings import LOGS, MISSING_RUN, RUN, TASK_RUN, recorded_reply, recording
 
-from rxflow._backends.backend import HttpCall, HttpResult
+from rxflow._backends.backend import HttpCall
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._backends.prefect3_queries import VERSION_CALL, call_of
 from rxflow._models.entities import BackendName, Server
@@ -71,17 +69,12 @@ def test_a_token_that_another_conversation_fetched_is_used() -> None:
     first, second = backend.converse(LOGS), backend.converse(LOGS)
     for conversation in (first, second):
         assert not token_headers(next(conversation))
-    fetched = script(TOKEN, ROWS)
+    fetched = iter([TOKEN, ROWS])
     assert isinstance(carry_out(first, lambda _: next(fetched), REFUSAL), Page)
     call = second.send(REFUSAL)
     assert call.path == "/logs/filter"
     assert token_headers(call)
     assert isinstance(carry_out(second, lambda _: ROWS, ROWS), Page)
-
-
-def script(*results: HttpResult) -> Iterator[HttpResult]:
-    """Return results one by one."""
-    return iter(results)
 
 
 def test_an_expired_token_is_replaced() -> None:
