@@ -268,19 +268,6 @@ def test_a_web_page_is_a_failure(query: Prefect3Query, status: int, kind: Failur
     assert "Sign in" not in failure.text
 
 
-def test_a_redirect_is_not_an_api() -> None:
-    """The failure for a redirect names its target, without the query string."""
-    failure = read_failure(
-        RunQuery(RUN),
-        json_reply(
-            b"", 302, content_type="text/html", location="https://sso.example/in?state=canary"
-        ),
-    )
-    assert failure.kind is FailureKind.NOT_AN_API
-    assert "https://sso.example/in" in failure.text
-    assert "canary" not in failure.text
-
-
 # -- CSRF tokens ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import pytest
 from certificates import Authority
 from http_calls import ConnectTo, OpenTransport, open_blocking, open_on_loop, settings_for
+from virtual_world import HOUR
 
 
 @pytest.fixture(scope="module", params=[open_blocking, open_on_loop], ids=["threads", "loop"])
@@ -15,7 +16,7 @@ def open_transport(request: pytest.FixtureRequest) -> OpenTransport:
 @pytest.fixture(scope="module")
 def connect_to(open_transport: OpenTransport) -> ConnectTo:
     """Open one of the two transports to a server."""
-    return lambda server, deadline=3600.0: open_transport(
+    return lambda server, deadline=HOUR: open_transport(
         settings_for(server.url, deadline=deadline), None
     )
 

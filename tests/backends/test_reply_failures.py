@@ -1,0 +1,69 @@
+"""Failures that mean the same on every server."""
+
+from typing import Any
+
+import pytest
+from http_replies import json_reply
+
+from rxflow._backends import prefect1_replies, prefect3_replies
+from rxflow._backends.backend import HttpReply
+from rxflow._backends.json_bodies import UnreadableBody
+from rxflow._backends.reply_failures import printable, unreadable_body
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery, TaskRunsQuery
+
+RUN = "4edbba39-67c2-4746-b176-eb7641704653"
+
+
+@pytest.mark.parametrize(
+    "read_reply",
+    [prefect1_replies.read_reply, prefect3_replies.read_reply],
+    ids=["prefect1", "prefect3"],
+)
+def test_a_redirect_is_not_an_api(read_reply: Any) -> None:
+    """The failure for a redirect names its target, without the query string."""
+    location = "https://sso.example/in?state=canary"
+    reply = json_reply(b"", 302, content_type="text/html", location=location)
+    failure = read_reply(RunQuery(RUN), reply)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.NOT_AN_API
+    assert "https://sso.example/in" in failure.text
+    assert "canary" not in failure.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [RunQuery(RUN), StatesQuery(RUN), TaskRunsQuery(flow_run_id=RUN)],
+    ids=lambda query: type(query).__name__,
+)
+def test_an_unreadable_reply_about_a_run_names_the_run(query: Query) -> None:
+    """The text has the query, the run and the reason."""
+    error = UnreadableBody("Expected `str` - at `$.name`", is_json=True)
+    text = unreadable_body(query, json_reply({}), error, "").text
+    assert type(query).__name__ in text
+    assert RUN in text
+    assert "$.name" in text
+
+
+@pytest.mark.parametrize(
+    ("is_json", "content_type", "kind"),
+    [
+        (True, "text/html", FailureKind.UNREADABLE),
+        (False, "application/json", FailureKind.UNREADABLE),
+        (False, "text/html", FailureKind.NOT_AN_API),
+    ],
+)
+def test_a_body_that_is_no_json_is_not_an_api(
+    is_json: bool, content_type: str, kind: FailureKind
+) -> None:
+    """Unless the reply is declared to be JSON: then it is a broken reply of the API."""
+    reply = HttpReply(status=200, headers={"content-type": content_type}, body=b"")
+    error = UnreadableBody("wrong", is_json=is_json)
+    query = LogsQuery(flow_run_ids=(RUN,))
+    assert unreadable_body(query, reply, error, "the API is elsewhere").kind is kind
+
+
+def test_a_quoted_text_is_printable_and_short() -> None:
+    """It is on one line, and has at most 256 characters."""
+    assert printable("one\n\x1b[31mtwo\u202e ") == "one [31mtwo"
+    assert len(printable("x" * 1000)) == 256
