@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rxflow.cli._prefect_server import PrefectServer
-    from tests.real.conftest import Hand, Until
+    from tests.real.conftest import ApiWriter, Until
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "rxflow"
 
@@ -50,14 +50,14 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def runs(hand: Hand) -> dict[str, str]:
+def runs(writer: ApiWriter) -> dict[str, str]:
     """Ended runs, all made before the first is watched, so that only that one drains."""
-    nasty = hand.new_run(name=NASTY, state={"type": "RUNNING", "name": NASTY, "message": NASTY})
-    hand.post_logs(nasty, [NASTY, "one\n\x1b[1Atwo\r", "漢字"])
-    assert hand.set_state(nasty, "COMPLETED", NASTY) == "ACCEPT"
-    badly = {kind: hand.new_run(state={"type": "RUNNING"}) for kind in UNSUCCESSFUL}
-    assert {hand.set_state(run, kind) for kind, run in badly.items()} == {"ACCEPT"}
-    return {"COMPLETED": new_completed(hand), "NASTY": nasty} | badly
+    nasty = writer.new_run(name=NASTY, state={"type": "RUNNING", "name": NASTY, "message": NASTY})
+    writer.post_logs(nasty, [NASTY, "one\n\x1b[1Atwo\r", "漢字"])
+    assert writer.set_state(nasty, "COMPLETED", NASTY) == "ACCEPT"
+    badly = {kind: writer.new_run(state={"type": "RUNNING"}) for kind in UNSUCCESSFUL}
+    assert {writer.set_state(run, kind) for kind, run in badly.items()} == {"ACCEPT"}
+    return {"COMPLETED": new_completed(writer), "NASTY": nasty} | badly
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,15 @@ def completed(runs: dict[str, str]) -> str:
     return runs["COMPLETED"]
 
 
-def new_completed(hand: Hand) -> str:
+def new_completed(writer: ApiWriter) -> str:
     """Create a completed run with lines of three levels."""
-    run = hand.new_run(name="amber-fox", state={"type": "RUNNING"})
+    run = writer.new_run(name="amber-fox", state={"type": "RUNNING"})
     task_run = {"flow_run_id": run, "task_key": "sift", "dynamic_key": "0", "name": "sift-0"}
     over = {"type": "COMPLETED", "name": "Sifted"}
-    task_run_id = hand.post("/task_runs/", task_run | {"state": over})["id"]
-    hand.post_logs(run, ["gathering", {"message": "2 are odd", "level": 30}])
-    hand.post_logs(run, [{"message": "sifted", "level": 10, "task_run_id": task_run_id}])
-    assert hand.set_state(run, "COMPLETED") == "ACCEPT"
+    task_run_id = writer.post("/task_runs/", task_run | {"state": over})["id"]
+    writer.post_logs(run, ["gathering", {"message": "2 are odd", "level": 30}])
+    writer.post_logs(run, [{"message": "sifted", "level": 10, "task_run_id": task_run_id}])
+    assert writer.set_state(run, "COMPLETED") == "ACCEPT"
     return run
 
 
@@ -281,22 +281,24 @@ def test_watch_escapes_what_the_encoding_lacks(server: PrefectServer, runs: dict
     assert r"\u6f22\u5b57" in messages(shown.stdout)
 
 
-def test_watch_ends_quietly_when_its_output_is_closed(server: PrefectServer, hand: Hand) -> None:
+def test_watch_ends_quietly_when_its_output_is_closed(
+    server: PrefectServer, writer: ApiWriter
+) -> None:
     """A closed output pipe, as by ``head -1``, ends the command without an error message."""
-    run = hand.new_run(state={"type": "RUNNING"})
+    run = writer.new_run(state={"type": "RUNNING"})
     with started("watch", run, env=server.environment, cwd=server.home) as process:
         read_until(process.stdout, "Entered state Running")
         assert process.stdout is not None
         process.stdout.close()
-        hand.post_logs(run, ["unread"])
+        writer.post_logs(run, ["unread"])
         assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(LIMIT) != 0
 
 
-def test_ctrl_c_ends_watch(server: PrefectServer, hand: Hand) -> None:
+def test_ctrl_c_ends_watch(server: PrefectServer, writer: ApiWriter) -> None:
     """An interrupt of a live watch is reported in a sentence, and the status is 130."""
-    run = hand.new_run(state={"type": "RUNNING"})
+    run = writer.new_run(state={"type": "RUNNING"})
     with started("watch", run, env=server.environment, cwd=server.home) as process:
         read_until(process.stdout, "Entered state Running")
         process.send_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from rxflow.testing import FakePrefect3
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.real.conftest import Hand
+    from tests.real.conftest import ApiWriter
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """When the first line was written, by its writer's clock."""
@@ -93,34 +93,34 @@ class FakeWrites:
 class RealWrites:
     """The writes of the script, made to the real server."""
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
-        self.http = hand.http
+    def __init__(self, writer: ApiWriter) -> None:
+        self._writer = writer
+        self.http = writer.http
 
     def add_run(self, name: str) -> str:
         """Create a run that is scheduled for now."""
-        return self._hand.new_run(name=name, state={"type": "SCHEDULED"})
+        return self._writer.new_run(name=name, state={"type": "SCHEDULED"})
 
     def set_state(self, flow_run_id: str, state: str) -> None:
         """Put a run in a state; the server's rules are bypassed."""
-        assert self._hand.set_state(flow_run_id, state, force=True) == "ACCEPT"
+        assert self._writer.set_state(flow_run_id, state, force=True) == "ACCEPT"
 
     def log(self, flow_run_id: str, message: str, level: int, timestamp: datetime) -> None:
         """Store a line."""
         row = {"message": message, "level": level, "timestamp": timestamp}
-        self._hand.post_logs(flow_run_id, [row])
+        self._writer.post_logs(flow_run_id, [row])
 
     def add_task_run(self, flow_run_id: str) -> None:
         """Create a task run that is running."""
         state = {"flow_run_id": flow_run_id, "state": {"type": "RUNNING"}}
-        self._hand.post("/task_runs/", TASK | state)
+        self._writer.post("/task_runs/", TASK | state)
 
     def add_deployment(self) -> str:
         """Create a deployment."""
-        flow = self._hand.post("/flows/", {"name": DEPLOYMENT["flow"]})
+        flow = self._writer.post("/flows/", {"name": DEPLOYMENT["flow"]})
         row = DEPLOYMENT | {"flow_id": flow["id"]}
         del row["flow"]
-        created: str = self._hand.post("/deployments/", row)["id"]
+        created: str = self._writer.post("/deployments/", row)["id"]
         return created
 
 
@@ -366,9 +366,9 @@ def fake() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture(scope="module")
-def real(hand: Hand) -> ScriptedServer:
+def real(writer: ApiWriter) -> ScriptedServer:
     """Run the script on the real server."""
-    return ScriptedServer(RealWrites(hand))
+    return ScriptedServer(RealWrites(writer))
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -411,9 +411,9 @@ def test_an_idempotency_key_creates_one_run(fake: ScriptedServer, real: Scripted
         assert run == again
 
 
-def test_both_send_their_time(hand: Hand) -> None:
+def test_both_send_their_time(writer: ApiWriter) -> None:
     """A response is JSON and has a Date header."""
-    for http in (FakeWrites().http, hand.http):
+    for http in (FakeWrites().http, writer.http):
         headers = http.get("/admin/version").headers
         assert headers["date"].endswith(" GMT")
         assert headers["content-type"] == "application/json"

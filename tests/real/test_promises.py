@@ -19,7 +19,7 @@ from rxflow import StateType
 from rxflow.cli._prefect_server import PrefectServer
 
 if TYPE_CHECKING:
-    from tests.real.conftest import Hand, Truth
+    from tests.real.conftest import ApiWriter, DatabaseReader
 
 T = TypeVar("T")
 
@@ -30,11 +30,13 @@ class RealServerUnderTest:
     # A reaction writes before the watch goes on, so its rows are found without a drain.
     drain = 0
 
-    def __init__(self, url: str, client: rxflow.Client, hand: Hand, truth: Truth) -> None:
+    def __init__(
+        self, url: str, client: rxflow.Client, writer: ApiWriter, database: DatabaseReader
+    ) -> None:
         self.client = client
         self._url = url
-        self._hand = hand
-        self._truth = truth
+        self._writer = writer
+        self._database = database
 
     def now(self) -> datetime:
         """The writers' time."""
@@ -42,11 +44,11 @@ class RealServerUnderTest:
 
     def add_run(self, name: str = "amber-fox", state: StateType = StateType.PENDING) -> str:
         """Create a run."""
-        return self._hand.new_run(name=name, state={"type": state})
+        return self._writer.new_run(name=name, state={"type": state})
 
     def set_state(self, run_id: str, state: StateType) -> None:
         """Set the state of a run, past the server's orchestration rules."""
-        assert self._hand.set_state(run_id, state, force=True) == "ACCEPT"
+        assert self._writer.set_state(run_id, state, force=True) == "ACCEPT"
 
     def log(self, run_id: str, *lines: LogLine | str) -> None:
         """Store log lines in one request."""
@@ -54,12 +56,12 @@ class RealServerUnderTest:
             {"message": line.message, "level": line.level, "timestamp": line.timestamp}
             for line in map(LogLine.of, lines)
         ]
-        self._hand.post_logs(run_id, rows)
+        self._writer.post_logs(run_id, rows)
 
     def add_task_run(self, run_id: str, task: str, index: int = -1) -> str:
         """Create a running task run; its map index is its position by creation."""
         task_run = {"flow_run_id": run_id, "task_key": task, "dynamic_key": str(index)}
-        created: str = self._hand.post("/task_runs/", task_run | {"state": {"type": "RUNNING"}})[
+        created: str = self._writer.post("/task_runs/", task_run | {"state": {"type": "RUNNING"}})[
             "id"
         ]
         return created
@@ -68,19 +70,19 @@ class RealServerUnderTest:
         """Set the state of a task run."""
         del run_id
         body = {"state": {"type": state}, "force": True}
-        assert self._hand.post(f"/task_runs/{task_run_id}/set_state", body)["status"] == "ACCEPT"
+        assert self._writer.post(f"/task_runs/{task_run_id}/set_state", body)["status"] == "ACCEPT"
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run."""
-        self._hand.http.delete(f"/flow_runs/{run_id}").raise_for_status()
+        self._writer.http.delete(f"/flow_runs/{run_id}").raise_for_status()
 
     def skip_an_hour(self) -> None:
         """Do nothing, since time is real."""
 
     def stored_rows(self, run_id: str) -> list[RowIdentity]:
         """List the rows in the tables."""
-        states = [("state", row_id) for row_id in self._truth.state_ids(run_id)]
-        return sorted(states + [("log", row_id) for row_id in self._truth.log_ids(run_id)])
+        states = [("state", row_id) for row_id in self._database.state_ids(run_id)]
+        return sorted(states + [("log", row_id) for row_id in self._database.log_ids(run_id)])
 
     def serve(self) -> AbstractContextManager[str]:
         """Yield the URL of the running server."""
@@ -107,7 +109,7 @@ def client(server: PrefectServer) -> Iterator[rxflow.Client]:
 
 @pytest.fixture
 def prefect(
-    server: PrefectServer, client: rxflow.Client, hand: Hand, truth: Truth
+    server: PrefectServer, client: rxflow.Client, writer: ApiWriter, database: DatabaseReader
 ) -> RealServerUnderTest:
     """The server of the session."""
-    return RealServerUnderTest(server.url, client, hand, truth)
+    return RealServerUnderTest(server.url, client, writer, database)

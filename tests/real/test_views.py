@@ -1,4 +1,4 @@
-"""Views of a run that Prefect itself executed: its tasks, their results, its flow."""
+"""Views of a run that Prefect executed: its task runs, their results, its flow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import rxflow
 from rxflow import FlowRunView, FlowView, TaskRunView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from twin_calls import Call
 
     from rxflow.cli._prefect_server import PrefectServer
-    from tests.real.conftest import Hand, Until
+    from tests.real.conftest import ApiWriter, Until
 
 FLOW = """
 from prefect import flow, task
@@ -62,15 +61,8 @@ views()
 
 @pytest.fixture(params=TWINS)
 def call(request: pytest.FixtureRequest) -> Call:
-    """Call a method, or its twin."""
+    """Call a method, or its async twin."""
     return TWINS[request.param]
-
-
-@pytest.fixture(scope="module")
-def client(server: PrefectServer) -> Iterator[rxflow.Client]:
-    """A client of the server."""
-    with rxflow.Client(api_url=server.url) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +72,10 @@ def executed(
     until: Until,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> str:
-    """A run that is over, and whose task runs the server has all stored."""
+    """A finished run whose task runs are all stored."""
     script: Path = tmp_path_factory.mktemp("flow") / "views.py"
     script.write_text(FLOW)
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-P", str(script)],
         env=server.environment,
         capture_output=True,
@@ -91,22 +83,22 @@ def executed(
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    run_id = done.stdout.split()[0]
+    assert finished.returncode == 0, finished.stderr
+    run_id = finished.stdout.split()[0]
     view = FlowRunView.from_flow_run_id(run_id, client=client)
 
-    def settled() -> bool:
+    def all_stored() -> bool:
         found = view.get_all_task_runs()
         return len(found) == 6 and all(each.task_run.is_terminal for each in found)
 
-    until(settled, 60)
+    until(all_stored, 60)
     return run_id
 
 
-def test_task_runs_are_found_as_prefect_names_them(
+def test_task_runs_are_found_by_prefects_names(
     executed: str, client: rxflow.Client, call: Call
 ) -> None:
-    """A slug with hash and without, a map index and an id lead to the same task run."""
+    """A slug with or without hash, a map index and an id find the same task run."""
     view = call(FlowRunView, "from_flow_run_id", executed, client=client)
     every = call(view, "get_all_task_runs")
     assert len(every) == len(call(view, "get_task_run_ids")) == 6
@@ -128,17 +120,17 @@ def test_task_runs_are_found_as_prefect_names_them(
 def test_a_retried_task_run_has_all_its_states(
     executed: str, client: rxflow.Client, call: Call
 ) -> None:
-    """The history is Prefect's own, with what a retry is there."""
+    """The states are those of Prefect, a retry included."""
     found = call(TaskRunView, "from_task_slug", "flaky", executed, client=client)
     assert [state.name for state in found.states] == ["Pending", "Running", "Retrying", "Completed"]
     assert [bool(state.is_retrying) for state in found.states] == [False, False, True, False]
     assert found.state.is_successful()
 
 
-def test_results_are_read_as_prefect_wrote_them(
+def test_results_are_read_from_prefects_storage(
     executed: str, client: rxflow.Client, call: Call
 ) -> None:
-    """JSON is read from Prefect's own storage; a pickle and nothing are the two errors."""
+    """JSON is read from Prefect's storage; a pickle and a missing result are the two errors."""
     view = call(FlowRunView, "from_flow_run_id", executed, client=client)
     doubles = call(call(view, "get_task_run", "double", map_index=0), "iter_mapped")
     results = [call(each, "get_result")["twice"] for each in doubles]
@@ -150,13 +142,11 @@ def test_results_are_read_as_prefect_wrote_them(
         call(call(view, "get_task_run", "forgotten"), "get_result")
 
 
-def test_the_log_of_a_task_run_is_its_own(
-    executed: str, client: rxflow.Client, until: Until
-) -> None:
-    """A mapped task run's lines are those that it wrote."""
+def test_a_task_run_has_its_own_lines(executed: str, client: rxflow.Client, until: Until) -> None:
+    """The lines of a mapped task run are those that it wrote."""
     view = FlowRunView.from_flow_run_id(executed, client=client)
 
-    def said() -> list[list[str]] | None:
+    def lines() -> list[list[str]] | None:
         doubles = view.get_task_run("double", map_index=0).iter_mapped()
         found = [
             [line.message for line in each.get_logs() if "doubling" in line.message]
@@ -164,12 +154,14 @@ def test_the_log_of_a_task_run_is_its_own(
         ]
         return found if all(found) else None
 
-    found = until(said, 60)
+    found = until(lines, 60)
     assert sorted(found or []) == [[f"doubling {number}"] for number in (1, 2, 3)]
 
 
-def test_the_flow_is_found(executed: str, client: rxflow.Client, call: Call) -> None:
-    """By the run, by id and by name."""
+def test_the_flow_is_found_by_run_id_and_name(
+    executed: str, client: rxflow.Client, call: Call
+) -> None:
+    """Views of the flow by the run, by id and by name show the same flow."""
     view = call(FlowRunView, "from_flow_run_id", executed, client=client)
     flow = call(view, "get_flow_metadata")
     assert (flow.name, flow.deployment) == ("views", None)
@@ -180,37 +172,41 @@ def test_the_flow_is_found(executed: str, client: rxflow.Client, call: Call) -> 
         call(FlowView, "from_flow_name", "no such flow", client=client)
 
 
-def test_a_restarted_task_run_is_not_stale(hand: Hand, client: rxflow.Client, call: Call) -> None:
-    """Failed does not stay Failed once the server has another state, and all pages come."""
-    run = hand.new_run(state={"type": "RUNNING"})
+def test_a_restarted_task_run_is_read_anew(
+    writer: ApiWriter, client: rxflow.Client, call: Call
+) -> None:
+    """A failed task run is not read from the cache once the server has another state."""
+    run = writer.new_run(state={"type": "RUNNING"})
     task = {"task_key": "load-0489fc40", "flow_run_id": run}
     tasks = [
-        hand.post("/task_runs/", task | {"dynamic_key": str(n), "state": {"type": "FAILED"}})["id"]
+        writer.post("/task_runs/", task | {"dynamic_key": str(n), "state": {"type": "FAILED"}})[
+            "id"
+        ]
         for n in range(3)
     ]
     view = call(FlowRunView, "from_flow_run_id", run, True, client=client)
-    kept = call(view, "get_task_run", task_run_id=tasks[0])
-    assert kept.state.is_failed()
-    assert call(view, "get_task_run", task_run_id=tasks[0]) is kept
+    cached = call(view, "get_task_run", task_run_id=tasks[0])
+    assert cached.state.is_failed()
+    assert call(view, "get_task_run", task_run_id=tasks[0]) is cached
     body: dict[str, Any] = {"state": {"type": "RUNNING"}, "force": True}
-    hand.post(f"/task_runs/{tasks[0]}/set_state", body)
+    writer.post(f"/task_runs/{tasks[0]}/set_state", body)
     assert call(view, "get_task_run", task_run_id=tasks[0]).state.is_running()
     latest = call(view, "get_latest")
     assert {row.id for row in latest.task_runs} == set(tasks[1:])
 
 
-def test_another_runs_task_run_is_refused(
-    executed: str, hand: Hand, client: rxflow.Client, call: Call
+def test_a_task_run_of_another_run_is_not_found(
+    executed: str, writer: ApiWriter, client: rxflow.Client, call: Call
 ) -> None:
-    """A task run is only got from its own flow run."""
-    other = FlowRunView.from_flow_run_id(hand.new_run(), client=client)
+    """A task run is only found in its own flow run."""
+    other = FlowRunView.from_flow_run_id(writer.new_run(), client=client)
     (task, *_) = FlowRunView.from_flow_run_id(executed, client=client).get_task_run_ids()
     with pytest.raises(ValueError, match="belongs to flow run"):
         call(other, "get_task_run", task_run_id=task)
 
 
-def test_a_task_run_of_no_one_is_not_found(client: rxflow.Client, call: Call) -> None:
-    """The server's 404 is a ValueError."""
+def test_an_unknown_task_run_is_not_found(client: rxflow.Client, call: Call) -> None:
+    """The server's 404 is a TaskRunNotFound."""
     with pytest.raises(rxflow.TaskRunNotFound):
         call(
             TaskRunView,

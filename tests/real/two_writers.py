@@ -1,15 +1,15 @@
-"""A flow run that two processes write to: the flow itself, and a sidecar beside it.
+"""A script of a flow run that two processes write to: the flow, and a sidecar process.
 
-``python two_writers.py`` creates the run, says its id on the first line of its output, and only
-then executes it. Both processes log through Prefect's own handler, which uploads in batches of 2 s;
-the sidecar starts half a batch later, so that rows become visible out of the order of their
-timestamps, the sidecar's last ones after the run's end.
+``python two_writers.py`` creates the run, prints its id as the first line of its output, and then
+executes it. Both processes log through Prefect's own handler, which uploads in batches of 2 s; the
+sidecar starts half a batch later, so that rows become visible out of the order of their timestamps,
+and the sidecar's last ones after the end of the run.
 """
 
 import logging
 import subprocess
 import sys
-from time import sleep as pause  # noqa: TID251 - the writers' pace
+from time import sleep as pause  # noqa: TID251 - the writers' interval
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
@@ -19,14 +19,14 @@ from prefect.states import Scheduled
 
 LINES = 100
 LINE_INTERVAL = 0.06
-"""Seconds between two lines of a writer: about 6 s for all."""
+"""Seconds between two lines of a writer, about 6 s for all."""
 
 SIDECAR_AFTER = 16
-"""The flow's lines before the sidecar's first: about 1 s."""
+"""Number of the flow's lines before the sidecar starts, about 1 s."""
 
 
-def write_beside(flow_run_id: str) -> None:
-    """Be the sidecar: say that it is ready, wait for a line of input, write."""
+def run_sidecar(flow_run_id: str) -> None:
+    """Run as the sidecar: print that it is ready, wait for a line of input, write."""
     log = logging.getLogger("sidecar")
     log.setLevel(logging.INFO)
     log.addHandler(APILogHandler())
@@ -38,7 +38,7 @@ def write_beside(flow_run_id: str) -> None:
 
 
 def write(sidecar: subprocess.Popen[str]) -> None:
-    """Be the flow: write, and let the sidecar begin a little later."""
+    """Run as the flow: write, and start the sidecar a little later."""
     assert sidecar.stdin is not None
     log = get_run_logger()
     for number in range(LINES):
@@ -50,7 +50,7 @@ def write(sidecar: subprocess.Popen[str]) -> None:
 
 
 def main() -> None:
-    """Create the run, tell its id, start the sidecar, execute the run."""
+    """Create the run, print its id, start the sidecar and execute the run."""
     two_writers = flow(name="two-writers")(write)
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(two_writers, state=Scheduled())
@@ -68,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    write_beside(sys.argv[1]) if len(sys.argv) > 1 else main()
+    run_sidecar(sys.argv[1]) if len(sys.argv) > 1 else main()

@@ -1,6 +1,6 @@
 """Fixtures of the promises, the run that many of them watch, and parts of its events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import reduce
 from typing import Any
@@ -68,33 +68,34 @@ def watch_all(prefect: ServerUnderTest, run: str, **options: Any) -> rxflow.Flow
     return watch_flow_run(run, **(given | options))
 
 
-def messages(events: Sequence[FlowRunEvent]) -> list[str]:
+def messages(events: Iterable[FlowRunEvent]) -> list[str]:
     """The texts of the log lines."""
     return [event.message for event in events if isinstance(event, FlowRunLog)]
 
 
-def state_types(events: list[FlowRunEvent]) -> list[str]:
+def state_types(events: Iterable[FlowRunEvent]) -> list[str]:
     """The types of the states that the run entered."""
     return [event.state.type for event in events if isinstance(event, StateChange)]
 
 
-def late_messages(events: list[FlowRunEvent]) -> list[str]:
+def late_messages(events: Iterable[FlowRunEvent]) -> list[str]:
     """The texts of the events that are flagged late."""
     return [event.message for event in events if event.late]
 
 
-def notice_codes(events: list[FlowRunEvent]) -> list[NoticeCode]:
+def notice_codes(events: Iterable[FlowRunEvent]) -> list[NoticeCode]:
     """The codes of the notices."""
     return [event.code for event in events if isinstance(event, Notice)]
 
 
-def closed_event(events: list[FlowRunEvent]) -> Closed:
+def closed_event(events: Iterable[FlowRunEvent]) -> Closed:
     """The last event, which is `Closed`."""
-    assert isinstance(events[-1], Closed)
-    return events[-1]
+    *_, last = events
+    assert isinstance(last, Closed)
+    return last
 
 
-def fold_all(events: list[FlowRunEvent]) -> rxflow.Snapshot:
+def fold_all(events: Iterable[FlowRunEvent]) -> rxflow.Snapshot:
     """The snapshot that the events fold to."""
     nothing: rxflow.Snapshot | None = None
     snapshot = reduce(rxflow.fold, events, nothing)
