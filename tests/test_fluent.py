@@ -1,4 +1,4 @@
-"""Fluent calls: what type checkers are told of them is true."""
+"""Fluent methods: their declared types agree with the methods that run."""
 
 import ast
 import inspect
@@ -15,9 +15,9 @@ from rxflow import Stream
 
 SOURCE = (Path(rxflow.__file__).parent / "_fluent.py").read_text("utf-8")
 METHODS = [node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
-IMPLEMENTED = {method.name: method for method in METHODS}  # of overloads, the one that comes last
+IMPLEMENTED = {method.name: method for method in METHODS}  # the last one of overloads
 
-# What to call a method with, by the name of its parameter; others are left out.
+# The argument for each parameter name; parameters not listed are left out.
 ARGUMENTS: dict[str, Any] = {
     "accumulator": max,
     "action": lambda: None,
@@ -44,49 +44,52 @@ ARGUMENTS: dict[str, Any] = {
 each_method = pytest.mark.parametrize("name", IMPLEMENTED)
 
 
-def spelled(method: ast.FunctionDef) -> list[tuple[str, inspect._ParameterKind, bool]]:
-    """The name of each parameter, how it is passed, and whether it may be left out."""
-    given, kinds = method.args, inspect.Parameter
-    required = len(given.args) - len(given.defaults)
+def declared_parameters(method: ast.FunctionDef) -> list[tuple[str, inspect._ParameterKind, bool]]:
+    """Return each declared parameter's name, kind, and whether it is optional."""
+    arguments, kinds = method.args, inspect.Parameter
+    required = len(arguments.args) - len(arguments.defaults)
     found: list[tuple[str, inspect._ParameterKind, bool]] = [
         (one.arg, kinds.POSITIONAL_OR_KEYWORD, number >= required)
-        for number, one in enumerate(given.args)
+        for number, one in enumerate(arguments.args)
     ]
-    if given.vararg is not None:
-        found.append((given.vararg.arg, kinds.VAR_POSITIONAL, False))
-    named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    if arguments.vararg is not None:
+        found.append((arguments.vararg.arg, kinds.VAR_POSITIONAL, False))
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     return [*found, *((one.arg, kinds.KEYWORD_ONLY, value is not None) for one, value in named)]
 
 
 def parameters(function: Any) -> list[tuple[str, inspect._ParameterKind, bool]]:
-    """The name of each parameter, how it is passed, and whether it may be left out."""
+    """Return each parameter's name, kind, and whether it is optional."""
     found = inspect.signature(function).parameters.values()
     return [(one.name, one.kind, one.default is not one.empty) for one in found]
 
 
 @each_method
-def test_a_method_is_reactivex_own(name: str) -> None:
-    """Each method is one that reactivex has, with the same parameters, and rxflow has none."""
-    assert spelled(IMPLEMENTED[name]) == parameters(getattr(Observable, name))
+def test_a_declared_method_is_reactivexs_own(name: str) -> None:
+    """Each declared method is reactivex's own, with the same parameters."""
+    assert declared_parameters(IMPLEMENTED[name]) == parameters(getattr(Observable, name))
     assert getattr(Stream, name) is getattr(Observable, name)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.name}:{method.lineno}")
-def test_an_overload_leaves_nothing_new(method: ast.FunctionDef) -> None:
-    """Each overload has the first of the method's parameters, in order, and gives a stream."""
-    names = [name for name, _, _ in spelled(method)]
-    assert names == [name for name, _, _ in spelled(IMPLEMENTED[method.name])][: len(names)]
+def test_an_overload_adds_no_parameter(method: ast.FunctionDef) -> None:
+    """Each overload has the method's leading parameters, in order, and returns a stream."""
+    names = [name for name, _, _ in declared_parameters(method)]
+    assert (
+        names
+        == [name for name, _, _ in declared_parameters(IMPLEMENTED[method.name])][: len(names)]
+    )
     assert method.returns is not None
     assert ast.unparse(method.returns).startswith("Stream[")
 
 
 @each_method
-def test_a_method_gives_a_stream(name: str) -> None:
-    """When the program runs, what each method returns is a stream."""
-    wanted = [
+def test_a_method_returns_a_stream(name: str) -> None:
+    """At run time each method returns a stream."""
+    arguments = [
         ARGUMENTS[parameter]
         for parameter, kind, optional in parameters(getattr(Observable, name))
         if parameter in ARGUMENTS and kind != inspect.Parameter.KEYWORD_ONLY and not optional
     ]
     stream: Stream[int] = Stream.of(rx.of(1, 2, 3))
-    assert isinstance(getattr(stream, name)(*wanted), Stream)
+    assert isinstance(getattr(stream, name)(*arguments), Stream)

@@ -1,4 +1,4 @@
-"""Streams and `iterate`: any pipeline in a loop, with what a subscriber gets, and nothing left."""
+"""Streams and `iterate`: a loop over any pipeline gets a subscriber's items and leaves nothing."""
 
 import asyncio
 import subprocess
@@ -24,7 +24,7 @@ from virtual_world import TEST_TIMEOUT, World
 
 from rxflow import Stream, iterate
 
-T = timedelta(milliseconds=5)
+SHORT = timedelta(milliseconds=5)
 
 
 def is_odd(number: int) -> bool:
@@ -32,18 +32,18 @@ def is_odd(number: int) -> bool:
     return number % 2 == 1
 
 
-def tick(number: int) -> Observable[int]:
-    """0, 1 and so on, with a little time before each."""
-    return rx.interval(T).pipe(ops.take(number))
+def emit_slowly(number: int) -> Observable[int]:
+    """Emit 0, 1 and so on, each after a short pause."""
+    return rx.interval(SHORT).pipe(ops.take(number))
 
 
 def open_ended(*items: object) -> Observable[Any]:
-    """Items that come at once, and then no end."""
+    """Emit items at once, and no end."""
     return rx.concat(rx.of(*items), rx.never())
 
 
 def failing_twice() -> Observable[Any]:
-    """A source that fails for its first two subscribers."""
+    """Return a source that fails for its first two subscribers."""
     attempts = count(1)
 
     def attempt(_: object) -> Observable[Any]:
@@ -55,18 +55,18 @@ def failing_twice() -> Observable[Any]:
 
 
 def shared() -> Observable[Any]:
-    """Two looks at one subscription."""
-    source = tick(2).pipe(ops.share())
+    """Merge a shared source with itself."""
+    source = emit_slowly(2).pipe(ops.share())
     return rx.merge(source, source.pipe(ops.map(str)))
 
 
 def lists() -> Callable[[Observable[Any]], Observable[Any]]:
-    """Windows or groups as lists, the empty ones left out."""
+    """Convert windows or groups to lists, without the empty ones."""
     return rx.compose(ops.flat_map(ops.to_list()), ops.filter(bool))
 
 
-# None of them depends on which of two times that lie close together is first. What `of` emits comes
-# in one action, between whose items no other can get.
+# No pipeline depends on the order of two close times. `of` emits all its items in one action, so no
+# other action can run between them.
 PIPELINES: dict[str, tuple[Callable[[], Observable[Any]], list[Any]]] = {
     "of": (lambda: rx.of(1, 2, 3), [1, 2, 3]),
     "empty": (rx.empty, []),
@@ -81,17 +81,17 @@ PIPELINES: dict[str, tuple[Callable[[], Observable[Any]], list[Any]]] = {
         [[0, 1], [2, 3], [4]],
     ),
     "buffer_with_time": (
-        lambda: open_ended(1, 2).pipe(ops.buffer_with_time(T), ops.filter(bool), ops.take(1)),
+        lambda: open_ended(1, 2).pipe(ops.buffer_with_time(SHORT), ops.filter(bool), ops.take(1)),
         [[1, 2]],
     ),
     "buffer_with_time_or_count": (
         lambda: open_ended(1, 2, 3).pipe(
-            ops.buffer_with_time_or_count(T, 2), ops.filter(bool), ops.take(2)
+            ops.buffer_with_time_or_count(SHORT, 2), ops.filter(bool), ops.take(2)
         ),
         [[1, 2], [3]],
     ),
     "window_with_time": (
-        lambda: open_ended(1, 2).pipe(ops.window_with_time(T), lists(), ops.take(1)),
+        lambda: open_ended(1, 2).pipe(ops.window_with_time(SHORT), lists(), ops.take(1)),
         [[1, 2]],
     ),
     "window_with_count": (
@@ -102,49 +102,49 @@ PIPELINES: dict[str, tuple[Callable[[], Observable[Any]], list[Any]]] = {
         lambda: rx.range(6).pipe(ops.group_by(is_odd), lists()),
         [[0, 2, 4], [1, 3, 5]],
     ),
-    "debounce": (lambda: open_ended(1, 2, 3).pipe(ops.debounce(T), ops.take(1)), [3]),
+    "debounce": (lambda: open_ended(1, 2, 3).pipe(ops.debounce(SHORT), ops.take(1)), [3]),
     "throttle_first": (lambda: rx.of(1, 2, 3).pipe(ops.throttle_first(60)), [1]),
-    "sample": (lambda: open_ended(1, 2, 3).pipe(ops.sample(T), ops.take(1)), [3]),
-    "delay": (lambda: rx.of(1, 2, 3).pipe(ops.delay(T)), [1, 2, 3]),
-    "delay_subscription": (lambda: rx.of(1).pipe(ops.delay_subscription(T)), [1]),
-    "timer": (lambda: rx.timer(T), [0]),
-    "timer with a period": (lambda: rx.timer(0.002, T).pipe(ops.take(3)), [0, 1, 2]),
-    "interval": (lambda: tick(3), [0, 1, 2]),
-    "timeout": (lambda: rx.never().pipe(ops.timeout(T, rx.of("instead"))), ["instead"]),
-    "take_until": (lambda: rx.never().pipe(ops.take_until(rx.timer(T))), []),
+    "sample": (lambda: open_ended(1, 2, 3).pipe(ops.sample(SHORT), ops.take(1)), [3]),
+    "delay": (lambda: rx.of(1, 2, 3).pipe(ops.delay(SHORT)), [1, 2, 3]),
+    "delay_subscription": (lambda: rx.of(1).pipe(ops.delay_subscription(SHORT)), [1]),
+    "timer": (lambda: rx.timer(SHORT), [0]),
+    "timer with a period": (lambda: rx.timer(0.002, SHORT).pipe(ops.take(3)), [0, 1, 2]),
+    "interval": (lambda: emit_slowly(3), [0, 1, 2]),
+    "timeout": (lambda: rx.never().pipe(ops.timeout(SHORT, rx.of("instead"))), ["instead"]),
+    "take_until": (lambda: rx.never().pipe(ops.take_until(rx.timer(SHORT))), []),
     "merge": (lambda: rx.merge(rx.of(1, 2), rx.of(3, 4)), [1, 2, 3, 4]),
     "merge with interval": (
-        lambda: rx.merge(tick(3), rx.of(0, 9)).pipe(ops.to_list(), ops.map(sorted)),
+        lambda: rx.merge(emit_slowly(3), rx.of(0, 9)).pipe(ops.to_list(), ops.map(sorted)),
         [[0, 0, 1, 2, 9]],
     ),
     "merge with a bound": (
-        lambda: rx.of(tick(2), rx.of(7)).pipe(ops.merge(max_concurrent=1)),
+        lambda: rx.of(emit_slowly(2), rx.of(7)).pipe(ops.merge(max_concurrent=1)),
         [0, 1, 7],
     ),
-    "concat": (lambda: rx.concat(tick(2), rx.of("and"), tick(1)), [0, 1, "and", 0]),
-    "repeat": (lambda: tick(2).pipe(ops.repeat(2)), [0, 1, 0, 1]),
+    "concat": (lambda: rx.concat(emit_slowly(2), rx.of("and"), emit_slowly(1)), [0, 1, "and", 0]),
+    "repeat": (lambda: emit_slowly(2).pipe(ops.repeat(2)), [0, 1, 0, 1]),
     "retry": (lambda: failing_twice().pipe(ops.retry(3)), [1, 2, 3, "at last"]),
     "catch": (lambda: rx.throw(ValueError()).pipe(ops.catch(rx.of("caught"))), ["caught"]),
     "switch_latest": (
         lambda: rx.of(0, 1, 2).pipe(
-            ops.map(lambda x: rx.timer(T).pipe(ops.map(lambda _: x))), ops.switch_latest()
+            ops.map(lambda x: rx.timer(SHORT).pipe(ops.map(lambda _: x))), ops.switch_latest()
         ),
         [2],
     ),
-    "zip": (lambda: rx.zip(tick(5), rx.of("a", "b")), [(0, "a"), (1, "b")]),
-    "combine_latest": (lambda: rx.combine_latest(rx.of("a"), tick(2)), [("a", 0), ("a", 1)]),
-    "amb": (lambda: rx.amb(rx.never(), rx.timer(T)), [0]),
+    "zip": (lambda: rx.zip(emit_slowly(5), rx.of("a", "b")), [(0, "a"), (1, "b")]),
+    "combine_latest": (lambda: rx.combine_latest(rx.of("a"), emit_slowly(2)), [("a", 0), ("a", 1)]),
+    "amb": (lambda: rx.amb(rx.never(), rx.timer(SHORT)), [0]),
     "share": (shared, [0, "0", 1, "1"]),
 }
 
 
 class Source(Observable[int]):
-    """0, 1, 2 and so on, one an action, that counts who comes and goes.
+    """Emits 0, 1, 2 and so on, one an action, and counts its subscriptions.
 
     Attributes:
         subscribed: How often it was subscribed to.
         disposed: How often a subscription was disposed of.
-        emitted: How many items it emitted.
+        emitted: The number of items emitted.
         raises: What the action after the third item raises, if anything.
     """
 
@@ -181,15 +181,15 @@ class _Counted(abc.DisposableBase):
         self._inner.dispose()
 
 
-# -- what a loop gets ---------------------------------------------------------------------------
+# -- the items of a loop ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_loop_gets_what_a_subscriber_gets(name: str, world: World, started: list[str]) -> None:
-    """Loops over a pipeline give the list that a subscriber gets in virtual time, threadless."""
+def test_a_loop_gets_the_items_of_a_subscriber(name: str, world: World, started: list[str]) -> None:
+    """Loops over a pipeline get the items of a subscriber in virtual time and start no thread."""
     make, expected = PIPELINES[name]
-    told = world.watch(make(), until=3)
-    assert (told.values, told.completed) == (expected, True)
+    recording = world.watch(make(), until=3)
+    assert (recording.values, recording.completed) == (expected, True)
     assert list(iterate(make())) == expected
     assert collect_async(make()) == expected
     assert collect_async(Stream.of(make()).pipe(ops.map(lambda x: x))) == expected
@@ -199,13 +199,13 @@ def test_a_loop_gets_what_a_subscriber_gets(name: str, world: World, started: li
 
 
 def test_a_source_with_a_thread_of_its_own_is_iterated() -> None:
-    """Items that come from a thread which the source started reach the loop, in order."""
+    """A loop gets the items of a source with its own thread, in order."""
     source = rx.range(100, scheduler=NewThreadScheduler())
     assert list(iterate(source)) == list(range(100))
 
 
 def test_an_error_ends_the_loop() -> None:
-    """A loop gets the items before an error, and then the error itself."""
+    """A loop gets the items before an error, then the error object itself."""
     found: list[int] = []
     error = ValueError("the end")
     failing = Stream.of(rx.concat(rx.of(1, 2), rx.throw(error)))
@@ -219,51 +219,51 @@ def test_an_error_ends_the_loop() -> None:
 
 
 def test_an_operator_whose_function_raises_ends_the_loop() -> None:
-    """What a function given to an operator raises comes out of the loop, which is disposed of."""
+    """What a function passed to an operator raises is raised in the loop, which is disposed of."""
     source = Source()
     with pytest.raises(ZeroDivisionError):
         list(Stream.of(source).pipe(ops.map(partial(floordiv, 1)), ops.skip(9)))
     assert (source.emitted, source.disposed) == (1, 1)
 
 
-async def awaited(stream: Stream[Any]) -> Any:
-    """What awaiting a stream gives."""
+async def await_last(stream: Stream[Any]) -> Any:
+    """Await a stream."""
     return await stream
 
 
-LAST: dict[str, Callable[[Stream[Any]], Any]] = {
+LAST_ITEM: dict[str, Callable[[Stream[Any]], Any]] = {
     "run": lambda stream: stream.run(),
     "run on a scheduler": lambda stream: stream.run(NewThreadScheduler()),
-    "await": lambda stream: asyncio.run(awaited(stream)),
+    "await": lambda stream: asyncio.run(await_last(stream)),
 }
 
 
-@pytest.mark.parametrize("way", LAST)
+@pytest.mark.parametrize("way", LAST_ITEM)
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_last_item(way: str, name: str) -> None:
-    """`run` and `await` give a pipeline's last item; where there is none, that is an error."""
+def test_run_and_await_return_the_last_item(way: str, name: str) -> None:
+    """`run` and `await` return the last item, or raise an error if there is none."""
     make, expected = PIPELINES[name]
     if expected:
-        assert LAST[way](Stream.of(make())) == expected[-1]
+        assert LAST_ITEM[way](Stream.of(make())) == expected[-1]
     else:
         with pytest.raises(SequenceContainsNoElementsError):
-            LAST[way](Stream.of(make()))
+            LAST_ITEM[way](Stream.of(make()))
 
 
-@pytest.mark.parametrize("way", LAST)
-def test_the_last_item_is_none_where_it_fails(way: str) -> None:
-    """`run` and `await` raise the error that a pipeline ends with, itself."""
+@pytest.mark.parametrize("way", LAST_ITEM)
+def test_run_and_await_raise_the_error(way: str) -> None:
+    """`run` and `await` raise the error object that a pipeline ends with."""
     error = ValueError("the end")
     with pytest.raises(ValueError, match="the end") as caught:
-        LAST[way](Stream.of(rx.concat(rx.of(1), rx.throw(error))))
+        LAST_ITEM[way](Stream.of(rx.concat(rx.of(1), rx.throw(error))))
     assert caught.value is error
 
 
-def test_awaiting_leaves_the_loop_free() -> None:
-    """Streams that are awaited at the same time all go on."""
+def test_streams_can_be_awaited_at_the_same_time() -> None:
+    """Several streams can be await_last at the same time."""
 
     async def together() -> list[Any]:
-        streams = [Stream.of(rx.timer(T).pipe(ops.map(partial(add, n)))) for n in range(5)]
+        streams = [Stream.of(rx.timer(SHORT).pipe(ops.map(partial(add, n)))) for n in range(5)]
         found = await asyncio.gather(*streams)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return found
@@ -271,8 +271,8 @@ def test_awaiting_leaves_the_loop_free() -> None:
     assert asyncio.run(together()) == [*range(5)]
 
 
-def test_awaiting_what_does_not_end_may_be_given_up() -> None:
-    """A time-out around an `await` of a stream disposes of the subscription."""
+def test_a_timeout_of_an_await_disposes() -> None:
+    """A timeout of an `await` disposes of the subscription."""
     ended: list[str] = []
     stream = Stream.of(open_ended(1, 2)).pipe(ops.finally_action(partial(ended.append, "once")))
 
@@ -285,11 +285,11 @@ def test_awaiting_what_does_not_end_may_be_given_up() -> None:
     asyncio.run(wait())
 
 
-# -- how a loop ends ----------------------------------------------------------------------------
+# -- the end of a loop --------------------------------------------------------------------------
 
 
-def test_nothing_happens_before_the_first_item_is_asked_for() -> None:
-    """Making a stream or an iterator of either kind subscribes to nothing."""
+def test_the_first_next_subscribes() -> None:
+    """Creating a stream or an iterator does not subscribe; the first `next` does."""
     source = Source()
     stream = Stream.of(source).pipe(ops.map(str))
     items = iter(stream)
@@ -300,7 +300,7 @@ def test_nothing_happens_before_the_first_item_is_asked_for() -> None:
 
 
 def test_break_disposes_once() -> None:
-    """Leaving a loop disposes of its subscription, once, and the source emits no more."""
+    """`break` disposes of the subscription once, and the source emits nothing more."""
     source = Source()
     for item in Stream.of(source):
         if item == 4:
@@ -309,7 +309,7 @@ def test_break_disposes_once() -> None:
 
 
 def test_close_disposes_once() -> None:
-    """Closing an iterator disposes of its subscription, once however often it is closed."""
+    """Closing an iterator, once or twice, disposes of its subscription once."""
     source = Source()
     items = iterate(source)
     with closing(items):
@@ -319,8 +319,8 @@ def test_close_disposes_once() -> None:
     assert list(items) == []
 
 
-def test_forgetting_an_iterator_disposes_once() -> None:
-    """An iterator that nobody holds any more disposes of its subscription."""
+def test_freeing_an_iterator_disposes_once() -> None:
+    """An iterator that is freed disposes of its subscription."""
     source = Source()
     items = iterate(source)
     next(items)
@@ -329,15 +329,15 @@ def test_forgetting_an_iterator_disposes_once() -> None:
 
 
 def test_completion_disposes_once() -> None:
-    """A loop that has run to its end has disposed of its source, once."""
+    """A loop that has completed has disposed of its subscription once."""
     source = Source()
     assert list(Stream.of(source).pipe(ops.take(3))) == [0, 1, 2]
     assert (source.emitted, source.disposed) == (3, 1)
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(1), ValueError("oops")])
-def test_whatever_an_action_raises_ends_the_loop(raised: BaseException, started: list[str]) -> None:
-    """Ctrl-C within an action, like any error there, ends the loop, disposed of and threadless."""
+def test_what_an_action_raises_ends_the_loop(raised: BaseException, started: list[str]) -> None:
+    """Ctrl-C or an error within an action ends the loop, which disposes and starts no thread."""
     for face in (list, collect_async):
         source = Source(raises=raised)
         found: list[int] = []
@@ -349,8 +349,8 @@ def test_whatever_an_action_raises_ends_the_loop(raised: BaseException, started:
     assert started == []
 
 
-def test_an_error_in_the_body_disposes() -> None:
-    """An error in the body of a loop disposes of its subscription when the loop is forgotten."""
+def test_an_error_in_the_loops_body_disposes() -> None:
+    """An error in the body of a loop disposes of its subscription when the iterator is freed."""
     source = Source()
 
     def body() -> None:
@@ -379,7 +379,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_ends_a_loop_that_waits() -> None:
-    """Ctrl-C in a program that waits for an event raises there, and leaves no thread."""
+    """Ctrl-C in a program that waits for an event is raised in the loop and leaves no thread."""
     with subprocess.Popen(
         [sys.executable, "-P", "-c", INTERRUPTED],
         stdout=subprocess.PIPE,
@@ -395,11 +395,11 @@ def test_ctrl_c_ends_a_loop_that_waits() -> None:
     assert (child.returncode, err) == (0, "")
 
 
-# -- each loop for itself -----------------------------------------------------------------------
+# -- independent loops --------------------------------------------------------------------------
 
 
 def test_each_loop_is_a_subscription() -> None:
-    """Loops over one stream, one after the other or within each other, each begin anew."""
+    """Loops over one stream, one after the other or nested, are subscriptions of their own."""
     source = Source()
     stream = Stream.of(source).pipe(ops.take(2))
     assert list(stream) == [0, 1]
@@ -408,7 +408,7 @@ def test_each_loop_is_a_subscription() -> None:
 
 
 def test_tasks_may_loop_over_one_stream() -> None:
-    """Several tasks that loop over one stream get all of it, each in itself."""
+    """Several tasks can loop over one stream; each gets all items."""
     source = Source()
     stream = Stream.of(source).pipe(ops.take(50))
 
@@ -423,7 +423,7 @@ def test_tasks_may_loop_over_one_stream() -> None:
 
 
 def test_threads_may_loop_over_one_stream() -> None:
-    """Several threads that loop over one stream get all of it, each in itself."""
+    """Several threads can loop over one stream; each gets all items."""
     stream = Stream.of(Source()).pipe(ops.take(50))
     found: list[list[int]] = []
     threads = [threading.Thread(target=lambda: found.append(list(stream))) for _ in range(4)]
@@ -434,7 +434,7 @@ def test_threads_may_loop_over_one_stream() -> None:
     assert found == [list(range(50))] * 4
 
 
-# -- what stays a stream ------------------------------------------------------------------------
+# -- derived streams ----------------------------------------------------------------------------
 
 NUMBERS = rx.of(1, 2, 3)
 
@@ -466,37 +466,36 @@ DERIVED: dict[str, tuple[Callable[[Stream[int]], Any], list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", DERIVED)
-def test_what_is_made_of_a_stream_is_a_stream(name: str) -> None:
-    """Operators, piped or as methods, keep a stream a stream: it can be looped over."""
+def test_an_operator_on_a_stream_returns_a_stream(name: str) -> None:
+    """The result of an operator, piped or called as a method, is a stream and can be iterated."""
     derive, expected = DERIVED[name]
     derived = derive(Stream.of(NUMBERS))
     assert isinstance(derived, Stream)
     assert list(derived) == expected
-    assert (
-        collect_async(derive(Stream.of(NUMBERS))) == expected
-    )  # what was shared is not told again
+    # Derive again: a shared stream that has completed emits nothing more.
+    assert collect_async(derive(Stream.of(NUMBERS))) == expected
 
 
-def test_plus_in_place_is_a_stream() -> None:
-    """A stream that another is added to in place is still a stream."""
+def test_adding_in_place_returns_a_stream() -> None:
+    """`+=` on a stream results in a stream."""
     stream = Stream.of(NUMBERS)
     stream += rx.of(4)
     assert list(stream) == [1, 2, 3, 4]
 
 
-def test_pipe_without_operators_is_the_stream() -> None:
-    """A pipe of nothing is the stream itself, whatever kind of stream it is."""
+def test_pipe_without_operators_returns_the_stream() -> None:
+    """`pipe()` without operators returns the stream itself."""
     stream = Stream.of(NUMBERS)
     assert stream.pipe() is stream
 
 
-def test_pipe_gives_what_its_last_function_gives() -> None:
-    """Where the last function returns no observable, that is what pipe returns."""
+def test_pipe_returns_the_result_of_its_last_function() -> None:
+    """`pipe` returns the last function's result unchanged if it is no observable."""
     assert Stream.of(NUMBERS).pipe(list) == [1, 2, 3]
 
 
 def test_a_connectable_stays_connectable(world: World) -> None:
-    """What `publish` makes of a stream waits for its subscribers until it is connected."""
+    """A published stream is connectable: it emits nothing before `connect`."""
     published = Stream.of(NUMBERS).pipe(ops.publish())
     assert isinstance(published, ConnectableObservable)
     first, second = world.subscribe(published), world.subscribe(published)
@@ -507,22 +506,22 @@ def test_a_connectable_stays_connectable(world: World) -> None:
 
 
 def test_groups_keep_their_key() -> None:
-    """The groups of a stream are grouped observables, with their key."""
+    """The groups of a stream are grouped observables with their keys."""
     groups: list[GroupedObservable[bool, int]] = list(
         Stream.of(NUMBERS).pipe(ops.group_by(lambda x: x > 1))
     )
     assert [group.key for group in groups] == [False, True]
 
 
-def test_a_stream_is_an_observable(world: World) -> None:
-    """A stream takes part wherever an observable does, and passes on the scheduler."""
+def test_a_stream_can_be_merged(world: World) -> None:
+    """A stream can be merged like any observable and passes the scheduler on."""
     stream = Stream.of(rx.timer(5.0))
-    told = world.watch(rx.merge(stream, stream.map(str)))
-    assert told.events == [(5, 0), (5, "0")]
+    recording = world.watch(rx.merge(stream, stream.map(str)))
+    assert recording.events == [(5, 0), (5, "0")]
 
 
-def test_a_stream_of_its_own_subscribe_function(world: World) -> None:
-    """A stream made of a subscribe function hands it observer and scheduler."""
+def test_a_stream_can_be_made_of_a_subscribe_function(world: World) -> None:
+    """A stream of a subscribe function passes observer and scheduler to it."""
 
     def subscribe(
         observer: abc.ObserverBase[int], scheduler: abc.SchedulerBase | None = None
