@@ -1,13 +1,13 @@
-"""Async iteration for tests that are not coroutines: collect all items, or step item by item."""
+"""The async faces for tests that are not coroutines: collect all items, step, wait for a run."""
 
 import asyncio
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 from virtual_world import TEST_TIMEOUT
 
-from rxflow import aiterate
+from rxflow import FlowRunView, aiterate, await_for_flow_run
 
 T = TypeVar("T")
 
@@ -27,6 +27,11 @@ def collect_async(observable: Observable[T], timeout: float = TEST_TIMEOUT) -> l
         return items
 
     return asyncio.run(collect())
+
+
+def wait_on_loop(*arguments: Any, **options: Any) -> FlowRunView:
+    """Call `await_for_flow_run` on a new event loop."""
+    return asyncio.run(await_for_flow_run(*arguments, **options))
 
 
 class LoopIterator(Iterator[T], Generic[T]):
