@@ -16,13 +16,11 @@ import pytest
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler.eventloop import AsyncIOScheduler
-from virtual_world import HOUR, TEST_TIMEOUT, Recording, World, identities
+from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 from wire_server import ServerConnection, WireServer, stall_response
 
 import rxflow
 from rxflow import Client, FlowRunEvent, watch_flow_run
-
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
 
 pytestmark = pytest.mark.timeout(120)
 

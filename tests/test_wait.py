@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from stream_faces import wait_on_loop
-from virtual_world import HOUR, TEST_TIMEOUT, World
+from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, World
 
 from rxflow import (
     FlowRunView,
@@ -16,8 +16,6 @@ from rxflow import (
     wait_for_flow_run,
 )
 from rxflow.testing import FakePrefect3
-
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
 
 Wait = Callable[..., FlowRunView]
 

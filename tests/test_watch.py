@@ -12,7 +12,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 from stream_faces import wait_on_loop
-from virtual_world import HOUR, Recording, World, identities
+from virtual_world import HOUR, MISSING_RUN, Recording, World, identities
 from watched_runs import add_live_run, rows, watch_past_run
 
 import rxflow
@@ -33,7 +33,6 @@ from rxflow import (
 )
 from rxflow._net.channel import Channel
 
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
 LATER = 24 * HOUR
 
 

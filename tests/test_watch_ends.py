@@ -12,7 +12,7 @@ from itertools import islice
 import httpx
 import pytest
 from reactivex import operators as ops
-from virtual_world import HOUR, TEST_TIMEOUT, Recording, World
+from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World
 from watched_runs import add_live_run, rows, watch_past_run
 
 from rxflow import (
@@ -27,8 +27,6 @@ from rxflow import (
     watch_flow_run,
 )
 from rxflow._runtime.poll_scheduler import default_scheduler
-
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture

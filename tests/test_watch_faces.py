@@ -18,7 +18,7 @@ from reactivex.scheduler import (
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 from stream_faces import collect_async
-from virtual_world import HOUR, TEST_TIMEOUT, Recording, World, identities
+from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 from watched_runs import watch_past_run
 
 import rxflow
@@ -31,8 +31,6 @@ from rxflow import (
 )
 from rxflow._runtime.fetch_workers import FETCH_WORKERS
 from rxflow._runtime.poll_scheduler import default_scheduler
-
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from engines import (
-    MISSING_RUN,
     SOURCES,
     HeldChannel,
     OpenerOf,
@@ -19,7 +18,7 @@ from engines import (
 from reactivex import abc
 from reactivex import operators as ops
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
-from virtual_world import TEST_TIMEOUT, Recording, World, identities
+from virtual_world import MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 
 import rxflow
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound

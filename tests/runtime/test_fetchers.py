@@ -7,7 +7,6 @@ from random import Random
 import pytest
 from engines import (
     CONNECTION_LOST,
-    MISSING_RUN,
     HeldAsyncChannel,
     HeldChannel,
     OpenerOf,
@@ -18,7 +17,7 @@ from engines import (
 from reactivex import operators as ops
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
-from virtual_world import TEST_TIMEOUT, Recording, World, identities
+from virtual_world import MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 
 import rxflow
 from rxflow import FlowRunEvent, Notice

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from engines import MISSING_RUN
 from reactivex import operators as ops
 from rx_subjects import (
     SILENT,
@@ -13,7 +12,7 @@ from rx_subjects import (
     each_subject,
     subject,
 )
-from virtual_world import HOUR, World
+from virtual_world import HOUR, MISSING_RUN, World
 
 
 @each_subject

@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from engines import MISSING_RUN
 from rx_subjects import FACES, each_face, each_subject, subject, watch
-from virtual_world import World
+from virtual_world import MISSING_RUN, World
 
 import rxflow
 from rxflow import watch_flow_run

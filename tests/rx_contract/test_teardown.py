@@ -5,7 +5,6 @@ import io
 from typing import Any
 
 import pytest
-from engines import MISSING_RUN
 from reactivex import operators as ops
 from rx_subjects import (
     GrammarRecording,
@@ -14,7 +13,7 @@ from rx_subjects import (
     subject,
     watch,
 )
-from virtual_world import HOUR, World
+from virtual_world import HOUR, MISSING_RUN, World
 
 from rxflow import sinks
 

@@ -23,9 +23,6 @@ from rxflow.watch import _events_of
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 """All sources but the task runs."""
 
-MISSING_RUN = "00000000-0000-4000-8000-000000000000"
-"""The id of a run that no server has."""
-
 CONNECTION_LOST = Failure(kind=FailureKind.NETWORK, text="the connection broke")
 
 

@@ -45,6 +45,9 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 HOUR = 3600.0
 
+MISSING_RUN = "00000000-0000-4000-8000-000000000000"
+"""The id of a run that no server has."""
+
 TEST_TIMEOUT = 60.0
 """Seconds of real time after which a test stops waiting and fails."""
 
