@@ -5,7 +5,7 @@ that arrived cancel out. Where delivered rows vanished, all rows are read, and t
 may have been delivered are delivered again, flagged as replayed.
 """
 
-from rxflow._logs.buckets import BucketSearch
+from rxflow._logs.bucket_search import BucketSearch
 from rxflow._logs.table_reader import LogTableRow, ReplacedBucket, Span, TableReader
 from rxflow._protocol.pages import Poll
 

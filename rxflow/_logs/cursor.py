@@ -58,7 +58,7 @@ class LogCursor:
             flow_run_ids: The runs.
             level: Only rows of this level and above.
             since: Only rows of this time and later, by the writers' clocks.
-            ledger: Rows that were delivered already, of the runs that it names; in place of
+            ledger: The rows that were delivered before, and their runs; in place of
                 ``flow_run_ids``.
         """
         self.ledger = ledger or Ledger(flow_run_ids)
@@ -130,7 +130,7 @@ class LogCursor:
             A cursor of that run alone.
         """
         left = self.ledger.leave(flow_run_id)
-        self.progress = self.progress.without_doubts()
+        self.progress = self.progress.with_failure_counts_reset()
         return LogCursor.load(CursorState(left.save(), self._table, self.progress))
 
     def save(self) -> CursorState:

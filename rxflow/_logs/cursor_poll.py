@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from rxflow._logs.audit import TableAudit
-from rxflow._logs.buckets import BucketSearch
+from rxflow._logs.bucket_search import BucketSearch
 from rxflow._logs.forecast import Forecast
 from rxflow._logs.gap_search import GapSearch, TooManyPages
 from rxflow._logs.ledger import Ledger
@@ -75,13 +75,13 @@ class CursorProgress(msgspec.Struct, frozen=True):
     def joined_with(self, other: "CursorProgress") -> "CursorProgress":
         """Return the progress of two cursors whose tables are read as one."""
         return msgspec.structs.replace(
-            self.without_doubts(),
+            self.with_failure_counts_reset(),
             forecast=self.forecast.joined_with(other.forecast),
             just_backfilled=self.just_backfilled or other.just_backfilled,
         )
 
-    def without_doubts(self) -> "CursorProgress":
-        """Return the progress with no poll counted that showed vanished rows."""
+    def with_failure_counts_reset(self) -> "CursorProgress":
+        """Return the progress with no shrunk poll and no failed audit counted."""
         return msgspec.structs.replace(self, shrunk_polls=0, failed_audits=0)
 
 

@@ -13,7 +13,7 @@ Below the floor rows have no ids, so there the search is left to the bucket sear
 from datetime import datetime
 from typing import NamedTuple
 
-from rxflow._logs.buckets import BucketSearch
+from rxflow._logs.bucket_search import BucketSearch
 from rxflow._logs.forecast import TablePart
 from rxflow._logs.table_reader import LogTableRow, Span, TableReader, TableShrank
 from rxflow._models.times import MICROSECOND, later

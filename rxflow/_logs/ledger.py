@@ -4,7 +4,7 @@ Rows around which more may still arrive are known by their ids: those not older 
 which lags ten seconds behind the newest row and the server's clock, and *stragglers*, older rows
 that were stored less than ten seconds before the newest one. Of all other rows each run keeps
 *buckets*: from a time on, how many rows were delivered, and the sum of their ids as numbers, the
-digest. With a bucket's rows at hand the digest tells whether exactly those were delivered, and
+digest. With a bucket's rows at hand the digest shows whether exactly those were delivered, and
 otherwise which ones were not.
 
 Each log line of a run passes through here, and most arrive in order. So pages are recorded as a
@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from heapq import heappop, heappush, merge
 from itertools import combinations, islice
 from operator import attrgetter, itemgetter
@@ -26,16 +25,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs
 from rxflow._models.times import later
 
 FLOOR_LAG = timedelta(seconds=10)
 """How far the floor lags; also how long a commit may take before its row is hard to identify."""
 
 _EARLIEST_CLOCK = datetime.min.replace(tzinfo=UTC) + FLOOR_LAG  # a writer's clock may say anything
-
-# Modulo this, a number equals the sum of its 16-byte digits, as modulo 9 the sum of its decimals.
-_MODULUS = (1 << 128) - 1
-_RANDOM_VERSIONS = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's version byte
 _MAX_COMBINATIONS = 20_000
 
 
@@ -60,21 +56,6 @@ LedgerRow = tuple[datetime, datetime, str, str]
 
 _ledger_row = attrgetter("timestamp", "created", "flow_run_id", "id")
 _timestamp = itemgetter(0)
-
-
-class Bucket(msgspec.Struct, array_like=True):
-    """Delivered rows of one run, from ``start`` to the start of the next bucket.
-
-    Attributes:
-        start: When the bucket starts; None for a run's first bucket, which is open towards the
-            past.
-        count: How many rows were delivered.
-        digest: The sum of the rows' ids as numbers, as 16 bytes.
-    """
-
-    start: datetime | None
-    count: int = 0
-    digest: bytes = bytes(16)
 
 
 class LedgerState(msgspec.Struct, frozen=True):
@@ -202,16 +183,16 @@ class Ledger:
         wanted = len(rows) - bucket.count
         if wanted < 0:
             return None
-        difference = (_digest([row.id for row in rows]) - _number(bucket.digest)) % _MODULUS
+        difference = (digest_of([row.id for row in rows]) - bucket.digest_number) % MODULUS
         guess = self.undelivered(rows)
-        if len(guess) == wanted and _digest([row.id for row in guess]) == difference:
+        if len(guess) == wanted and digest_of([row.id for row in guess]) == difference:
             return guess
         # A commit took longer than the guess allows. The rows that were stored last are the most
         # likely ones, so their combinations are tried first.
-        numbered = [(row, _digest([row.id])) for row in rows if row.id not in self._kept_ids]
+        numbered = [(row, digest_of([row.id])) for row in rows if row.id not in self._kept_ids]
         numbered.sort(key=lambda pair: (pair[0].created, pair[0].id), reverse=True)
         for chosen in islice(combinations(numbered, wanted), _MAX_COMBINATIONS):
-            if sum(number for _, number in chosen) % _MODULUS == difference:
+            if sum(number for _, number in chosen) % MODULUS == difference:
                 return [row for row, _ in chosen]
         return None
 
@@ -241,8 +222,7 @@ class Ledger:
         for _, created, _, row_id in delivered:
             heappush(self._stragglers, (created, row_id))
         self._count_below_floor += len(delivered) - bucket.count
-        bucket.count = len(delivered)
-        bucket.digest = _bytes(_digest([row_id for *_, row_id in delivered]))
+        bucket.replace([row_id for *_, row_id in delivered])
 
     def advance_floor(self) -> None:
         """Raise the floor as far as the recorded rows allow, and drop ids that grew old."""
@@ -362,7 +342,7 @@ class Ledger:
         self._above_floor[at:] = sorted(behind + rows) if behind else rows
 
     def _count_in_bucket(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
-        _add_to(self._buckets[flow_run_id][self.bucket_index_at(flow_run_id, time)], ids)
+        self._buckets[flow_run_id][self.bucket_index_at(flow_run_id, time)].add(ids)
         self._count_below_floor += len(ids)
 
     def _extend_last_bucket(
@@ -372,52 +352,11 @@ class Ledger:
         buckets = self._buckets[flow_run_id]
         if buckets[-1].count and buckets[-1].count + len(ids) > self._bucket_size:
             buckets.append(Bucket(old_floor))
-        _add_to(buckets[-1], ids)
+        buckets[-1].add(ids)
         self._count_below_floor += len(ids)
         if len(buckets) > self._max_buckets:
-            self._buckets[flow_run_id] = _merged_in_pairs(buckets)
+            self._buckets[flow_run_id] = merged_in_pairs(buckets)
 
 
 def _copied(buckets: dict[str, list[Bucket]]) -> dict[str, list[Bucket]]:
     return {run: [copy(bucket) for bucket in each] for run, each in buckets.items()}
-
-
-def _merged_in_pairs(buckets: list[Bucket]) -> list[Bucket]:
-    merged = [
-        Bucket(a.start, a.count + b.count, _bytes(_number(a.digest) + _number(b.digest)))
-        for a, b in zip(buckets[::2], buckets[1::2], strict=False)
-    ]
-    return merged if len(buckets) % 2 == 0 else [*merged, buckets[-1]]
-
-
-def _add_to(bucket: Bucket, ids: Sequence[str]) -> None:
-    bucket.count += len(ids)
-    bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))
-
-
-def _digest(ids: Sequence[str]) -> int:
-    """Return the sum of ids as numbers, which is equal for the same ids in any order.
-
-    A UUID of version 4 or 7 is its own number, which costs a third of hashing it. Its last 62 bits
-    are random (RFC 9562; Prefect draws them from the system), and so are those of the difference
-    of two sets' sums, whatever the other bits. Any other id is hashed.
-    """
-    digits = [row_id.replace("-", "") for row_id in ids]
-    try:
-        numbers = bytes.fromhex("".join(digits))
-    except ValueError:
-        numbers = b""
-    each_is_a_number = len(numbers) == 16 * len(ids) and {*map(len, digits)} <= {32}
-    if each_is_a_number and _RANDOM_VERSIONS.issuperset(numbers[6::16]):
-        return int.from_bytes(numbers) % _MODULUS
-    if len(ids) == 1:
-        return int.from_bytes(blake2b(ids[0].encode(), digest_size=16).digest()) % _MODULUS
-    return sum(_digest([row_id]) for row_id in ids) % _MODULUS
-
-
-def _number(digest: bytes) -> int:
-    return int.from_bytes(digest)
-
-
-def _bytes(number: int) -> bytes:
-    return (number % _MODULUS).to_bytes(16)

@@ -31,8 +31,8 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
         replaced_buckets: Buckets from which rows vanished.
         table_shrank: Whether a reply had fewer rows than were delivered, or lacked rows of an
             earlier reply; nothing was found then.
-        audit_failed: Whether delivered rows were lacking when all rows were read once more; None
-            if that was not done. Nothing was found if it failed.
+        audit_failed: Whether delivered rows were not there when all rows were read once more;
+            None if that was not done. Nothing was found if it failed.
         server_time: The server's time at its last reply.
     """
 

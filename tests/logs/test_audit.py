@@ -45,7 +45,7 @@ def test_vanished_rows_are_believed_after_three_polls(gone: list[int], new: int)
 
 
 def test_a_row_that_vanished_is_missed_though_another_arrived() -> None:
-    """A row lacking from the rows that a poll reads shows, even if the count is right."""
+    """A poll notices a delivered row that its page lacks, even if the count is right."""
     world, run, reader = followed_run()
     for burst in range(3):  # below known rows, so that later polls step back as far
         write(world, run, *(world.now - 3 + burst + number / 5 for number in range(5)))

@@ -1,27 +1,49 @@
-"""The bucket search: late rows below the floor, at a known cost."""
+"""Buckets: counts and digests of ids."""
 
-from cursor_reader import CursorReader, LongTable, seconds
+from random import Random
+from uuid import UUID
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from naive_digest import naive_digest
 from simulated_world import START
 
-MAX_REQUESTS = {1.0: 12, 17.0: 12, 1800.0: 12, 3000.0: 12, 3530.0: 9, 3580.0: 9}
-"""Budgets of the poll that finds one late row in an hour of ten rows a second, by its second."""
+from rxflow._logs.buckets import Bucket
+from rxflow.testing._rows import uuid7
 
 
-def test_a_late_row_costs_some_requests_once() -> None:
-    """A late row is found by bisection, and the next poll takes one request again."""
-    table = LongTable()
-    reader = CursorReader(table.send, table.run)
-    for number in range(36_000):
-        table.now = number / 10
-        table.write(table.now)
-        if number % 20 == 19:
-            reader.poll()
-    assert max(reader.requests) == 1
-    for late, budget in MAX_REQUESTS.items():
-        table.write(late)
-        read = reader.poll()
-        assert read.proven
-        assert [row.timestamp for row in read.rows] == [START + seconds(late)]
-        assert reader.requests[-1] <= budget
-        reader.poll()
-        assert reader.requests[-1] == 1
+@st.composite
+def row_ids(draw: st.DrawFn) -> list[str]:
+    """Draw ids as servers give them, random or by time, and some that are much alike."""
+    random = Random(draw(st.integers()))
+    alike = [f"row-{number}" for number in range(4)]
+    counted = [str(UUID(int=number)) for number in range(4)]
+    version_4 = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(4)]
+    version_7 = [uuid7(START, random) for _ in range(4)]
+    return draw(st.permutations([*alike, *counted, *version_4, *version_7]))
+
+
+def bucket_of(*parts: list[str]) -> Bucket:
+    """Return a bucket to which ids were added in parts."""
+    bucket = Bucket(None)
+    for ids in parts:
+        bucket.add(ids)
+    return bucket
+
+
+@given(ids=row_ids(), cut=st.integers(0, 16), split=st.integers(0, 16))
+def test_a_digest_is_the_same_in_any_order(ids: list[str], cut: int, split: int) -> None:
+    """However ids are added, at once, in parts or one by one, the digest is their sum."""
+    added = ids[:cut]
+    bucket = Bucket(None, len(added), naive_digest(added))
+    assert bucket_of(added) == bucket
+    assert bucket_of(added[:split], added[split:]) == bucket
+    assert bucket_of(*([row_id] for row_id in reversed(added))) == bucket
+
+
+@given(ids=row_ids(), size=st.integers(1, 8), others=st.randoms(use_true_random=False))
+def test_digests_of_different_ids_differ(ids: list[str], size: int, others: Random) -> None:
+    """As many ids, one of which is another, have another digest, even if they are much alike."""
+    sample = others.sample(ids, size)
+    assume(set(sample) != set(ids[:size]))
+    assert bucket_of(sample).digest != bucket_of(ids[:size]).digest

@@ -2,17 +2,15 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from itertools import pairwise
 from random import Random
-from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
+from naive_digest import naive_digest
 from simulated_world import START
 
 from rxflow._logs.ledger import FLOOR_LAG, Ledger, LedgerState
@@ -88,19 +86,6 @@ def ledger_of_steady_run(count: int, *, bucket_size: int = 10) -> tuple[Ledger, 
     return ledger_of(([row] for row in rows), bucket_size=bucket_size), rows
 
 
-def digest(rows: Iterable[Line]) -> bytes:
-    """Calculate the sum of rows' ids as numbers."""
-    return (sum(as_number(row.id) for row in rows) % (2**128 - 1)).to_bytes(16)
-
-
-def as_number(row_id: str) -> int:
-    """Return a random UUID as it is, and the hash of any other id."""
-    with suppress(ValueError):
-        if (uuid := UUID(row_id)).version in {4, 7}:
-            return uuid.int
-    return int.from_bytes(blake2b(row_id.encode(), digest_size=16).digest())
-
-
 def in_bucket(ledger: Ledger, run: str, index: int, rows: Iterable[Line]) -> Batch:
     """Return the rows of a run below the floor that lie in one of its buckets."""
     earliest = datetime.min.replace(tzinfo=UTC)
@@ -128,7 +113,7 @@ def assert_counts(ledger: Ledger, delivered: Sequence[Line]) -> None:
         for index, bucket in enumerate(buckets):
             rows = in_bucket(ledger, run, index, delivered)
             assert bucket.count == len(rows)
-            assert bucket.digest == digest(rows)
+            assert bucket.digest == naive_digest(row.id for row in rows)
             below += len(rows)
     assert ledger.count_above_floor == len(delivered) - below
     assert ledger.total == len(delivered)
@@ -237,36 +222,6 @@ def test_merged_buckets_keep_their_sums() -> None:
     assert 8 <= len(merged.buckets_of(RUNS[0])) <= 16
     assert_counts(merged, rows)
     assert merged.total == ledger.total
-
-
-@st.composite
-def row_ids(draw: st.DrawFn) -> list[str]:
-    """Draw ids as servers give them, random or by time, and some that are much alike."""
-    random = Random(draw(st.integers()))
-    alike = [f"row-{number}" for number in range(4)]
-    counted = [str(UUID(int=number)) for number in range(4)]
-    version_4 = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(4)]
-    version_7 = [uuid7(START, random) for _ in range(4)]
-    return draw(st.permutations([*alike, *counted, *version_4, *version_7]))
-
-
-@given(ids=row_ids(), cut=st.integers(0, 16), split=st.integers(0, 16))
-def test_a_digest_is_the_same_in_any_order(ids: list[str], cut: int, split: int) -> None:
-    """However rows arrive, at once or in parts, their digest is the sum of their numbers."""
-    rows = [Line(row_id, RUNS[0], START, START) for row_id in ids[:cut]]
-    later = line(1, 100)
-    ledger = ledger_of([rows[:split], rows[split:], [later]])
-    assert ledger.buckets_of(RUNS[0])[0].digest == digest(rows)
-
-
-@given(ids=row_ids(), size=st.integers(1, 8), others=st.randoms(use_true_random=False))
-def test_digests_of_different_rows_differ(ids: list[str], size: int, others: Random) -> None:
-    """As many rows, one of which is another, have another digest, even if ids are much alike."""
-    delivered = [Line(row_id, RUNS[0], START, START) for row_id in ids[:size]]
-    found = [Line(row_id, RUNS[0], START, START) for row_id in others.sample(ids, size)]
-    ledger = ledger_of([delivered, [line(1, 100)]])
-    assume({row.id for row in found} != {row.id for row in delivered})
-    assert ledger.undelivered_in_bucket(RUNS[0], 0, found) is None
 
 
 # -- undelivered rows of a bucket ---------------------------------------------------------------

@@ -142,7 +142,9 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "a bucket's digest stays": [
         Change(
-            "ledger.py", "    bucket.digest = _bytes(_number(bucket.digest) + _digest(ids))\n", ""
+            "buckets.py",
+            "        self.digest = _as_bytes(self.digest_number + digest_of(ids))\n",
+            "",
         )
     ],
     "rows below the floor are undelivered": [
@@ -182,11 +184,11 @@ MUTANTS: dict[str, list[Change]] = {
         )
     ],
     "rows below a bucket are not counted": [
-        Change("buckets.py", "none_below = rows is not None", "none_below = True")
+        Change("bucket_search.py", "none_below = rows is not None", "none_below = True")
     ],
     "bisection goes the other way": [
         Change(
-            "buckets.py",
+            "bucket_search.py",
             "                low = middle\n            else:\n                high = middle\n",
             "                high = middle\n            else:\n                low = middle\n",
         )
