@@ -262,10 +262,6 @@ def conflate(
     return operator
 
 
-def _same_key(_: object) -> Hashable:
-    return None
-
-
 def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[T]], Observable[T]]:
     """Hold a limited number of items for a consumer that is slower than its source for a while.
 
@@ -302,21 +298,6 @@ def bounded(n: int, overflow: OverflowPolicy = "error") -> Callable[[Observable[
         return _queued(source, lambda: BoundedQueue(capacity, overflow))
 
     return operator
-
-
-def _check_overflow(overflow: str) -> None:
-    if overflow not in get_args(OverflowPolicy):
-        why = "; a blocked source may hold a lock that the consumer needs" * (overflow == "block")
-        raise ValueError(f"overflow={overflow!r} is none of {get_args(OverflowPolicy)}{why}")
-
-
-def _queued(source: Observable[T], queue: Callable[[], ItemQueue[T]]) -> Observable[T]:
-    def subscribe(
-        observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return QueuedSubscription(observer, scheduler, queue()).start(source)
-
-    return Observable(subscribe)
 
 
 # -- order and time -----------------------------------------------------------------------------
@@ -424,15 +405,6 @@ def rate(window: timedelta | float) -> Callable[[Observable[object]], Observable
     return operator
 
 
-def _timed(source: Observable[T], machine: Callable[[Now], OperatorMachine[T, R]]) -> Observable[R]:
-    def subscribe(
-        observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return TimedSubscription(observer, scheduler, machine).start(source)
-
-    return Observable(subscribe)
-
-
 # -- silence ------------------------------------------------------------------------------------
 
 
@@ -487,3 +459,34 @@ def quiet_for(
         return Observable(subscribe)
 
     return operator
+
+
+# -- subscriptions and arguments ---------------------------------------------------------------
+
+
+def _queued(source: Observable[T], queue: Callable[[], ItemQueue[T]]) -> Observable[T]:
+    def subscribe(
+        observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return QueuedSubscription(observer, scheduler, queue()).start(source)
+
+    return Observable(subscribe)
+
+
+def _timed(source: Observable[T], machine: Callable[[Now], OperatorMachine[T, R]]) -> Observable[R]:
+    def subscribe(
+        observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return TimedSubscription(observer, scheduler, machine).start(source)
+
+    return Observable(subscribe)
+
+
+def _same_key(_: object) -> Hashable:
+    return None
+
+
+def _check_overflow(overflow: str) -> None:
+    if overflow not in get_args(OverflowPolicy):
+        why = "; a blocked source may hold a lock that the consumer needs" * (overflow == "block")
+        raise ValueError(f"overflow={overflow!r} is none of {get_args(OverflowPolicy)}{why}")
