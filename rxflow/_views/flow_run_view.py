@@ -89,8 +89,8 @@ class FlowRunView:
             updated_at: When the server last wrote the run's row, an aware datetime.
             run_config: The run configuration of Prefect 1; on Prefect 3 None.
             task_runs: Task runs that are known already.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             InvalidRunId: ``flow_run_id`` is not a UUID.
@@ -121,8 +121,8 @@ class FlowRunView:
 
         Args:
             snapshot: The snapshot to show.
-            client: The client to read more with; None for the server that the environment or the
-                active profile names.
+            client: The client of the server to read more from; None finds the server from the
+                environment and the active profile.
         """
         view = cls.__new__(cls)
         view._initialize(snapshot, client)  # noqa: SLF001 - the same class
@@ -138,14 +138,14 @@ class FlowRunView:
             flow_run_id: The run's id, a UUID.
             load_static_tasks: Whether to read the run's task runs too; on Prefect 1 all except the
                 children of mapped ones.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             InvalidRunId: The id is not a UUID.
             RunNotFound: The server has no such run.
-            ServerError: The server responds, but with errors for 30 s.
-            Unreachable: The server does not respond for 30 s.
+            ServerError: The server's responses were errors for 30 s, or one that no retry mends.
+            Unreachable: The server did not respond for 30 s.
         """
         poll = _snapshot_poll(canonical_id(flow_run_id), load_static_tasks)
         with given_or_temporary(client) as used:

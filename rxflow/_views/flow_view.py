@@ -98,8 +98,8 @@ class FlowView:
 
         Args:
             flow_id: The id of the flow or, on Prefect 1, of the group, a UUID.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             TypeError: The id is not a string.
@@ -121,8 +121,8 @@ class FlowView:
 
         Args:
             flow_id: The flow's id, a UUID.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             TypeError: The id is not a string.
@@ -142,8 +142,8 @@ class FlowView:
 
         Args:
             flow_group_id: The id of the group that holds all versions of the flow, a UUID.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             TypeError: The id is not a string.
@@ -177,8 +177,8 @@ class FlowView:
                 Prefect 3 has no projects.
             last_updated: Whether to return the one that was updated last if there are several; on
                 Prefect 1 the version that was registered last.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             FlowNotFound: The server has no such flow, or several.
@@ -217,8 +217,8 @@ class FlowView:
             flow_id: The flow's id.
             deployment_id: The id of the run's deployment, if it has one.
             version: The flow's version in the run.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             FlowNotFound: The server has no such flow.

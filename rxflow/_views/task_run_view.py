@@ -74,8 +74,8 @@ class TaskRunView:
             map_index: Which of the runs of its task it is; -1 for the only one, and on Prefect 1
                 for the parent of mapped ones.
             flow_run_id: The flow run that it belongs to.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             InvalidRunId: ``task_run_id`` is not a UUID.
@@ -101,8 +101,8 @@ class TaskRunView:
 
         Args:
             read: The task run.
-            client: The client to read more with; None for the server that the environment or the
-                active profile names.
+            client: The client of the server to read more from; None finds the server from the
+                environment and the active profile.
         """
         view = cls.__new__(cls)
         view._initialize(read, client)  # noqa: SLF001 - the same class
@@ -116,8 +116,8 @@ class TaskRunView:
 
         Args:
             task_run_id: The task run's id, a UUID.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             TypeError: The id is not a string.
@@ -154,8 +154,8 @@ class TaskRunView:
             flow_run_id: The flow run that it belongs to, a UUID.
             map_index: Which of the runs of the task, on Prefect 3 by creation; -1 for the only
                 one, and on Prefect 1 for the parent of mapped ones.
-            client: The client to read with; None for the server that the environment or the active
-                profile names.
+            client: The client of the server to read from; None finds the server from the
+                environment and the active profile.
 
         Raises:
             InvalidRunId: ``flow_run_id`` is not a UUID.
