@@ -110,16 +110,17 @@ class GapSearch:
         # own instant some rows may be read, the edge. Nothing is known of the gap below.
         #
         # The search ends where that invariant reaches down to the beginning of the part:
-        # - a probe without a gap: delivered and found rows number as many as the server counts
-        #   from the position down, so they are the same rows;
+        # - a probe without a gap: as many rows were delivered and found as the server counts from
+        #   the position down, and rows are only inserted, so they are the same rows;
         # - pages read down to the floor or to the part's beginning: all above was read, and the
         #   bucket search counts what lies below;
         # - a probe with a gap, none of which lies above the floor: the bucket search finds it.
         #
         # Every other round moves the position down, or is followed by one that does: a page read
         # down ends below its beginning; a probe moves the position to its first row. Where that
-        # is the position's own instant, or the probe took several pages, the next round does not
-        # fit a page and reads down. The floor, or the part's beginning, is the bottom.
+        # is the position's own instant, or the probe took several pages, a page or more is
+        # expected from then on, so the next round reads down. The floor, or the part's beginning,
+        # is the bottom.
         promised = 0
         while True:
             if not self._position.fits_page(self._limit) and (yield from self._read_down()):
