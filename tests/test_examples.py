@@ -386,10 +386,10 @@ def test_find_zombies(stage: Stage) -> None:
     script = stage.start("find_zombies.py", "--silence", 3)
     script.until("Listening to 2 running flow runs")
     assert script.end() == 1
-    told = [line for line in script.output.splitlines() if "No event" in line]
-    assert len(told) == 1
-    assert "'zombie'" in told[0]
-    assert zombie in told[0]
+    reported = [line for line in script.output.splitlines() if "No event" in line]
+    assert len(reported) == 1
+    assert "'zombie'" in reported[0]
+    assert zombie in reported[0]
     assert broken("find_zombies.py", script) == []
 
 
@@ -451,26 +451,26 @@ def stop(service: Script) -> None:
 
 def until_message(events: Iterator[Any], message: str) -> list[Any]:
     """Read events up to one with a message."""
-    told: list[Any] = []
+    received: list[Any] = []
     for event in events:
-        told.append(event)
+        received.append(event)
         if event.message == message:
-            return told
-    pytest.fail(f"it ended without {message!r}: {told}")
+            return received
+    pytest.fail(f"it ended without {message!r}: {received}")
 
 
 def test_serve_events(stage: Stage, service: Script, browser: Browser) -> None:
     """A browser receives a run live, from its first event to its last."""
     run_id = stage.server.add_run(state="RUNNING")
     with browser.events(run_id) as events:
-        told = until_message(events, "Entered state Running")
+        received = until_message(events, "Entered state Running")
         stage.server.log(run_id, "one\ntwo \N{SNOWMAN}")
-        told += until_message(events, "one\ntwo \N{SNOWMAN}")
+        received += until_message(events, "one\ntwo \N{SNOWMAN}")
         stage.close(run_id)
-        told += events
-    assert isinstance(told[0], rxflow.RunSeen)
-    assert isinstance(told[-1], rxflow.Closed)
-    assert told[-1].verified
+        received += events
+    assert isinstance(received[0], rxflow.RunSeen)
+    assert isinstance(received[-1], rxflow.Closed)
+    assert received[-1].verified
     stop(service)
     assert broken("serve_events.py", service) == []
 
@@ -504,7 +504,7 @@ def test_a_disconnect_ends_the_watch(stage: Stage, service: Script, browser: Bro
         until_message(others, "Entered state Running")
         with browser.events(left) as events:
             until_message(events, "Entered state Running")
-            hold = stage.server.hold(asks_of(left))
+            hold = stage.server.hold(reads(left))
             hold.until_reached()
         hold.until_left()
         hold.release()
@@ -517,7 +517,7 @@ def test_a_disconnect_ends_the_watch(stage: Stage, service: Script, browser: Bro
     stop(service)
 
 
-def asks_of(run_id: str) -> Callable[[httpx.Request], bool]:
+def reads(run_id: str) -> Callable[[httpx.Request], bool]:
     """Return whether a request reads a run's row."""
     return lambda request: request.url.path.endswith(f"/flow_runs/{run_id}")
 

@@ -83,3 +83,24 @@ def test_no_text_knows_a_machine() -> None:
     """No file holds an absolute path of a machine, or the address of a package index."""
     found = [f"{file}: {hit.group()}" for file, text in _texts() for hit in MACHINE.finditer(text)]
     assert found == []
+
+
+# Words of conversation where the glossary has a term: an event is emitted, a row delivered, a query
+# sent, a reply received.
+VAGUE_WORDS = (
+    *("acquaintance", "ask", "asked", "asking", "asks", "forgo", "forgone", "lend", "lent"),
+    *("nobody", "owed", "patience", "patient", "tell", "teller", "telling", "tells", "told"),
+    *("trouble", "troubles", "untold", "verdict", "verdicts", "whoever"),
+)
+VAGUE = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(VAGUE_WORDS)})(?![a-z])", re.IGNORECASE)
+
+
+def test_every_text_uses_the_words_of_the_glossary() -> None:
+    """No identifier and no sentence has a word that the glossary replaces."""
+    found = [
+        f"{file}: {hit.group()}"
+        for file, text in _texts()
+        if file.suffix in {".py", ".md", ".toml", ".ini"} and file.name != Path(__file__).name
+        for hit in VAGUE.finditer(text)
+    ]
+    assert found == []

@@ -81,9 +81,9 @@ def test_the_notebook_shows_a_run(environment: dict[str, str], tmp_path: Path) -
         "Entered state Running",
         "120 orders read",
     ]
-    told = [line[9:] for line in printed(whole)]
-    assert told[-1] == "Flow run ended in state Completed; 2 log lines, verified"
-    assert "the mail was sent" in told
+    shown = [line[9:] for line in printed(whole)]
+    assert shown[-1] == "Flow run ended in state Completed; 2 log lines, verified"
+    assert "the mail was sent" in shown
     assert printed(table) == [
         "| state | began | lasted |",
         "| --- | --- | ---: |",

@@ -4,7 +4,7 @@ A mutant is a copy of rxflow with a plausible mistake in it. Worlds are watched 
 promise is broken. Exits 1 if a mutant survives, or if the text that it changes is no longer there,
 so that the list cannot rot.
 
-Not among them are changes of the cost alone, which no world can tell from what is right: another
+Not among them are changes of the cost alone, which no world can detect: another
 number of `_MAX_PROBE_PAGES`, of what is expected (`forecast.py`) or of a bucket's rows; and to
 consider every row that is found below the floor delivered (`is_undelivered` is never true there),
 since the count then misses it, and its bucket's digest names it. Nor is the audit of a short run,
