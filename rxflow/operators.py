@@ -1,8 +1,7 @@
 """Operators for streams of events, to be used in `pipe`.
 
 Each subscription to an operator has a state of its own. Operators that wait do so on the scheduler
-passed to `subscribe`; without one, on rxflow's own thread. The decisions are made by predicates and
-machines that know no Rx, in `rxflow._operators`; here they become operators.
+that a pipeline is subscribed with; without one, on rxflow's own thread.
 
 Alert on each error of a run, with the twenty events up to it:
 

@@ -199,7 +199,11 @@ class Stream(Fluent[T_co]):
             grouped observables are returned unchanged.
         """
         result: Any = pipe(self, *operators)
-        return Stream.of(result) if type(result) is Observable else result
+        return Stream.of(result) if _is_plain(result) else result
+
+
+def _is_plain(result: object) -> bool:
+    return type(result) is Observable
 
 
 async def _alast(observable: Observable[T]) -> T:

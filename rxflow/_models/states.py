@@ -57,7 +57,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def order(self) -> tuple[datetime, int, str]:
-        """The key that states are sorted by: timestamp, version, id."""
+        """The key that states are sorted by, which is timestamp, version and id."""
         return self.timestamp, self.version or 0, self.id
 
     @property
@@ -67,7 +67,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_completed(self) -> bool:
-        """Whether the run succeeded: its type is ``COMPLETED``."""
+        """Whether the run succeeded, which is the type ``COMPLETED``."""
         return self.type == StateType.COMPLETED
 
     def _holds(self, predicate: str) -> CallableBool:
@@ -83,7 +83,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_failed(self) -> CallableBool:
-        """Whether the run failed: Failed, Crashed, TimedOut and the like."""
+        """Whether the run failed, as Failed, Crashed, TimedOut and the like."""
         return self._holds("is_failed")
 
     @property
