@@ -113,7 +113,7 @@ class Stream(Fluent[T_co]):
             SequenceContainsNoElementsError: The stream completed without an item.
             Exception: The error that the stream ends with.
         """
-        return _alast(self).__await__()
+        return _await_last_item(self).__await__()
 
     def run(self, scheduler: abc.SchedulerBase | None = None) -> T_co:
         """Block this thread until the stream completes; return the last item.
@@ -125,7 +125,7 @@ class Stream(Fluent[T_co]):
             SequenceContainsNoElementsError: The stream completed without an item.
             Exception: The error that the stream ends with.
         """
-        with closing(iterate(_last(self, scheduler))) as items:
+        with closing(iterate(_last_item(self, scheduler))) as items:
             return next(items)
 
     def __add__(self, other: Observable[T_co]) -> "Stream[T_co]":
@@ -202,16 +202,13 @@ class Stream(Fluent[T_co]):
         return Stream.of(result) if _is_plain(result) else result
 
 
-def _is_plain(result: object) -> bool:
-    return type(result) is Observable
-
-
-async def _alast(observable: Observable[T]) -> T:
-    async with aclosing(aiterate(_last(observable, None))) as items:
+async def _await_last_item(observable: Observable[T]) -> T:
+    async with aclosing(aiterate(_last_item(observable, None))) as items:
         return await anext(items)
 
 
-def _last(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Observable[T]:
+def _last_item(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Observable[T]:
+    """Return the last item of an observable, subscribed to with the scheduler if one is given."""
     last = observable.pipe(ops.last())
     if scheduler is None:
         return last
@@ -222,6 +219,11 @@ def _last(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Obs
         return last.subscribe(observer, scheduler=scheduler)
 
     return Observable(subscribe)
+
+
+def _is_plain(result: object) -> bool:
+    # A function of its own: inline, the check would narrow the type to one with unknown items.
+    return type(result) is Observable
 
 
 class _StreamOf(Stream[T]):

@@ -17,8 +17,9 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import canonical_id, seconds_of
 from rxflow._models.entities import Snapshot
-from rxflow._runtime.engine import Engine, EventPage
+from rxflow._runtime.engine import Engine
 from rxflow._runtime.scheduling import scheduler_for
+from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec

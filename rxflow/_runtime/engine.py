@@ -24,13 +24,9 @@ from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
 from rxflow._runtime.query_channels import ChannelOpener, QueryChannel
 from rxflow._runtime.scheduling import fetches_inline, schedule_next
-from rxflow._watching.event_order import EventPages
+from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Done, Fetch, Session, Wait
 from rxflow._watching.watch_spec import EventSource
-from rxflow.events import FlowRunEvent
-
-EventPage = tuple[FlowRunEvent, ...]
-"""Events of one source that are emitted together."""
 
 
 class Engine:

@@ -26,7 +26,10 @@ from rxflow.events import (
 DatedEvent = StateChange | RunChanged | FlowRunLog | TaskRunStateChange
 """Events that are sorted by time; the others are emitted in the order in which they are given."""
 
-EventPages = tuple[tuple[EventSource, tuple[FlowRunEvent, ...]], ...]
+EventPage = tuple[FlowRunEvent, ...]
+"""Events of one source that are emitted together."""
+
+EventPages = tuple[tuple[EventSource, EventPage], ...]
 """What one tick emits: pages, each of one source, in order."""
 
 _Key = tuple[datetime, datetime, int, str]

@@ -23,9 +23,9 @@ from virtual_world import MISSING_RUN, TEST_TIMEOUT, Recording, World, identitie
 import rxflow
 from rxflow import FlowRunEvent, Notice, NoticeCode, RunNotFound
 from rxflow._models.times import Now
-from rxflow._runtime.engine import Engine, EventPage
+from rxflow._runtime.engine import Engine
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
-from rxflow._watching.event_order import EventPages
+from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Command, Session, Wait
 from rxflow._watching.watch_spec import EventSource
 
