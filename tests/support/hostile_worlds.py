@@ -5,6 +5,7 @@ promises of `docs/contract.md` are checked.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import timedelta
 from functools import reduce
 from random import Random
@@ -92,15 +93,22 @@ class HostileWatch(simulated_world.World):
 
     def send(self, query: Query) -> Reply:
         """Send a query to the server, which has its own latency."""
+        self._start_faults()
+        return exchange(self.server, query)
+
+    def _start_faults(self) -> None:
+        """Let requests fail once the watch has read its run."""
         if self._faults is not None and self.watched.session._reader.row is not None:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
-        return exchange(self.server, query)
+
+    def _log_rows(self) -> Collection[Any]:
+        return self.server.logs
 
     def _note_rows(self, request: httpx.Request) -> None:
         if request.url.path.endswith("/logs/filter"):
-            self.rows_at_last_read = {row["id"] for row in self.server.logs}
+            self.rows_at_last_read = {row["id"] for row in self._log_rows()}
 
     # -- the promises ---------------------------------------------------------------------------
 
@@ -130,17 +138,20 @@ class HostileWatch(simulated_world.World):
         return result
 
     def _counts(self, watched: SimulatedWatch) -> bool:
-        return _cursor(watched).ledger.total == len(self.rows_at_last_read)
+        return _cursor_of(watched).ledger.total == len(self.rows_at_last_read)
 
     def _bounded(self, watched: SimulatedWatch) -> bool:
         # Ids are kept of rows written or stored in the last ten seconds, and of rows dated ahead.
-        ledger = _cursor(watched).ledger
+        ledger = _cursor_of(watched).ledger
         floor, horizon = ledger.floor, ledger.id_horizon
         if floor is None or horizon is None:
             return ledger.kept_id_count == 0
         horizon -= timedelta(seconds=1)
-        logs = self.server.logs
-        recent = [row for row in logs if row["timestamp"] >= floor or row["created"] >= horizon]
+        recent = [
+            row
+            for row in self._log_rows()
+            if row["timestamp"] >= floor or row["created"] >= horizon
+        ]
         return ledger.kept_id_count <= len(recent)
 
     def _folds(self, watched: SimulatedWatch) -> bool:
@@ -160,7 +171,7 @@ class HostileWatch(simulated_world.World):
 _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 
-def _cursor(watched: SimulatedWatch) -> LogCursor:
+def _cursor_of(watched: SimulatedWatch) -> LogCursor:
     return watched.session._reader.cursor
 
 

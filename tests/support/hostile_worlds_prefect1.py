@@ -5,6 +5,7 @@ reports with HTTP status 200, and it may limit the rows of a reply without sayin
 are checked as in `hostile_worlds`.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial, reduce
 from random import Random
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import httpx
 import msgspec
-from hostile_worlds import HostileWatch, Result, _cursor
+from hostile_worlds import HostileWatch, Result
 from simulated_world import SimulatedWatch
 
 from rxflow import Snapshot, StateType, fold
@@ -106,31 +107,19 @@ class Prefect1HostileWatch(HostileWatch):
 
     def send(self, query: Query) -> Reply:
         """Send a query to the server, with as many requests as it takes."""
-        if self._faults is not None and self.watched.session._reader.row is not None:
-            if self.now < self.world.healed:
-                self.server.faults = self._faults
-            self._faults = None
+        self._start_faults()
         self._rows_noted = False
         return self._channel.send(query)
+
+    def _log_rows(self) -> Collection[Any]:
+        logs: Any = self.server.logs
+        return logs.values()  # type: ignore[no-any-return]
 
     def _note_rows(self, request: httpx.Request) -> None:
         """Note the rows at a query's first request; the others only find out the row limit."""
         if b"query Logs" in request.content and not self._rows_noted:
             self._rows_noted = True
-            logs: Any = self.server.logs
-            self.rows_at_last_read = set(logs)
-
-    def _bounded(self, watched: SimulatedWatch) -> bool:
-        ledger = _cursor(watched).ledger
-        floor, horizon = ledger.floor, ledger.id_horizon
-        if floor is None or horizon is None:
-            return ledger.kept_id_count == 0
-        horizon -= timedelta(seconds=1)
-        logs: Any = self.server.logs
-        recent = [
-            row for row in logs.values() if row["timestamp"] >= floor or row["created"] >= horizon
-        ]
-        return ledger.kept_id_count <= len(recent)
+            self.rows_at_last_read = {row["id"] for row in self._log_rows()}
 
     def _folds(self, watched: SimulatedWatch) -> bool:
         start: Snapshot | None = None
