@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -33,18 +33,8 @@ _TESTS = Path(__file__).parent
 _GRACE = 10.0
 
 
-@pytest.fixture(scope="session")
-def residents() -> set[int]:
-    """Collect the ids of processes that may outlive the test which starts them.
-
-    Needed by wider fixtures that replace their process during a test. A process started before the
-    test need not be listed.
-    """
-    return set()
-
-
 @pytest.fixture(autouse=True)
-def _nothing_left_running(residents: set[int]) -> Iterator[None]:
+def _nothing_left_running() -> Iterator[None]:
     """Fail a test that leaves a thread or a child process running.
 
     Pytest sets up wider fixtures first, then this one, then the test's own. So the server of a
@@ -53,7 +43,7 @@ def _nothing_left_running(residents: set[int]) -> Iterator[None]:
     before = _running()
     yield
     deadline = monotonic() + _GRACE
-    while (left := _running(residents) - before) and monotonic() < deadline:
+    while (left := _running() - before) and monotonic() < deadline:
         threading.Event().wait(0.02)
     if left:
         pytest.fail(f"still running {_GRACE:g} s after the test: {', '.join(map(str, left))}")
@@ -147,9 +137,8 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
-def _running(residents: Collection[int] = ()) -> set[threading.Thread | psutil.Process]:
-    children = (child for child in psutil.Process().children() if child.pid not in residents)
-    return {*threading.enumerate(), *filter(_is_running, children)}
+def _running() -> set[threading.Thread | psutil.Process]:
+    return {*threading.enumerate(), *filter(_is_running, psutil.Process().children())}
 
 
 def _is_running(child: psutil.Process) -> bool:
