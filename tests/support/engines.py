@@ -9,7 +9,7 @@ from typing import Any
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
-from virtual_world import TEST_TIMEOUT
+from virtual_world import TEST_TIMEOUT, World
 
 from rxflow import FlowRunEvent
 from rxflow._protocol.failures import Failure, FailureKind, Reply
@@ -70,6 +70,11 @@ class OpenerOf:
         """Return the async channel."""
         assert hasattr(self._channel, "aclose")
         return self._channel  # type: ignore[no-any-return]
+
+
+def opened(world: World) -> OpenerOf:
+    """Open a channel at once, so that `close_counts` waits for it whichever thread uses it."""
+    return OpenerOf(world.client.open_channel())
 
 
 class HeldChannel:
