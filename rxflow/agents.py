@@ -3,9 +3,10 @@
 Arguments are validated here; what the check reads and says is in `_watching.compatible_agents`.
 """
 
-import math
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
+from rxflow._models.arguments import check_type, seconds_of
 from rxflow._protocol.pages import Poll
 from rxflow._runtime.clocks import real_now
 from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
@@ -16,7 +17,7 @@ __all__ = ["acheck_for_compatible_agents", "check_for_compatible_agents"]
 
 
 def check_for_compatible_agents(
-    labels: Iterable[str], since_minutes: float = 1, *, client: Client | None = None
+    labels: Iterable[str], since_minutes: timedelta | float = 1, *, client: Client | None = None
 ) -> str:
     """Check which agents or workers can pick up a run, and say what to do if none can.
 
@@ -33,16 +34,17 @@ def check_for_compatible_agents(
 
     Args:
         labels: A run's labels; on Prefect 3 the names of work pools.
-        since_minutes: The largest age in minutes of a healthy agent's last query for runs; an agent
-            that never queried is unhealthy. On Prefect 3 a worker is online if the server says so,
-            or if its last heartbeat is not older than that.
+        since_minutes: The largest age of a healthy agent's last query for runs, in minutes if a
+            number; an agent that never queried is unhealthy. On Prefect 3 a worker is online if the
+            server says so, or if its last heartbeat is not older than that.
         client: The client to use; found from the environment and the active profile if None.
 
     Returns:
         A sentence or two for people, whose words may change.
 
     Raises:
-        TypeError: ``labels`` is a string, or contains something other than strings.
+        TypeError: ``labels`` is a string, or contains something other than strings; or another
+            argument is of another type.
         ValueError: ``since_minutes`` is negative or not a finite number.
         ServerError: The server replies with errors for 30 s.
         Unreachable: The server does not reply for 30 s.
@@ -60,7 +62,7 @@ def check_for_compatible_agents(
 
 
 async def acheck_for_compatible_agents(
-    labels: Iterable[str], since_minutes: float = 1, *, client: Client | None = None
+    labels: Iterable[str], since_minutes: timedelta | float = 1, *, client: Client | None = None
 ) -> str:
     """Check the same as `check_for_compatible_agents`, on the running event loop."""
     poll = _checked_poll(labels, since_minutes)
@@ -68,14 +70,17 @@ async def acheck_for_compatible_agents(
         return await used.aread(poll)
 
 
-def _checked_poll(labels: Iterable[str], since_minutes: float) -> Callable[[int], Poll[str]]:
+def _checked_poll(
+    labels: Iterable[str], since_minutes: timedelta | float
+) -> Callable[[int], Poll[str]]:
     """Validate the arguments, and make the poll."""
     if isinstance(labels, str):
         raise TypeError(f"labels={labels!r} is a string; pass a list of labels: [{labels!r}]")
-    if not 0 <= since_minutes < math.inf:
-        raise ValueError(f"since_minutes={since_minutes!r} is not a time; pass minutes, 0 or more")
-    wanted = frozenset(labels)
-    for label in wanted:
+    check_type("labels", labels, Iterable, "a list of labels, such as ['gpu']")
+    seconds = seconds_of("since_minutes", since_minutes, unit="minutes")
+    given = tuple(labels)
+    for label in given:
         if not isinstance(label, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"labels contains {label!r}, which is not a string; pass strings")
-    return lambda _: read_compatible_agents(wanted, since_minutes * 60, real_now().utc)
+    wanted = frozenset(given)
+    return lambda _: read_compatible_agents(wanted, seconds, real_now().utc)

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any, TypeVar, get_args, overload
+from uuid import UUID
 
 import reactivex
 from reactivex import Observable, abc
@@ -43,6 +44,7 @@ from rxflow._operators.windows import sliding_window
 from rxflow._runtime.queued_subscription import ItemQueue, QueuedSubscription
 from rxflow._runtime.silence_subscription import SilenceSubscription
 from rxflow._runtime.timed_subscription import OperatorMachine, TimedSubscription
+from rxflow._views.temporary_client import check_client
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
 from rxflow.watch import watch_flow_run
@@ -122,7 +124,7 @@ def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]
         level: A number as in `logging`, or a name such as ``"ERROR"``.
 
     Raises:
-        TypeError: ``level`` is neither a number nor a name.
+        TypeError: ``level`` is neither a whole number nor a name.
         ValueError: No level has this name.
 
     Example:
@@ -138,7 +140,7 @@ def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]
 
 
 def for_task(
-    task_run_id: str,
+    task_run_id: str | UUID,
 ) -> Callable[[Observable[object]], Observable[FlowRunLog | TaskRunStateChange]]:
     """Emit only the log lines and the states of one task run.
 
@@ -190,7 +192,7 @@ def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observ
     return operator
 
 
-def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T]]:
+def until_terminal(*flow_run_ids: str | UUID) -> Callable[[Observable[T]], Observable[T]]:
     """Complete with the event that reports the run to be over.
 
         in:    --r--l--c--l--e|
@@ -213,7 +215,7 @@ def until_terminal(*flow_run_ids: str) -> Callable[[Observable[T]], Observable[T
         >>> import rxflow
         >>> events = list(rxflow.watch_flow_run(run_id).pipe(until_terminal()))  # doctest: +SKIP
     """
-    expected = [canonical_id(run_id) for run_id in flow_run_ids]
+    expected = [canonical_id("flow_run_ids", run_id) for run_id in flow_run_ids]
 
     def operator(source: Observable[T]) -> Observable[T]:
         def take_until_over(_: abc.SchedulerBase) -> Observable[T]:
@@ -443,6 +445,7 @@ def quiet_for(
         ...     print(quiet.message)
     """
     limit = seconds_of("seconds", seconds, zero=False)
+    check_client(client)
     used = client or Client()
 
     def watch_run(run_id: str) -> Observable[FlowRunEvent]:

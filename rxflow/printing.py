@@ -4,6 +4,7 @@ import logging
 import sys
 from contextlib import closing
 from datetime import timedelta
+from uuid import UUID
 
 from rxflow._models.terminal_text import in_column, local_time
 from rxflow.client import Client
@@ -14,7 +15,7 @@ __all__ = ["stream_flow_run_logs"]
 
 
 def stream_flow_run_logs(
-    flow_run_id: str,
+    flow_run_id: str | UUID,
     max_duration: timedelta | float | None = timedelta(hours=12),
     *,
     client: Client | None = None,

@@ -9,16 +9,23 @@ from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._models.arguments import canonical_id, seconds_of
+from rxflow._models.arguments import (
+    canonical_id,
+    level_number,
+    optional_seconds,
+    optional_utc_time,
+)
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.scheduling import scheduler_for
+from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
 from rxflow._watching.session import Session
@@ -79,7 +86,11 @@ class FlowRunStream(_PagedStream[FlowRunEvent]):
             spec: What to watch.
             given: The client of the server to read from; None finds the server from the environment
                 and the active profile.
+
+        Raises:
+            TypeError: ``given`` is not a `Client`.
         """
+        check_client(given)
         self._client = given or Client()
         super().__init__(_pages_of(spec, self._client))
         self._spec = spec
@@ -124,14 +135,14 @@ class FlowRunStream(_PagedStream[FlowRunEvent]):
 
 
 def watch_flow_run(
-    flow_run_id: str,
+    flow_run_id: str | UUID,
     stream_states: bool = True,
     stream_logs: bool = True,
     max_duration: timedelta | float | None = _MAX_DURATION,
     *,
     stream_tasks: bool = False,
     since: datetime | None = None,
-    level: int = 0,
+    level: int | str = 0,
     drain: timedelta | float | None = None,
     client: Client | None = None,
 ) -> FlowRunStream:
@@ -148,8 +159,10 @@ def watch_flow_run(
             for no limit. A run that is over is always watched to its end.
         stream_tasks: Whether to emit the states of the run's task runs. A state shorter than the
             time between two polls is missed.
-        since: Emit only log lines of this time and later. States are always complete.
-        level: Emit only log lines of this level and above, as in `logging`.
+        since: Emit only log lines of this time and later, an aware datetime. States are always
+            complete.
+        level: Emit only log lines of this level and above, a number as in `logging` or a name such
+            as ``"WARNING"``.
         drain: Quiet time without new rows before the watch of a run that is over is closed, in
             seconds if a number; None for 5 s on Prefect 3 and 10 s on Prefect 1, whose log lines
             arrive later.
@@ -168,16 +181,15 @@ def watch_flow_run(
     Raises:
         InvalidRunId: The id is not a UUID.
         ConfigurationError: No server is configured.
-        ValueError: A duration is negative or not a number, or ``since`` has no time zone.
+        TypeError: An argument is of another type.
+        ValueError: A duration is negative or not a number, ``since`` has no time zone, or no level
+            is named ``level``.
 
     Example:
         >>> import rxflow
         >>> for event in rxflow.watch_flow_run(flow_run_id):  # doctest: +SKIP
         ...     print(event.timestamp, event.level, event.message)
     """
-    run_id = canonical_id(flow_run_id)
-    if since is not None and since.tzinfo is None:
-        raise ValueError(f"since={since!r} has no time zone; pass an aware datetime")
     enabled = {
         EventSource.STATES: stream_states,
         EventSource.LOGS: stream_logs,
@@ -185,18 +197,18 @@ def watch_flow_run(
         EventSource.NOTICES: True,
     }
     spec = WatchSpec(
-        flow_run_id=run_id,
+        flow_run_id=canonical_id("flow_run_id", flow_run_id),
         sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
-        level=level,
-        since=since,
-        drain=None if drain is None else seconds_of("drain", drain),
-        max_duration=None if max_duration is None else seconds_of("max_duration", max_duration),
+        level=level_number("level", level),
+        since=optional_utc_time("since", since),
+        drain=optional_seconds("drain", drain),
+        max_duration=optional_seconds("max_duration", max_duration),
     )
     return FlowRunStream(spec, client)
 
 
 def wait_for_flow_run(
-    flow_run_id: str,
+    flow_run_id: str | UUID,
     timeout: timedelta | float | None = None,
     *,
     client: Client | None = None,
@@ -213,6 +225,7 @@ def wait_for_flow_run(
         The run in its final state.
 
     Raises:
+        TypeError: An argument is of another type.
         ValueError: ``timeout`` is negative or not a number.
         WatchTimedOut: The run was not over within ``timeout``.
         RunNotFound: The server has no such run, or it was deleted during the wait.
@@ -226,7 +239,7 @@ def wait_for_flow_run(
 
 
 async def await_for_flow_run(
-    flow_run_id: str,
+    flow_run_id: str | UUID,
     timeout: timedelta | float | None = None,  # noqa: ASYNC109 - the same as in its blocking twin
     *,
     client: Client | None = None,
@@ -243,6 +256,7 @@ async def await_for_flow_run(
         The run in its final state.
 
     Raises:
+        TypeError: An argument is of another type.
         ValueError: ``timeout`` is negative or not a number.
         WatchTimedOut: The run was not over within ``timeout``.
         RunNotFound: The server has no such run, or it was deleted during the wait.
@@ -258,12 +272,16 @@ async def await_for_flow_run(
 
 
 def _watch_to_end(
-    flow_run_id: str, timeout: timedelta | float | None, client: Client | None
+    flow_run_id: str | UUID, timeout: timedelta | float | None, client: Client | None
 ) -> FlowRunStream:
-    limit = None if timeout is None else seconds_of("timeout", timeout)
-    return watch_flow_run(
-        flow_run_id, stream_logs=False, max_duration=limit, drain=0, client=client
+    spec = WatchSpec(
+        flow_run_id=canonical_id("flow_run_id", flow_run_id),
+        sources=frozenset({EventSource.STATES, EventSource.NOTICES}),
+        drain=0,
+        max_duration=optional_seconds("timeout", timeout),
+        limit_name="timeout",
     )
+    return FlowRunStream(spec, client)
 
 
 def _final_view(event: FlowRunEvent, client: Client | None) -> FlowRunView | None:
@@ -274,7 +292,7 @@ def _final_view(event: FlowRunEvent, client: Client | None) -> FlowRunView | Non
             return None
 
 
-def _deleted(flow_run_id: str) -> RunNotFound:
+def _deleted(flow_run_id: str | UUID) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 

@@ -3,7 +3,7 @@
 No clock is read here; `rxflow._runtime.clocks` does that.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -30,3 +30,24 @@ class Now(msgspec.Struct, frozen=True):
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
     """Return the later of two times; None is earlier than any time."""
     return max((time for time in (a, b) if time is not None), default=None)
+
+
+def plain_utc(time: datetime) -> datetime:
+    """Return an aware time in UTC, of the class `datetime` itself.
+
+    Subclasses have their own arithmetic, and msgspec encodes none of them. What a subclass has
+    beyond microseconds is dropped. A time that lies outside of the years 1 to 9999 in UTC becomes
+    the first or the last of all times.
+    """
+    offset = time.utcoffset()
+    if offset is None:
+        raise ValueError(f"{time!r} has no time zone")
+    # freezegun replaces the name `datetime` in every module, including this one, by a subclass.
+    plain: type[datetime] = next(base for base in datetime.__mro__ if base.__module__ == "datetime")
+    date = (time.year, time.month, time.day)
+    local = plain(*date, time.hour, time.minute, time.second, time.microsecond)
+    try:
+        return (local - timedelta(seconds=offset.total_seconds())).replace(tzinfo=UTC)
+    except OverflowError:
+        first, last = plain(1, 1, 1, tzinfo=UTC), plain(9999, 12, 31, 23, 59, 59, 999_999, UTC)
+        return first if offset > timedelta(0) else last

@@ -7,6 +7,7 @@ call and not at the first event.
 import re
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
 from rxflow._models.arguments import canonical_id, level_number
 from rxflow.events import FlowRunLog, TaskRunStateChange
@@ -52,20 +53,20 @@ def is_at_least(level: int | str) -> Callable[[HasLevel], bool]:
     """Return the predicate of events of a level and above.
 
     Raises:
-        TypeError: The level is neither a number nor a name.
+        TypeError: The level is neither a whole number nor a name.
         ValueError: No level has this name.
     """
-    lowest = level_number(level)
+    lowest = level_number("level", level)
     return lambda event: event.level >= lowest
 
 
-def is_of_task(task_run_id: str) -> Callable[[object], bool]:
+def is_of_task(task_run_id: str | UUID) -> Callable[[object], bool]:
     """Return the predicate of the log lines and the states of one task run.
 
     Raises:
         InvalidRunId: The id is not a UUID.
     """
-    wanted = canonical_id(task_run_id, "task run")
+    wanted = canonical_id("task_run_id", task_run_id)
 
     def predicate(event: object) -> bool:
         match event:

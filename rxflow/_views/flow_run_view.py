@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime
 from typing import Any, Self
+from uuid import UUID
 
 from msgspec.structs import replace
 
-from rxflow._models.arguments import canonical_id
+from rxflow._models.arguments import canonical_id, stored_id, utc_time
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
@@ -24,7 +25,11 @@ from rxflow._views.task_run_cache import TaskRunCache
 from rxflow._views.task_run_lookups import read_task_run_ids, read_task_runs
 from rxflow._views.task_run_selector import TaskRunSelector, select_task_run
 from rxflow._views.task_run_view import TaskRunView
-from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
+from rxflow._views.temporary_client import (
+    agiven_or_temporary,
+    check_client,
+    given_or_temporary,
+)
 from rxflow.client import Client
 from rxflow.errors import FlowNotFound
 from rxflow.events import FlowRunLog
@@ -61,9 +66,9 @@ class FlowRunView:
 
     def __init__(  # noqa: PLR0917 - as in Prefect 1
         self,
-        flow_run_id: str,
+        flow_run_id: str | UUID,
         name: str,
-        flow_id: str | None,
+        flow_id: str | UUID | None,
         labels: Iterable[str],
         parameters: Mapping[str, Any],
         context: Mapping[str, Any],
@@ -94,13 +99,16 @@ class FlowRunView:
 
         Raises:
             InvalidRunId: ``flow_run_id`` is not a UUID.
+            TypeError: ``updated_at`` is not a datetime, or ``client`` not a `Client`.
+            ValueError: ``updated_at`` has no time zone.
         """
+        updated = utc_time("updated_at", updated_at)
         run = FlowRun(
-            id=canonical_id(flow_run_id),
+            id=canonical_id("flow_run_id", flow_run_id),
             name=name,
-            flow_id=flow_id,
-            created=updated_at,
-            updated=updated_at,
+            flow_id=None if flow_id is None else stored_id(flow_id),
+            created=updated,
+            updated=updated,
             state_id=state.id if state is not None else None,
             state=state,
             parameters=parameters,
@@ -130,7 +138,11 @@ class FlowRunView:
 
     @classmethod
     def from_flow_run_id(
-        cls, flow_run_id: str, load_static_tasks: bool = False, *, client: Client | None = None
+        cls,
+        flow_run_id: str | UUID,
+        load_static_tasks: bool = False,
+        *,
+        client: Client | None = None,
     ) -> Self:
         """Read a run from the server.
 
@@ -147,16 +159,20 @@ class FlowRunView:
             ServerError: The server's responses were errors for 30 s, or one that no retry mends.
             Unreachable: The server did not respond for 30 s.
         """
-        poll = _snapshot_poll(canonical_id(flow_run_id), load_static_tasks)
+        poll = _snapshot_poll(canonical_id("flow_run_id", flow_run_id), load_static_tasks)
         with given_or_temporary(client) as used:
             return cls.from_snapshot(used.read(poll), client=client)
 
     @classmethod
     async def afrom_flow_run_id(
-        cls, flow_run_id: str, load_static_tasks: bool = False, *, client: Client | None = None
+        cls,
+        flow_run_id: str | UUID,
+        load_static_tasks: bool = False,
+        *,
+        client: Client | None = None,
     ) -> Self:
         """Async twin of `from_flow_run_id`, on the running event loop."""
-        poll = _snapshot_poll(canonical_id(flow_run_id), load_static_tasks)
+        poll = _snapshot_poll(canonical_id("flow_run_id", flow_run_id), load_static_tasks)
         async with agiven_or_temporary(client) as used:
             return cls.from_snapshot(await used.aread(poll), client=client)
 
@@ -193,7 +209,8 @@ class FlowRunView:
             The lines by (timestamp, created, id).
 
         Raises:
-            ValueError: A time has no offset from UTC.
+            TypeError: A time is not a datetime.
+            ValueError: A time has no time zone.
             RxflowError: As for `from_flow_run_id`.
         """
         selection = LogSelection(self.flow_run_id, start_time, end_time)
@@ -211,7 +228,7 @@ class FlowRunView:
     def get_task_run(
         self,
         task_slug: str | None = None,
-        task_run_id: str | None = None,
+        task_run_id: str | UUID | None = None,
         map_index: int | None = None,
     ) -> TaskRunView:
         """Read one of the run's task runs as it is now, selected by id or by slug.
@@ -224,7 +241,7 @@ class FlowRunView:
 
         Raises:
             ValueError: Neither a slug nor an id is given.
-            TypeError: The id is not a string.
+            TypeError: The id is neither text nor a UUID, or ``map_index`` is no whole number.
             InvalidRunId: The id is not a UUID.
             TaskRunNotFound: No task run matches, several do, or it belongs to another flow run; the
                 message lists the candidates.
@@ -237,7 +254,7 @@ class FlowRunView:
     async def aget_task_run(
         self,
         task_slug: str | None = None,
-        task_run_id: str | None = None,
+        task_run_id: str | UUID | None = None,
         map_index: int | None = None,
     ) -> TaskRunView:
         """Async twin of `get_task_run`, on the running event loop."""
@@ -383,6 +400,7 @@ class FlowRunView:
         return table_of(self._snapshot)
 
     def _initialize(self, snapshot: Snapshot, client: Client | None) -> None:
+        check_client(client)
         self._snapshot = _independent_copy(snapshot)
         self._client = client
         self._task_run_cache = TaskRunCache(client)
@@ -397,7 +415,7 @@ class FlowRunView:
         return latest
 
     def _selector(
-        self, task_slug: str | None, task_run_id: str | None, map_index: int | None
+        self, task_slug: str | None, task_run_id: str | UUID | None, map_index: int | None
     ) -> TaskRunSelector:
         known = self._task_run_cache.known_states
         return select_task_run(self.flow_run_id, task_slug, task_run_id, map_index, known)

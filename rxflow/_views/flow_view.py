@@ -6,8 +6,9 @@ A blocking method and its async twin differ in how they read; what both share is
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, Self
+from uuid import UUID
 
-from rxflow._models.arguments import canonical_id
+from rxflow._models.arguments import canonical_id, stored_id, text_of
 from rxflow._models.entities import Deployment, FlowRegistration
 from rxflow._protocol.pages import Poll
 from rxflow._views.flow_lookups import (
@@ -44,7 +45,7 @@ class FlowView:
 
     def __init__(  # noqa: PLR0917 - as in Prefect 1
         self,
-        flow_id: str,
+        flow_id: str | UUID,
         settings: Mapping[str, Any] | None = None,
         run_config: Any = None,
         serialized_flow: Any = None,
@@ -77,7 +78,7 @@ class FlowView:
             version: The flow's version in that run; on Prefect 1 the count of its registrations.
         """
         fields: dict[str, Any] = {
-            "flow_id": flow_id,
+            "flow_id": stored_id(flow_id),
             "name": name,
             "labels": tuple(flow_group_labels),
             "settings": dict(settings or {}),
@@ -93,7 +94,7 @@ class FlowView:
         self._fields = deepcopy(fields)
 
     @classmethod
-    def from_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+    def from_id(cls, flow_id: str | UUID, *, client: Client | None = None) -> Self:
         """Read the flow with an id or, if there is none, the newest version in the flow group.
 
         Args:
@@ -102,21 +103,21 @@ class FlowView:
                 environment and the active profile.
 
         Raises:
-            TypeError: The id is not a string.
+            TypeError: The id is neither text nor a UUID.
             FlowNotFound: The id is not a UUID, or the server has neither.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        canonical = _flow_id(flow_id)
+        canonical = _flow_id("flow_id", flow_id)
         return cls._read(lambda _: read_flow_of_any_id(canonical), client)
 
     @classmethod
-    async def afrom_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+    async def afrom_id(cls, flow_id: str | UUID, *, client: Client | None = None) -> Self:
         """Async twin of `from_id`, on the running event loop."""
-        canonical = _flow_id(flow_id)
+        canonical = _flow_id("flow_id", flow_id)
         return await cls._aread(lambda _: read_flow_of_any_id(canonical), client)
 
     @classmethod
-    def from_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+    def from_flow_id(cls, flow_id: str | UUID, *, client: Client | None = None) -> Self:
         """Read a flow from the server by its id.
 
         Args:
@@ -125,19 +126,19 @@ class FlowView:
                 environment and the active profile.
 
         Raises:
-            TypeError: The id is not a string.
+            TypeError: The id is neither text nor a UUID.
             FlowNotFound: The id is not a UUID, or the server has no such flow.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        return cls.of_run(_flow_id(flow_id), client=client)
+        return cls.of_run(_flow_id("flow_id", flow_id), client=client)
 
     @classmethod
-    async def afrom_flow_id(cls, flow_id: str, *, client: Client | None = None) -> Self:
+    async def afrom_flow_id(cls, flow_id: str | UUID, *, client: Client | None = None) -> Self:
         """Async twin of `from_flow_id`, on the running event loop."""
-        return await cls.aof_run(_flow_id(flow_id), client=client)
+        return await cls.aof_run(_flow_id("flow_id", flow_id), client=client)
 
     @classmethod
-    def from_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+    def from_flow_group_id(cls, flow_group_id: str | UUID, *, client: Client | None = None) -> Self:
         """Read the newest version of a flow from a Prefect 1 server, by its flow group.
 
         Args:
@@ -146,18 +147,20 @@ class FlowView:
                 environment and the active profile.
 
         Raises:
-            TypeError: The id is not a string.
+            TypeError: The id is neither text nor a UUID.
             FlowNotFound: The id is not a UUID, or the server has no such group; Prefect 3 has no
                 groups.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        canonical = _flow_id(flow_group_id, "flow group")
+        canonical = _flow_id("flow_group_id", flow_group_id)
         return cls._read(lambda _: read_flow_of_group(canonical), client)
 
     @classmethod
-    async def afrom_flow_group_id(cls, flow_group_id: str, *, client: Client | None = None) -> Self:
+    async def afrom_flow_group_id(
+        cls, flow_group_id: str | UUID, *, client: Client | None = None
+    ) -> Self:
         """Async twin of `from_flow_group_id`, on the running event loop."""
-        canonical = _flow_id(flow_group_id, "flow group")
+        canonical = _flow_id("flow_group_id", flow_group_id)
         return await cls._aread(lambda _: read_flow_of_group(canonical), client)
 
     @classmethod
@@ -181,12 +184,12 @@ class FlowView:
                 environment and the active profile.
 
         Raises:
+            TypeError: A name is not text.
             FlowNotFound: The server has no such flow, or several.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        return cls._read(
-            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
-        )
+        poll = _poll_by_name(flow_name, project_name, last_updated=last_updated)
+        return cls._read(poll, client)
 
     @classmethod
     async def afrom_flow_name(
@@ -198,15 +201,14 @@ class FlowView:
         client: Client | None = None,
     ) -> Self:
         """Async twin of `from_flow_name`, on the running event loop."""
-        return await cls._aread(
-            lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated), client
-        )
+        poll = _poll_by_name(flow_name, project_name, last_updated=last_updated)
+        return await cls._aread(poll, client)
 
     @classmethod
     def of_run(
         cls,
-        flow_id: str,
-        deployment_id: str | None = None,
+        flow_id: str | UUID,
+        deployment_id: str | UUID | None = None,
         version: str | None = None,
         *,
         client: Client | None = None,
@@ -221,22 +223,25 @@ class FlowView:
                 environment and the active profile.
 
         Raises:
-            FlowNotFound: The server has no such flow.
+            TypeError: An id is neither text nor a UUID.
+            FlowNotFound: An id is not a UUID, or the server has no such flow.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        return cls._read(lambda _: read_flow(flow_id, deployment_id, version), client)
+        poll = _poll_of_run(flow_id, deployment_id, version)
+        return cls._read(poll, client)
 
     @classmethod
     async def aof_run(
         cls,
-        flow_id: str,
-        deployment_id: str | None = None,
+        flow_id: str | UUID,
+        deployment_id: str | UUID | None = None,
         version: str | None = None,
         *,
         client: Client | None = None,
     ) -> Self:
         """Async twin of `of_run`, on the running event loop."""
-        return await cls._aread(lambda _: read_flow(flow_id, deployment_id, version), client)
+        poll = _poll_of_run(flow_id, deployment_id, version)
+        return await cls._aread(poll, client)
 
     @classmethod
     def _read(cls, poll: Callable[[int], Poll[FlowRead]], client: Client | None) -> Self:
@@ -359,8 +364,25 @@ class FlowView:
         return deepcopy(self._fields[name])
 
 
-def _flow_id(flow_id: object, noun: str = "flow") -> str:
-    return canonical_id(flow_id, noun, error=FlowNotFound, only_text=True)
+def _flow_id(name: str, value: object) -> str:
+    return canonical_id(name, value, error=FlowNotFound, type_error=True)
+
+
+def _poll_of_run(
+    flow_id: object, deployment_id: object, version: str | None
+) -> Callable[[int], Poll[FlowRead]]:
+    flow = _flow_id("flow_id", flow_id)
+    deployment = None if deployment_id is None else _flow_id("deployment_id", deployment_id)
+    return lambda _: read_flow(flow, deployment, version)
+
+
+def _poll_by_name(
+    flow_name: str, project_name: str | None, *, last_updated: bool
+) -> Callable[[int], Poll[FlowRead]]:
+    text_of("flow_name", flow_name, "report")
+    if project_name is not None:
+        text_of("project_name", project_name, "nightly")
+    return lambda _: read_flow_of_name(flow_name, project_name, last_updated=last_updated)
 
 
 def _run_config(deployment: Deployment | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rxflow._logs.full_read import read_all_logs
+from rxflow._models.arguments import optional_utc_time
 from rxflow._protocol.pages import Poll
 from rxflow.events import FlowRunLog
 
@@ -31,14 +32,12 @@ class LogSelection:
             task_run_id: Only rows of this task run.
 
         Raises:
-            ValueError: A time has no offset from UTC.
+            TypeError: A time is not a datetime.
+            ValueError: A time has no time zone.
         """
-        for time in (start, end):
-            if time is not None and time.tzinfo is None:
-                raise ValueError(f"{time!r} has no time zone; pass an aware datetime")
         self._flow_run_id = flow_run_id
-        self._start = start
-        self._end = end
+        self._start = optional_utc_time("start_time", start)
+        self._end = optional_utc_time("end_time", end)
         self._task_run_id = task_run_id
 
     def poll(self, limit: int) -> Poll[Sequence[FlowRunLog]]:

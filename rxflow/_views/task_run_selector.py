@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
+from uuid import UUID
 
-from rxflow._models.arguments import canonical_id
+from rxflow._models.arguments import canonical_id, text_of, whole_number
 from rxflow._protocol.pages import Poll
 from rxflow._views.map_indexes import TaskRunRead
 from rxflow._views.task_run_lookups import read_task_run_by_id, read_task_run_by_slug
@@ -19,7 +20,7 @@ _NONE_KNOWN: Mapping[str, str | None] = MappingProxyType({})
 def select_task_run(
     flow_run_id: str | None,
     task_slug: str | None = None,
-    task_run_id: str | None = None,
+    task_run_id: str | UUID | None = None,
     map_index: int | None = None,
     known: Mapping[str, str | None] = _NONE_KNOWN,
 ) -> TaskRunSelector:
@@ -34,14 +35,19 @@ def select_task_run(
 
     Raises:
         ValueError: Neither a slug nor an id is given.
-        TypeError: The id is not a string.
+        TypeError: The id is neither text nor a UUID, the slug is not text, or the map index is not
+            a whole number.
         InvalidRunId: The id is not a UUID.
     """
+    if map_index is not None:
+        map_index = whole_number("map_index", map_index)
+    if task_slug is not None:
+        text_of("task_slug", task_slug, "load-1")
     if task_run_id is not None or flow_run_id is None:
         by_id = partial(
             read_task_run_by_id,
             flow_run_id,
-            canonical_id(task_run_id, "task run", only_text=True),
+            canonical_id("task_run_id", task_run_id, type_error=True),
             slug=task_slug,
             map_index=map_index,
             known=known,

@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
+from uuid import UUID
 
 from msgspec.structs import replace
 
-from rxflow._models.arguments import canonical_id
+from rxflow._models.arguments import canonical_id, stored_id, whole_number
 from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
@@ -21,7 +22,11 @@ from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead, read_result
 from rxflow._views.task_run_lookups import read_mapped_runs
 from rxflow._views.task_run_selector import select_task_run
-from rxflow._views.temporary_client import agiven_or_temporary, given_or_temporary
+from rxflow._views.temporary_client import (
+    agiven_or_temporary,
+    check_client,
+    given_or_temporary,
+)
 from rxflow.client import Client
 from rxflow.errors import ResultUnavailable
 from rxflow.events import FlowRunLog
@@ -53,13 +58,13 @@ class TaskRunView:
 
     def __init__(  # noqa: PLR0917 - as in Prefect 1
         self,
-        task_run_id: str,
-        task_id: str | None,
+        task_run_id: str | UUID,
+        task_id: str | UUID | None,
         task_slug: str,
         name: str,
         state: State | None,
         map_index: int,
-        flow_run_id: str | None,
+        flow_run_id: str | UUID | None,
         *,
         client: Client | None = None,
     ) -> None:
@@ -79,21 +84,23 @@ class TaskRunView:
 
         Raises:
             InvalidRunId: ``task_run_id`` is not a UUID.
+            TypeError: ``map_index`` is no whole number, or ``client`` not a `Client`.
         """
         since = state.timestamp if state is not None else _EPOCH
         row = TaskRun(
-            id=canonical_id(task_run_id, "task run"),
+            id=canonical_id("task_run_id", task_run_id),
             name=name,
-            flow_run_id=flow_run_id,
+            flow_run_id=None if flow_run_id is None else stored_id(flow_run_id),
             task_key=task_slug,
-            task_id=task_id,
+            task_id=None if task_id is None else stored_id(task_id),
             dynamic_key="",
             created=since,
             updated=since,
             state_id=state.id if state is not None else None,
             state=state,
         )
-        self._initialize(TaskRunRead(row=row, map_index=map_index), client)
+        index = whole_number("map_index", map_index)
+        self._initialize(TaskRunRead(row=row, map_index=index), client)
 
     @classmethod
     def of(cls, read: TaskRunRead, *, client: Client | None = None) -> Self:
@@ -110,7 +117,7 @@ class TaskRunView:
 
     @classmethod
     def from_task_run_id(
-        cls, task_run_id: str | None = None, *, client: Client | None = None
+        cls, task_run_id: str | UUID | None = None, *, client: Client | None = None
     ) -> Self:
         """Read a task run from the server by its id.
 
@@ -120,7 +127,7 @@ class TaskRunView:
                 environment and the active profile.
 
         Raises:
-            TypeError: The id is not a string.
+            TypeError: The id is neither text nor a UUID.
             InvalidRunId: The id is not a UUID.
             TaskRunNotFound: The server has no such task run.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
@@ -131,7 +138,7 @@ class TaskRunView:
 
     @classmethod
     async def afrom_task_run_id(
-        cls, task_run_id: str | None = None, *, client: Client | None = None
+        cls, task_run_id: str | UUID | None = None, *, client: Client | None = None
     ) -> Self:
         """Async twin of `from_task_run_id`, on the running event loop."""
         selector = select_task_run(None, task_run_id=task_run_id)
@@ -142,7 +149,7 @@ class TaskRunView:
     def from_task_slug(
         cls,
         task_slug: str,
-        flow_run_id: str,
+        flow_run_id: str | UUID,
         map_index: int = UNMAPPED,
         *,
         client: Client | None = None,
@@ -162,7 +169,9 @@ class TaskRunView:
             TaskRunNotFound: No task run matches, or several do; the message lists the candidates.
             RxflowError: As for `FlowRunView.from_flow_run_id`.
         """
-        selector = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
+        selector = select_task_run(
+            canonical_id("flow_run_id", flow_run_id), task_slug, map_index=map_index
+        )
         with given_or_temporary(client) as used:
             return cls.of(used.read(selector(used)), client=client)
 
@@ -170,13 +179,15 @@ class TaskRunView:
     async def afrom_task_slug(
         cls,
         task_slug: str,
-        flow_run_id: str,
+        flow_run_id: str | UUID,
         map_index: int = UNMAPPED,
         *,
         client: Client | None = None,
     ) -> Self:
         """Async twin of `from_task_slug`, on the running event loop."""
-        selector = select_task_run(canonical_id(flow_run_id), task_slug, map_index=map_index)
+        selector = select_task_run(
+            canonical_id("flow_run_id", flow_run_id), task_slug, map_index=map_index
+        )
         async with agiven_or_temporary(client) as used:
             return cls.of(await used.aread(selector(used)), client=client)
 
@@ -209,7 +220,8 @@ class TaskRunView:
             The lines by (timestamp, created, id).
 
         Raises:
-            ValueError: A time has no offset from UTC, or the task run belongs to no flow run.
+            TypeError: A time is not a datetime.
+            ValueError: A time has no time zone, or the task run belongs to no flow run.
             RxflowError: As for `from_task_run_id`.
         """
         selection = self._log_selection(start_time, end_time)
@@ -382,6 +394,7 @@ class TaskRunView:
         return f"<TaskRunView {self.task_run_id} name={self.name!r} state={state}>"
 
     def _initialize(self, read: TaskRunRead, client: Client | None) -> None:
+        check_client(client)
         self._read = read
         self._client = client
         self._result = _NOT_READ

@@ -233,7 +233,7 @@ class Session:
         self._done = Done(
             WatchTimedOut(
                 f"Flow run {self._spec.flow_run_id} was watched for {watched} and is still in "
-                f"state {state}; pass a longer max_duration, or None for no limit"
+                f"state {state}; pass a longer {self._spec.limit_name}, or None for no limit"
             )
         )
 

@@ -35,6 +35,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
             server's kind (`lifecycle.DRAINS`).
         max_duration: Seconds until the watch of a run that is not terminal times out; None for no
             limit.
+        limit_name: The name of the argument that set ``max_duration``, for the error.
     """
 
     flow_run_id: str
@@ -43,3 +44,4 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     drain: float | None = None
     max_duration: float | None = None
+    limit_name: str = "max_duration"
