@@ -50,6 +50,7 @@ from rxflow.events import (
     TaskRunStateChange,
     decode_event,
     encode_event,
+    to_dict,
 )
 from rxflow.printing import stream_flow_run_logs
 from rxflow.stream import Stream, aiterate, iterate
@@ -116,6 +117,7 @@ __all__ = [
     "fold",
     "iterate",
     "stream_flow_run_logs",
+    "to_dict",
     "wait_for_flow_run",
     "watch_flow_run",
 ]

@@ -1,20 +1,20 @@
 """The events that a watch emits, and their JSON: frozen structs, a union tagged by ``kind``.
 
-Every event has ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``. As Prefect 1's
-log lines did, it unpacks into its timestamp, level and message, and is ordered by its timestamp.
-Later versions add fields with defaults only. Events are made by the session, in
+Every event has ``kind``, ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``. As
+Prefect 1's log lines did, it unpacks into its timestamp, level and message, and is ordered by its
+timestamp. Later versions add fields with defaults only. Events are made by the session, in
 `rxflow._watching`; here they are only decoded.
 """
 
 import logging
-from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
+from rxflow._models.event import Event
 from rxflow._models.states import State, StateType
 from rxflow._models.times import Instant
 from rxflow.errors import FlowRunFailed, InvalidEvent
@@ -31,6 +31,7 @@ __all__ = [
     "TaskRunStateChange",
     "decode_event",
     "encode_event",
+    "to_dict",
 ]
 
 _STATE_LEVELS: dict[str, int] = {
@@ -60,52 +61,7 @@ class NoticeCode(StrEnum):
     """A row cannot be read; the notice has its id."""
 
 
-class _EventFields(Protocol):
-    """What every event has, as a field or as a property."""
-
-    @property
-    def timestamp(self) -> datetime: ...
-
-    @property
-    def level(self) -> int: ...
-
-    @property
-    def message(self) -> str: ...
-
-
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    flow_run_id: str
-    late: bool = False
-
-    def __iter__(self: _EventFields) -> Iterator[Any]:
-        """Unpack: ``timestamp, level, message = event``."""
-        return iter((self.timestamp, self.level, self.message))
-
-    # Ordered by timestamp alone, so that sorting keeps the order of emission among events of one
-    # timestamp. Of two such events neither is less than the other, and yet they are not equal.
-
-    def __lt__(self: _EventFields, other: object) -> bool:
-        if not isinstance(other, FlowRunEvent):
-            return NotImplemented
-        return self.timestamp < other.timestamp
-
-    def __le__(self: _EventFields, other: object) -> bool:
-        if not isinstance(other, FlowRunEvent):
-            return NotImplemented
-        return self.timestamp <= other.timestamp
-
-    def __gt__(self: _EventFields, other: object) -> bool:
-        if not isinstance(other, FlowRunEvent):
-            return NotImplemented
-        return self.timestamp > other.timestamp
-
-    def __ge__(self: _EventFields, other: object) -> bool:
-        if not isinstance(other, FlowRunEvent):
-            return NotImplemented
-        return self.timestamp >= other.timestamp
-
-
-class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):
+class RunSeen(Event, frozen=True, kw_only=True, tag="run-seen"):
     """The run's row as it was first read: the first event of each run.
 
     If state changes are streamed, the row has no state: every state of the run follows as a
@@ -115,6 +71,9 @@ class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):
         run: The row.
         late: Always False.
     """
+
+    kind: ClassVar[Literal["run-seen"]] = "run-seen"
+    _rank: ClassVar[int] = -1
 
     run: FlowRun
 
@@ -134,7 +93,7 @@ class RunSeen(_Event, frozen=True, kw_only=True, tag="run-seen"):
         return f"Watching flow run {self.run.name!r}"
 
 
-class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
+class RunChanged(Event, frozen=True, kw_only=True, tag="run-changed"):
     """The run's row after any of its fields changed: its times, name, tags, parameters and so on.
 
     If the state changed as well, the `StateChange` is emitted before it. `rxflow.fold` replaces
@@ -144,6 +103,8 @@ class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
         run: The whole row, with its state.
         late: Always False.
     """
+
+    kind: ClassVar[Literal["run-changed"]] = "run-changed"
 
     run: FlowRun
 
@@ -164,7 +125,7 @@ class RunChanged(_Event, frozen=True, kw_only=True, tag="run-changed"):
         return f"Flow run {self.run.name!r} changed"
 
 
-class _StateEvent(_Event, frozen=True, kw_only=True):
+class _StateEvent(Event, frozen=True, kw_only=True):
     id: str
     state: State
 
@@ -188,13 +149,15 @@ class StateChange(_StateEvent, frozen=True, kw_only=True, tag="state"):
         late: Whether an event with a later timestamp was emitted before this one.
     """
 
+    kind: ClassVar[Literal["state"]] = "state"
+
     @property
     def message(self) -> str:
         """``Entered state <Name>: <the state's message>``."""
         return f"Entered {_described(self.state)}"
 
 
-class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
+class FlowRunLog(Event, frozen=True, kw_only=True, tag="log"):
     """One log line of the run.
 
     Attributes:
@@ -209,6 +172,8 @@ class FlowRunLog(_Event, frozen=True, kw_only=True, tag="log"):
         replayed: Whether it may have been emitted before: rows vanished from the server, and the
             remaining ones cannot be distinguished from new ones.
     """
+
+    kind: ClassVar[Literal["log"]] = "log"
 
     id: str
     timestamp: Instant
@@ -230,6 +195,8 @@ class TaskRunStateChange(_StateEvent, frozen=True, kw_only=True, tag="task-state
         late: Whether an event with a later timestamp was emitted before this one.
     """
 
+    kind: ClassVar[Literal["task-state"]] = "task-state"
+
     task_run: TaskRun
 
     @property
@@ -238,7 +205,7 @@ class TaskRunStateChange(_StateEvent, frozen=True, kw_only=True, tag="task-state
         return f"Task run {self.task_run.name!r} entered {_described(self.state)}"
 
 
-class Notice(_Event, frozen=True, kw_only=True, tag="notice"):
+class Notice(Event, frozen=True, kw_only=True, tag="notice"):
     """A message about the watch itself, for people.
 
     Attributes:
@@ -250,6 +217,8 @@ class Notice(_Event, frozen=True, kw_only=True, tag="notice"):
         late: Always False.
     """
 
+    kind: ClassVar[Literal["notice"]] = "notice"
+
     code: NoticeCode
     message: str
     timestamp: Instant
@@ -257,7 +226,7 @@ class Notice(_Event, frozen=True, kw_only=True, tag="notice"):
     row_id: str | None = None
 
 
-class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
+class Closed(Event, frozen=True, kw_only=True, tag="closed"):
     """The last event of a watch: the run is over and all its events were emitted.
 
     Attributes:
@@ -270,6 +239,9 @@ class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
         timestamp: When the watch ended, by the server's clock if its responses have a date.
         late: Always False.
     """
+
+    kind: ClassVar[Literal["closed"]] = "closed"
+    _rank: ClassVar[int] = 1
 
     timestamp: Instant
     state: State | None = None
@@ -311,6 +283,8 @@ FlowRunEvent = (
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
 
+_COMMON = ("kind", "flow_run_id", "timestamp", "level", "message", "late")
+
 # What every event has, and some kinds derive instead of storing it in a field.
 _DERIVED: dict[type, tuple[str, ...]] = {
     kind: tuple(
@@ -349,16 +323,42 @@ def encode_event(event: FlowRunEvent) -> bytes:
         >>> decode_event(encode_event(notice)) == notice
         True
     """
-    derived = _DERIVED.get(type(event))
-    if derived is None:
-        raise TypeError(
-            f"{type(event).__name__} is not an event; pass one of the kinds of FlowRunEvent"
-        )
+    derived = _derived_of(event)
     fields = _ENCODER.encode(event)
     if not derived:
         return fields
     properties = _ENCODER.encode({name: getattr(event, name) for name in derived})
     return fields[:-1] + b"," + properties[1:]
+
+
+def to_dict(event: FlowRunEvent) -> dict[str, Any]:
+    """Return an event as a dictionary, such as a row of a data frame.
+
+    The dictionary has the keys of the event's JSON: ``kind``, ``flow_run_id``, ``timestamp``,
+    ``level``, ``message`` and ``late``, in this order for every kind, and then the other fields of
+    the kind. For values as they are in the JSON, with times as text, decode the JSON of
+    `encode_event` instead.
+
+    Args:
+        event: The event, of any kind.
+
+    Returns:
+        A new dictionary of builtin values: times are aware `datetime.datetime`, codes and types
+        are text, and a run, a state or a snapshot is a dictionary of its fields.
+
+    Raises:
+        TypeError: The argument is not an event, or its parameters have a value that JSON does not
+            support.
+
+    Example:
+        >>> line = '{"kind":"closed","flow_run_id":"r","timestamp":"2026-11-22T00:00:00Z"}'
+        >>> row = to_dict(decode_event(line))
+        >>> row["kind"], row["timestamp"].year, row["level"], row["log_count"]
+        ('closed', 2026, 10, 0)
+    """
+    _derived_of(event)
+    fields: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(datetime,))
+    return {name: getattr(event, name) for name in _COMMON} | fields
 
 
 def decode_event(data: bytes | str) -> FlowRunEvent:
@@ -389,6 +389,15 @@ def decode_event(data: bytes | str) -> FlowRunEvent:
             f"Cannot decode an event: {error}. Leave out a line that was cut off; for a kind or a "
             "code that is not known here, use the version of rxflow that wrote it"
         ) from error
+
+
+def _derived_of(event: FlowRunEvent) -> tuple[str, ...]:
+    derived = _DERIVED.get(type(event))
+    if derived is None:
+        raise TypeError(
+            f"{type(event).__name__} is not an event; pass one of the kinds of FlowRunEvent"
+        )
+    return derived
 
 
 def _described(state: State) -> str:

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
-from rxflow import FlowRunEvent, FlowRunLog, InvalidEvent, RxflowError, decode_event, encode_event
+from rxflow import (
+    FlowRunEvent,
+    FlowRunLog,
+    InvalidEvent,
+    RxflowError,
+    decode_event,
+    encode_event,
+    to_dict,
+)
 
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
 ROOT = Path(__file__).parents[1]
@@ -112,6 +120,54 @@ def test_half_a_surrogate_pair_is_not_encoded() -> None:
     """Text that UTF-8 cannot express is an error and not replaced."""
     with pytest.raises(UnicodeEncodeError):
         encode_event(msgspec.structs.replace(LOG, message="\ud800"))
+
+
+# -- dictionaries -------------------------------------------------------------------------------
+
+BUILTIN = (dict, list, tuple, str, int, float, bool, datetime, type(None))
+
+
+def values_of(value: Any) -> list[Any]:
+    """All values in a dictionary, list or tuple, at any depth."""
+    match value:
+        case dict():
+            return [value, *(inner for one in value.values() for inner in values_of(one))]
+        case list() | tuple():
+            return [value, *(inner for one in value for inner in values_of(one))]
+        case _:
+            return [value]
+
+
+@given(event=events())
+def test_a_dictionary_has_the_keys_of_the_json_and_builtin_values(event: FlowRunEvent) -> None:
+    """`to_dict` gives what the JSON has, with times as datetimes and all else as builtins."""
+    row = to_dict(event)
+    assert row.keys() == encoded(event).keys()
+    assert all(type(value) in BUILTIN for value in values_of(row))
+    assert decode_event(json.dumps(row, default=datetime.isoformat)) == event
+
+
+@given(event=events())
+def test_dictionaries_of_all_kinds_begin_with_the_same_keys(event: FlowRunEvent) -> None:
+    """A table of them has the common columns first, in the order of the page on events."""
+    common = ["kind", "flow_run_id", "timestamp", "level", "message", "late"]
+    row = to_dict(event)
+    assert list(row)[:6] == common
+    assert [row[name] for name in common] == [getattr(event, name) for name in common]
+    assert re.findall(r"(?m)^\| `(\w+)` \|", PAGE)[:6] == common
+
+
+def test_a_dictionary_is_independent_of_its_event() -> None:
+    """Changing the dictionary of an event changes nothing in the event."""
+    event = next(e for e in map(decode_event, RECORDED) if isinstance(e, rxflow.RunSeen))
+    to_dict(event)["run"]["parameters"]["day"] = "changed"
+    assert event == decode_event(RECORDED[0])
+
+
+def test_only_events_have_a_dictionary() -> None:
+    """The error for any other value names its type."""
+    with pytest.raises(TypeError, match="int is not an event"):
+        to_dict(7)  # type: ignore[arg-type]
 
 
 # -- other versions -----------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 The structs are the same for all servers: backends decode responses into them, events contain them
 and the fold joins them. Every datetime is aware; ids are lower-case strings. A field that a server
 does not have keeps its default.
+
+A row that holds mappings is hashed by its id and by what changes with the row, since mappings have
+no hash; equal rows have equal hashes.
 """
 
 from collections.abc import Mapping
@@ -80,10 +83,13 @@ class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
     auto_scheduled: bool = False
     infrastructure_pid: str | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.id, self.updated, self.state_id))
+
     @property
     def is_terminal(self) -> bool:
         """Whether the run is in a terminal state."""
-        return self.state is not None and self.state.is_terminal
+        return self.state is not None and bool(self.state.is_terminal)
 
 
 class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +125,7 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_terminal(self) -> bool:
         """Whether the task run is in a terminal state."""
-        return self.state is not None and self.state.is_terminal
+        return self.state is not None and bool(self.state.is_terminal)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +163,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, Any] = {}
     registered: "FlowRegistration | None" = None
 
+    def __hash__(self) -> int:
+        return hash((self.id, self.updated))
+
 
 class FlowRegistration(msgspec.Struct, frozen=True, kw_only=True):
     """The registration of a flow with Prefect 1.
@@ -180,6 +189,9 @@ class FlowRegistration(msgspec.Struct, frozen=True, kw_only=True):
     run_config: Any = None
     archived: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.version, self.project_name, self.core_version, self.archived))
+
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The deployment that a run was created from.
@@ -201,6 +213,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
     pull_steps: Any = None
     job_variables: Any = None
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,6 +80,11 @@ _BY_CLASS = _table(
 _TRUE, _FALSE = CallableBool(True), CallableBool(False)
 
 
+def callable_bool(value: bool) -> CallableBool:
+    """Return a bool as one that may also be called."""
+    return _TRUE if value else _FALSE
+
+
 def predicate_holds(predicate: str, type: str, name: str, *, of_prefect1: bool) -> CallableBool:  # noqa: A002 - Prefect's own word
     """Return the value of a predicate.
 
@@ -89,7 +94,7 @@ def predicate_holds(predicate: str, type: str, name: str, *, of_prefect1: bool) 
         name: The state's name.
         of_prefect1: Whether the name is one of Prefect 1's classes and not free text.
     """
-    return _TRUE if predicate in _true_predicates(type, name, of_prefect1) else _FALSE
+    return callable_bool(predicate in _true_predicates(type, name, of_prefect1))
 
 
 @lru_cache(maxsize=256)

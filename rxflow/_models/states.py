@@ -9,7 +9,11 @@ from enum import StrEnum
 
 import msgspec
 
-from rxflow._models.state_predicates import CallableBool, predicate_holds
+from rxflow._models.state_predicates import (
+    CallableBool,
+    callable_bool,
+    predicate_holds,
+)
 from rxflow._models.times import Instant
 
 
@@ -33,6 +37,9 @@ TERMINAL_TYPES = frozenset(
 """The types in which a run is over; a type that is not known here is not terminal."""
 
 
+_KNOWN_TYPES = {str(known): known for known in StateType}
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One state of a flow run or a task run.
 
@@ -40,7 +47,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: The state's id.
-        type: One of `StateType`, or the text of a type that is not known here.
+        type: A `StateType`, or the text of a type that is not known here.
         name: The state's display name, such as ``Late`` for a ``SCHEDULED`` state.
         timestamp: When the state was set, by the clock of the process that set it.
         message: The message that was set with the state, if any.
@@ -55,26 +62,32 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     version: int | None = None
 
+    def __post_init__(self) -> None:
+        known = _KNOWN_TYPES.get(self.type)
+        if known is not None:
+            msgspec.structs.force_setattr(self, "type", known)
+
     @property
     def order(self) -> tuple[datetime, int, str]:
         """The key that states are sorted by, which is timestamp, version and id."""
         return self.timestamp, self.version or 0, self.id
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether a run in this state is over; a retry may open it again."""
-        return self.type in TERMINAL_TYPES
+    # The predicates hold with or without a call, as those of Prefect 1 and of Prefect 3 are
+    # methods: `state.is_failed()`.
 
     @property
-    def is_completed(self) -> bool:
+    def is_terminal(self) -> CallableBool:
+        """Whether a run in this state is over; a retry may open it again."""
+        return callable_bool(self.type in TERMINAL_TYPES)
+
+    @property
+    def is_completed(self) -> CallableBool:
         """Whether the run succeeded, which is the type ``COMPLETED``."""
-        return self.type == StateType.COMPLETED
+        return callable_bool(self.type == StateType.COMPLETED)
 
     def _holds(self, predicate: str) -> CallableBool:
         of_prefect1 = self.version is not None  # Prefect 3 does not count states
         return predicate_holds(predicate, self.type, self.name, of_prefect1=of_prefect1)
-
-    # The predicates of Prefect 1's states, with or without a call: `state.is_failed()`.
 
     @property
     def is_successful(self) -> CallableBool:

@@ -6,10 +6,12 @@ The detector names the runs whose rows are to be read; reading them is left to
 
 import logging
 from enum import Enum, auto
+from typing import ClassVar, Literal
 
 import msgspec
 
 from rxflow._models.entities import FlowRun
+from rxflow._models.event import line_of
 from rxflow._models.times import Instant, Now
 from rxflow._operators.run_states import reported_state
 from rxflow.events import Closed, FlowRunEvent, Notice, NoticeCode
@@ -18,7 +20,7 @@ from rxflow.events import Closed, FlowRunEvent, Notice, NoticeCode
 class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="quiet"):
     """A run has had no event for some time, although it is not over.
 
-    Like an event it has a level and a message.
+    Like an event it has a kind, a level and a message.
 
     Attributes:
         flow_run_id: The run.
@@ -27,6 +29,8 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="qu
         timestamp: When the silence was detected, by the watcher's clock.
         late: Always False.
     """
+
+    kind: ClassVar[Literal["quiet"]] = "quiet"
 
     flow_run_id: str
     since: Instant
@@ -45,6 +49,10 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="qu
         seconds = (self.timestamp - self.since).total_seconds()
         state = f"is in state {self.run.state.name}" if self.run.state else "has no state"
         return f"No event of flow run {self.run.name!r} for {seconds:.0f} s; it {state}"
+
+    def __str__(self) -> str:
+        """Show it as one line, as events are: its time, the name of its level, its message."""
+        return line_of(self)
 
 
 class _Phase(Enum):

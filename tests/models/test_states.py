@@ -23,8 +23,8 @@ def read(state_type: str) -> State:
 def test_four_types_are_terminal(state_type: str) -> None:
     """No other type is terminal, and none that is not known here."""
     state = State(id="s", type=state_type, name="x", timestamp=NOON)
-    assert state.is_terminal is (state_type in TERMINAL)
-    assert state.is_completed is (state_type == "COMPLETED")
+    assert bool(state.is_terminal) is state.is_terminal() is (state_type in TERMINAL)
+    assert bool(state.is_completed) is state.is_completed() is (state_type == "COMPLETED")
 
 
 def test_terminal_types_compare_equal_to_text() -> None:
@@ -32,9 +32,25 @@ def test_terminal_types_compare_equal_to_text() -> None:
     assert TERMINAL_TYPES == TERMINAL
 
 
-def test_an_unknown_state_type_is_kept_as_text() -> None:
+@pytest.mark.parametrize("state_type", StateType)
+def test_a_known_state_type_is_a_constant(state_type: StateType) -> None:
+    """However a state is made, decoded or replaced, its type is the member of `StateType`."""
+    made = State(id="s", type=str(state_type.value), name="x", timestamp=NOON)
+    replaced = msgspec.structs.replace(RUNNING, type=str(state_type.value))
+    for state in (made, replaced, read(state_type)):
+        assert state.type is state_type
+
+
+@pytest.mark.parametrize("state_type", ["NEW_IN_PREFECT_4", "completed", ""])
+def test_an_unknown_state_type_is_kept_as_text(state_type: str) -> None:
     """A state of a type that is not known here can be decoded and keeps its type."""
-    assert read("NEW_IN_PREFECT_4").type == "NEW_IN_PREFECT_4"
+    assert read(state_type).type == state_type
+    assert type(read(state_type).type) is str
+
+
+def test_the_type_is_encoded_as_text() -> None:
+    """The JSON of a state has the text of its type."""
+    assert msgspec.json.decode(msgspec.json.encode(RUNNING))["type"] == "RUNNING"
 
 
 def test_a_decoded_state_equals_one_that_was_made_with_a_constant() -> None:
