@@ -36,6 +36,7 @@ from rxflow.errors import (
     TaskRunNotFound,
     Unreachable,
     UnsupportedServer,
+    WatchInherited,
     WatchTimedOut,
 )
 from rxflow.events import (
@@ -107,6 +108,7 @@ __all__ = [
     "TaskRunView",
     "Unreachable",
     "UnsupportedServer",
+    "WatchInherited",
     "WatchTimedOut",
     "acheck_for_compatible_agents",
     "aiterate",

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
+from rxflow._forks import register
 from rxflow._models.entities import BackendName
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
 from rxflow._net.http_clients import HttpTransport
@@ -37,9 +38,9 @@ class Client:
 
     Without arguments it finds the server as Prefect itself does, from the environment and the
     active profile, without importing Prefect. Many threads and event loops may use one client at
-    the same time. ``with`` closes the connection of blocking reads, ``async with`` the connection
-    of reads on the running event loop. Watches continue after the client is closed, since each has
-    a connection of its own.
+    the same time, and so may forked processes: each connects by itself. ``with`` closes the
+    connection of blocking reads, ``async with`` the connection of reads on the running event loop.
+    Watches continue after the client is closed, since each has a connection of its own.
 
     Example:
         >>> import rxflow
@@ -94,6 +95,11 @@ class Client:
         self._shared_backend = SharedBackend(self._settings.backend)
         self._transport = transport
         self._tls = tls_context(self._settings)
+        self._page_limit = PageLimit()
+        self._start_unconnected()
+        register(self)
+
+    def _start_unconnected(self) -> None:
         self._send_lock = threading.Lock()  # held while a blocking read waits for a reply
         self._lock = threading.Lock()  # guards the channels below
         self._channel: Channel | None = None
@@ -101,7 +107,10 @@ class Client:
         self._loop_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopChannel] = (
             WeakKeyDictionary()
         )
-        self._page_limit = PageLimit()
+
+    def reset_after_fork(self) -> None:
+        """Drop the parent's connections in a forked child; called by rxflow itself."""
+        self._start_unconnected()
 
     @property
     def api_url(self) -> str:

@@ -10,6 +10,7 @@
     │   └── ResultNotKept      ... Prefect was not set to store it (also a TypeError)
     ├── ResultUnreadable       you: the result is stored in another format (also a TypeError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
+    ├── WatchInherited         you: a forked child continued a watch (also a RuntimeError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a source with its own thread outran the consumer
@@ -46,6 +47,7 @@ __all__ = [
     "TaskRunNotFound",
     "Unreachable",
     "UnsupportedServer",
+    "WatchInherited",
     "WatchTimedOut",
 ]
 
@@ -88,6 +90,10 @@ class ResultUnreadable(RxflowError, TypeError):
 
 class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):
     """``max_duration`` (or ``timeout``) passed before the run reached a terminal state."""
+
+
+class WatchInherited(RxflowError, RuntimeError):
+    """A loop or subscription that was started before a fork was continued in the child."""
 
 
 class InvalidEvent(RxflowError, ValueError):

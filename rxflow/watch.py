@@ -16,6 +16,7 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from rxflow._forks import fork_count
 from rxflow._models.arguments import (
     canonical_id,
     level_number,
@@ -61,15 +62,22 @@ class _PagedStream(Stream[T_co]):
         self._pages = pages
 
     def __iter__(self) -> Generator[T_co]:
+        forks = fork_count()
         with closing(iterate(self._pages)) as pages:
             for page in pages:
-                yield from page
+                for event in page:
+                    yield event
+                    if forks != fork_count():  # the rest of the page is the parent's
+                        break
 
     async def __aiter__(self) -> AsyncGenerator[T_co]:
+        forks = fork_count()
         async with aclosing(aiterate(self._pages)) as pages:
             async for page in pages:
                 for event in page:
                     yield event
+                    if forks != fork_count():  # the rest of the page is the parent's
+                        break
 
 
 class FlowRunStream(_PagedStream[FlowRunEvent]):

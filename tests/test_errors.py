@@ -102,6 +102,7 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.ResultUnavailable: {ValueError},
     errors.ResultNotKept: {ValueError, TypeError},
     errors.ResultUnreadable: {TypeError},
+    errors.WatchInherited: {RuntimeError},
     errors.WatchTimedOut: {RuntimeError, TimeoutError, OSError},
     errors.SinkFailed: {OSError},
     errors.Unreachable: {ConnectionError, OSError},

@@ -8,6 +8,7 @@ import threading
 
 from rxflow._backends.backend import Backend, Conversation
 from rxflow._backends.detection import TentativeBackend, detect_backend
+from rxflow._forks import register
 from rxflow._models.entities import BackendName
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure, Reply
@@ -27,6 +28,12 @@ class SharedBackend:
         self.name = name
         self.backend: Backend | None = None
         self._lock = threading.Lock()
+        register(self)
+
+    def reset_after_fork(self) -> None:
+        """Detect the backend again in a forked child: a server keeps one CSRF token a backend."""
+        self._lock = threading.Lock()
+        self.backend = None
 
     def set_first(self, backend: Backend) -> Backend:
         """Set the backend unless another channel already has.

@@ -2,7 +2,7 @@
 
 A transport has one connection and belongs to one watch, so that closing it aborts the requests of
 that watch only. A call on a kept connection that the server has closed in the meantime is sent once
-more, at once.
+more, at once. A forked child cannot send: its transports are closed, and their sockets released.
 
 Belongs here: deadlines, closing and the replay. Does not belong here: whatever needs no connection
 (`http_clients`, `redirects`, `response_bodies`, `send_errors`).
@@ -23,7 +23,9 @@ from loguru import logger
 
 from rxflow._backends.backend import HttpCall, HttpResult
 from rxflow._config.settings import Settings
+from rxflow._forks import register
 from rxflow._net.http_clients import HttpTransport, build_http_client, describe_server
+from rxflow._net.inherited_sockets import SocketDescriptor
 from rxflow._net.redirects import RequestChain
 from rxflow._net.response_bodies import BodyReader
 from rxflow._net.send_errors import (
@@ -64,11 +66,14 @@ class Transport:
         # A duplicate of the connection's socket: it can be shut down while another thread reads
         # from the original, whatever TLS does there, and its number cannot be reused meanwhile.
         self._socket: socket.socket | None = None
+        self._descriptors: tuple[SocketDescriptor, ...] = ()  # of the connection, to let go of
         self._connects = 0
         self._deadline_at = 0.0
         self._sending = 0
         self._closed = False
+        self._inherited = False  # whether the connection is that of a parent process
         self._client = build_http_client(httpx.Client, settings, tls, transport)
+        register(self)
 
     def send(self, call: HttpCall) -> HttpResult:
         """Make one attempt at a call; never raises."""
@@ -95,7 +100,15 @@ class Transport:
             sending = self._sending
         self._shut_down_socket()
         if not sending:  # otherwise the sending thread uses it, and closes it
-            self._client.close()
+            self._close_client()
+
+    def reset_after_fork(self) -> None:
+        """Let go of the parent's connection in a forked child, and send nothing any more."""
+        self._lock = threading.Lock()
+        self._closed = self._inherited = True
+        self._socket = None
+        for descriptor in self._descriptors:
+            descriptor.release()
 
     # -- the connection, and the deadline ---------------------------------------------------------
 
@@ -110,8 +123,12 @@ class Transport:
             self._sending -= 1
             closed = self._closed
         if closed:
-            self._client.close()
+            self._close_client()
         return closed
+
+    def _close_client(self) -> None:
+        if not self._inherited:  # a lock of httpx's may be held, by a thread of the parent
+            self._client.close()
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Apply the deadline to httpx's connecting and reading, and duplicate its socket."""
@@ -144,6 +161,7 @@ class Transport:
         with self._lock:
             self._connects += 1
             self._socket = duplicate
+            self._descriptors = (SocketDescriptor(connection), SocketDescriptor(duplicate))
             closed = self._closed
         if closed:
             self._shut_down_socket()
@@ -222,9 +240,12 @@ class AsyncTransport:
         self._server = describe_server(settings, transport)
         self._connects = 0
         self._connection: Any = None
+        self._descriptor = SocketDescriptor(None)
         self._deadlines: set[asyncio.Timeout] = set()  # of the calls in progress
         self._closed = False
+        self._inherited = False  # whether the connection is that of a parent process
         self._client = build_http_client(httpx.AsyncClient, settings, tls, transport)
+        register(self)
 
     async def send(self, call: HttpCall) -> HttpResult:
         """Make one attempt at a call; raises only `asyncio.CancelledError`."""
@@ -233,17 +254,25 @@ class AsyncTransport:
 
     async def aclose(self) -> None:
         """Abort a call in progress, and close the connection."""
+        if self._inherited:
+            return
         self._closed = True
         for deadline in self._deadlines:  # httpx would not abort a call that is still connecting
             if not deadline.expired():
                 deadline.reschedule(0.0)
         await self._client.aclose()
 
+    def reset_after_fork(self) -> None:
+        """Let go of the parent's connection in a forked child, and send nothing any more."""
+        self._closed = self._inherited = True
+        self._descriptor.release()
+
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Count httpx's connections, and close one whose TLS handshake failed."""
         if event.endswith(".connect_tcp.complete"):
             self._connects += 1
             self._connection = info["return_value"]
+            self._descriptor = SocketDescriptor(self._connection.get_extra_info("socket"))
         elif event.endswith(".start_tls.failed"):
             await self._connection.aclose()  # httpx leaves it open after a cancellation
 

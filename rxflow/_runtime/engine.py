@@ -18,6 +18,7 @@ from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
+from rxflow._forks import inherited_watch, register
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
@@ -56,12 +57,24 @@ class Engine:
         self._fetcher: Fetcher | None = None
         self._sources = sources
         self._observers: dict[EventSource, abc.ObserverBase[EventPage]] = {}
+        self._inherited = False  # whether this is a forked child of the process that watches
+        self._start_disposables()
+        register(self)
+
+    def _start_disposables(self) -> None:
         self._next_turn = SerialDisposable()
         self._wake_timer = SerialDisposable()
         self._connection = SingleAssignmentDisposable()
         # Turns never overlap on most schedulers. On one with many threads a wake-up could.
         self._lock = threading.RLock()
         self._teardown = Disposable(self._tear_down)
+
+    def reset_after_fork(self) -> None:
+        """Stop in a forked child; the next turn there, if any, ends the watch with an error."""
+        if self._stopped:
+            return
+        self._inherited = True
+        self._start_disposables()  # those of the parent may be locked, and hold its connection
 
     def source(self, source: EventSource) -> Observable[EventPage]:
         """Return the observable of one source's pages. It can be subscribed to once."""
@@ -87,7 +100,7 @@ class Engine:
 
     @property
     def _stopped(self) -> bool:
-        return self._teardown.is_disposed
+        return self._inherited or self._teardown.is_disposed
 
     # -- from the next command to the observers -------------------------------------------------
 
@@ -179,14 +192,19 @@ class Engine:
 
     def _run_turn(self, action: Callable[[], None]) -> None:
         with self._lock:
-            if self._stopped:
-                return
-            try:
-                action()
-            except Exception as error:  # raised by an observer, or a defect of rxflow
-                if self._stopped:  # the observers have had their end: leave it to the scheduler
-                    raise
-                self._finish(error)
-            except BaseException:
-                self.dispose()
+            if not self._stopped:
+                self._run_action(action)
+            # The process was forked since the turn was scheduled, or by an observer in the turn.
+            if self._inherited and not self._teardown.is_disposed:
+                self._finish(inherited_watch())
+
+    def _run_action(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # raised by an observer, or a defect of rxflow
+            if self._stopped:  # the observers have had their end: leave it to the scheduler
                 raise
+            self._finish(error)
+        except BaseException:
+            self.dispose()
+            raise

@@ -5,11 +5,11 @@ loop. Replies go back to the scheduler of the watch; nothing is emitted on these
 schedulers that run actions in the thread that schedules them.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from rxflow._forks import register
 from rxflow._runtime.thread_errors import report_thread_error
 
 FETCH_WORKERS = 8
@@ -26,23 +26,32 @@ class FetchWorkers:
             max_threads: Maximum number of threads at the same time.
         """
         self._max_threads = max_threads
+        self._start_empty()
+        register(self)
+
+    def _start_empty(self) -> None:
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._threads = 0
+        self._threads: set[threading.Thread] = set()
+
+    def reset_after_fork(self) -> None:
+        """Drop all jobs in a forked child, which has none of the threads."""
+        self._start_empty()
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run a job as soon as a thread is free. The job must not raise."""
         with self._lock:
-            if self._threads < self._max_threads:
-                threading.Thread(target=self._work, name="rxflow-fetch", daemon=True).start()
-                self._threads += 1
+            if len(self._threads) < self._max_threads:
+                thread = threading.Thread(target=self._work, name="rxflow-fetch", daemon=True)
+                thread.start()
+                self._threads.add(thread)
             self._jobs.append(job)
 
     def _work(self) -> None:
         while True:
             with self._lock:
                 if not self._jobs:
-                    self._threads -= 1
+                    self._threads.discard(threading.current_thread())
                     return
                 job = self._jobs.popleft()
             try:
@@ -53,7 +62,3 @@ class FetchWorkers:
 
 fetch_workers = FetchWorkers()
 """The pool of this process."""
-
-# A forked process inherits the locks in any state, and none of the threads.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: FetchWorkers.__init__(fetch_workers))

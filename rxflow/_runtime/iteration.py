@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
+from rxflow._forks import inherited_watch
 from rxflow._runtime.timer_queue import Timer, TimerQueue
 from rxflow.errors import Overflow
 
@@ -64,6 +65,12 @@ class _DemandScheduler(TimerQueue):
         self._end: tuple[Exception | None] | None = None
         self._consumer_thread = threading.get_ident()
         self._on_demand = False  # whether an action is running because the consumer waits
+
+    def reset_after_fork(self) -> None:
+        """End the iteration in a forked child with an error; the parent's goes on."""
+        super().reset_after_fork()
+        self._items.clear()
+        self._end = (inherited_watch(),)
 
     def subscribe_to(self, observable: Observable[Any]) -> abc.DisposableBase:
         """Subscribe to the observable; items that it emits at once count as requested."""
@@ -149,6 +156,12 @@ class AsyncPullScheduler(_DemandScheduler):
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._inherited = False
+
+    def reset_after_fork(self) -> None:
+        """End the iteration in a forked child with an error, and leave the parent's tasks."""
+        super().reset_after_fork()
+        self._inherited = True
 
     async def items(self) -> AsyncGenerator[Any]:
         """Yield the items until the end; run due actions while none is buffered."""
@@ -172,7 +185,7 @@ class AsyncPullScheduler(_DemandScheduler):
 
     async def join_tasks(self) -> None:
         """Wait until the tasks, which have been cancelled, have ended."""
-        if self._tasks:
+        if self._tasks and not self._inherited:
             await asyncio.wait(self._tasks)
 
     async def _step(self) -> None:

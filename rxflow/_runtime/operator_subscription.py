@@ -18,6 +18,7 @@ from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
+from rxflow._forks import inherited_watch, register
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.scheduling import fetches_inline, running_loop, schedule_next, scheduler_for
 
@@ -39,12 +40,20 @@ class OperatorSubscription(ABC, Generic[T, R]):
         self.scheduler = scheduler_for(given)
         self.clock = clock_of(self.scheduler)
         self._given = given
+        self._inherited = False  # whether this is a forked child of the process that subscribed
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = True  # `start` schedules the first turn, which finds out the loop
         self._next_turn = SerialDisposable()
         self._source = SingleAssignmentDisposable()
         self._teardown = Disposable(self.tear_down)
+        register(self)
+
+    def reset_after_fork(self) -> None:
+        """Stop in a forked child; the next item or turn there, if any, ends it with an error."""
+        self._lock = threading.RLock()
+        self._next_turn = SerialDisposable()
+        self._inherited, self._scheduled, self._loop = True, False, None
 
     def start(self, source: Observable[T]) -> abc.DisposableBase:
         """Subscribe to the source; return what disposes of the whole subscription."""
@@ -130,6 +139,9 @@ class OperatorSubscription(ABC, Generic[T, R]):
     def run(self, action: Callable[[], None]) -> None:
         """Run an action; what it raises ends the observer."""
         if self.stopped:
+            return
+        if self._inherited:
+            self.finish(inherited_watch())
             return
         try:
             action()

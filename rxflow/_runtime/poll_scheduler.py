@@ -1,6 +1,5 @@
 """The poll scheduler: one daemon thread that runs the actions of watches without a scheduler."""
 
-import os
 import threading
 import time
 
@@ -19,6 +18,11 @@ class PollScheduler(TimerQueue):
         """Create a scheduler without a thread; the first action starts it."""
         super().__init__()
         self._thread: threading.Thread | None = None
+
+    def reset_after_fork(self) -> None:
+        """Drop all timers in a forked child, and the thread, which it does not have."""
+        super().reset_after_fork()
+        self._thread = None
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no timer is left.
@@ -51,6 +55,8 @@ class PollScheduler(TimerQueue):
 
     def _wait_for_timer(self) -> Timer | None:
         with self._changed:
+            if self._thread is not threading.current_thread():
+                return None  # an action has forked, and this is the child
             while (due := self._next_due()) is not None:
                 pause = due - time.monotonic()
                 if pause <= 0:
@@ -62,7 +68,3 @@ class PollScheduler(TimerQueue):
 
 default_scheduler = PollScheduler()
 """The scheduler of watches that were subscribed to without one."""
-
-# A forked process inherits the locks in any state, and none of the threads.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: PollScheduler.__init__(default_scheduler))

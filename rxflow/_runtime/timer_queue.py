@@ -20,6 +20,8 @@ from reactivex.disposable import (
 )
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from rxflow._forks import register
+
 
 class Timer:
     """One scheduled action.
@@ -48,10 +50,18 @@ class TimerQueue(PeriodicScheduler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._sequence = itertools.count()  # timers that are due together run in this order
+        self._start_empty()
+        register(self)
+
+    def _start_empty(self) -> None:
         self._changed = threading.Condition()
         self._timers: list[tuple[float, int, Timer]] = []  # a heap of (due, sequence, timer)
-        self._sequence = itertools.count()  # timers that are due together run in this order
         self._cancelled = 0  # timers cancelled since the heap was last purged
+
+    def reset_after_fork(self) -> None:
+        """Drop all timers in a forked child: they are the parent's."""
+        self._start_empty()
 
     def schedule(
         self, action: typing.ScheduledAction[Any], state: Any = None
