@@ -116,6 +116,7 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
             "PREFECT__BACKEND": "server",
             "PREFECT__CLOUD__API": url,
             "PREFECT__CLOUD__GRAPHQL": url,
+            "PREFECT__SERVER__UI__ENDPOINT": "http://ui.invalid",
         }
         done = subprocess.run(
             [

@@ -40,6 +40,12 @@ def negative_count(argument: str, path: str) -> FieldError:
     )
 
 
+def mismatched_order() -> FieldError:
+    """Make the error about rows that are not ordered by what they are to differ in."""
+    message = '"distinct_on" columns must match initial "order_by" columns'
+    return FieldError(message, path="$.selectionSet", code="validation-failed")
+
+
 def service_error(message: str) -> FieldError:
     """Make an error of the service that runs the mutations."""
     return FieldError(message, code="INTERNAL_SERVER_ERROR")

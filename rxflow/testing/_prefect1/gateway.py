@@ -27,8 +27,8 @@ from rxflow.testing._prefect1.field_errors import (
     service_error,
 )
 from rxflow.testing._prefect1.graphql_responses import execution_response, rejection
-from rxflow.testing._prefect1.hasura import RELATIONS, Tables, select
-from rxflow.testing._prefect1.mutations import mutate
+from rxflow.testing._prefect1.hasura import RELATIONS, Selection, Tables, select
+from rxflow.testing._prefect1.mutations import mutate, task_run_info
 from rxflow.testing._prefect1.query_validation import parse, validate
 from rxflow.testing._prefect1.store import Prefect1Store
 from rxflow.testing._rows import Row, Shuffle
@@ -37,6 +37,7 @@ from rxflow.testing._rows import Row, Shuffle
 _REFUSED = "request to http://{0}/{1} failed, reason: connect ECONNREFUSED {0}"
 _HASURA_REFUSED = _REFUSED.format("127.0.0.1:23000", "v1alpha1/graphql")
 _PREFECT_SERVER_REFUSED = _REFUSED.format("127.0.0.1:24201", "graphql/")
+_AGGREGATE = "_aggregate"
 _INTERNAL = "Unable to complete operation. An internal API error occurred."
 
 
@@ -149,7 +150,7 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
         return _run_mutation(state, name, **arguments)
     if parent == "Query":
         return _resolve_root(state, name, info, **arguments)
-    relation = RELATIONS.get(parent, {}).get(name)
+    relation = RELATIONS.get(parent, {}).get(name.removesuffix(_AGGREGATE))
     if relation is None:
         return source[name]
     found = relation.of(source, state["tables"])
@@ -161,18 +162,20 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
 def _resolve_root(
     state: GatewayState, name: str, info: GraphQLResolveInfo, **arguments: Any
 ) -> Any:
-    _require_up(state["outage"], hasura=name not in {"hello", "auth_info"})
+    _require_up(state["outage"], hasura=name not in {"hello", "auth_info", "get_task_run_info"})
     tables = state["tables"]
     if name == "hello":
         return "👋"
     if name == "auth_info":
         return {"tenant_id": next(iter(tables["tenant"]), None)}
-    table = name.removesuffix("_by_pk")
-    if table == name:
-        return _list(state, tables[table].values(), table, info, **arguments)
-    if isinstance(arguments["id"], FieldError):
-        raise arguments["id"]
-    return tables[table].get(arguments["id"])
+    for error in _errors_in(arguments.get("id", arguments.get("task_run_id"))):
+        raise error
+    if name == "get_task_run_info":
+        return task_run_info(state["store"], **arguments)
+    if name.endswith("_by_pk"):
+        return tables[name.removesuffix("_by_pk")].get(arguments["id"])
+    table = name.removesuffix(_AGGREGATE)
+    return _list(state, tables[table].values(), table, info, **arguments)
 
 
 def _run_mutation(state: GatewayState, name: str, *, input: Mapping[str, Any]) -> Row:  # noqa: A002 - as sent
@@ -189,19 +192,21 @@ def _list(
     rows: Iterable[Row],
     table: str,
     info: GraphQLResolveInfo,
-    **arguments: Any,
-) -> list[Row]:
-    for name in ("limit", "offset"):
-        if (arguments.get(name) or 0) < 0:
+    **arguments: Unpack[Selection],
+) -> list[Row] | Row:
+    """Select rows, or count them for an aggregate; the server's row limit does not count."""
+    for name, number in (("limit", arguments.get("limit")), ("offset", arguments.get("offset"))):
+        if number is not None and number < 0:
             keys = [str(key) for key in info.path.as_list() if isinstance(key, str)]
             raise negative_count(name, ".selectionSet.".join(keys))
-    limits = [
-        limit for limit in (arguments.pop("limit", None), state["row_limit"]) if limit is not None
-    ]
     rows = list(rows)
+    if info.field_name.endswith(_AGGREGATE):
+        return {"aggregate": {"count": len(select(rows, table, state["tables"], **arguments))}}
+    limits = [limit for limit in (arguments.get("limit"), state["row_limit"]) if limit is not None]
+    arguments["limit"] = min(limits, default=None)
     if state["shuffle"] is not None:
         state["shuffle"](rows)
-    return select(rows, table, state["tables"], limit=min(limits, default=None), **arguments)
+    return select(rows, table, state["tables"], **arguments)
 
 
 def _require_up(outage: BackendOutage | None, *, hasura: bool) -> None:

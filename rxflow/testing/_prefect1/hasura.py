@@ -1,6 +1,7 @@
-"""Which rows a query selects, as in Hasura over PostgreSQL: where, order_by, offset, limit.
+"""Which rows a query selects, as in Hasura over PostgreSQL.
 
-As in SQL, a comparison with a null in a row is neither true nor false, and a row is selected if its
+The arguments of a list are ``where``, ``order_by``, ``distinct_on``, ``offset`` and ``limit``. As
+in SQL, a comparison with a null in a row is neither true nor false, and a row is selected if its
 whole condition is true. A null operand drops the comparison, as up to Hasura 1.3. Does not belong
 here: GraphQL, and what a table means, except for `RELATIONS`, which says how tables are related.
 """
@@ -8,11 +9,11 @@ here: GraphQL, and what a table means, except for `RELATIONS`, which says how ta
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import msgspec
 
-from rxflow.testing._prefect1.field_errors import FieldError
+from rxflow.testing._prefect1.field_errors import FieldError, mismatched_order
 from rxflow.testing._rows import Row
 
 Tables = Mapping[str, Mapping[str, Row]]
@@ -20,6 +21,26 @@ Tables = Mapping[str, Mapping[str, Row]]
 
 Where = Mapping[str, Any]
 Order = Sequence[Mapping[str, Any]]
+
+
+class Selection(TypedDict, total=False):
+    """The arguments of a list of rows; null is the same as none.
+
+    Attributes:
+        distinct_on: The columns of which each combination of values is selected once, by its first
+            row in the order.
+        where: The condition on a row.
+        order_by: The sort keys, the most significant first.
+        offset: How many rows are skipped at the beginning.
+        limit: How many rows are returned at most.
+    """
+
+    distinct_on: Sequence[str] | None
+    where: Where | None
+    order_by: Order | None
+    offset: int | None
+    limit: int | None
+
 
 _Truth = bool | None
 """SQL's three-valued logic; None is unknown."""
@@ -54,6 +75,7 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 RELATIONS: Mapping[str, Mapping[str, Relation]] = {
+    "project": {"flows": Relation("flow", there="project_id")},
     "flow_group": {"flows": Relation("flow", there="flow_group_id")},
     "flow": {
         "project": Relation("project", "project_id"),
@@ -86,14 +108,7 @@ RELATIONS: Mapping[str, Mapping[str, Relation]] = {
 
 
 def select(
-    rows: Iterable[Row],
-    table: str,
-    tables: Tables,
-    *,
-    where: Where | None = None,
-    order_by: Order | None = None,
-    offset: int | None = None,
-    limit: int | None = None,
+    rows: Iterable[Row], table: str, tables: Tables, **selection: Unpack[Selection]
 ) -> list[Row]:
     """Select rows as a query says.
 
@@ -101,18 +116,20 @@ def select(
         rows: The rows to select from.
         table: Their table.
         tables: All tables.
-        where: The condition on a row.
-        order_by: The sort keys, the most significant first.
-        offset: How many rows are skipped at the beginning.
-        limit: How many rows are returned at most.
+        selection: The arguments of the list.
 
     Raises:
-        FieldError: The condition has a value that its column cannot have.
+        FieldError: The condition has a value that its column cannot have, or the order does not
+            begin with the columns of ``distinct_on``.
     """
-    holds = _all_of(_terms(where or {}, table, tables))
-    found = _sorted([row for row in rows if holds(row)], order_by or (), table, tables)
-    end = None if limit is None else (offset or 0) + limit
-    return found[offset or 0 : end]
+    holds = _all_of(_terms(selection.get("where") or {}, table, tables))
+    found = [row for row in rows if holds(row)]
+    order_by = selection.get("order_by") or ()
+    found = _sorted(found, order_by, table, tables)
+    if columns := selection.get("distinct_on"):
+        found = _distinct(found, columns, order_by)
+    offset, limit = selection.get("offset") or 0, selection.get("limit")
+    return found[offset : None if limit is None else offset + limit]
 
 
 # -- where --------------------------------------------------------------------------------------
@@ -235,6 +252,18 @@ def _keys(
         else:
             for value_of, inner in _keys(direction, relation.table, tables):
                 yield _related_value(relation, value_of, tables), inner
+
+
+def _distinct(rows: Iterable[Row], columns: Sequence[str], order_by: Order) -> list[Row]:
+    """Keep the first row of each combination of values; nulls are equal to each other."""
+    ordered = [key for part in order_by for key, direction in part.items() if direction is not None]
+    if ordered and set(ordered[: len(columns)]) != set(columns):
+        raise mismatched_order()
+    first: dict[bytes, Row] = {}
+    for row in rows:
+        values = msgspec.json.encode([row[column] for column in columns])  # jsonb has no hash
+        first.setdefault(values, row)
+    return [*first.values()]
 
 
 def _related_value(

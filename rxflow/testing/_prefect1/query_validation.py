@@ -1,10 +1,11 @@
 """Parsing and validating of GraphQL queries, with the gateway's bound on their depth.
 
-Needs graphql-core. Does not belong here: running a query (`gateway.py`), and the response that
+A query of what the fake leaves out is rejected with an error that says so. Needs graphql-core. Does
+not belong here: running a query (`gateway.py`), and the response that
 reports an invalid one (`graphql_responses.py`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import graphql
@@ -21,6 +22,24 @@ from graphql import (
 )
 
 _MAX_DEPTH = 7
+
+LEFT_OUT: Mapping[str, Collection[str]] = {
+    "agents": ("agent_config", "get_runs_in_queue", "register_agent"),
+    "API keys": ("auth_api_key", "create_api_key", "delete_api_key"),
+    "artifacts": (
+        "create_task_run_artifact",
+        "delete_task_run_artifact",
+        "update_task_run_artifact",
+    ),
+    "key-value pairs": ("delete_key_value", "key_value", "set_key_value"),
+    "limits of task concurrency": (
+        "delete_task_tag_limit",
+        "task_tag_limit",
+        "update_task_tag_limit",
+    ),
+    "secrets": ("secret_names", "secret_value", "set_secret"),
+}
+"""The queries and mutations of the 1.4.1 client that the fake does not have, by their kind."""
 
 # A client sends the same few queries again and again, and validating one takes longer than
 # running it.
@@ -41,7 +60,22 @@ def parse(text: str) -> DocumentNode:
 def validate(text: str, schema: GraphQLSchema) -> Sequence[GraphQLError]:
     """Return the errors in a query that can be parsed."""
     document = parse(text)
-    return graphql.validate(schema, document) or list(_depth_errors(document))
+    return (
+        list(_left_out_errors(document))
+        or graphql.validate(schema, document)
+        or list(_depth_errors(document))
+    )
+
+
+def _left_out_errors(document: DocumentNode) -> Iterable[GraphQLError]:
+    """Report each field of the root that a real server has and the fake does not."""
+    kinds = {name: kind for kind, names in LEFT_OUT.items() for name in names}
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            for node in definition.selection_set.selections:
+                if isinstance(node, FieldNode) and (kind := kinds.get(node.name.value)):
+                    message = f"FakePrefect1 has no '{node.name.value}': it leaves out {kind}."
+                    yield GraphQLError(message, [node])
 
 
 def _depth_errors(document: DocumentNode) -> Iterable[GraphQLError]:

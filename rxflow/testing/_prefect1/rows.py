@@ -4,7 +4,7 @@ Belongs here: data, and how entering a state changes it. Does not belong here: t
 in `store.py`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rxflow.testing._rows import Row
@@ -31,7 +31,7 @@ _STATE_FIELDS: dict[str, Row] = {
     "Submitted": {"state": None},
 }
 
-_TERMINAL_TYPES = frozenset(
+TERMINAL_TYPES = frozenset(
     {
         *("Cached", "Cancelled", "Failed", "Finished", "Looped", "Mapped", "Skipped", "Success"),
         *("TimedOut", "TriggerFailed", "ValidationFailed"),
@@ -69,15 +69,38 @@ def flow(now: datetime, *, row_id: str, name: str, **columns: Any) -> Row:
     return {
         **new(now, row_id=row_id),
         "name": name,
+        "description": None,
         "version": 1,
         "archived": False,
         "core_version": _VERSION,
         "settings": {},
         "run_config": dict(_RUN_CONFIG),
         "storage": {"type": "Local", "__version__": _VERSION},
+        "environment": None,
+        "parameters": [],
         "serialized_flow": {"name": name, "tasks": [], "__version__": _VERSION},
         "project_id": None,
         "flow_group_id": None,
+        "version_group_id": columns.get("flow_group_id"),
+        "idempotency_key": None,
+        "tenant_id": None,
+        **columns,
+    }
+
+
+def task(now: datetime, *, row_id: str, name: str, slug: str, **columns: Any) -> Row:
+    """Make a task, without a flow by default."""
+    return {
+        **new(now, row_id=row_id),
+        "name": name,
+        "slug": slug,
+        "description": None,
+        "type": "prefect.tasks.core.function.FunctionTask",
+        "mapped": False,
+        "max_retries": 0,
+        "retry_delay": None,
+        "cache_key": None,
+        "flow_id": None,
         "tenant_id": None,
         **columns,
     }
@@ -95,6 +118,7 @@ def flow_run(now: datetime, *, row_id: str, name: str, flow_id: str, **columns: 
         "run_config": dict(_RUN_CONFIG),
         "idempotency_key": None,
         "scheduled_start_time": now,
+        "auto_scheduled": False,
         "agent_id": None,
         "tenant_id": None,
         **_STATELESS,
@@ -112,6 +136,7 @@ def task_run(
         "flow_run_id": flow_run_id,
         "task_id": task_id,
         "map_index": map_index,
+        "cache_key": None,
         "tenant_id": None,
         **_STATELESS,
         **columns,
@@ -127,14 +152,16 @@ def enter(run: Row, state: Row, timestamp: datetime, now: datetime) -> None:
         timestamp: The state's time.
         now: When the change is stored.
     """
+    start = state.get("start_time")
     if state["type"] == "Running":
         run["start_time"] = run["start_time"] or timestamp
     run |= {
         "version": run["version"] + 1,
         "state": state["type"],
         "state_timestamp": timestamp,
+        "state_start_time": start and datetime.fromisoformat(start).astimezone(UTC),
         "serialized_state": state,
-        "end_time": timestamp if state["type"] in _TERMINAL_TYPES else None,
+        "end_time": timestamp if state["type"] in TERMINAL_TYPES else None,
         "updated": now,
     }
 
@@ -151,6 +178,7 @@ _STATELESS: Row = {
     "version": 0,
     "state": None,
     "state_timestamp": None,
+    "state_start_time": None,
     "serialized_state": None,
     "heartbeat": None,
     "start_time": None,

@@ -31,16 +31,26 @@ class FakePrefect1(FakeServer, Prefect1Store):
     """A Prefect 1 server: Prefect Server, or Prefect Cloud if it has a key.
 
     It replies to queries about the tables ``tenant``, ``project``, ``flow_group``, ``flow``,
-    ``task``, ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, and to four
-    mutations. It needs graphql-core, which the package's extra ``fake-prefect1`` installs.
+    ``task``, ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, their
+    aggregates' counts, and the mutations by which the 1.4.1 client manages projects, flows, flow
+    runs, task runs and logs: that client can register a flow with it, execute a run of it, and show
+    both on its command line. It needs graphql-core, which the package's extra ``fake-prefect1``
+    installs.
+
+    It leaves out agents' mutations, API keys, artifacts, key-value pairs, limits of concurrency and
+    secrets: such a query is rejected with an error that says so. It has no scheduler, and does not
+    check the version that a client expects of a run.
 
     Its tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
     ``states``, ``task_runs``, ``logs`` and ``agents``: rows by their ids.
 
     Its replies were recorded from a real server, except for what only Prefect Cloud sends:
     ``timed_out`` is as an issue of Prefect's quotes it, and a request without the key gets what the
-    1.4.1 client looks for. A reply that was not recorded has the shape and the code of its kind,
-    but possibly another wording.
+    1.4.1 client looks for. A reply that was not recorded has what that client reads of it, the
+    shape and the code of its kind, but possibly another wording. Neither recorded nor documented by
+    the client, and therefore a choice: which rows are deleted with a project (its flows, tasks and
+    runs), what cancelling does to a run that has not started (it is cancelled at once) or has ended
+    (nothing), and that of several states which are set, those before an invalid one remain.
 
     Attributes:
         clock: The server's time.

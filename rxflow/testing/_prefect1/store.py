@@ -6,7 +6,7 @@ times are aware. Does not belong here: the initial values of rows (`rows.py`) an
 """
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -55,7 +55,8 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
-            columns = {"name": name, "tenant_id": next(iter(self.tenants))} | row
+            tenant = next(iter(self.tenants))
+            columns = {"name": name, "description": None, "tenant_id": tenant} | row
             return str(self._insert(self.projects, **columns)["id"])
 
     def add_flow(
@@ -66,7 +67,8 @@ class Prefect1Store(Timeline):
         Args:
             name: Its name.
             project: The name of its project, which is added if it does not exist.
-            row: Columns of its row that differ from those of a new row.
+            row: Columns of its row that differ from those of a new row. With ``flow_group_id`` it
+                is another version of the group's flow; else it gets a group of its own.
 
         Returns:
             Its id.
@@ -75,12 +77,37 @@ class Prefect1Store(Timeline):
             tenant = next(iter(self.tenants))
             existing = (row["id"] for row in self.projects.values() if row["name"] == project)
             project_id = next(existing, None) or self.add_project(project)
-            group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
-            columns = {"project_id": project_id, "flow_group_id": group["id"], "tenant_id": tenant}
+            group_id = row.get("flow_group_id")
+            if group_id is None:
+                group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
+                group_id = group["id"]
+            columns = {"project_id": project_id, "flow_group_id": group_id, "tenant_id": tenant}
             now, flow_id = self._write_time(), uuid4(self._id_random)
             flow = rows.flow(now, row_id=flow_id, name=name, **columns) | row
             self.flows[flow["id"]] = flow
         return str(flow["id"])
+
+    def add_task(self, flow_id: str, slug: str = "task-1", **row: Any) -> str:
+        """Add a task to a flow.
+
+        Args:
+            flow_id: The flow.
+            slug: Its slug; its name is the slug without the number at its end.
+            row: Columns of its row that differ from those of a new row.
+
+        Returns:
+            Its id.
+        """
+        with self._lock:
+            now, task_id = self._write_time(), uuid4(self._id_random)
+            columns = {
+                "name": slug.rpartition("-")[0] or slug,
+                "flow_id": flow_id,
+                "tenant_id": self.flows[flow_id]["tenant_id"],
+            }
+            task = rows.task(now, row_id=task_id, slug=slug, **(columns | row))
+            self.tasks[str(task["id"])] = task
+        return str(task["id"])
 
     def add_run(
         self,
@@ -283,6 +310,19 @@ class Prefect1Store(Timeline):
                 for table in (self.states, self.task_runs, self.logs)
             )
 
+    def delete_project(self, project_id: str) -> None:
+        """Delete a project with its flows, their tasks and their runs."""
+        with self._lock:
+            self.catch_up()
+            del self.projects[project_id]
+            gone = {row["id"] for row in self.flows.values() if row["project_id"] == project_id}
+            for run_id in [row["id"] for row in self.runs.values() if row["flow_id"] in gone]:
+                self.delete_run(run_id)
+            self.tasks = {
+                row_id: row for row_id, row in self.tasks.items() if row["flow_id"] not in gone
+            }
+            self.flows = {row_id: row for row_id, row in self.flows.items() if row_id not in gone}
+
     def delete_logs(self, row_ids: Collection[str]) -> None:
         """Delete log rows.
 
@@ -331,14 +371,11 @@ class Prefect1Store(Timeline):
         for task in self.tasks.values():
             if (task["flow_id"], task["slug"]) == (flow_id, slug):
                 return str(task["id"])
-        name, tenant = slug.rpartition("-")[0] or slug, self.flows[flow_id]["tenant_id"]
-        task = self._insert(self.tasks, slug=slug, name=name, flow_id=flow_id, tenant_id=tenant)
-        return str(task["id"])
+        return self.add_task(flow_id, slug)
 
     def _enter_state(self, run: Row, state: Row, timestamp: datetime | None = None) -> str:
         now = self._write_time()
         rows.enter(run, state, timestamp or now, now)
-        start = state.get("start_time")
         row = self._insert(
             self.states,
             flow_run_id=run["id"],
@@ -346,7 +383,7 @@ class Prefect1Store(Timeline):
             state=state["type"],
             message=state.get("message"),
             timestamp=timestamp or now,
-            start_time=start and datetime.fromisoformat(start).astimezone(UTC),
+            start_time=run["state_start_time"],
             serialized_state=state,
             tenant_id=run["tenant_id"],
         )

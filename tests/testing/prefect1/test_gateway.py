@@ -218,3 +218,39 @@ def test_a_query_may_time_out() -> None:
 def test_prefect_server_has_no_auth_info() -> None:
     """Without a key the server is Prefect Server, whose schema lacks Prefect Cloud's field."""
     assert send_query(FakePrefect1(), "{ auth_info { tenant_id } }").status_code == 400
+
+
+def test_distinct_rows_are_the_first_of_each_value_in_order() -> None:
+    """`distinct_on` comes after the order and before the limit, as in `prefect get flows`."""
+    server = FakePrefect1()
+    for name, version in [("a", 1), ("b", 1), ("a", 3), ("a", 2)]:
+        server.add_flow(name, version=version)
+    query = """query($limit: Int) { flow(
+        distinct_on: name, order_by: {name: asc, version: desc}, limit: $limit
+    ) { name version } }"""
+    first, second = {"name": "a", "version": 3}, {"name": "b", "version": 1}
+    assert run_query(server, query)["flow"] == [first, second]
+    assert run_query(server, query, limit=1)["flow"] == [first]
+    assert len(run_query(server, "{ flow(distinct_on: []) { id } }")["flow"]) == 4
+
+
+def test_rows_must_be_ordered_by_what_they_differ_in() -> None:
+    """PostgreSQL allows no other order for distinct rows."""
+    query = "{ flow(distinct_on: name, order_by: {version: asc}) { name } }"
+    (error,) = send_query(FakePrefect1(), query).json()["errors"]
+    assert "distinct_on" in error["message"]
+
+
+def test_aggregates_count_all_selected_rows() -> None:
+    """They count at the root and of related rows, whatever the server's row limit."""
+    server = FakePrefect1(row_limit=1)
+    for name in ("a", "a", "b"):
+        server.add_flow(name, project="p")
+    query = """{
+        flow_aggregate(where: {name: {_eq: "a"}}) { aggregate { count } }
+        project { flows_aggregate(distinct_on: name) { aggregate { count } } }
+    }"""
+    assert run_query(server, query) == {
+        "flow_aggregate": {"aggregate": {"count": 2}},
+        "project": [{"flows_aggregate": {"aggregate": {"count": 2}}}],
+    }
