@@ -231,12 +231,15 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
 
     Attributes:
         state: The run's last state.
-        verified: Whether the server's count of log rows equals the number delivered, and the
-            state was unchanged after that.
+        verified: Whether the server's count of log rows equals the number delivered, all rows could
+            be read, and the state was unchanged after that.
         log_count: How many log lines were delivered.
         unsettled: Ids of streamed task runs that were not terminal when the watch ended.
         view: The snapshot that `rxflow.fold` builds from the events before this one.
-        timestamp: When the watch ended, by the server's clock if its responses have a date.
+        malformed: How many rows could not be read, of the streamed states, log lines and task runs;
+            each had a `Notice`.
+        timestamp: When the watch ended, by the server's clock if its responses have a date; never
+            earlier than an event before it.
         late: Always False.
     """
 
@@ -249,6 +252,7 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
     log_count: int = 0
     unsettled: tuple[str, ...] = ()
     view: Snapshot | None = None
+    malformed: int = 0
 
     @property
     def level(self) -> int:
@@ -261,7 +265,9 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
         name = self.state.name if self.state else "unknown"
         proof = "verified" if self.verified else "not verified"
         lines = "1 log line" if self.log_count == 1 else f"{self.log_count} log lines"
-        return f"Flow run ended in state {name}; {lines}, {proof}"
+        rows = "1 row" if self.malformed == 1 else f"{self.malformed} rows"
+        unread = f"; {rows} could not be read" if self.malformed else ""
+        return f"Flow run ended in state {name}; {lines}, {proof}{unread}"
 
     def raise_for_state(self) -> None:
         """Raise unless the run completed.

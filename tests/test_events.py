@@ -261,6 +261,10 @@ ENDINGS: dict[str, tuple[Closed, str]] = {
         Closed(flow_run_id=RUN_ID, timestamp=NOON, state=state("FAILED"), log_count=2),
         "Flow run ended in state Failed; 2 log lines, not verified",
     ),
+    "malformed rows": (
+        Closed(flow_run_id=RUN_ID, timestamp=NOON, state=state("FAILED"), malformed=2),
+        "Flow run ended in state Failed; 0 log lines, not verified; 2 rows could not be read",
+    ),
     "no state": (
         Closed(flow_run_id=RUN_ID, timestamp=NOON, verified=True),
         "Flow run ended in state unknown; 0 log lines, verified",

@@ -13,6 +13,7 @@ from itertools import groupby
 import msgspec
 
 from rxflow._models.entities import Snapshot
+from rxflow._models.times import later
 from rxflow._watching.fold import fold
 from rxflow._watching.watch_spec import EventSource
 from rxflow.events import (
@@ -40,6 +41,7 @@ class EventOrder:
 
     Attributes:
         view: The fold of all events emitted.
+        newest: The latest timestamp of an event that was emitted.
         log_count: How many log rows were emitted.
     """
 
@@ -53,6 +55,7 @@ class EventOrder:
         self._held: list[DatedEvent] = []
         self._top: _Key | None = None
         self.view: Snapshot | None = None
+        self.newest: datetime | None = None
         self.log_count = 0
 
     def arrange(
@@ -79,6 +82,7 @@ class EventOrder:
             ordered = [self._flagged(event) for event in _sorted([*ready, *logs])]
             return self._paged([*first, *ordered, *last])
         self._top = _key(logs[-1])
+        self.newest = later(self.newest, logs[-1].timestamp)
         self.log_count += len(logs)
         return (*self._paged(first), (EventSource.LOGS, logs), *self._paged(last))
 
@@ -110,6 +114,7 @@ class EventOrder:
                 continue
             page = tuple(run)
             pages.append((source, page))
+            self.newest = later(self.newest, max(event.timestamp for event in page))
             if source is EventSource.LOGS:
                 self.log_count += len(page)
             else:

@@ -78,7 +78,7 @@ class Lifecycle:
 
     def observe(
         self, run: FlowRun, newest_created: datetime | None, *, caught_up: bool, now: Now
-    ) -> bool:
+    ) -> None:
         """Apply what a poll read of the run.
 
         Args:
@@ -86,20 +86,16 @@ class Lifecycle:
             newest_created: When the newest known log row was stored, by the server's clock.
             caught_up: Whether all rows that the server had were read.
             now: The time.
-
-        Returns:
-            Whether the run was reopened: it was terminal before and is not any more.
         """
         # The row's own time is the server's; a state's time is that of the process that set it.
         news = run.updated if newest_created is None else max(newest_created, run.updated)
         if self._last_news_read is None or news != self._last_news:
             self._last_news, self._last_news_read = news, now.mono
         if not caught_up or self.phase is Phase.ENDED:
-            return False
-        before, self.phase = self.phase, Phase.DRAINING if run.is_terminal else Phase.WATCHING
-        reopened = before is Phase.DRAINING and self.phase is Phase.WATCHING
-        self._proof_attempts = 0 if reopened else self._proof_attempts
-        return reopened
+            return
+        self.phase = Phase.DRAINING if run.is_terminal else Phase.WATCHING
+        if self.phase is Phase.WATCHING:
+            self._proof_attempts = 0
 
     def apply_outage(self, outage: Outage) -> None:
         """Give writers time to send what they could not send during an outage that has ended."""

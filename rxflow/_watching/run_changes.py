@@ -4,8 +4,6 @@ Pure functions over rows. Which row was emitted before is kept in `run_reader`; 
 emitted is decided in `event_order`.
 """
 
-from itertools import pairwise
-
 from msgspec.structs import replace
 
 from rxflow._models.entities import FlowRun
@@ -47,18 +45,3 @@ def state_and_row_events(
 def is_heartbeat(known: FlowRun, run: FlowRun) -> bool:
     """Whether the row was only written again: its time of update is new, and nothing else."""
     return run != known and run == replace(known, updated=run.updated)
-
-
-def was_reopened(known: FlowRun, states: tuple[State, ...]) -> bool:
-    """Whether the run left a terminal state again between two reads.
-
-    Args:
-        known: The row as it was read before.
-        states: The states that are not recorded as delivered, sorted.
-    """
-    if known.state is None:
-        return False
-    # A history that lagged behind the row may contain an earlier state only now.
-    last = known.state
-    since = (state for state in states if state.timestamp > last.timestamp)
-    return any(a.is_terminal and not b.is_terminal for a, b in pairwise((last, *since)))

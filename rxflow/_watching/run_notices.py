@@ -6,6 +6,7 @@ A notice about one row or one reason is made once. When a notice is due is decid
 from collections.abc import Iterable
 
 from rxflow._models.entities import FlowRun
+from rxflow._models.states import State
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure
 from rxflow._protocol.pages import MalformedRow
@@ -20,11 +21,24 @@ class RunNotices:
         self._flow_run_id = flow_run_id
         self._late_reason: str | None = None
         self._malformed_ids: set[str] = set()
+        self._unread_ids: set[str] = set()
+
+    @property
+    def unread_count(self) -> int:
+        """How many rows were reported as malformed, and not read since."""
+        return len(self._unread_ids)
+
+    def receive_read(self, ids: Iterable[str]) -> None:
+        """Receive the ids of rows that were read, which may have been malformed before."""
+        if self._unread_ids:
+            self._unread_ids.difference_update(ids)
 
     def malformed(self, rows: Iterable[MalformedRow], now: Now) -> list[Notice]:
         """Report rows that cannot be read, each row once."""
-        new = [row for row in rows if row.id not in self._malformed_ids]
+        found = tuple(rows)
+        new = [row for row in found if row.id not in self._malformed_ids]
         self._malformed_ids.update(row.id for row in new)
+        self._unread_ids.update(row.id for row in found)
         return [
             self._notice(
                 NoticeCode.MALFORMED, f"A row cannot be read: {row.reason}", now, row_id=row.id
@@ -46,12 +60,14 @@ class RunNotices:
         text = f"Flow run {run.name!r} is late: {reason}"
         return [self._notice(NoticeCode.LATE_START, text, now)]
 
-    def reopened(self, run: FlowRun, now: Now) -> Notice:
-        """Report that a terminal run entered a state that is not terminal."""
-        state = run.state.name if run.state else "none"
-        return self._notice(
-            NoticeCode.REOPENED, f"The run was over and is now in state {state}", now
-        )
+    def reopened(self, states: Iterable[State], now: Now) -> list[Notice]:
+        """Report that a terminal run entered states that are not terminal."""
+        return [
+            self._notice(
+                NoticeCode.REOPENED, f"The run was over and entered state {state.name}", now
+            )
+            for state in states
+        ]
 
     def rewound(self, now: Now) -> Notice:
         """Report that delivered log rows are gone from the server."""

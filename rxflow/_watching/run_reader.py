@@ -43,7 +43,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows.
         tasks: The task runs.
-        malformed: States and task runs that cannot be read, delivered or not.
+        malformed: Undelivered states, and task runs, that cannot be read.
         covers_row_state: Whether the history that was read contains the state of the row.
         late_reason: What the run waits for, if it should have started by now.
     """
@@ -65,11 +65,13 @@ class CloseCheck(msgspec.Struct, frozen=True, kw_only=True):
         run: The run's row, read after all else.
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows, and whether they are proven complete.
+        malformed: Undelivered states that cannot be read.
     """
 
     run: FlowRun
     states: tuple[State, ...] = ()
     logs: LogRead
+    malformed: tuple[MalformedRow, ...] = ()
 
 
 class _HistoryRead(NamedTuple):
@@ -151,7 +153,9 @@ class RunReader:
         if self.row is not None and self._row_may_miss_states():
             history = yield from self._read_states(self.row)
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
-        return CloseCheck(run=page.rows[0], states=history.states, logs=logs)
+        return CloseCheck(
+            run=page.rows[0], states=history.states, logs=logs, malformed=history.malformed
+        )
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""
@@ -224,10 +228,10 @@ class RunReader:
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row
             found.setdefault(run.state.id, run.state)
-        new = (state for state in found.values() if state.id not in self._delivered_states)
-        return _HistoryRead(
-            tuple(sorted(new, key=lambda state: state.order)), page.malformed, covered
-        )
+        delivered = self._delivered_states
+        new = (state for state in found.values() if state.id not in delivered)
+        malformed = tuple(row for row in page.malformed if row.id not in delivered)
+        return _HistoryRead(tuple(sorted(new, key=lambda state: state.order)), malformed, covered)
 
     def _row_may_miss_states(self) -> bool:
         of_prefect1 = self.server is not None and self.server.backend is BackendName.PREFECT_1

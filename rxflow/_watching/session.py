@@ -14,7 +14,7 @@ from random import Random
 import msgspec
 
 from rxflow._logs.log_read import LogRead
-from rxflow._models.times import Now
+from rxflow._models.times import Now, later
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import Poll
@@ -22,12 +22,8 @@ from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.lifecycle import Lifecycle, Phase
 from rxflow._watching.outage_tracker import DEGRADED_AFTER, OutageTracker
-from rxflow._watching.run_changes import (
-    first_row,
-    is_heartbeat,
-    state_and_row_events,
-    was_reopened,
-)
+from rxflow._watching.reopenings import ReopeningDetector
+from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
 from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
 from rxflow._watching.watch_spec import WatchSpec
@@ -75,6 +71,7 @@ class Session:
         self._reader = RunReader(spec)
         self._lifecycle = Lifecycle(drain=spec.drain)
         self._notices = RunNotices(spec.flow_run_id)
+        self._reopenings = ReopeningDetector()
         self._order = EventOrder(spec.sources)
         self._server_time: datetime | None = None
         # The poll under way and its query; a failure drops both.
@@ -164,6 +161,9 @@ class Session:
                 first.append(RunSeen(flow_run_id=run.id, run=start))
             dated += state_and_row_events(known or start, run, tick.states)
             last += self._notices.late_start(run, tick.late_reason, now)
+            last += self._notices.reopened(self._reopenings.receive(tick.states, run.state), now)
+            self._notices.receive_read(state.id for state in tick.states)
+            self._notices.receive_read(row.id for row in tick.tasks.rows)
         dated += (
             TaskRunStateChange(
                 flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
@@ -171,8 +171,7 @@ class Session:
             for task_run, state in tick.tasks.changed
         )
         self._reader.commit(tick, now)
-        reopened = known is not None and was_reopened(known, tick.states)
-        last += self._observe_run(reopened=reopened, now=now)
+        self._observe_run(now)
         pages = self._order.arrange(
             first=first,
             dated=dated,
@@ -191,18 +190,16 @@ class Session:
         notices = self._notices.malformed(read.malformed, now)
         return [*notices, self._notices.rewound(now)] if read.rewound else notices
 
-    def _observe_run(self, *, reopened: bool, now: Now) -> list[Notice]:
-        """Pass what was read to the lifecycle, and report a run that was reopened."""
+    def _observe_run(self, now: Now) -> None:
+        """Pass what was read to the lifecycle."""
         row = self._reader.row
-        if row is None:
-            return []
-        reopened |= self._lifecycle.observe(
-            row,
-            self._reader.cursor.newest_created,
-            caught_up=self._reader.position is None,
-            now=now,
-        )
-        return [self._notices.reopened(row, now)] if reopened else []
+        if row is not None:
+            self._lifecycle.observe(
+                row,
+                self._reader.cursor.newest_created,
+                caught_up=self._reader.position is None,
+                now=now,
+            )
 
     def _schedule_poll(self, *, active: bool, now: Now) -> None:
         pause = self._interval.next_delay(active=active)
@@ -248,7 +245,7 @@ class Session:
         pages = self._order.arrange(
             dated=dated,
             logs=logs.rows,
-            last=self._log_notices(logs, now),
+            last=[*self._log_notices(logs, now), *self._notices.malformed(check.malformed, now)],
             position=logs.backfill_position,
         )
         if pages or logs.backfill_position is not None:
@@ -260,13 +257,15 @@ class Session:
 
     def _close(self, *, verified: bool, now: Now) -> EventPages:
         self._done = Done()
-        row = self._reader.row
+        row, malformed = self._reader.row, self._notices.unread_count
         closed = Closed(
             flow_run_id=self._spec.flow_run_id,
-            timestamp=self._server_time or now.utc,
+            # The server's time is in whole seconds, and writers have clocks of their own.
+            timestamp=later(self._server_time or now.utc, self._order.newest) or now.utc,
             state=row.state if row else None,
-            verified=verified,
+            verified=verified and not malformed,
             log_count=self._order.log_count,
+            malformed=malformed,
             unsettled=self._reader.task_runs.unsettled,
             view=self._order.view,
         )

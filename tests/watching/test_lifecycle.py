@@ -51,10 +51,10 @@ def observe(
     stored: float | None = None,
     read: float = 0,
     caught_up: bool = True,
-) -> bool:
+) -> None:
     """Apply a poll that reads the run in a state, and a newest log row stored at a second."""
     newest = None if stored is None else second(stored)
-    return life.observe(run_in(state_type, entered), newest, caught_up=caught_up, now=at(read))
+    life.observe(run_in(state_type, entered), newest, caught_up=caught_up, now=at(read))
 
 
 def ended_at(
@@ -149,27 +149,6 @@ def test_input_leads_to_phase(before: Phase, what: str, after: Phase) -> None:
     assert life.phase is after
 
 
-@pytest.mark.parametrize(
-    ("before", "what"),
-    [(before, what) for before, what, _ in TRANSITIONS if "page" in what],
-    ids=lambda value: value.value if isinstance(value, Phase) else value,
-)
-def test_poll_reports_reopened_run(before: Phase, what: str) -> None:
-    """A poll reports a reopened run exactly where it leads from DRAINING to WATCHING."""
-    life = life_in(before)
-    reopened = INPUTS[what](life)
-    assert reopened is (before is DRAINING and life.phase is WATCHING)
-
-
-def test_each_reopening_is_reported_once() -> None:
-    """A run may be reopened several times, and each reopening is reported once."""
-    life = Lifecycle()
-    history = ["RUNNING", "FAILED", "FAILED", "SCHEDULED", "RUNNING", "CRASHED", "RUNNING"]
-    assert [observe(life, state) for state in history] == [False] * 3 + [True] + [False] * 2 + [
-        True
-    ]
-
-
 # -- proofs -------------------------------------------------------------------------------------
 
 PROOFS = {
@@ -211,7 +190,7 @@ def test_reopening_resets_proof_attempts(failed: int) -> None:
     life = life_in(DRAINING)
     for _ in range(failed):
         assert life.receive_proof(proven=False) is False
-    assert observe(life, "RUNNING") is True
+    observe(life, "RUNNING")
     observe(life, "COMPLETED")
     assert [life.receive_proof(proven=False) for _ in range(3)] == [False, False, True]
 

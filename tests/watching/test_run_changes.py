@@ -11,7 +11,6 @@ from rxflow._watching.run_changes import (
     first_row,
     is_heartbeat,
     state_and_row_events,
-    was_reopened,
 )
 from rxflow._watching.watch_spec import EventSource
 
@@ -80,24 +79,3 @@ HEARTBEATS = {
 def test_heartbeat_changes_time_of_update_only(run: FlowRun, expected: bool) -> None:
     """A row is a heartbeat if its time of update is new, and nothing else."""
     assert is_heartbeat(row(RUNNING), run) is expected
-
-
-REOPENINGS: dict[str, tuple[State | None, tuple[State, ...], bool]] = {
-    # the known state, the new states, whether the run was reopened
-    "it was terminal": (COMPLETED, (state("RUNNING", 3),), True),
-    "it was terminal in between": (RUNNING, (COMPLETED, state("RUNNING", 3)), True),
-    "it was and is terminal": (COMPLETED, (state("FAILED", 3),), False),
-    "it never was terminal": (RUNNING, (state("PENDING", 3),), False),
-    "it became terminal": (RUNNING, (COMPLETED,), False),
-    "an earlier state was found late": (COMPLETED, (RUNNING,), False),
-    "it had no state": (None, (COMPLETED, state("RUNNING", 3)), False),
-    "no state is new": (COMPLETED, (), False),
-}
-
-
-@pytest.mark.parametrize(("last", "states", "expected"), REOPENINGS.values(), ids=REOPENINGS)
-def test_run_is_reopened_by_leaving_a_terminal_state(
-    last: State | None, states: tuple[State, ...], expected: bool
-) -> None:
-    """A run is reopened if a state after the known one follows a terminal state."""
-    assert was_reopened(row(last), states) is expected

@@ -57,8 +57,23 @@ def test_degraded_notice_quotes_the_last_failure(text: str | None, message: str)
     assert RunNotices("run").degraded(10, failure, NOW).message == message
 
 
-def test_reopened_notice_names_the_state() -> None:
-    """The notice of a reopening names the run's state."""
-    state = State(id="s", type="RUNNING", name="Again", timestamp=NOON)
-    run = FlowRun(id="run", name="amber-fox", created=NOON, updated=NOON, state=state)
-    assert RunNotices("run").reopened(run, NOW).message.endswith("now in state Again")
+def test_each_reopening_has_a_notice_with_its_state() -> None:
+    """The notice of a reopening names the state that the run entered."""
+    states = [State(id=name, type="RUNNING", name=name, timestamp=NOON) for name in ("One", "Two")]
+    notices = RunNotices("run").reopened(states, NOW)
+    assert [notice.message for notice in notices] == [
+        "The run was over and entered state One",
+        "The run was over and entered state Two",
+    ]
+
+
+def test_malformed_rows_are_counted_until_they_are_read() -> None:
+    """Each malformed row counts once, and no more after it was read."""
+    notices = RunNotices("run")
+    rows = [MalformedRow("a", "no name"), MalformedRow("b", "no time")]
+    notices.receive_read(["a"])
+    notices.malformed(rows, NOW)
+    notices.malformed(rows, NOW)
+    assert notices.unread_count == 2
+    notices.receive_read(["b", "c"])
+    assert notices.unread_count == 1

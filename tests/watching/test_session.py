@@ -24,7 +24,7 @@ from rxflow import (
     WatchTimedOut,
 )
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import LogsQuery, Query, RunQuery
+from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
@@ -275,6 +275,65 @@ def test_reopened_run_is_watched_on() -> None:
     assert watched.closed.state.name == "Completed"
 
 
+def test_reopening_between_two_requests_is_one_notice() -> None:
+    """A run that is reopened while a tick reads it is reported once, with the new state."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    world.at(1, lambda: world.server.set_state(run_id, "FAILED"))
+    world.at(9, lambda: world.server.set_state(run_id, "COMPLETED"))
+
+    def reopen(query: Query) -> None:
+        last = world.server.states[run_id][-1]
+        if isinstance(query, StatesQuery) and last["type"] == "FAILED":
+            world.server.set_state(run_id, "SCHEDULED", "AwaitingRetry")
+
+    world.fault = reopen
+    watched = watch(world, run_id).run()
+    (notice,) = watched.of(Notice)
+    assert notice.code is NoticeCode.REOPENED
+    assert notice.message == "The run was over and entered state AwaitingRetry"
+    names = [event.state.name for event in watched.of(StateChange)]
+    assert names == ["Running", "Failed", "AwaitingRetry", "Completed"]
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["states streamed", "states not streamed"])
+def test_each_reopening_is_one_notice(streamed: bool) -> None:
+    """A run that is reopened twice has two notices, whether or not its states are streamed."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    steps = ["FAILED", "SCHEDULED", "RUNNING", "CRASHED", "RUNNING", "COMPLETED"]
+    for number, state_type in enumerate(steps):
+        world.at(3 * number + 1, partial(world.server.set_state, run_id, state_type))
+    sources = SOURCES if streamed else SOURCES - {EventSource.STATES}
+    watched = watch(world, run_id, sources=sources).run()
+    assert [notice.message for notice in watched.of(Notice)] == [
+        "The run was over and entered state Scheduled",
+        "The run was over and entered state Running",
+    ]
+
+
+AHEAD = {
+    "the server's clock counts whole seconds": 0.75,
+    "a writer's clock is ahead": 3600.0,
+    "a line is dated before the run": -3600.0,
+}
+
+
+@pytest.mark.parametrize("seconds", AHEAD.values(), ids=AHEAD)
+def test_a_sorted_watch_begins_with_run_seen_and_ends_with_closed(seconds: float) -> None:
+    """No event of a watch is later than its Closed, whatever the clocks of the writers."""
+    world = World()
+    run_id = live_run(world)
+    end = START + timedelta(seconds=13 + seconds)
+    world.at(13.5, lambda: world.server.log(run_id, "dated by another clock", timestamp=end))
+    watched = watch(world, run_id).run()
+    assert max(event.timestamp for event in watched.events) == watched.closed.timestamp
+    newest_first = watched.events[::-1]
+    ordered = sorted(newest_first)
+    assert isinstance(ordered[0], RunSeen)
+    assert isinstance(ordered[-1], Closed)
+
+
 def test_changed_row_is_emitted() -> None:
     """A new name or tag is a RunChanged, and in the view."""
     world = World()
@@ -514,7 +573,7 @@ def test_level_and_since_filter_log_rows_only() -> None:
 
 
 def test_malformed_log_row_is_reported_once() -> None:
-    """A malformed log row is a notice with its id, and the close is verified."""
+    """A malformed log row is a notice with its id, and the close is not verified."""
     world = World()
     run_id = world.server.add_run(state="RUNNING")
     bad = world.server.log(run_id, "x")
@@ -525,7 +584,21 @@ def test_malformed_log_row_is_reported_once() -> None:
     notices = watched.of(Notice)
     assert [(notice.code, notice.row_id) for notice in notices] == [(NoticeCode.MALFORMED, bad)]
     assert [log.message for log in watched.of(FlowRunLog)] == ["good"]
-    assert watched.closed.verified
+    assert (watched.closed.verified, watched.closed.malformed) == (False, 1)
+    assert watched.closed.message.endswith("1 log line, not verified; 1 row could not be read")
+
+
+def test_each_malformed_log_row_counts_as_not_delivered() -> None:
+    """The close of a run with two malformed log rows names both, and is not verified."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    for text in ("a", "b", "c"):
+        world.server.log(run_id, text)
+    world.server.logs[0]["name"] = None
+    world.server.logs[1]["message"] = None
+    world.at(20, lambda: world.server.set_state(run_id, "COMPLETED"))
+    closed = watch(world, run_id).run().closed
+    assert (closed.verified, closed.malformed, closed.log_count) == (False, 2, 1)
 
 
 def test_malformed_task_run_is_reported_once() -> None:
@@ -542,6 +615,35 @@ def test_malformed_task_run_is_reported_once() -> None:
     assert [(notice.code, notice.row_id) for notice in notices] == [(NoticeCode.MALFORMED, bad)]
     assert "task_key" in notices[0].message
     assert [event.task_run.id for event in watched.of(TaskRunStateChange)] == [good]
+    assert (watched.closed.verified, watched.closed.malformed) == (False, 1)
+
+
+def test_row_that_is_read_after_all_is_not_malformed_at_the_end() -> None:
+    """A task run and a state that could not be read at first count as delivered once they are."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    task = server.set_task_state(run_id, None, "COMPLETED")
+    key = server.task_runs[task]["task_key"]
+    server.task_runs[task]["task_key"] = None
+
+    def set_two_states() -> None:
+        server.set_state(run_id, "PENDING")
+        server.states[run_id][-1]["name"] = None
+        server.set_state(run_id, "RUNNING", "Again")
+
+    def mend() -> None:
+        server.task_runs[task]["task_key"] = key
+        server.states[run_id][-2]["name"] = "Pending"
+
+    world.at(3, set_two_states)
+    world.at(9, mend)
+    world.at(20, lambda: server.set_state(run_id, "COMPLETED"))
+    watched = watch(world, run_id, sources=frozenset(EventSource)).run()
+    assert [notice.code for notice in watched.of(Notice)] == [NoticeCode.MALFORMED] * 2
+    assert len(watched.of(TaskRunStateChange)) == 1
+    assert len(watched.of(StateChange)) == 4
+    assert (watched.closed.verified, watched.closed.malformed) == (True, 0)
 
 
 def test_malformed_state_is_reported_once() -> None:
@@ -564,6 +666,7 @@ def test_malformed_state_is_reported_once() -> None:
     assert "name" in notices[0].message
     names = [event.state.name for event in watched.of(StateChange)]
     assert names == ["Running", "Again", "Completed"]
+    assert (watched.closed.verified, watched.closed.malformed) == (False, 1)
 
 
 def test_notices_source_alone() -> None:
