@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, NoReturn, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
@@ -120,6 +120,13 @@ class Client:
     def __repr__(self) -> str:
         """Show the URL."""
         return f"Client(api_url={self.api_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError(
+            "A Client cannot be copied or pickled, since it holds connections and may hold a key; "
+            "make one with rxflow.Client(...) where it is used"
+        )
 
     def __enter__(self) -> Self:
         """Return the client."""

@@ -13,8 +13,21 @@ from hypothesis import given
 from sample_events import NOON, RUN, row, seen, state
 
 import rxflow
-from rxflow import FlowRunEvent, Quiet, Rate, RxflowError, Snapshot, errors
+from rxflow import (
+    Client,
+    FlowRunEvent,
+    FlowRunView,
+    FlowView,
+    Quiet,
+    Rate,
+    RxflowError,
+    Snapshot,
+    TaskRunView,
+    errors,
+)
 from rxflow._models.entities import Deployment, Flow, FlowRegistration
+from rxflow._views.map_indexes import TaskRunRead
+from rxflow.testing import FakePrefect3
 
 T = TypeVar("T")
 
@@ -98,3 +111,73 @@ def test_a_set_holds_equal_values_once() -> None:
     later = msgspec.structs.replace(once, updated=datetime(2026, 11, 23, tzinfo=UTC))
     assert {once, again, later} == {once, later}
     assert len({seen(), seen(), Snapshot(run=once), Snapshot(run=again)}) == 2
+
+
+# -- views and clients --------------------------------------------------------------------------
+
+KEY = "a-key-that-must-not-be-written"
+
+Views = tuple[FlowRunView, TaskRunView, FlowView]
+
+
+def views(server: FakePrefect3, client: Client) -> Views:
+    """A view of each class, with all that a view reads."""
+    run_id = server.add_run(state="RUNNING", parameters={"day": [1]})
+    task_run_id = server.add_task_run(run_id, state="COMPLETED")
+    flow_run = FlowRunView.from_flow_run_id(run_id, load_static_tasks=True, client=client)
+    task_run = flow_run.get_task_run(task_run_id=task_run_id)
+    return flow_run, task_run, flow_run.get_flow_metadata()
+
+
+@pytest.fixture
+def server() -> FakePrefect3:
+    """A server in this process."""
+    return FakePrefect3()
+
+
+@each_way
+@pytest.mark.parametrize("number", range(3), ids=["flow run", "task run", "flow"])
+def test_a_copied_view_shows_the_same(
+    way: Callable[[Any], Any], number: int, server: FakePrefect3
+) -> None:
+    """A view that has a client can be copied, pickled and hashed."""
+    view = views(server, server.client())[number]
+    back = way(view)
+    assert type(back) is type(view)
+    assert back == view
+    assert hash(back) == hash(view)
+
+
+def test_no_key_is_pickled(server: FakePrefect3) -> None:
+    """The bytes of a pickled view have nothing of its client."""
+    with Client(api_url="https://prefect.example/api", api_key=KEY) as client:
+        run_view, task_view, _ = views(server, server.client())
+        ours = FlowRunView.from_snapshot(run_view.snapshot, client=client)
+        task = TaskRunView.of(TaskRunRead(row=task_view.task_run), client=client)
+        for view in (ours, task):
+            assert KEY.encode() not in pickle.dumps(view)
+            assert b"prefect.example" not in pickle.dumps(view)
+
+
+def test_a_pickled_view_reads_from_the_configured_server(
+    server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a view is loaded, it reads with a client of its own."""
+    view = views(server, server.client())[0]
+    back = pickled(view)
+    _ = server.set_state(view.flow_run_id, "COMPLETED")
+    with server.serve() as url:
+        monkeypatch.setenv("RXFLOW_API_URL", url)
+        assert back.get_latest().state == view.get_latest().state != view.state
+
+
+@each_way
+def test_a_client_is_not_copied(way: Callable[[Any], Any], server: FakePrefect3) -> None:
+    """A client, and a stream that has one, is refused with a text that says what to do."""
+    client = server.client()
+    stream = rxflow.watch_flow_run(RUN, client=client)
+    with pytest.raises(TypeError, match=r"A Client cannot be copied or pickled.*make one with"):
+        way(client)
+    if way is not copy.copy:
+        with pytest.raises(TypeError, match=r"cannot"):
+            way(stream)

@@ -6,7 +6,7 @@ method.
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from rxflow._models.arguments import canonical_id, stored_id, utc_time
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
+from rxflow._views.durations import duration
 from rxflow._views.flow_run_lookups import read_snapshot
 from rxflow._views.flow_view import FlowView
 from rxflow._views.html import table_of
@@ -38,7 +39,11 @@ from rxflow.events import FlowRunLog
 class FlowRunView:
     """A flow run as it was at one moment; a view never changes, `get_latest` returns a new one.
 
-    Two views are equal if they show the same. Task runs are read from the server at each call, as
+    Two views are equal if they show the same, and a copy of a view is the view itself. A pickled
+    view holds the snapshot alone, so no key is written: where it is loaded, it reads from the
+    server that the environment and the active profile name there.
+
+    Task runs are read from the server at each call, as
     they are now. A finished task run whose state has not changed is the same `TaskRunView` each
     time, with the states and the result that it has read; `get_latest` carries it over to the new
     view.
@@ -330,6 +335,11 @@ class FlowRunView:
         return self._snapshot.run.id
 
     @property
+    def id(self) -> str:
+        """The run's id, by Prefect 3's name for it."""
+        return self._snapshot.run.id
+
+    @property
     def name(self) -> str:
         """The run's name."""
         return self._snapshot.run.name
@@ -346,6 +356,29 @@ class FlowRunView:
         On Prefect 3 its tags; the labels with values are in ``snapshot.run.labels``.
         """
         return self._snapshot.run.tags
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The run's tags, in the server's order; on Prefect 1 its labels."""
+        return self._snapshot.run.tags
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the run first ran, aware; None if it has not, or for a view made by hand."""
+        return self._snapshot.run.start_time
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When the run entered a terminal state, aware; None if it has not."""
+        return self._snapshot.run.end_time
+
+    @property
+    def duration(self) -> timedelta | None:
+        """The time from `start_time` to `end_time`, pauses and retries included.
+
+        None unless both are known; ``duration.total_seconds()`` is in seconds.
+        """
+        return duration(self.start_time, self.end_time)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -388,7 +421,21 @@ class FlowRunView:
             self._snapshot == other._snapshot if isinstance(other, FlowRunView) else NotImplemented
         )
 
-    __hash__ = None  # type: ignore[assignment]  # a snapshot holds mappings, which have no hash
+    def __hash__(self) -> int:
+        """Hash what the view shows, but for the values of its mappings."""
+        return hash(self._snapshot)
+
+    def __copy__(self) -> Self:
+        """Return the view itself, which never changes."""
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Return the view itself, which never changes."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the view shows; a client may hold a key, and holds connections."""
+        return type(self).from_snapshot, (self._snapshot,)
 
     def __repr__(self) -> str:
         """Show the run's id, name and state."""

@@ -279,6 +279,11 @@ class FlowView:
         return str(self._get("flow_id"))
 
     @property
+    def id(self) -> str:
+        """The flow's id, by Prefect 3's name for it."""
+        return self.flow_id
+
+    @property
     def name(self) -> str:
         """The flow's name."""
         return str(self._get("name"))
@@ -288,6 +293,11 @@ class FlowView:
         """The flow's labels; on Prefect 3 its tags."""
         labels: tuple[str, ...] = self._get("labels")
         return labels
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The flow's tags; on Prefect 1 the labels of its flow group."""
+        return self.labels
 
     @property
     def flow_group_labels(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ method.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from rxflow._models.arguments import canonical_id, stored_id, whole_number
 from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
+from rxflow._views.durations import duration
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import UNMAPPED, TaskRunRead
 from rxflow._views.result_files import load_result
@@ -38,7 +39,10 @@ _NOT_READ = object()  # a marker, since None is a result too
 class TaskRunView:
     """A task run as it was at one moment; a view never changes, `get_latest` returns a new one.
 
-    Two views are equal if they show the same task run in the same state.
+    Two views are equal if they show the same task run in the same state, and a copy of a view is
+    the view itself. A pickled view holds the task run's row and its states, so no key is written:
+    where it is loaded, it reads from the server that the environment and the active profile name
+    there.
 
     Example:
         >>> import rxflow
@@ -324,6 +328,11 @@ class TaskRunView:
         return self._read.row.id
 
     @property
+    def id(self) -> str:
+        """The task run's id, by Prefect 3's name for it."""
+        return self._read.row.id
+
+    @property
     def task_id(self) -> str | None:
         """The id of its task; on Prefect 3 None."""
         return self._read.row.task_id
@@ -369,14 +378,27 @@ class TaskRunView:
         return self._read.states is not None
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The task run's tags, in the server's order."""
+        return self._read.row.tags
+
+    @property
     def start_time(self) -> datetime | None:
-        """When it first ran."""
+        """When it first ran, aware; None if it has not, or for a view made by hand."""
         return self._read.row.start_time
 
     @property
     def end_time(self) -> datetime | None:
-        """When it finished."""
+        """When it finished, aware; None if it has not."""
         return self._read.row.end_time
+
+    @property
+    def duration(self) -> timedelta | None:
+        """The time from `start_time` to `end_time`, retries included.
+
+        None unless both are known; ``duration.total_seconds()`` is in seconds.
+        """
+        return duration(self.start_time, self.end_time)
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other view shows the same task run in the same state."""
@@ -387,6 +409,18 @@ class TaskRunView:
     def __hash__(self) -> int:
         """Hash the task run's id and state."""
         return hash((self.task_run_id, self.state))
+
+    def __copy__(self) -> Self:
+        """Return the view itself, which never changes."""
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Return the view itself, which never changes."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the view shows; a client may hold a key, and holds connections."""
+        return type(self).of, (self._read,)
 
     def __repr__(self) -> str:
         """Show the task run's id, name and state."""

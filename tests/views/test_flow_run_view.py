@@ -34,6 +34,22 @@ def test_a_view_shows_the_run(scene: Scene, call: Call) -> None:
     assert view == call(view, "get_latest")
 
 
+def test_a_view_has_the_names_and_times_that_prefect_has(scene: Scene, call: Call) -> None:
+    """`id` and `tags` are there beside Prefect 1's names; times are None until they are known."""
+    for state in ("SCHEDULED", "RUNNING"):
+        scene.set_state(state)
+    view = call(FlowRunView, "from_flow_run_id", scene.run, client=scene.client)
+    assert (view.id, view.tags) == (view.flow_run_id, view.labels)
+    assert view.start_time == view.snapshot.run.start_time
+    assert view.start_time is not None
+    assert (view.end_time, view.duration) == (None, None)
+    scene.set_state("COMPLETED")
+    view = call(view, "get_latest")
+    assert view.end_time == view.snapshot.run.end_time
+    assert view.end_time is not None
+    assert view.duration == view.end_time - view.start_time
+
+
 def test_a_run_without_a_state_has_none(scene: Scene, call: Call) -> None:
     """A run that has no state yet is shown without one."""
     run = scene.add_stateless_run()

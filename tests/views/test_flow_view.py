@@ -45,7 +45,8 @@ def test_a_flow_is_found_by_id_and_by_name(server3: FakePrefect3, call: Call) ->
     assert by_id == by_name
     assert hash(by_id) == hash(by_name)
     assert (by_id.flow_id, by_id.name, by_id.labels) == (flow, "orders", ("prod",))
-    assert by_id.flow_group_labels == ("prod",)
+    assert by_id.flow_group_labels == by_id.tags == ("prod",)
+    assert by_id.id == flow
 
 
 def test_what_prefect_3_does_not_have_is_none(server3: FakePrefect3, call: Call) -> None:

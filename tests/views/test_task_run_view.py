@@ -37,6 +37,8 @@ def test_a_task_run_is_found_by_id_and_by_slug(scene3: Scene3, call: Call) -> No
     assert by_id.name == f"task-{task[-3:]}"
     assert [state.name for state in by_id.states] == ["Running", "Completed"]
     assert by_id.end_time == by_id.state.timestamp
+    assert (by_id.id, by_id.tags) == (task, by_id.task_run.tags)
+    assert by_id.duration == by_id.end_time - by_id.start_time
 
 
 @pytest.mark.parametrize(
