@@ -7,6 +7,7 @@
     ├── TaskRunNotFound        you: the flow run has no such task run (also a ValueError)
     ├── FlowNotFound           you: the server has no such flow (also a ValueError)
     ├── ResultUnavailable      you: there is no result, or not yet, or not here (also a ValueError)
+    │   ├── ResultFileNotFound ... its file is not on this machine (also a FileNotFoundError)
     │   └── ResultNotKept      ... Prefect was not set to store it (also a TypeError)
     ├── ResultUnreadable       you: the result is stored in another format (also a TypeError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidRunId",
     "NotAPrefectApi",
     "Overflow",
+    "ResultFileNotFound",
     "ResultNotKept",
     "ResultUnavailable",
     "ResultUnreadable",
@@ -78,6 +80,10 @@ class FlowNotFound(RxflowError, ValueError):
 
 class ResultUnavailable(RxflowError, ValueError):
     """The result of a task run cannot be read from this machine; the message says why."""
+
+
+class ResultFileNotFound(ResultUnavailable, FileNotFoundError):
+    """The file of a task run's result is not on this machine; the message names it."""
 
 
 class ResultNotKept(ResultUnavailable, TypeError):

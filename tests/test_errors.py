@@ -100,6 +100,7 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.TaskRunNotFound: {ValueError},
     errors.FlowNotFound: {ValueError},
     errors.ResultUnavailable: {ValueError},
+    errors.ResultFileNotFound: {ValueError, OSError},
     errors.ResultNotKept: {ValueError, TypeError},
     errors.ResultUnreadable: {TypeError},
     errors.WatchInherited: {RuntimeError},

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from rxflow._models.entities import BackendName
+from rxflow._views.result_access import RefusedFile, ResultAccess, read_result_file
 from rxflow._views.result_lookups import ResultRead
-from rxflow.errors import ResultNotKept, ResultUnavailable, ResultUnreadable
+from rxflow.errors import (
+    ResultFileNotFound,
+    ResultNotKept,
+    ResultUnavailable,
+    ResultUnreadable,
+)
 
 _CLASS_KEY = "__class__"  # Prefect 3's JSON names under it a class that only Prefect can rebuild
 
@@ -41,19 +47,21 @@ _ADVICE: Mapping[BackendName, _Advice] = {
 }
 
 
-def load_result(read: ResultRead) -> Any:
+def load_result(read: ResultRead, access: ResultAccess) -> Any:
     """Load a result; that of the parent of mapped task runs is the list of its children's.
 
     Args:
         read: Where it is stored.
+        access: Which files may be read.
 
     Raises:
         ResultNotKept: It was not kept.
-        ResultUnavailable: Its file is not on this machine.
+        ResultFileNotFound: Its file is not on this machine.
+        ResultUnavailable: Its file may not be read, or cannot be read.
         ResultUnreadable: It is stored elsewhere, or neither as JSON nor as text.
     """
     if read.children is not None:
-        return [load_result(child) for child in read.children]
+        return [load_result(child, access) for child in read.children]
     stored, advice = read.stored, _ADVICE[read.backend]
     if stored.location is None:
         raise ResultNotKept(
@@ -73,10 +81,14 @@ def load_result(read: ResultRead) -> Any:
             f"here, and {advice.reader}"
         )
     try:
-        content = Path(stored.location).read_bytes()
+        content = read_result_file(stored.location, access)
+    except RefusedFile as error:
+        raise ResultUnavailable(f"{place}, {error}") from None
+    except FileNotFoundError as error:
+        raise ResultFileNotFound(f"{place}, which is not on this machine") from error
     except OSError as error:
         raise ResultUnavailable(
-            f"{place}, which cannot be read on this machine: {error}"
+            f"{place}, which cannot be read on this machine: {error.strerror}"
         ) from error
     return _decode(stored.form, content, place, advice)
 

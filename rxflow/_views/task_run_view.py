@@ -5,8 +5,9 @@ method.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from os import PathLike
 from typing import Any, Self
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from rxflow._protocol.pages import Poll
 from rxflow._views.durations import duration
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import UNMAPPED, TaskRunRead
+from rxflow._views.result_access import MAX_RESULT_BYTES, result_access
 from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead, read_result
 from rxflow._views.task_run_lookups import read_mapped_runs
@@ -240,19 +242,34 @@ class TaskRunView:
         async with agiven_or_temporary(self._client) as client:
             return selection.filter(await client.aread(selection.poll))
 
-    def get_result(self) -> Any:
+    def get_result(
+        self,
+        *,
+        directories: Iterable[str | PathLike[str]] | None = None,
+        max_bytes: int = MAX_RESULT_BYTES,
+    ) -> Any:
         """Read the value that the task returned, from where it was stored.
 
         Only JSON and text are read, from files on this machine or, on Prefect 1, from the server
         if it stores the value itself; nothing is ever unpickled. The result of the parent of mapped
         task runs, which only Prefect 1 has, is the list of its children's results.
 
+        The server names the file, so only regular files in the given directories are read, also
+        where the path has links.
+
+        Args:
+            directories: The directories below which files may be read. None for Prefect's own:
+                ``PREFECT_LOCAL_STORAGE_PATH`` or ``~/.prefect/storage``, and Prefect 1's
+                ``~/.prefect/results``.
+            max_bytes: Bytes of the longest file that is read, 32 MiB unless set.
+
         Returns:
             The result; a view reads it once.
 
         Raises:
             ResultUnavailable: The task run or one of its mapped children is not finished, or the
-                result is not on this machine; also a ValueError.
+                file may not be read, and the message says what to pass; also a ValueError.
+            ResultFileNotFound: The file is not on this machine; also a FileNotFoundError.
             ResultNotKept: The result was not kept; also a TypeError.
             ResultUnreadable: It is stored in another form or place, which the message names; also a
                 TypeError.
@@ -271,20 +288,27 @@ class TaskRunView:
             ...     print(type(error).__name__)
             ResultUnavailable
         """
+        access = result_access(directories, max_bytes)
         self._check_finished()
         if self._result is _NOT_READ:
             with given_or_temporary(self._client) as client:
                 read = client.read(self._read_result)
-            self._result = load_result(read)
+            self._result = load_result(read, access)
         return self._result
 
-    async def aget_result(self) -> Any:
+    async def aget_result(
+        self,
+        *,
+        directories: Iterable[str | PathLike[str]] | None = None,
+        max_bytes: int = MAX_RESULT_BYTES,
+    ) -> Any:
         """Async twin of `get_result`; files are read in a thread, not on the event loop."""
+        access = result_access(directories, max_bytes)
         self._check_finished()
         if self._result is _NOT_READ:
             async with agiven_or_temporary(self._client) as client:
                 read = await client.aread(self._read_result)
-            self._result = await asyncio.to_thread(load_result, read)
+            self._result = await asyncio.to_thread(load_result, read, access)
         return self._result
 
     def iter_mapped(self) -> Iterator[Self]:

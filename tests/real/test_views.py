@@ -128,9 +128,14 @@ def test_a_retried_task_run_has_all_its_states(
 
 
 def test_results_are_read_from_prefects_storage(
-    executed: str, client: rxflow.Client, call: Call
+    executed: str,
+    server: PrefectServer,
+    client: rxflow.Client,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """JSON is read from Prefect's storage; a pickle and a missing result are the two errors."""
+    monkeypatch.setenv("PREFECT_HOME", str(server.home))
     view = call(FlowRunView, "from_flow_run_id", executed, client=client)
     doubles = call(call(view, "get_task_run", "double", map_index=0), "iter_mapped")
     results = [call(each, "get_result")["twice"] for each in doubles]

@@ -15,12 +15,19 @@ from twin_calls import Call
 import rxflow
 from rxflow import TaskRunView
 from rxflow._models.entities import BackendName, StoredResult
+from rxflow._views.result_access import ResultAccess
 from rxflow._views.result_files import load_result
 from rxflow._views.result_lookups import ResultRead
 from rxflow.errors import ResultUnreadable
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 READER = "prefect 1.4.1's `TaskRunView.get_result`"
+
+
+@pytest.fixture(autouse=True)
+def _prefect_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make the directory of a test the one in which Prefect 3 keeps results."""
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(tmp_path))
 
 
 class TouchOnUnpickling:
@@ -106,13 +113,13 @@ def test_a_result_that_was_not_kept_is_a_value_error(scene3: Scene3, call: Call,
         call(task_run3(scene3, data), "get_result")
 
 
-def test_a_file_of_another_machine_is_a_value_error(
-    scene3: Scene3, call: Call, tmp_path: Path
-) -> None:
-    """The error of a missing file names its location."""
+def test_a_file_of_another_machine_is_not_found(scene3: Scene3, call: Call, tmp_path: Path) -> None:
+    """The error of a missing file names its location, and is a ValueError too."""
     path = tmp_path / "gone"
-    with pytest.raises(rxflow.ResultUnavailable, match=r"gone.*on this machine"):
+    with pytest.raises(rxflow.ResultFileNotFound, match=r"gone.*on this machine") as error:
         call(task_run3(scene3, state_data(path)), "get_result")
+    assert isinstance(error.value, ValueError)
+    assert isinstance(error.value, FileNotFoundError)
 
 
 @pytest.mark.parametrize("form", ["pickle", "compressed/json", "compressed/pickle", "custom"])
@@ -292,14 +299,17 @@ def test_no_pickle_is_read_as_json(tmp_path_factory: Any, value: Any, protocol: 
     path = tmp_path_factory.getbasetemp() / "pickle"
     path.write_bytes(pickle.dumps(value, protocol))
     stored = StoredResult(location=str(path))
+    read = ResultRead(task_run_id="x", backend=BackendName.PREFECT_1, stored=stored)
     with pytest.raises(ResultUnreadable):
-        load_result(ResultRead(task_run_id="x", backend=BackendName.PREFECT_1, stored=stored))
+        load_result(read, ResultAccess((path.parent,), 2**20))
 
 
 def test_a_missing_file_is_a_value_error(scene1: Scene1, call: Call) -> None:
-    """The error of a missing file on Prefect 1 names its location."""
-    with pytest.raises(rxflow.ResultUnavailable, match=r"/nowhere/gone.*on this machine"):
-        call(task_run1(scene1, local_result("gone", "/nowhere")), "get_result")
+    """The error of a missing file on Prefect 1 names its location, and is a FileNotFoundError."""
+    view = task_run1(scene1, local_result("gone", "/nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/gone.*on this machine") as error:
+        call(view, "get_result", directories=["/nowhere"])
+    assert isinstance(error.value, ValueError)
 
 
 def test_a_windows_path_is_not_joined_with_its_folder(scene1: Scene1, call: Call) -> None:

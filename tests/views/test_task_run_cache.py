@@ -87,9 +87,9 @@ def test_a_result_on_prefect_3_is_not_carried_over_to_another_state(
     task = scene3.add_task_run("load", "RUNNING")
     scene3.set_task_state(task, "COMPLETED", data=stored(1))
     view = scene3.view()
-    assert call(call(view, "get_task_run", "load"), "get_result") == 1
+    assert call(call(view, "get_task_run", "load"), "get_result", directories=[tmp_path]) == 1
     scene3.set_task_state(task, "COMPLETED", data=stored(2))
-    assert call(call(view, "get_task_run", "load"), "get_result") == 2
+    assert call(call(view, "get_task_run", "load"), "get_result", directories=[tmp_path]) == 2
 
 
 def test_a_result_on_prefect_1_is_not_carried_over_to_another_state(
