@@ -8,7 +8,7 @@ belongs here, nor does a clock, a thread or a socket.
 """
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime
 from random import Random
 
 import msgspec
@@ -21,6 +21,7 @@ from rxflow._protocol.pages import Poll
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.lifecycle import Lifecycle, Phase
+from rxflow._watching.limit_text import limit_text
 from rxflow._watching.outage_tracker import DEGRADED_AFTER, OutageTracker
 from rxflow._watching.reopenings import ReopeningDetector
 from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
@@ -32,6 +33,8 @@ from rxflow.events import Closed, Notice, RunChanged, RunSeen, TaskRunStateChang
 
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
+_FIRST_REPLY_GRACE = 1.0  # seconds for the first poll, however short the limit: 0 is one look
+_LAST_LOOK = 1.0  # seconds before the limit at which a poll is sent in any case
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -78,35 +81,40 @@ class Session:
         self._poll: Poll[Tick] | Poll[CloseCheck] | None = None
         self._query: Query | None = None
         self._query_sent = 0.0
+        self._in_flight = False
+        self._poll_began = -math.inf
         self._next_poll = -math.inf
         self._close_check_due = False
-        self._deadline: float | None = None
+        self._started: float | None = None
+        self._deadline = math.inf
         self._done: Done | None = None
 
     # -- called by the engine -------------------------------------------------------------------
 
     def next_command(self, now: Now) -> Command:
-        """Return what to do next."""
-        if self._deadline is None:
-            limit = self._spec.max_duration
-            self._deadline = math.inf if limit is None else now.mono + limit
+        """Return what to do next: while a query is in flight, to send the same query again."""
+        if self._started is None:
+            self._started = now.mono
+            if self._spec.max_duration is not None:
+                self._deadline = now.mono + self._spec.max_duration
+        self._check_limit(now)
         if self._done is not None:
             return self._done
         if self._query is None:
-            start = self._next_poll
-            if not self._is_terminal():
-                start = min(start, self._deadline)
-            pause = start - now.mono
+            pause = self._poll_due() - now.mono
             if pause > _INSTANT:
                 due = self.due_in(now)
                 return Wait(pause if due is None else min(pause, due))
             self._query = self._start_poll(now)
-        self._outages.record_sent(now)
-        self._query_sent = now.mono
+        if not self._in_flight:
+            self._in_flight = True
+            self._outages.record_sent(now)
+            self._query_sent = now.mono
         return Fetch(self._query)
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive the reply to the query sent last, and return the events to emit."""
+        self._in_flight = False
         if isinstance(reply, Failure):
             return self._receive_failure(reply, now)
         self._server_time = reply.server_time or self._server_time
@@ -123,20 +131,36 @@ class Session:
         return ()
 
     def due_in(self, now: Now) -> float | None:
-        """Return the seconds until `wake` has events to emit if no reply comes; None for never."""
-        return self._outages.degraded_in(now)
+        """Return the seconds until `wake` has something to do if no reply comes; None for never."""
+        due = (self._outages.degraded_in(now), self._limit_in(now))
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def wake(self, now: Now) -> EventPages:
-        """Return the events that are due because time has passed."""
-        if self.due_in(now) != 0:
-            return ()
-        self._outages.mark_degraded()
-        failure = self._outages.last_failure
-        return self._order.notify(self._notices.degraded(DEGRADED_AFTER, failure, now))
+        """Return the events that are due because time has passed, and end a watch at its limit."""
+        pages: EventPages = ()
+        if self._outages.degraded_in(now) == 0:
+            self._outages.mark_degraded()
+            failure = self._outages.last_failure
+            pages = self._order.notify(self._notices.degraded(DEGRADED_AFTER, failure, now))
+        self._check_limit(now)
+        return pages
+
+    @property
+    def done(self) -> Done | None:
+        """How the watch ended; None while it goes on. A query in flight is then of no use."""
+        return self._done
 
     # -- polls ----------------------------------------------------------------------------------
 
+    def _poll_due(self) -> float:
+        """Return when the next poll is due, in monotonic seconds."""
+        last_look = self._deadline - _LAST_LOOK
+        if self._is_terminal() or self._poll_began >= last_look:
+            return self._next_poll
+        return min(self._next_poll, last_look)
+
     def _start_poll(self, now: Now) -> Query:
+        self._poll_began = now.mono
         if self._close_check_due:
             self._poll = self._reader.close_check()
         else:
@@ -183,7 +207,7 @@ class Session:
         events = (event for _, page in pages for event in page)
         active = any(not (heartbeat and isinstance(event, RunChanged)) for event in events)
         self._schedule_poll(active=active, now=now)
-        self._check_deadline(now)
+        self._check_limit(now)
         return pages
 
     def _log_notices(self, read: LogRead, now: Now) -> list[Notice]:
@@ -221,18 +245,31 @@ class Session:
         row = self._reader.row
         return row is not None and row.is_terminal
 
-    def _check_deadline(self, now: Now) -> None:
-        if self._is_terminal() or self._deadline is None or now.mono < self._deadline:
-            return
-        row = self._reader.row
-        state = row.state.name if row and row.state else "unknown"
-        watched = timedelta(seconds=self._spec.max_duration or 0)
-        self._done = Done(
-            WatchTimedOut(
-                f"Flow run {self._spec.flow_run_id} was watched for {watched} and is still in "
-                f"state {state}; pass a longer {self._spec.limit_name}, or None for no limit"
-            )
-        )
+    def _limit_in(self, now: Now) -> float | None:
+        """Return the seconds until the limit ends the watch if no reply comes; None for never.
+
+        A run that is over is watched to its end, as long as the server replies.
+        """
+        if self._done is not None or self._started is None or self._deadline == math.inf:
+            return None
+        end = self._deadline
+        if self._is_terminal():
+            if not self._in_flight:
+                return None
+            end = max(end, self._query_sent + self._spec.end_grace)
+        elif self._in_flight and self._reader.row is None:
+            end = max(end, self._started + _FIRST_REPLY_GRACE)
+        return max(0.0, end - now.mono)
+
+    def _check_limit(self, now: Now) -> None:
+        if self._limit_in(now) == 0:
+            self._done = self._timed_out(now)
+
+    def _timed_out(self, now: Now) -> Done:
+        failure = self._outages.last_failure
+        unanswered = now.mono - self._query_sent if self._in_flight and failure is None else None
+        text = limit_text(self._spec, self._reader.row, failure, unanswered)
+        return Done(WatchTimedOut(text))
 
     def _receive_close_check(self, check: CloseCheck, now: Now) -> EventPages:
         self._close_check_due = False
@@ -300,7 +337,8 @@ class Session:
             self._done = Done(delay)
             return ()
         self._next_poll += delay
-        self._check_deadline(now)
+        if self._is_terminal() and now.mono >= self._deadline:
+            self._done = self._timed_out(now)
         return self.wake(now)
 
     def _receive_not_found(self, now: Now) -> EventPages:

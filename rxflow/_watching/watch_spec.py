@@ -36,6 +36,8 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
         max_duration: Seconds until the watch of a run that is not terminal times out; None for no
             limit.
         limit_name: The name of the argument that set ``max_duration``, for the error.
+        end_grace: Seconds that a query may go without a reply after ``max_duration``, once the run
+            is terminal.
     """
 
     flow_run_id: str
@@ -45,3 +47,4 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     drain: float | None = None
     max_duration: float | None = None
     limit_name: str = "max_duration"
+    end_grace: float = 10.0
