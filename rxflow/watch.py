@@ -288,6 +288,7 @@ def _watch_to_end(
         drain=0,
         max_duration=optional_seconds("timeout", timeout),
         limit_name="timeout",
+        end_grace=1.0,
     )
     return FlowRunStream(spec, client)
 

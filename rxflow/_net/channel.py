@@ -10,7 +10,7 @@ from rxflow._backends.backend import Backend, Conversation
 from rxflow._backends.detection import TentativeBackend, detect_backend
 from rxflow._forks import register
 from rxflow._models.entities import BackendName
-from rxflow._net.transport import AsyncTransport, Transport
+from rxflow._net.transport import AsyncTransport, Transport, WhileWaiting
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.queries import Query
 
@@ -79,13 +79,18 @@ class Channel:
         self._transport = transport
         self._shared_backend = shared_backend
 
-    def send(self, query: Query) -> Reply:
-        """Send a query once, and wait for the reply; never raises."""
+    def send(self, query: Query, while_waiting: WhileWaiting | None = None) -> Reply:
+        """Send a query once, and wait for the reply; never raises.
+
+        Args:
+            query: The query.
+            while_waiting: Called in this thread, now and then, until the reply has arrived.
+        """
         conversation = self._shared_backend.converse(query)
         try:
             call = next(conversation)
             while True:
-                call = conversation.send(self._transport.send(call))
+                call = conversation.send(self._transport.send(call, while_waiting))
         except StopIteration as end:
             reply: Reply = end.value
             return reply

@@ -4,7 +4,7 @@ httpx itself follows no redirects here: it would follow them to other servers, a
 headers but Authorization.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -27,7 +27,7 @@ class RequestChain:
         client: httpx.Client | httpx.AsyncClient,
         settings: Settings,
         call: HttpCall,
-        trace: Callable[[str, dict[str, Any]], Any],
+        extensions: Mapping[str, Any],
     ) -> None:
         """Start with the request of the call itself.
 
@@ -35,11 +35,12 @@ class RequestChain:
             client: The client that will send the requests.
             settings: The server's URL.
             call: The call.
-            trace: Called with httpx's connection events; a coroutine function for an async client.
+            extensions: The extensions of each request; see
+                https://www.python-httpx.org/advanced/extensions/.
         """
         self._client = client
         self._call = call
-        self._trace = trace
+        self._extensions = extensions
         self._redirects = 0
         url = httpx.URL(settings.api_url + call.path)
         self.request = self._request_to(url.copy_with(params=call.params) if call.params else url)
@@ -65,7 +66,7 @@ class RequestChain:
             url,
             content=self._call.body,
             headers=dict(self._call.headers),
-            extensions={"trace": self._trace},
+            extensions=dict(self._extensions),
         )
 
 

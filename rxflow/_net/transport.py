@@ -9,6 +9,7 @@ Belongs here: deadlines, closing and the replay. Does not belong here: whatever 
 """
 
 import asyncio
+import math
 import socket
 import ssl
 import threading
@@ -36,6 +37,14 @@ from rxflow._net.send_errors import (
 )
 from rxflow._protocol.failures import Failure
 from rxflow.errors import ConfigurationError
+
+WhileWaiting = Callable[[], float | None]
+"""Called while a response is awaited: returns the seconds after which to call it again at the
+latest, or None to abort the call. Never raises."""
+
+_LONGEST_READ = 0.5  # seconds between two calls of `while_waiting`
+_SHORTEST_READ = 0.001  # seconds; a time-out of 0 is none
+_SHORTEST_CONNECT = 2.0  # seconds: a lost packet is sent again after one
 
 
 class Transport:
@@ -69,16 +78,23 @@ class Transport:
         self._descriptors: tuple[SocketDescriptor, ...] = ()  # of the connection, to let go of
         self._connects = 0
         self._deadline_at = 0.0
+        self._while_waiting: WhileWaiting | None = None
         self._sending = 0
         self._closed = False
         self._inherited = False  # whether the connection is that of a parent process
         self._client = build_http_client(httpx.Client, settings, tls, transport)
         register(self)
 
-    def send(self, call: HttpCall) -> HttpResult:
-        """Make one attempt at a call; never raises."""
+    def send(self, call: HttpCall, while_waiting: WhileWaiting | None = None) -> HttpResult:
+        """Make one attempt at a call; never raises.
+
+        Args:
+            call: The call.
+            while_waiting: Called in this thread while the response is awaited.
+        """
         if not self._begin():
             return CONNECTION_CLOSED
+        self._while_waiting = while_waiting
         self._deadline_at = time.monotonic() + self._settings.deadline
         try:
             result = self._attempt(call)
@@ -136,7 +152,9 @@ class Transport:
         if not step.endswith((".connect_tcp", ".start_tls")):
             return
         if phase == "started":
-            info["timeout"] = min(info["timeout"], self._time_left())
+            # An attempt to connect cannot be paused, and one that is too short never succeeds.
+            longest = max(self._pause(), _SHORTEST_CONNECT)
+            info["timeout"] = min(info["timeout"], self._time_left(), longest)
         elif phase == "complete":
             stream = info["return_value"]
             stream.read = partial(self._read, stream.read)
@@ -150,10 +168,32 @@ class Transport:
         self, read: Callable[..., bytes], max_bytes: int, timeout: float | None = None
     ) -> bytes:
         """Read until the deadline: httpx's own time-out starts again with each byte."""
-        time_left = self._time_left()
-        if not time_left:
+        end = self._deadline_at
+        if timeout is not None:
+            end = min(end, time.monotonic() + timeout)
+        while (time_left := end - time.monotonic()) > 0:
+            pause = self._pause()
+            if self._while_waiting is not None:  # other threads may schedule what is due sooner
+                pause = min(max(pause, _SHORTEST_READ), _LONGEST_READ)
+            turn = min(time_left, pause)
+            try:
+                return read(max_bytes, timeout=turn)
+            except Exception as error:
+                # httpcore's ReadTimeout: nothing was read, with TLS neither, and reading may go on.
+                if turn == time_left or not isinstance(error.__cause__, TimeoutError):
+                    raise
+        raise TimeoutError
+
+    def _pause(self) -> float:
+        """Run what is due while the call waits; return the seconds until more is due.
+
+        Raises:
+            TimeoutError: The call is to be aborted.
+        """
+        pause = math.inf if self._while_waiting is None else self._while_waiting()
+        if pause is None:
             raise TimeoutError
-        return read(max_bytes, timeout=time_left if timeout is None else min(time_left, timeout))
+        return pause
 
     def _keep_socket(self, connection: socket.socket) -> None:
         self._shut_down_socket()
@@ -178,7 +218,9 @@ class Transport:
 
     def _attempt(self, call: HttpCall) -> HttpResult:
         try:
-            chain = RequestChain(self._client, self._settings, call, self._trace)
+            # A transport in place of the network may call `while_waiting`: `rxflow.testing` does.
+            extensions = {"trace": self._trace, "while_waiting": self._while_waiting}
+            chain = RequestChain(self._client, self._settings, call, extensions)
             while True:
                 result = self._request(chain.request)
                 if not chain.follow(result):
@@ -281,7 +323,7 @@ class AsyncTransport:
         self._deadlines.add(deadline)
         try:
             async with deadline:
-                chain = RequestChain(self._client, self._settings, call, self._trace)
+                chain = RequestChain(self._client, self._settings, call, {"trace": self._trace})
                 while not self._closed:  # it may be closed while a redirect is read
                     result = await self._request(chain.request)
                     if not chain.follow(result):

@@ -12,6 +12,7 @@ subscription meanwhile (`take(2)`) stops the polling.
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -23,6 +24,7 @@ from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
+from rxflow._runtime.iteration import PullScheduler
 from rxflow._runtime.query_channels import ChannelOpener, QueryChannel
 from rxflow._runtime.scheduling import fetches_inline, schedule_next
 from rxflow._watching.event_order import EventPage, EventPages
@@ -64,6 +66,7 @@ class Engine:
     def _start_disposables(self) -> None:
         self._next_turn = SerialDisposable()
         self._wake_timer = SerialDisposable()
+        self._broken_off = False  # whether the query in flight must be sent again, or dropped
         self._connection = SingleAssignmentDisposable()
         # Turns never overlap on most schedulers. On one with many threads a wake-up could.
         self._lock = threading.RLock()
@@ -110,6 +113,8 @@ class Engine:
             now = self._clock()
             if self._emit(self._session.wake(now)):
                 return self._schedule_step()
+            if self._is_blocked():
+                return None
             match self._session.next_command(now):
                 case Wait(seconds):
                     return self._schedule_step(seconds)
@@ -118,25 +123,50 @@ class Engine:
                 case Fetch(query):
                     if not self._inline:
                         return self._fetch(query)
-                    if self._receive(self._send(query)):
+                    reply = self._send(query)
+                    if reply is None or self._receive(reply):
                         return self._schedule_step()
         return None
 
-    def _send(self, query: Query) -> Reply:
-        """Send a query and block until the reply arrives."""
+    def _send(self, query: Query) -> Reply | None:
+        """Send a query and block until the reply arrives; return None if that was broken off."""
         if self._channel is None:
             self._channel = self._opener.open_channel()
             self._connection.disposable = Disposable(self._channel.close)
-        return self._channel.send(query)
+        scheduler = self._scheduler
+        if not isinstance(scheduler, PullScheduler):
+            return self._channel.send(query)
+        self._broken_off = False
+        self._arm_wake_timer()
+        with scheduler.blocked():
+            reply = self._channel.send(query, partial(self._wait_for_reply, scheduler))
+        return None if self._broken_off else reply
+
+    def _wait_for_reply(self, scheduler: PullScheduler) -> float | None:
+        """Run what is due; return the seconds until the next action, None to break off the query.
+
+        A notice that was emitted meanwhile breaks it off, since the consumer gets the notice only
+        when this action returns. The query is then sent again; there is one such notice an outage.
+        """
+        pause = scheduler.run_due()
+        self._broken_off |= pause is None or self._stopped
+        return None if self._broken_off else pause
+
+    def _is_blocked(self) -> bool:
+        """Whether another engine of the same loop waits for a reply; this one's step is next."""
+        scheduler = self._scheduler
+        if not isinstance(scheduler, PullScheduler) or not scheduler.is_blocked:
+            return False
+        scheduler.call_unblocked(self._schedule_step)
+        self._arm_wake_timer()
+        return True
 
     def _fetch(self, query: Query) -> None:
         """Send a query elsewhere; the reply is received in a turn of its own."""
         if self._fetcher is None:
             self._fetcher = open_fetcher(self._opener, self._scheduler, self._post)
             self._connection.disposable = Disposable(self._fetcher.close)
-        due_in = self._session.due_in(self._clock())
-        if due_in is not None:
-            self._wake_timer.disposable = self._fetcher.call_later(due_in, self._wake)
+        self._arm_wake_timer()
         self._fetcher.fetch(query, self._receive_and_continue, self._finish)
 
     def _receive_and_continue(self, reply: Reply) -> None:
@@ -146,8 +176,24 @@ class Engine:
     def _receive(self, reply: Reply) -> bool:
         return self._emit(self._session.receive(reply, self._clock()))
 
+    def _arm_wake_timer(self) -> None:
+        """Schedule the turn for what is due if no reply comes."""
+        due_in = self._session.due_in(self._clock())
+        if due_in is None:
+            self._wake_timer.disposable = Disposable()
+        elif self._fetcher is not None:
+            self._wake_timer.disposable = self._fetcher.call_later(due_in, self._wake)
+        else:
+            schedule_next(self._scheduler, due_in, self._turn(self._wake), slot=self._wake_timer)
+
     def _wake(self) -> None:
-        self._emit(self._session.wake(self._clock()))
+        """Emit what is due without a reply, and finish a watch that has reached its limit."""
+        self._broken_off |= self._emit(self._session.wake(self._clock()))
+        if self._stopped:
+            return None
+        if self._session.done is not None:
+            return self._finish(self._session.done.error)
+        return self._arm_wake_timer()
 
     def _emit(self, pages: EventPages) -> bool:
         """Emit pages to their sources; return whether there were any."""

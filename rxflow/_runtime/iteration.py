@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
@@ -115,15 +115,73 @@ class _DemandScheduler(TimerQueue):
         return self._pop() if pause <= 0 else min(pause, threading.TIMEOUT_MAX)
 
     def _run(self, timer: Timer) -> None:
-        self._on_demand = True
+        outer, self._on_demand = self._on_demand, True
         try:
             super()._run(timer)
         finally:
-            self._on_demand = False
+            self._on_demand = outer
 
 
 class PullScheduler(_DemandScheduler):
-    """Runs due actions in the thread that iterates `items`."""
+    """Runs due actions in the thread that iterates `items`.
+
+    An action may block the thread while it waits for a reply. Until then it calls `run_due` now and
+    then, so that what is due meanwhile happens: a limit, another timer of the pipeline. What may
+    block itself waits until `is_blocked` is false again, by `call_unblocked`.
+    """
+
+    def __init__(self) -> None:
+        """Create a scheduler without actions."""
+        super().__init__()
+        self._blocking = False
+        self._unblocked: deque[Callable[[], None]] = deque()
+        self._raised: BaseException | None = None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether an action is waiting for a reply."""
+        return self._blocking
+
+    @contextmanager
+    def blocked(self) -> Generator[None]:
+        """Mark the running action as one that waits for a reply."""
+        self._blocking = True
+        try:
+            yield
+        finally:
+            self._blocking = False
+            while self._unblocked:
+                self._unblocked.popleft()()
+
+    def call_unblocked(self, function: Callable[[], None]) -> None:
+        """Call a function as soon as no action waits for a reply any more."""
+        self._unblocked.append(function)
+
+    def run_due(self) -> float | None:
+        """Run the actions that are due, within an action that is waiting for a reply.
+
+        What they raise is raised in the loop, as what other actions raise, and not through the
+        action that waits: libraries in between could take it for an error of theirs.
+
+        Returns:
+            The seconds until the next action is due; None if the loop ends, so that there is
+            nothing to wait for.
+        """
+        while True:
+            with self._changed:
+                if self._end is not None or self._raised is not None:
+                    return None
+                due = self._next_due()
+                pause = math.inf if due is None else due - time.monotonic()
+                if pause > 0:
+                    return pause
+                if len(self._items) >= MAX_UNREQUESTED_ITEMS:
+                    return math.inf
+                timer = self._pop()
+            try:
+                self._run(timer)
+            except BaseException as error:  # noqa: BLE001 - raised again by `_step`
+                self._raised = error
 
     def items(self) -> Iterator[Any]:
         """Yield the items until the end; run due actions while none is buffered."""
@@ -146,6 +204,9 @@ class PullScheduler(_DemandScheduler):
                     self._changed.wait(timer_or_pause)
                 return
         self._run(timer_or_pause)
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
 
 
 class AsyncPullScheduler(_DemandScheduler):

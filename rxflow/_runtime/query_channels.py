@@ -4,17 +4,27 @@
 `rxflow._net.channel` are what it opens.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 
+WhileWaiting = Callable[[], float | None]
+"""Called while a reply is awaited: returns the seconds after which to call it again at the latest,
+or None to abort the query. Never raises."""
+
 
 class QueryChannel(Protocol):
     """A blocking connection to one server, used by one thread at a time."""
 
-    def send(self, query: Query) -> Reply:
-        """Send a query once and wait for the reply; never raises."""
+    def send(self, query: Query, while_waiting: WhileWaiting | None = None) -> Reply:
+        """Send a query once and wait for the reply; never raises.
+
+        Args:
+            query: The query.
+            while_waiting: Called in this thread, now and then, until the reply has arrived.
+        """
         ...
 
     def close(self) -> None:

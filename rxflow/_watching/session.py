@@ -257,7 +257,7 @@ class Session:
             if not self._in_flight:
                 return None
             end = max(end, self._query_sent + self._spec.end_grace)
-        elif self._in_flight and self._reader.row is None:
+        elif self._reader.row is None and (self._poll is not None or self._poll_began == -math.inf):
             end = max(end, self._started + _FIRST_REPLY_GRACE)
         return max(0.0, end - now.mono)
 

@@ -1,9 +1,12 @@
 """An httpx transport that ends in a fake server, for `httpx.Client` and `httpx.AsyncClient`.
 
-No network lies in between, so only a timeout or a cancellation breaks a request off.
+No network lies in between, so a request is broken off by a timeout, by a cancellation or, if it is
+blocking, by its extension ``while_waiting``, which rxflow's own transport sets.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 
 import httpx
@@ -11,6 +14,8 @@ import httpx
 from rxflow._runtime.clocks import pause
 from rxflow.testing._exchange import Handler, arun_steps, run_steps
 from rxflow.testing._hold import Hold
+
+_LONGEST_WAIT = 0.5  # seconds between two calls of `while_waiting`
 
 
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -33,10 +38,14 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
         def wait(step: float | Hold) -> None:
             if isinstance(step, Hold):
-                in_time = step.wait(timeout)
+                in_time = _wait_blocking(request, step.wait, timeout)
             else:
                 in_time = timeout is None or step <= timeout
-                (self._wait or pause)(step if timeout is None else min(step, timeout))
+                seconds = step if timeout is None else min(step, timeout)
+                if self._wait is None:
+                    _wait_blocking(request, _pass_time, seconds)
+                else:
+                    self._wait(seconds)
             _require_in_time(request, in_time=in_time)
 
         return run_steps(self._handler(request), wait)
@@ -66,6 +75,35 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 def _read_timeout(request: httpx.Request) -> float | None:
     timeout = request.extensions.get("timeout", {}).get("read")
     return None if timeout is None else float(timeout)
+
+
+def _wait_blocking(
+    request: httpx.Request, wait: Callable[[float | None], bool], seconds: float | None
+) -> bool:
+    """Wait for up to some seconds, and do meanwhile what the client wants to be done.
+
+    Returns:
+        Whether `wait` has returned True.
+
+    Raises:
+        httpx.ReadError: The client has broken the request off.
+    """
+    while_waiting = request.extensions.get("while_waiting")
+    if while_waiting is None:
+        return wait(seconds)
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        turn = while_waiting()
+        if turn is None:
+            raise httpx.ReadError("The request was broken off", request=request)
+        if wait(min(left, turn, _LONGEST_WAIT)):
+            return True
+    return False
+
+
+def _pass_time(seconds: float | None) -> bool:
+    pause(seconds or 0.0)
+    return False
 
 
 def _require_in_time(request: httpx.Request, *, in_time: bool) -> None:

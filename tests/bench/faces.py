@@ -90,7 +90,7 @@ class Scripted(Session):
 class InstantChannel:
     """A channel, for threads and for loops, that replies at once."""
 
-    def send(self, query: Query) -> Any:  # noqa: ARG002
+    def send(self, query: Query, while_waiting: Any = None) -> Any:  # noqa: ARG002
         """Reply."""
         return _REPLY
 

@@ -32,7 +32,7 @@ class Script:
         self.calls: list[HttpCall] = []
         self._results = list(results)
 
-    def send(self, call: HttpCall) -> HttpResult:
+    def send(self, call: HttpCall, _: object = None) -> HttpResult:
         """Return the next result."""
         self.calls.append(call)
         return self._results.pop(0)

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from engines import (
     CONNECTION_LOST,
+    EarlyOutageSession,
     HeldAsyncChannel,
     HeldChannel,
     OpenerOf,
@@ -21,27 +22,11 @@ from virtual_world import MISSING_RUN, TEST_TIMEOUT, Recording, World, identitie
 
 import rxflow
 from rxflow import FlowRunEvent, Notice
-from rxflow._models.times import Now
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.fetch_workers import FETCH_WORKERS, fetch_workers
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
-from rxflow._watching.session import Session
-
-
-class EarlyOutageSession(Session):
-    """A session that reports an outage after 0.05 s without a reply.
-
-    Attributes:
-        is_early: Set it to False to wait as long as other sessions from then on.
-    """
-
-    is_early = True
-
-    def due_in(self, now: Now) -> float | None:
-        """Return the time as if 9.95 s more had passed."""
-        return super().due_in(Now(now.mono + 9.95, now.utc) if self.is_early else now)
-
+from rxflow._runtime.query_channels import WhileWaiting
 
 # -- on worker threads --------------------------------------------------------------------------
 
@@ -107,9 +92,9 @@ def test_the_end_of_an_outage_is_reported(world: World) -> None:
     """After a late reply that was a failure, the first page is reported as the recovery."""
 
     class FailsFirst(HeldChannel):
-        def send(self, query: Query) -> Reply:
+        def send(self, query: Query, while_waiting: WhileWaiting | None = None) -> Reply:
             """Lose the connection on the first query."""
-            reply = super().send(query)
+            reply = super().send(query, while_waiting)
             return CONNECTION_LOST if self.query_count == 1 else reply
 
     run_id = world.add_finished_run()

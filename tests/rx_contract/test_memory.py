@@ -20,6 +20,7 @@ from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, watch_flow_run
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, RunQuery
 from rxflow._runtime.poll_scheduler import default_scheduler
+from rxflow._runtime.query_channels import WhileWaiting
 from rxflow._watching.session import Session
 
 POLLS = 100_000
@@ -46,7 +47,7 @@ class IdleServerChannel:
         self._replies: dict[Query, Page[Any]] = {}
         self.polls = 0
 
-    def send(self, query: Query) -> Page[Any]:
+    def send(self, query: Query, _: WhileWaiting | None = None) -> Page[Any]:
         """Return the first reply to the query, with the current server time."""
         self.polls += isinstance(query, RunQuery)
         known = self._replies.get(query)

@@ -12,10 +12,17 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from virtual_world import TEST_TIMEOUT, World
 
 from rxflow import FlowRunEvent
+from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.engine import Engine
-from rxflow._runtime.query_channels import AsyncQueryChannel, ChannelOpener, QueryChannel
+from rxflow._runtime.query_channels import (
+    AsyncQueryChannel,
+    ChannelOpener,
+    QueryChannel,
+    WhileWaiting,
+)
+from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.watch import _events_of
@@ -53,6 +60,27 @@ def events_of_engine(
         )
 
     return Observable(subscribe)
+
+
+class EarlyOutageSession(Session):
+    """A session that reports an outage after 0.05 s without a reply.
+
+    Attributes:
+        is_early: Set it to False to wait as long as other sessions from then on.
+    """
+
+    is_early = True
+
+    def due_in(self, now: Now) -> float | None:
+        """Return the time as if 9.95 s more had passed."""
+        return super().due_in(self._early(now))
+
+    def wake(self, now: Now) -> EventPages:
+        """Do what is due as if 9.95 s more had passed."""
+        return super().wake(self._early(now))
+
+    def _early(self, now: Now) -> Now:
+        return Now(now.mono + 9.95, now.utc) if self.is_early else now
 
 
 class OpenerOf:
@@ -96,13 +124,13 @@ class HeldChannel:
         self.close_count = 0
         self.thread: threading.Thread | None = None
 
-    def send(self, query: Query) -> Reply:
+    def send(self, query: Query, while_waiting: WhileWaiting | None = None) -> Reply:
         """Wait for the release, then send the query; fail if the channel was closed meanwhile."""
         self.query_count += 1
         self.thread = threading.current_thread()
         self.query_sent.set()
         assert self.release.wait(TEST_TIMEOUT)
-        return CONNECTION_LOST if self.close_count else self._channel.send(query)
+        return CONNECTION_LOST if self.close_count else self._channel.send(query, while_waiting)
 
     def close(self) -> None:
         """Abort the query that is held."""
@@ -157,7 +185,7 @@ class RaisingChannel:
 
     close_count = 0
 
-    def send(self, query: Query) -> Reply:
+    def send(self, query: Query, _: WhileWaiting | None = None) -> Reply:
         """Raise."""
         raise ZeroDivisionError(type(query).__name__)
 

@@ -28,6 +28,7 @@ from reactivex.testing import TestScheduler
 from rxflow._net.channel import AsyncChannel, Channel
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
+from rxflow._runtime.query_channels import WhileWaiting
 from rxflow.client import Client
 from rxflow.events import (
     FlowRunEvent,
@@ -244,10 +245,10 @@ class CountingChannel(Channel):
         self.close_count = 0
         self.was_closed = threading.Event()
 
-    def send(self, query: Query) -> Reply:
+    def send(self, query: Query, while_waiting: WhileWaiting | None = None) -> Reply:
         """Record the query, then send it."""
         self.queries.append(query)
-        return super().send(query)
+        return super().send(query, while_waiting)
 
     def close(self) -> None:
         """Count the call, then close."""
