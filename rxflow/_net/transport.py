@@ -99,6 +99,7 @@ class Transport:
         try:
             result = self._attempt(call)
         finally:
+            self._while_waiting = None
             closed = self._end()
         if closed:  # an aborted response may look like a complete one
             result = CONNECTION_CLOSED
