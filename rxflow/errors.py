@@ -1,4 +1,4 @@
-"""All errors that rxflow raises, in one tree that says who can fix them.
+r"""All errors that rxflow raises, in one tree that says who can fix them.
 
     RxflowError
     ├── ConfigurationError     you: a setting is missing or malformed (also a ValueError)
@@ -24,9 +24,12 @@
     └── Unreachable            the network: no response at all (also a ConnectionError)
 
 Errors of httpx, msgspec and other libraries are mapped to these where they arise and never reach a
-user bare. No message has a secret or a whole response body. An error that is also a builtin one is
+user bare. No message has a secret or a whole response body, and what a server wrote into one moves
+no cursor: control characters are shown as ``\x1b``. An error that is also a builtin one is
 caught by scripts that do not know rxflow, or that were written for Prefect 1.
 """
+
+from rxflow._escapes import safe_text
 
 __all__ = [
     "AuthError",
@@ -56,6 +59,10 @@ __all__ = [
 
 class RxflowError(Exception):
     """The root of all errors: catch it to catch any of them."""
+
+    def __str__(self) -> str:
+        """Return the message with all control characters but newlines and tabs escaped."""
+        return safe_text(super().__str__())
 
 
 class ConfigurationError(RxflowError, ValueError):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
+from rxflow._escapes import one_line
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.event import Event
 from rxflow._models.states import State, StateType
@@ -277,7 +278,7 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
         """
         if self.state is None or not self.state.is_completed:
             last = _described(self.state) if self.state else "no state"
-            raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {last}")
+            raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {one_line(last)}")
 
 
 FlowRunEvent = (

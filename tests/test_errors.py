@@ -137,6 +137,13 @@ def test_an_error_is_its_message(line: Drawn) -> None:
 
 
 @each_line
+def test_an_error_shows_no_control_characters(line: Drawn) -> None:
+    """What a server wrote into a message cannot control a terminal; newlines and tabs are kept."""
+    error = line.error("run '\x1b[2J\u202e\x9b':\n\tr\u00f6ws")
+    assert str(error) == "run '\\x1b[2J\\u202e\\x9b':\n\tr\u00f6ws"
+
+
+@each_line
 def test_an_error_can_be_imported_from_rxflow(line: Drawn) -> None:
     """Each error is a public name of the package."""
     assert getattr(rxflow, line.name) is line.error

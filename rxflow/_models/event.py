@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from rxflow._models.terminal_text import one_line
+from rxflow._escapes import one_line
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

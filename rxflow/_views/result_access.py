@@ -88,19 +88,21 @@ def read_result_file(location: str, access: ResultAccess) -> bytes:
     """
     path = _checked_path(location, access.directories)
     descriptor = os.open(path, _FLAGS)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open takes no flags
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise RefusedFile("which is not a regular file, and is not read")
         # The length of the status may be wrong: some files in /proc have none, others grow.
         content = bytearray()
-        while chunk := file.read(min(access.max_bytes + 1 - len(content), 2**20)):
+        while chunk := os.read(descriptor, min(access.max_bytes + 1 - len(content), 2**20)):
             content += chunk
             if len(content) > access.max_bytes or status.st_size > access.max_bytes:
                 raise RefusedFile(
                     f"which is longer than {access.max_bytes} bytes; pass max_bytes="
                     f"{max(status.st_size, 2 * access.max_bytes)} to read it"
                 )
+    finally:
+        os.close(descriptor)
     return bytes(content)
 
 

@@ -16,7 +16,7 @@ from reactivex import operators as ops
 
 import rxflow
 from rxflow import BackendName
-from rxflow._models.terminal_text import safe_text
+from rxflow._escapes import safe_text
 from rxflow.cli._demo import start_demo_flow
 from rxflow.cli._lines import Transcript, summary
 from rxflow.cli._prefect_server import PrefectServer

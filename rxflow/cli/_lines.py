@@ -16,7 +16,8 @@ from rxflow import (
     Snapshot,
     TaskRunStateChange,
 )
-from rxflow._models.terminal_text import in_column, local_time, safe_text
+from rxflow._escapes import safe_text
+from rxflow._models.terminal_text import in_column, local_time
 
 
 class Transcript:

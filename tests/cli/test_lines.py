@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rxflow
-from rxflow._models.terminal_text import safe_text
+from rxflow._escapes import safe_text
 from rxflow.cli._lines import Transcript, summary
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"

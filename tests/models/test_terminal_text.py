@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rxflow._models.terminal_text import in_column, local_time, one_line, safe_text
+from rxflow._escapes import safe_text
+from rxflow._models.terminal_text import in_column, local_time
 
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Tokyo"])
@@ -55,11 +56,3 @@ def test_a_message_stays_in_its_column(text: str, head: str) -> None:
     assert all(line.startswith(" " * len(head) + "| ") for line in more)
     shown = "\n".join(line[len(head) + 2 :] for line in (first, *more))
     assert shown == safe_text(text.replace("\r\n", "\n").rstrip("\n"))
-
-
-@given(st.text("ab \t\x1b\r\n\u2028\x85|"))
-def test_one_line_has_no_line_break(text: str) -> None:
-    """Line breaks of any kind are escaped, and those at the end left out."""
-    shown = one_line(text)
-    assert len(shown.splitlines()) <= 1
-    assert one_line(f"{text}\r\n") == shown
