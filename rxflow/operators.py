@@ -1,4 +1,4 @@
-"""Operators for streams of events, to be used in `pipe`.
+"""Operators for streams of events, to be used in `pipe`, or as methods of a stream.
 
 Each subscription to an operator has a state of its own. Operators that wait do so on the scheduler
 that a pipeline is subscribed with; without one, on rxflow's own thread.
@@ -10,6 +10,8 @@ Alert on each error of a run, with the twenty events up to it:
         ops.filter(lambda events: events[-1].level >= logging.ERROR),
     ):
         alert(error, before)
+
+The same as methods, which are there for every stream: ``stream.tail(20).filter(...)``.
 
 In the diagrams time goes to the right, one character a second. Items in parentheses arrive
 together, at the second of the opening parenthesis; ``|`` is completion, and ``#`` an error.
@@ -42,12 +44,12 @@ from rxflow._operators.run_ends import RunEnds
 from rxflow._operators.silence import Quiet, SilenceDetector
 from rxflow._operators.windows import sliding_window
 from rxflow._runtime.queued_subscription import ItemQueue, QueuedSubscription
+from rxflow._runtime.row_watch import watch_row
 from rxflow._runtime.silence_subscription import SilenceSubscription
 from rxflow._runtime.timed_subscription import OperatorMachine, TimedSubscription
 from rxflow._views.temporary_client import check_client
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
-from rxflow.watch import watch_flow_run
 
 __all__ = [
     "bounded",
@@ -449,7 +451,7 @@ def quiet_for(
     used = client or Client()
 
     def watch_run(run_id: str) -> Observable[FlowRunEvent]:
-        return watch_flow_run(run_id, stream_states=False, stream_logs=False, client=used)
+        return watch_row(canonical_id("flow_run_id", run_id), used)
 
     def operator(source: Observable[FlowRunEvent]) -> Observable[Quiet]:
         def subscribe(

@@ -5,15 +5,26 @@ Functions such as ``reactivex.merge`` return plain observables; iterate those wi
 loop over it would never end.
 """
 
-from collections.abc import AsyncGenerator, Callable, Generator
+import re
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
 from contextlib import aclosing, closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from uuid import UUID
 
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.pipe import pipe
 
+from rxflow import operators
+from rxflow._operators.holdback import HasTimestamp
+from rxflow._operators.predicates import HasLevel, HasMessage
+from rxflow._operators.queues import OverflowPolicy
+from rxflow._operators.rates import Rate
+from rxflow._operators.silence import Quiet
 from rxflow._runtime.iteration import apull, pull
+from rxflow.client import Client
+from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
 
 if TYPE_CHECKING:
     from rxflow._fluent import Fluent
@@ -30,7 +41,9 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
-G = TypeVar("G")
+S = TypeVar("S", bound=HasTimestamp)
+L = TypeVar("L", bound=HasLevel)
+W = TypeVar("W", bound=HasMessage)
 
 
 def iterate(observable: Observable[T]) -> Generator[T]:
@@ -90,7 +103,7 @@ class Stream(Fluent[T_co]):
     """An observable that can be iterated with ``for`` and with ``async for``.
 
     Each loop is a subscription of its own. ``await stream`` and ``stream.run()`` return the last
-    item.
+    item. The operators of reactivex and of `rxflow.operators` are its methods, and return streams.
     """
 
     @staticmethod
@@ -137,6 +150,66 @@ class Stream(Fluent[T_co]):
     def __getitem__(self, key: slice | int) -> "Stream[T_co]":
         """Select items by their positions; see `reactivex.operators.slice`."""
         return Stream.of(super().__getitem__(key))
+
+    # -- operators of rxflow, as methods --------------------------------------------------------
+
+    @overload
+    def only(self, kind: type[A], /) -> "Stream[A]": ...
+    @overload
+    def only(self, kind: type[A], kind2: type[B], /) -> "Stream[A | B]": ...
+    @overload
+    def only(self, kind: type[A], kind2: type[B], kind3: type[C], /) -> "Stream[A | B | C]": ...
+    @overload
+    def only(self, *kinds: type[Any]) -> "Stream[Any]": ...
+
+    def only(self, *kinds: type[Any]) -> "Stream[Any]":
+        """Emit only the events of some kinds; see `rxflow.operators.only`."""
+        selected: Stream[Any] = self.pipe(operators.only(*kinds))
+        return selected
+
+    def level_at_least(self: "Stream[L]", level: int | str) -> "Stream[L]":
+        """Emit only events of a level and above; see `rxflow.operators.level_at_least`."""
+        return self.pipe(operators.level_at_least(level))
+
+    def for_task(self, task_run_id: str | UUID) -> "Stream[FlowRunLog | TaskRunStateChange]":
+        """Emit only the events of one task run; see `rxflow.operators.for_task`."""
+        return self.pipe(operators.for_task(task_run_id))
+
+    def matching(self: "Stream[W]", pattern: str | re.Pattern[str]) -> "Stream[W]":
+        """Emit only events whose message has a pattern; see `rxflow.operators.matching`."""
+        return self.pipe(operators.matching(pattern))
+
+    def until_terminal(self, *flow_run_ids: str | UUID) -> "Stream[T_co]":
+        """Complete when the run is over; see `rxflow.operators.until_terminal`."""
+        return self.pipe(operators.until_terminal(*flow_run_ids))
+
+    def conflate(self, key: Callable[[T_co], Hashable] | None = None) -> "Stream[T_co]":
+        """Hold the latest item of each key; see `rxflow.operators.conflate`."""
+        return self.pipe(operators.conflate(key))
+
+    def bounded(self, n: int, overflow: OverflowPolicy = "error") -> "Stream[T_co]":
+        """Hold a limited number of items; see `rxflow.operators.bounded`."""
+        return self.pipe(operators.bounded(n, overflow))
+
+    def in_order(self: "Stream[S]", lateness: timedelta | float) -> "Stream[S]":
+        """Emit events in the order of their timestamps; see `rxflow.operators.in_order`."""
+        return self.pipe(operators.in_order(lateness))
+
+    def tail(self, n: int) -> "Stream[tuple[T_co, ...]]":
+        """Emit each item together with those before it; see `rxflow.operators.tail`."""
+        return self.pipe(operators.tail(n))
+
+    def rate(self, window: timedelta | float) -> "Stream[Rate]":
+        """Count events by windows of time; see `rxflow.operators.rate`."""
+        return self.pipe(operators.rate(window))
+
+    def quiet_for(
+        self: "Stream[FlowRunEvent]", seconds: timedelta | float, client: Client | None = None
+    ) -> "Stream[Quiet]":
+        """Emit a `Quiet` for each run that has fallen silent; see `rxflow.operators.quiet_for`."""
+        return self.pipe(operators.quiet_for(seconds, client))
+
+    # -- pipe -----------------------------------------------------------------------------------
 
     # The overloads differ from those of the base class in one point: they return a Stream.
     @overload  # type: ignore[override]

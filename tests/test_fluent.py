@@ -1,4 +1,4 @@
-"""Fluent methods: their declared types agree with the methods that run."""
+"""Fluent methods: of reactivex, whose declared types agree with what runs, and of rxflow."""
 
 import ast
 import inspect
@@ -9,9 +9,10 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex.scheduler import CurrentThreadScheduler
+from sample_events import RUN, TASK, entered, line, seen
 
 import rxflow
-from rxflow import Stream
+from rxflow import FlowRunEvent, FlowRunLog, Stream, operators
 
 SOURCE = (Path(rxflow.__file__).parent / "_fluent.py").read_text("utf-8")
 METHODS = [node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
@@ -93,3 +94,74 @@ def test_a_method_returns_a_stream(name: str) -> None:
     ]
     stream: Stream[int] = Stream.of(rx.of(1, 2, 3))
     assert isinstance(getattr(stream, name)(*arguments), Stream)
+
+
+# -- rxflow's own operators ---------------------------------------------------------------------
+
+EVENTS: list[FlowRunEvent] = [
+    seen(),
+    entered("Running", 1),
+    line(2, "17 rows", level=20),
+    line(3, "no disk", level=40, task=TASK),
+    line(2.5, "late", level=30),
+    entered("Failed", 4),
+]
+OWN: dict[str, tuple[Any, ...]] = {
+    "bounded": (100, "drop_oldest"),
+    "conflate": (lambda event: event.kind,),
+    "for_task": (TASK,),
+    "in_order": (5,),
+    "level_at_least": ("ERROR",),
+    "matching": (r"row|disk",),
+    "only": (FlowRunLog,),
+    "quiet_for": (600,),
+    "rate": (60,),
+    "tail": (2,),
+    "until_terminal": (RUN,),
+}
+"""By operator of `rxflow.operators`, arguments that suit events."""
+
+
+def test_each_operator_is_a_method() -> None:
+    """Every name of `rxflow.operators` is a method of a stream."""
+    assert sorted(OWN) == operators.__all__
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_method_has_the_parameters_of_its_operator(name: str) -> None:
+    """Names, kinds and defaults are those of the operator."""
+    method = list(inspect.signature(getattr(Stream, name)).parameters.values())[1:]
+    operator = inspect.signature(getattr(operators, name)).parameters.values()
+    assert [(one.name, one.kind, one.default) for one in method] == [
+        (one.name, one.kind, one.default) for one in operator
+    ]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_method_does_what_its_operator_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is a stream of the items that the operator gives in `pipe`."""
+    monkeypatch.setenv("RXFLOW_API_URL", "http://127.0.0.1:9/api")  # no request is sent
+    stream = Stream.of(rx.from_iterable(EVENTS))
+    called = getattr(stream, name)(*OWN[name])
+    assert isinstance(called, Stream)
+    emitted = list(called)
+    if name == "rate":  # dated by the watcher's clock
+        assert [rate.count for rate in emitted] == [len(EVENTS)]
+    else:
+        assert emitted == list(stream.pipe(getattr(operators, name)(*OWN[name])))
+
+
+def test_methods_can_be_chained() -> None:
+    """The errors of a stream, each with what came before it, in one expression."""
+    stream = Stream.of(rx.from_iterable(EVENTS))
+    messages = [
+        [event.message for event in events]
+        for events in stream.only(FlowRunLog).level_at_least("WARNING").tail(20)
+    ]
+    assert messages == [["no disk"], ["no disk", "late"]]
+
+
+def test_a_method_refuses_what_its_operator_refuses() -> None:
+    """A wrong argument is an error at the call."""
+    with pytest.raises(ValueError, match="n"):
+        Stream.of(rx.from_iterable(EVENTS)).tail(0)

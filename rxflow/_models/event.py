@@ -55,7 +55,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 def line_of(event: Any) -> str:
     """Format an event as one line: its time, the name of its level, its message, escaped."""
     time: str = event.timestamp.isoformat(sep=" ", timespec="milliseconds")
-    return f"{time} {logging.getLevelName(event.level):8} {one_line(event.message)}"
+    level: int = event.level
+    return f"{time} {logging.getLevelName(level):8} {one_line(event.message)}"
 
 
 def _order(event: Any) -> tuple[bool, datetime, int]:

@@ -4,5 +4,5 @@ Belongs here: what a view shows, how a task run is selected and cached, where a 
 Does not belong here: what a snapshot is (`_watching.fold`), how a poll is carried out (`client`),
 which rows prove a log complete (`_logs`).
 
-`views`, `agents` and the layers above them may import it.
+`operators` may import it to check a client, and `watch`, `views`, `agents` and the layers above.
 """

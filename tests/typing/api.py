@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 import reactivex
 from reactivex import Observable
@@ -74,6 +74,26 @@ assert_type(stream.pipe(quiet_for(600), level_at_least(30)), rxflow.Stream[rxflo
 assert_type(stream.logs.pipe(rate(60)), rxflow.Stream[rxflow.Rate])
 assert_type(reactivex.of(1, "one").pipe(rxflow.operators.only(int)), Observable[int])
 
+# The operators are methods as well, of the same types.
+assert_type(stream.only(rxflow.FlowRunLog), rxflow.Stream[rxflow.FlowRunLog])
+assert_type(
+    stream.only(rxflow.StateChange, rxflow.Closed),
+    rxflow.Stream[rxflow.StateChange | rxflow.Closed],
+)
+assert_type(stream.level_at_least("ERROR").tail(20), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
+assert_type(
+    stream.logs.matching("x").in_order(2).until_terminal(), rxflow.Stream[rxflow.FlowRunLog]
+)
+assert_type(
+    stream.for_task("9e6caafc-4ea1-4493-b0a9-122efba9eaaa").bounded(500, "drop_oldest"),
+    rxflow.Stream[rxflow.FlowRunLog | rxflow.TaskRunStateChange],
+)
+assert_type(
+    stream.views().conflate(lambda view: view.flow_run_id), rxflow.Stream[rxflow.FlowRunView]
+)
+assert_type(stream.quiet_for(600).level_at_least(30), rxflow.Stream[rxflow.Quiet])
+assert_type(stream.logs.rate(60), rxflow.Stream[rxflow.Rate])
+
 # A fluent call returns a stream, which can be iterated.
 assert_type(stream.map(lambda event: event.message), rxflow.Stream[str])
 assert_type(stream.logs.filter(lambda line: line.level >= 40), rxflow.Stream[rxflow.FlowRunLog])
@@ -95,10 +115,17 @@ assert_type(stream.pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunE
 assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunView])
 assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
 
+# The kind tells type checkers the class.
+for event in stream:
+    if event.kind == "log":
+        assert_type(event, rxflow.FlowRunLog)
+    assert_type(rxflow.to_dict(event)["kind"], Any)
+
 # The views, as Prefect 1 had them.
 flow_run = rxflow.FlowRunView.from_flow_run_id("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(flow_run, rxflow.FlowRunView)
 assert_type(flow_run.get_latest(), rxflow.FlowRunView)
+assert_type(flow_run.duration, timedelta | None)
 assert_type(flow_run.get_logs(), list[rxflow.FlowRunLog])
 assert_type(flow_run.get_task_run("load", map_index=0), rxflow.TaskRunView)
 assert_type(flow_run.get_all_task_runs(), list[rxflow.TaskRunView])
