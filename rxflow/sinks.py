@@ -29,6 +29,7 @@ import loguru
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from rxflow._runtime.sink_output import SinkOutput
 from rxflow.errors import SinkFailed
 from rxflow.events import (
     FlowRunEvent,
@@ -179,7 +180,7 @@ def _sink(
                 raise
             return CompositeDisposable(subscription, writer)
 
-        return Observable(subscribe)
+        return SinkOutput(subscribe)
 
     return sink
 
