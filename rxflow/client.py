@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, NoReturn, Self, TypeVar
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
 from rxflow._forks import register
+from rxflow._models.arguments import check_type
 from rxflow._models.entities import BackendName
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
 from rxflow._net.http_clients import HttpTransport
@@ -59,7 +61,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         profile: str | None = None,
         backend: BackendName | str | None = None,
-        tenant_id: str | None = None,
+        tenant_id: str | UUID | None = None,
         settings: Settings | None = None,
         transport: HttpTransport | None = None,
     ) -> None:
@@ -82,7 +84,14 @@ class Client:
 
         Raises:
             ConfigurationError: No URL was found, or a setting cannot be used.
+            TypeError: ``settings`` or ``transport`` is of another class.
         """
+        if settings is not None:
+            check_type("settings", settings, Settings, "api_url=... in its place")
+        if transport is not None:
+            check_type(
+                "transport", transport, HttpTransport, "an httpx.MockTransport or another one"
+            )
         self._settings = settings or load_settings(
             api_url=api_url,
             api_key=api_key,

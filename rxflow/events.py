@@ -17,7 +17,7 @@ from rxflow._escapes import one_line
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.event import Event
 from rxflow._models.states import State, StateType
-from rxflow._models.times import Instant
+from rxflow._models.times import Instant, encode_time
 from rxflow.errors import FlowRunFailed, InvalidEvent
 
 __all__ = [
@@ -287,7 +287,7 @@ FlowRunEvent = (
 """Any event of a watch. Distinguish the kinds with ``match`` or ``isinstance``."""
 
 
-_ENCODER = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_time)
 _DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
 
 _COMMON = ("kind", "flow_run_id", "timestamp", "level", "message", "late")
@@ -350,7 +350,7 @@ def to_dict(event: FlowRunEvent) -> dict[str, Any]:
         event: The event, of any kind.
 
     Returns:
-        A new dictionary of builtin values. Times are aware `datetime.datetime`, codes and types
+        A new dictionary of builtin values: times are aware `datetime.datetime`, codes and types
         are text, and a run, a state or a snapshot is a dictionary of its fields.
 
     Raises:
@@ -364,7 +364,9 @@ def to_dict(event: FlowRunEvent) -> dict[str, Any]:
         ('closed', 2026, 10, 0)
     """
     _derived_of(event)
-    fields: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(datetime,))
+    fields: dict[str, Any] = msgspec.to_builtins(
+        event, builtin_types=(datetime,), enc_hook=encode_time
+    )
     return {name: getattr(event, name) for name in _COMMON} | fields
 
 

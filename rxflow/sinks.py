@@ -29,7 +29,7 @@ import loguru
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._runtime.sink_output import SinkOutput
+from rxflow._models.arguments import check_callable, check_type
 from rxflow.errors import SinkFailed
 from rxflow.events import (
     FlowRunEvent,
@@ -62,7 +62,8 @@ def to_callable(function: Callable[[T], object]) -> Callable[[Observable[T]], Ob
         An operator that passes each item on when the function has returned.
 
     Raises:
-        TypeError: The function is a coroutine function, which no code would await.
+        TypeError: The function cannot be called, or is a coroutine function, which no code would
+            await.
 
     Example:
         >>> import reactivex
@@ -72,7 +73,9 @@ def to_callable(function: Callable[[T], object]) -> Callable[[Observable[T]], Ob
         >>> seen
         [1, 2]
     """
-    if inspect.iscoroutinefunction(function):
+    check_callable("function", function, "a function that takes an item, such as print")
+    # Of an object with __call__, that method is the function.
+    if any(map(inspect.iscoroutinefunction, (function, type(function).__call__))):
         raise TypeError(
             f"{function!r} is a coroutine function; iterate the stream with `async for` and await "
             "it there, or pass a function"
@@ -99,11 +102,17 @@ def to_json_lines(
         An operator that passes each event on when it is written. It fails with `SinkFailed` if the
         file cannot be opened or written.
 
+    Raises:
+        TypeError: ``target`` is neither a path nor a stream.
+
     Example:
         >>> rxflow.watch_flow_run(run_id).pipe(to_json_lines("run.jsonl")).run()  # doctest: +SKIP
     """
     if isinstance(target, str | os.PathLike):
         return _sink(partial(_lines_of_file, target, append=append))
+    for method in ("write", "flush"):
+        advice = "a path such as 'run.jsonl', or an open file"
+        check_callable(f"target.{method}", getattr(target, method, None), advice)
     return _sink(lambda: nullcontext(partial(_write_line, target)))
 
 
@@ -126,10 +135,15 @@ def to_loguru(logger: "Logger | None" = None) -> Callable[[Observable[E]], Obser
         An operator that passes each event on when it was passed to loguru. An error of a loguru
         handler fails the pipeline if it was added with ``catch=False``; otherwise loguru prints it.
 
+    Raises:
+        TypeError: ``logger`` is not a logger of loguru.
+
     Example:
         >>> import rxflow
         >>> rxflow.watch_flow_run(run_id).pipe(to_loguru()).subscribe()  # doctest: +SKIP
     """
+    if logger is not None:
+        check_type("logger", logger, type(loguru.logger), "loguru.logger, with bind() for values")
     plain = (logger or loguru.logger).opt()
     return _sink(lambda: nullcontext(partial(_write_to_loguru, plain, _RunNames())))
 
@@ -154,11 +168,16 @@ def to_logging(
         handler fails the pipeline; but handlers of the standard library report their own errors on
         stderr (see `logging.Handler.handleError`), and the pipeline continues.
 
+    Raises:
+        TypeError: ``logger`` is not a `logging.Logger`.
+
     Example:
         >>> import logging, rxflow
         >>> sink = to_logging(logging.getLogger("my_flows"))
         >>> rxflow.watch_flow_run(run_id).pipe(sink).subscribe()  # doctest: +SKIP
     """
+    if logger is not None:
+        check_type("logger", logger, logging.Logger, "logging.getLogger('my_flows')")
     chosen = logger or logging.getLogger("rxflow")
     return _sink(lambda: nullcontext(partial(_write_to_logging, chosen, _RunNames())))
 
@@ -180,7 +199,7 @@ def _sink(
                 raise
             return CompositeDisposable(subscription, writer)
 
-        return SinkOutput(subscribe)
+        return Observable(subscribe)
 
     return sink
 

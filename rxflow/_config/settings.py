@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -82,7 +83,7 @@ def load_settings(
     headers: Mapping[str, str] | None = None,
     profile: str | None = None,
     backend: BackendName | str | None = None,
-    tenant_id: str | None = None,
+    tenant_id: str | UUID | None = None,
     verify: bool | None = None,
     ssl_cert_file: str | None = None,
     connect_timeout: float | None = None,
@@ -157,7 +158,7 @@ def load_settings(
         api_url=api_url,
         api_key=api_key,
         auth_string=auth_string,
-        headers=None if headers is None else json.dumps(dict(headers)),
+        headers=None if headers is None else _json_of(headers),
         profile=profile or None,
         backend=backend,
         tenant_id=tenant_id,
@@ -174,6 +175,22 @@ def load_settings(
     # A new error, raised outside of the handler, has no context and none of the frames in whose
     # locals a traceback collector would find the environment and every profile.
     raise failure
+
+
+def _json_of(headers: Mapping[str, str]) -> str:
+    """Return headers as JSON.
+
+    Raises:
+        ConfigurationError: They are no mapping of texts.
+    """
+    try:
+        return json.dumps(dict(headers))
+    except (TypeError, ValueError):
+        failure = ConfigurationError(
+            "the argument headers must map names of headers to values, both text, such as "
+            "{'X-Team': 'data'}."
+        )
+    raise failure  # without a context, as above
 
 
 def _load(

@@ -8,6 +8,7 @@ all. How they are read is in `rxflow._config.prefect3_sources` and
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -46,6 +47,9 @@ _PREFECT_1_ADVICE: Final = (
     "PREFECT__BACKEND to server or cloud."
 )
 
+# Of other arguments, such as of a URL of httpx, `str` is the text that is meant.
+_TEXT_ARGUMENTS: Final = ("api_key", "auth_string", "profile", "backend", "tenant_id")
+
 _SourceGroup = tuple[SettingSource, ...]
 
 
@@ -67,8 +71,14 @@ class SourceOrder(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(source for group in self.groups for source in group)
 
 
-def argument_source(**arguments: str | float | None) -> SettingSource:
-    """Return the source made of the arguments; None says that one was not given."""
+def argument_source(**arguments: object) -> SettingSource:
+    """Return the source made of the arguments; None says that one was not given.
+
+    Raises:
+        ConfigurationError: An argument that must be text is not.
+    """
+    for name in _TEXT_ARGUMENTS:
+        _check_text(name, arguments.get(name))
     texts = {
         name: SettingText(
             Secret(str(value)), f"the argument {name.replace('skip_verify', 'verify')}"
@@ -77,6 +87,16 @@ def argument_source(**arguments: str | float | None) -> SettingSource:
         if value is not None
     }
     return SettingSource(texts=texts, url_origin="the argument api_url", no_url_reason="not given")
+
+
+def _check_text(name: str, value: object) -> None:
+    """Reject a value whose `str` is another text than was meant, such as of a SecretStr."""
+    if value is None or isinstance(value, str) or (name == "tenant_id" and isinstance(value, UUID)):
+        return
+    advice = " such as by get_secret_value()" if hasattr(value, "get_secret_value") else ""
+    raise ConfigurationError(
+        f"the argument {name} is of the class {type(value).__name__}; pass its text{advice}."
+    )
 
 
 def order_sources(

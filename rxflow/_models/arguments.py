@@ -13,6 +13,8 @@ import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
+from types import UnionType
+from typing import get_args
 from uuid import UUID
 
 from rxflow._models.times import plain_utc
@@ -283,7 +285,7 @@ def text_of(name: str, value: object, example: str) -> str:
     return value
 
 
-def check_type(name: str, value: object, kind: type, advice: str) -> None:
+def check_type(name: str, value: object, kind: type | UnionType, advice: str) -> None:
     """Reject an object that is not of a class.
 
     The error names the object's class and does not show the object, which may have secrets in it.
@@ -291,7 +293,7 @@ def check_type(name: str, value: object, kind: type, advice: str) -> None:
     Args:
         name: The argument's name, for the error.
         value: The object.
-        kind: The class.
+        kind: The class, or a union of classes.
         advice: What to pass.
 
     Raises:
@@ -317,7 +319,9 @@ def _kind_of(value: object) -> str:
     return f"of the class {_class_name(type(value))}"
 
 
-def _class_name(kind: type) -> str:
+def _class_name(kind: type | UnionType) -> str:
+    if isinstance(kind, UnionType):
+        return " or ".join(map(_class_name, get_args(kind)))
     module = kind.__module__.partition(".")[0]
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 

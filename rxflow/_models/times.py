@@ -4,11 +4,23 @@ No clock is read here; `rxflow._runtime.clocks` does that.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+def plain_datetime() -> type[datetime]:
+    """Return the class `datetime` itself, which alone msgspec encodes and decodes.
+
+    freezegun replaces the name `datetime` in every module by a subclass, including this one.
+    """
+    return next(base for base in datetime.__mro__ if base.__module__ == "datetime")
+
+
+if TYPE_CHECKING:
+    Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+else:  # this module may be imported while freezegun is active
+    Instant = Annotated[plain_datetime(), msgspec.Meta(tz=True)]
 """A point in time with its offset from UTC; a row with a naive one is malformed."""
 
 MICROSECOND = timedelta(microseconds=1)
@@ -42,8 +54,7 @@ def plain_utc(time: datetime) -> datetime:
     offset = time.utcoffset()
     if offset is None:
         raise ValueError(f"{time!r} has no time zone")
-    # freezegun replaces the name `datetime` in every module, including this one, by a subclass.
-    plain: type[datetime] = next(base for base in datetime.__mro__ if base.__module__ == "datetime")
+    plain = plain_datetime()
     date = (time.year, time.month, time.day)
     local = plain(*date, time.hour, time.minute, time.second, time.microsecond)
     try:
@@ -51,3 +62,15 @@ def plain_utc(time: datetime) -> datetime:
     except OverflowError:
         first, last = plain(1, 1, 1, tzinfo=UTC), plain(9999, 12, 31, 23, 59, 59, 999_999, UTC)
         return first if offset > timedelta(0) else last
+
+
+def encode_time(value: Any) -> datetime:
+    """Return a time that msgspec encodes, for one of a subclass of `datetime`; its ``enc_hook``.
+
+    Raises:
+        TypeError: The value is no time.
+        ValueError: The time has no time zone.
+    """
+    if not isinstance(value, datetime):
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return plain_utc(value)

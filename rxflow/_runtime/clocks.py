@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from reactivex import abc
 from reactivex.scheduler import VirtualTimeScheduler
 
-from rxflow._models.times import Now
+from rxflow._models.times import Now, plain_utc
 
 
 def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:
@@ -24,8 +24,11 @@ def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:
 
 
 def real_now() -> Now:
-    """Return the real time: monotonic seconds and an aware UTC datetime."""
-    return Now(time.monotonic(), datetime.now(UTC))
+    """Return the real time: monotonic seconds and an aware UTC datetime.
+
+    Under freezegun the clock gives times of its own class.
+    """
+    return Now(time.monotonic(), plain_utc(datetime.now(UTC)))
 
 
 def pause(seconds: float) -> None:

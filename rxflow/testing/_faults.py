@@ -5,10 +5,14 @@ are in `_exchange.py` and `_fake_server.py`.
 """
 
 from datetime import timedelta
+from numbers import Real
 from random import Random
 from typing import Literal
 
 import msgspec
+from msgspec.structs import force_setattr
+
+from rxflow._models.arguments import check_type, seconds_of
 
 _PROBABILITIES = ("refused", "errors", "lost", "cut", "garbled", "stale", "slow")
 _DURATIONS = ("retry_after", "staleness", "delay", "latency")
@@ -45,6 +49,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
             PostgreSQL may send them; else they come as they were stored.
 
     Raises:
+        TypeError: A probability is no number, or a duration neither a number nor a timedelta.
         ValueError: A probability is not between 0 and 1, a duration is negative, or ``errors`` is
             positive and ``statuses`` is empty.
 
@@ -82,11 +87,13 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Reject values that cannot be drawn from."""
         for name in _PROBABILITIES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability, between 0 and 1")
+            value = getattr(self, name)
+            check_type(name, value, Real, "a probability, between 0 and 1")
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}={value!r} is no probability; pass one between 0 and 1")
         for name in _DURATIONS:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is in seconds, and not negative")
+            # The one way to set a field of a frozen struct, for __post_init__.
+            force_setattr(self, name, seconds_of(name, getattr(self, name)))
         if self.errors and not self.statuses:
             raise ValueError("statuses is empty, but errors need a status")
 

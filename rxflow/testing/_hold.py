@@ -8,10 +8,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 import httpx
+
+from rxflow._models.arguments import seconds_of
 
 _TIMEOUT = 30.0  # seconds of real time, so that a test that waits in vain ends
 
@@ -64,37 +67,47 @@ class Hold:
         self._open = True
         self._notify()
 
-    def until_reached(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:
+    def until_reached(self, requests: int = 1, *, timeout: timedelta | float = _TIMEOUT) -> None:
         """Block until requests have reached the gate.
 
         Args:
             requests: How many, counted since the gate was made.
-            timeout: Seconds of real time to wait at most.
+            timeout: Real time to wait at most, in seconds if a number.
 
         Raises:
             TimeoutError: Fewer requests came within that time.
         """
-        self._until(lambda: self.came >= requests, timeout)
+        self._until(lambda: self.came >= requests, seconds_of("timeout", timeout))
 
-    async def auntil_reached(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:  # noqa: ASYNC109 - its blocking twin has one
+    async def auntil_reached(
+        self,
+        requests: int = 1,
+        *,
+        timeout: timedelta | float = _TIMEOUT,  # noqa: ASYNC109 - its blocking twin has one
+    ) -> None:
         """Wait until requests have reached the gate; `until_reached` for a task."""
-        await self._auntil(lambda: self.came >= requests, timeout)
+        await self._auntil(lambda: self.came >= requests, seconds_of("timeout", timeout))
 
-    def until_left(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:
+    def until_left(self, requests: int = 1, *, timeout: timedelta | float = _TIMEOUT) -> None:
         """Block until waiting requests were broken off by their clients.
 
         Args:
             requests: How many, counted since the gate was made.
-            timeout: Seconds of real time to wait at most.
+            timeout: Real time to wait at most, in seconds if a number.
 
         Raises:
             TimeoutError: Fewer requests were broken off within that time.
         """
-        self._until(lambda: self.left >= requests, timeout)
+        self._until(lambda: self.left >= requests, seconds_of("timeout", timeout))
 
-    async def auntil_left(self, requests: int = 1, *, timeout: float = _TIMEOUT) -> None:  # noqa: ASYNC109 - its blocking twin has one
+    async def auntil_left(
+        self,
+        requests: int = 1,
+        *,
+        timeout: timedelta | float = _TIMEOUT,  # noqa: ASYNC109 - its blocking twin has one
+    ) -> None:
         """Wait until waiting requests were broken off; `until_left` for a task."""
-        await self._auntil(lambda: self.left >= requests, timeout)
+        await self._auntil(lambda: self.left >= requests, seconds_of("timeout", timeout))
 
     # -- for the server -------------------------------------------------------------------------
 

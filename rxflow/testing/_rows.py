@@ -5,15 +5,65 @@ in `_prefect3/rows.py` and `_prefect1/rows.py`.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any
+
+import msgspec
+
+from rxflow._models.arguments import stored_id, utc_time
+from rxflow._models.times import encode_time
 
 Row = dict[str, Any]
 
 Shuffle = Callable[[list[Row]], object]
 """Puts rows in another order, in place, before they are sorted."""
+
+
+def columns(row: Mapping[str, Any]) -> Row:
+    """Return the fields of a row that a caller has given, as the tables store them.
+
+    Ids become text, and times those of the class `datetime` in UTC.
+    """
+    return {name: _stored(name, value) for name, value in row.items()}
+
+
+def known_id(name: str, row_id: object, table: Container[str]) -> str:
+    """Return the id of a row that exists, as the table has it.
+
+    Args:
+        name: The argument's name, for the error.
+        row_id: The id, text or a `uuid.UUID`.
+        table: The rows by their ids.
+
+    Raises:
+        ValueError: The table has no such row.
+    """
+    known = stored_id(row_id)
+    if known not in table:
+        raise ValueError(
+            f"{name}={row_id!r} is no row of the fake server; pass an id that one of its methods "
+            "has returned"
+        )
+    return known
+
+
+def encode_body(body: Any) -> bytes:
+    """Encode a body as JSON, with times of any subclass of `datetime` that a test put into it."""
+    return msgspec.json.encode(body, enc_hook=encode_time)
+
+
+def _stored(name: str, value: Any) -> Any:
+    match value:
+        case uuid.UUID():
+            return stored_id(value)
+        case str() if name == "id" or name.endswith("_id"):
+            return stored_id(value)
+        case datetime():
+            return utc_time(name, value)
+        case _:
+            return value
 
 
 def uuid4(random: Random) -> str:

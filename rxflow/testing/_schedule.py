@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Callable
 from datetime import datetime
 
+from rxflow._models.arguments import utc_time
+
 Action = Callable[[], object]
 
 
@@ -20,7 +22,7 @@ class Schedule:
         """Make a schedule without actions.
 
         Args:
-            clock: The time.
+            clock: The time, aware, of any subclass of `datetime`.
         """
         self._clock = clock
         self._running_at: datetime | None = None
@@ -29,7 +31,7 @@ class Schedule:
 
     def now(self) -> datetime:
         """Return the time; while an action runs, the time at which it was due."""
-        return self._running_at or self._clock()
+        return self._running_at or utc_time("clock()", self._clock())
 
     def at(self, when: datetime, action: Action) -> None:
         """Add an action."""
@@ -39,7 +41,7 @@ class Schedule:
         """Run every action that is due; a call from inside an action does nothing."""
         if self._running_at is not None:
             return
-        now = self._clock()
+        now = self.now()
         try:
             while self._actions and self._actions[0][0] <= now:
                 self._running_at, _, action = heapq.heappop(self._actions)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
+from rxflow._models.arguments import check_callable, seconds_of, utc_time
 from rxflow.testing._schedule import Schedule
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -28,6 +29,7 @@ class Timeline:
             clock: The server's time, aware.
             random: Draws the ids; None: unpredictable ids.
         """
+        check_callable("clock", clock, "a function that returns the time, such as a VirtualTime()")
         self.clock = clock
         self._lock = threading.RLock()
         self._id_random = random or Random()  # noqa: S311 - ids, not secrets
@@ -38,14 +40,14 @@ class Timeline:
         """Return the server's time; while a scheduled action runs, the time at which it was due."""
         return self._schedule.now()
 
-    def at(self, when: float | datetime, action: Callable[[], object]) -> None:
+    def at(self, when: float | timedelta | datetime, action: Callable[[], object]) -> None:
         """Schedule an action on the server's clock.
 
         It runs when that time has come and the server is next queried or written to; while it
         runs, the server's clock shows exactly that time.
 
         Args:
-            when: Seconds from now, or the time itself.
+            when: Seconds or a timedelta from now, or the time itself, aware.
             action: What to do; usually a call of one of the server's methods.
 
         Example:
@@ -59,10 +61,13 @@ class Timeline:
             >>> str(server.runs[run_id]["end_time"])
             '2026-01-01 00:00:05+00:00'
         """
+        check_callable("action", action, "a function without arguments")
         with self._lock:
-            if not isinstance(when, datetime):
-                when = self.now() + timedelta(seconds=when)
-            self._schedule.at(when, action)
+            if isinstance(when, datetime):
+                time = utc_time("when", when)
+            else:
+                time = self.now() + timedelta(seconds=seconds_of("when", when))
+            self._schedule.at(time, action)
 
     def catch_up(self) -> None:
         """Run every action that is due by now; call it before you read a table directly."""

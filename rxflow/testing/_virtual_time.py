@@ -12,6 +12,8 @@ from reactivex import Observable
 from reactivex.scheduler import VirtualTimeScheduler
 from reactivex.typing import AbsoluteTime
 
+from rxflow._models.arguments import seconds_of, utc_time
+
 T = TypeVar("T")
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,9 +46,9 @@ class VirtualTime(VirtualTimeScheduler):
         Args:
             beginning: That time, aware.
         """
-        super().__init__(beginning.timestamp())
-        self.beginning = beginning
-        self._reached = beginning
+        self.beginning = utc_time("beginning", beginning)
+        super().__init__(self.beginning.timestamp())
+        self._reached = self.beginning
 
     def __call__(self) -> datetime:
         """Return the time."""
@@ -57,13 +59,14 @@ class VirtualTime(VirtualTimeScheduler):
         """The seconds that have passed since the beginning."""
         return (self.now - self.beginning).total_seconds()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: timedelta | float) -> None:
         """Let time pass inside an action of the scheduler; later actions are delayed by it.
 
         Args:
-            seconds: How long, rounded up to whole microseconds, so that waiting until a moment
-                always reaches it.
+            seconds: How long, in seconds if a number; rounded up to whole microseconds, so that
+                waiting until a moment always reaches it.
         """
+        seconds = seconds_of("seconds", seconds)
         self.sleep(timedelta(microseconds=math.ceil(seconds * _MICROSECONDS)))
         self._reached = self.now
 
@@ -76,13 +79,13 @@ class VirtualTime(VirtualTimeScheduler):
         if self.now < self._reached:  # the last action waited beyond `time`
             self.sleep(self._reached - self.now)
 
-    def collect(self, stream: Observable[T], *, seconds: float = 86_400.0) -> list[T]:
+    def collect(self, stream: Observable[T], *, seconds: timedelta | float = 86_400.0) -> list[T]:
         """Subscribe to a stream, and let time pass until it ends.
 
         Args:
             stream: Any observable, such as a watch.
-            seconds: How long to stay subscribed at most; time stops there, or within a second of
-                the stream's end.
+            seconds: How long to stay subscribed at most, in seconds if a number; time stops there,
+                or within a second of the stream's end.
 
         Returns:
             The items that the stream emitted.
@@ -93,7 +96,7 @@ class VirtualTime(VirtualTimeScheduler):
         values: list[T] = []
         errors: list[Exception] = []
         ended: list[bool] = []
-        until = self.now + timedelta(seconds=seconds)
+        until = self.now + timedelta(seconds=seconds_of("seconds", seconds))
         subscription = stream.subscribe(
             values.append, errors.append, lambda: ended.append(True), scheduler=self
         )

@@ -1,6 +1,7 @@
 """What `load_settings` reads for each field of `Settings`, and what its errors hold."""
 
 import traceback
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,44 @@ def test_errors_keep_no_frame_with_the_files(
     assert MARK not in repr(frames[0].f_locals)
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None
+
+
+class HiddenText:
+    """A secret as pydantic's, whose `str` is not the secret."""
+
+    def __str__(self) -> str:
+        """Return asterisks."""
+        return "**********"
+
+    def get_secret_value(self) -> str:
+        """Return the secret."""
+        return MARK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"api_key": HiddenText()}, "api_key is of the class HiddenText; pass its text such as by"),
+        ({"auth_string": ("user", MARK)}, "auth_string is of the class tuple; pass its text"),
+        ({"profile": 3}, "profile is of the class int; pass its text"),
+        ({"backend": 3}, "backend is of the class int; pass its text"),
+        ({"tenant_id": 3}, "tenant_id is of the class int; pass its text"),
+        ({"headers": 3}, "headers must map names of headers to values, both text, such as"),
+        ({"headers": {"X-A": MARK.encode()}}, "headers must map names of headers to values"),
+    ],
+)
+def test_an_argument_of_another_class_is_rejected(
+    profiled: Installation, arguments: Mapping[str, Any], text: str
+) -> None:
+    """What `str` makes of it would be sent; the error names the argument and not the value."""
+    with pytest.raises(ConfigurationError, match=f"^the argument {text}") as raised:
+        profiled.load(api_url=URL, **arguments)
+    assert MARK not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+def test_a_tenant_may_be_named_by_a_uuid(profiled: Installation) -> None:
+    """It is the same tenant as by the text of the UUID."""
+    tenant = uuid.UUID("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
+    settings = profiled.load(api_url=URL, api_key="k", backend="prefect1", tenant_id=tenant)
+    assert settings.tenant_id == Secret(str(tenant))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from freezegun import freeze_time
 from reactivex.testing import TestScheduler
 
 from rxflow._runtime.clocks import clock_of, real_now
@@ -16,3 +17,11 @@ def test_virtual_time_has_a_virtual_clock() -> None:
     assert (now().mono, now().utc) == (1_005.5, datetime.fromtimestamp(1_005.5, UTC))
     assert clock_of(PullScheduler()) is real_now
     assert real_now().utc.tzinfo is UTC
+
+
+def test_the_real_time_is_a_plain_datetime_under_freezegun() -> None:
+    """Notices are stamped with it, and are encoded."""
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    with freeze_time(noon):
+        utc = real_now().utc
+    assert (utc, type(utc)) == (noon, type(noon))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial, reduce
 from random import Random
 from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -139,7 +140,7 @@ class Prefect1HostileWatch(HostileWatch):
 class _Server(FakePrefect1):
     """A Prefect 1 on which a history can be played: it takes state types, too."""
 
-    def set_state(self, run_id: str, type: str, *given: Any, **more: Any) -> str:  # noqa: A002
+    def set_state(self, run_id: str | UUID, type: str, *given: Any, **more: Any) -> str:  # noqa: A002
         """Set the state of a run, by the name of its class or by a type."""
         named = _CLASSES[StateType(type)] if type in set(StateType) else type
         return super().set_state(run_id, named, *given, **more)

@@ -36,7 +36,7 @@ ALWAYS = 1.0
 def test_a_probability_lies_between_0_and_1(name: str, value: float) -> None:
     """Any other value raises a `ValueError` that names the field."""
     options: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"{name} is a probability"):
+    with pytest.raises(ValueError, match=f"^{name}=.* is no probability; pass one"):
         Faults(**options)
 
 
@@ -45,8 +45,19 @@ def test_a_probability_lies_between_0_and_1(name: str, value: float) -> None:
 def test_a_duration_is_not_negative(name: str, value: float) -> None:
     """Any other value raises a `ValueError` that names the field."""
     options: dict[str, Any] = {name: value}
-    with pytest.raises(ValueError, match=f"{name} is in seconds"):
+    with pytest.raises(ValueError, match=f"^{name}=.* is not a duration; pass a"):
         Faults(**options)
+
+
+def test_a_value_of_another_type_is_rejected() -> None:
+    """A text raises a `TypeError` that names the field, and a timedelta is a number of seconds."""
+    wrong: Any = "1s"
+    with pytest.raises(TypeError, match=r"^delay='1s' is not a duration"):
+        Faults(delay=wrong)
+    with pytest.raises(TypeError, match=r"^lost is of the class str"):
+        Faults(lost=wrong)
+    duration: Any = timedelta(minutes=1)
+    assert Faults(delay=duration).delay == 60
 
 
 def test_errors_need_a_status() -> None:

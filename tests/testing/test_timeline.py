@@ -86,7 +86,7 @@ def test_an_action_that_raises_is_not_repeated() -> None:
     run_id = server.add_run()
     server.at(0, lambda: server.set_state("no such run", "FAILED"))
     server.script(run_id, [(0, "a line")])
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="run_id='no such run' is no row"):
         server.catch_up()
     server.catch_up()
     assert [row["message"] for row in server.logs] == ["a line"]

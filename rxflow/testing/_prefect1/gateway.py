@@ -19,6 +19,7 @@ from graphql import (
     GraphQLSchema,
 )
 
+from rxflow._models.times import plain_utc
 from rxflow.testing._faults import BackendOutage
 from rxflow.testing._prefect1.field_errors import (
     FieldError,
@@ -136,7 +137,7 @@ def _read_timestamp(value: Any) -> datetime | FieldError:
 
 def _write_timestamp(value: datetime) -> str:
     """Write a time as PostgreSQL does: in UTC, without zeros at the end of its fraction."""
-    text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
+    text = plain_utc(value).replace(tzinfo=None).isoformat()
     return (text.rstrip("0") if "." in text else text) + "+00:00"
 
 

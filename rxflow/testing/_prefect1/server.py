@@ -18,7 +18,7 @@ from rxflow._models.entities import BackendName
 from rxflow.testing._fake_server import FakeServer
 from rxflow.testing._faults import NO_FAULTS, BackendOutage, Faults
 from rxflow.testing._prefect1.store import Prefect1Store
-from rxflow.testing._rows import Row, Shuffle
+from rxflow.testing._rows import Row, Shuffle, encode_body
 
 if TYPE_CHECKING:
     from rxflow.testing._prefect1.gateway import Gateway
@@ -144,7 +144,7 @@ class FakePrefect1(FakeServer, Prefect1Store):
         if self._api_key is not None:
             credentials = request.headers.get("authorization", "")
             if credentials != f"Bearer {self._api_key}":
-                return 200, msgspec.json.encode(_unauthorized(credentials))
+                return 200, encode_body(_unauthorized(credentials))
         status, body = self._gateway.reply(
             *query,
             store=self,
@@ -153,7 +153,7 @@ class FakePrefect1(FakeServer, Prefect1Store):
             outage=self.outage,
             shuffle=shuffle,
         )
-        return status, msgspec.json.encode(body)
+        return status, encode_body(body)
 
 
 def _make_gateway(*, cloud: bool) -> "Gateway":

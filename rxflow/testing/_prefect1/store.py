@@ -5,14 +5,17 @@ times are aware. Does not belong here: the initial values of rows (`rows.py`) an
 (`hasura.py`, `gateway.py`).
 """
 
+import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
 from random import Random
 from typing import Any
+from uuid import UUID
 
+from rxflow._models.arguments import level_number, optional_utc_time, stored_id, utc_time
 from rxflow.testing._prefect1 import rows
 from rxflow.testing._prefect1.hasura import Tables
-from rxflow.testing._rows import Row, uuid4
+from rxflow.testing._rows import Row, columns, known_id, uuid4
 from rxflow.testing._timeline import Timeline
 
 Table = dict[str, Row]
@@ -56,8 +59,8 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             tenant = next(iter(self.tenants))
-            columns = {"name": name, "description": None, "tenant_id": tenant} | row
-            return str(self._insert(self.projects, **columns)["id"])
+            new = {"name": name, "description": None, "tenant_id": tenant} | columns(row)
+            return str(self._insert(self.projects, **new)["id"])
 
     def add_flow(
         self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any
@@ -81,9 +84,9 @@ class Prefect1Store(Timeline):
             if group_id is None:
                 group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
                 group_id = group["id"]
-            columns = {"project_id": project_id, "flow_group_id": group_id, "tenant_id": tenant}
+            ids = {"project_id": project_id, "flow_group_id": group_id, "tenant_id": tenant}
             now, flow_id = self._write_time(), uuid4(self._id_random)
-            flow = rows.flow(now, row_id=flow_id, name=name, **columns) | row
+            flow = rows.flow(now, row_id=flow_id, name=name, **ids) | columns(row)
             self.flows[flow["id"]] = flow
         return str(flow["id"])
 
@@ -114,7 +117,7 @@ class Prefect1Store(Timeline):
         *,
         name: str = "fake-run",
         state: str | None = "Scheduled",
-        flow_id: str | None = None,
+        flow_id: str | UUID | None = None,
         **row: Any,
     ) -> str:
         """Add a flow run.
@@ -129,11 +132,12 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
-            flow_id = flow_id or self.add_flow()
+            flow_id = self.add_flow() if flow_id is None else flow_id
+            flow_id = known_id("flow_id", flow_id, self.flows)
             tenant = self.flows[flow_id]["tenant_id"]
             now, run_id = self._write_time(), uuid4(self._id_random)
             run = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
-            run |= row
+            run |= columns(row)
             run_id = str(run["id"])
             self.runs[run_id] = run
             if state is not None:
@@ -142,7 +146,7 @@ class Prefect1Store(Timeline):
 
     def set_state(
         self,
-        run_id: str,
+        run_id: str | UUID,
         type: str,  # noqa: A002 - the server's name for it
         message: str | None = None,
         *,
@@ -156,8 +160,9 @@ class Prefect1Store(Timeline):
             type: The state's type, such as ``Running``.
             message: The state's message.
             timestamp: The state's time, by the API's clock; None: the server's time.
-            fields: Other fields of the serialized state. By default a scheduled state has a
-                ``start_time``, and a submitted one has the previous state as ``state``.
+            fields: Other fields of the serialized state, as in JSON or datetimes. By default a
+                scheduled state has a ``start_time``, and a submitted one has the previous state as
+                ``state``.
 
         Returns:
             The state's id.
@@ -172,25 +177,27 @@ class Prefect1Store(Timeline):
             ('Submitted for execution', 'Scheduled')
         """
         with self._lock:
-            run = self.runs[run_id]
-            state = rows.serialized(type, message, **(_fields_from(run, type) | fields))
-            return self._enter_state(run, state, timestamp)
+            run = self.runs[known_id("run_id", run_id, self.runs)]
+            stamp = optional_utc_time("timestamp", timestamp)
+            state = rows.serialized(type, message, **_state_fields(run, type, fields))
+            return self._enter_state(run, state, stamp)
 
-    def change_run(self, run_id: str, **columns: Any) -> None:
+    def change_run(self, run_id: str | UUID, **fields: Any) -> None:
         """Change columns of a run's row."""
         with self._lock:
-            self.runs[run_id] |= {**columns, "updated": self._write_time()}
+            run = self.runs[known_id("run_id", run_id, self.runs)]
+            run |= {**columns(fields), "updated": self._write_time()}
 
     def log(
         self,
-        run_id: str,
+        run_id: str | UUID,
         message: str | None = "a line",
         *,
-        level: str = "INFO",
+        level: str | int = "INFO",
         timestamp: datetime | None = None,
         created: datetime | None = None,
         name: str = "prefect.flow",
-        task_run_id: str | None = None,
+        task_run_id: str | UUID | None = None,
         info: Any = None,
     ) -> str:
         """Store a log line.
@@ -198,7 +205,7 @@ class Prefect1Store(Timeline):
         Args:
             run_id: The run that wrote it.
             message: The line.
-            level: The name of its level.
+            level: The name of its level, or its number as in `logging`.
             timestamp: When it was written, by the writer's clock; None: the server's time.
             created: When the server inserted it, if its commit took until now; None: now.
             name: The logger's name.
@@ -210,15 +217,16 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            now, row_id = created or self._write_time(), uuid4(self._id_random)
+            now = optional_utc_time("created", created) or self._write_time()
+            row_id, run_id = uuid4(self._id_random), stored_id(run_id)
             self.logs[row_id] = rows.new(
                 now,
                 row_id=row_id,
                 flow_run_id=run_id,
-                task_run_id=task_run_id,
-                timestamp=timestamp or now,
+                task_run_id=None if task_run_id is None else stored_id(task_run_id),
+                timestamp=optional_utc_time("timestamp", timestamp) or now,
                 name=name,
-                level=level,
+                level=_level_name(level),
                 message=message,
                 info={} if info is None else info,
                 tenant_id=self.runs[run_id]["tenant_id"] if run_id in self.runs else None,
@@ -228,7 +236,7 @@ class Prefect1Store(Timeline):
 
     def add_task_run(
         self,
-        run_id: str,
+        run_id: str | UUID,
         *,
         slug: str = "task-1",
         map_index: int = -1,
@@ -248,12 +256,13 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
+            run_id = known_id("run_id", run_id, self.runs)
             task_id = self._task_id(self.runs[run_id]["flow_id"], slug)
             now, new_id = self._write_time(), uuid4(self._id_random)
             task_run = rows.task_run(
                 now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
             )
-            task_run |= row
+            task_run |= columns(row)
             task_run_id = str(task_run["id"])
             self.task_runs[task_run_id] = task_run
             if state is not None:
@@ -262,7 +271,7 @@ class Prefect1Store(Timeline):
 
     def set_task_state(
         self,
-        task_run_id: str,
+        task_run_id: str | UUID,
         type: str,  # noqa: A002 - the server's name for it
         message: str | None = None,
         *,
@@ -271,9 +280,10 @@ class Prefect1Store(Timeline):
     ) -> None:
         """Put a task run in a state; the arguments are those of `set_state`."""
         with self._lock:
-            now, task_run = self._write_time(), self.task_runs[task_run_id]
-            state = rows.serialized(type, message, **(_fields_from(task_run, type) | fields))
-            rows.enter(task_run, state, timestamp or now, now)
+            task_run = self.task_runs[known_id("task_run_id", task_run_id, self.task_runs)]
+            now, stamp = self._write_time(), optional_utc_time("timestamp", timestamp)
+            state = rows.serialized(type, message, **_state_fields(task_run, type, fields))
+            rows.enter(task_run, state, stamp or now, now)
 
     def add_agent(
         self,
@@ -294,26 +304,29 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             agent = self._insert(self.agents, name=name, labels=list(labels))
-            agent["last_queried"] = last_queried or agent["created"]
+            queried = optional_utc_time("last_queried", last_queried)
+            agent["last_queried"] = queried or agent["created"]
             agent["tenant_id"] = next(iter(self.tenants))
         return str(agent["id"])
 
     # -- deletions ------------------------------------------------------------------------------
 
-    def delete_run(self, run_id: str) -> None:
+    def delete_run(self, run_id: str | UUID) -> None:
         """Delete a run with its states, task runs and log rows."""
         with self._lock:
             self.catch_up()
+            run_id = known_id("run_id", run_id, self.runs)
             del self.runs[run_id]
             self.states, self.task_runs, self.logs = (
                 {row_id: row for row_id, row in table.items() if row["flow_run_id"] != run_id}
                 for table in (self.states, self.task_runs, self.logs)
             )
 
-    def delete_project(self, project_id: str) -> None:
+    def delete_project(self, project_id: str | UUID) -> None:
         """Delete a project with its flows, their tasks and their runs."""
         with self._lock:
             self.catch_up()
+            project_id = known_id("project_id", project_id, self.projects)
             del self.projects[project_id]
             gone = {row["id"] for row in self.flows.values() if row["project_id"] == project_id}
             for run_id in [row["id"] for row in self.runs.values() if row["flow_id"] in gone]:
@@ -323,7 +336,7 @@ class Prefect1Store(Timeline):
             }
             self.flows = {row_id: row for row_id, row in self.flows.items() if row_id not in gone}
 
-    def delete_logs(self, row_ids: Collection[str]) -> None:
+    def delete_logs(self, row_ids: Collection[str | UUID]) -> None:
         """Delete log rows.
 
         Args:
@@ -331,14 +344,14 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            gone = set(row_ids)
+            gone = {stored_id(row_id) for row_id in row_ids}
             self.logs = {row_id: row for row_id, row in self.logs.items() if row_id not in gone}
 
     def restore_logs(self, then: datetime) -> None:
         """Remove the log rows that were stored after a time, as restoring a backup does."""
         with self._lock:
             self.catch_up()
-            self.logs = self._logs_of(then)
+            self.logs = self._logs_of(utc_time("then", then))
 
     # -- reads ----------------------------------------------------------------------------------
 
@@ -393,6 +406,22 @@ class Prefect1Store(Timeline):
         row_id = uuid4(self._id_random)
         table[row_id] = rows.new(self._write_time(), row_id=row_id, **columns)
         return table[row_id]
+
+
+def _state_fields(run: Row, type: str, given: Row) -> Row:  # noqa: A002 - as above
+    """Return the fields of a state, with datetimes as texts; those given replace the others."""
+    fields = _fields_from(run, type) | columns(given)
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in fields.items()
+    }
+
+
+def _level_name(level: object) -> str:
+    """Return the name of a level; a writer may have names of its own."""
+    if isinstance(level, str):
+        return level
+    return logging.getLevelName(level_number("level", level))
 
 
 def _fields_from(run: Row, type: str) -> Row:  # noqa: A002 - as above

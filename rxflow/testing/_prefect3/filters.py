@@ -7,12 +7,12 @@ paths, which are in `routes.py`.
 
 import uuid
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from rxflow._models.states import StateType
+from rxflow._models.times import Instant
 from rxflow.testing._rows import Row, Shuffle
 
 
@@ -42,8 +42,8 @@ class _Level(_Strict):
 
 
 class _Time(_Strict):
-    after_: datetime | None = None
-    before_: datetime | None = None
+    after_: Instant | None = None
+    before_: Instant | None = None
 
 
 class _LogFilter(_Strict):

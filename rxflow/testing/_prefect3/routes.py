@@ -27,7 +27,7 @@ from rxflow.testing._prefect3.filters import (
 )
 from rxflow.testing._prefect3.state_effects import with_estimates
 from rxflow.testing._prefect3.store import Prefect3Store
-from rxflow.testing._rows import Row, Shuffle
+from rxflow.testing._rows import Row, Shuffle, encode_body
 
 RouteReply = tuple[int, Any]
 """A status, and the body before it is encoded."""
@@ -68,7 +68,7 @@ class Routes:
             status, body = 422, {"detail": str(error)}
         except msgspec.ValidationError as error:
             status, body = 422, _invalid_request(str(error), request.content)
-        return status, msgspec.json.encode(body)
+        return status, encode_body(body)
 
     def _route(
         self, request: httpx.Request, logs_as_of: datetime | None, shuffle: Shuffle | None

@@ -6,10 +6,11 @@ belong here: tables (`store.py`), routes (`routes.py`), connections and faults
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import ClassVar
+from uuid import UUID
 
 import httpx
 
@@ -82,14 +83,17 @@ class FakePrefect3(FakeServer, Prefect3Store):
         self._routes = Routes(self, page_limit=page_limit, version=version)
 
     def script(
-        self, run_id: str, steps: Iterable[tuple[float, StateType | str | Callable[[], object]]]
+        self,
+        run_id: str | UUID,
+        steps: Iterable[tuple[timedelta | float, StateType | str | Callable[[], object]]],
     ) -> None:
         """Schedule the life of a run.
 
         Args:
             run_id: The run.
-            steps: What happens, each with its time in seconds from now: a `StateType` is a state
-                that the run enters, a text is a line that it logs, and anything else is called.
+            steps: What happens, each with its time from now, in seconds if a number: a `StateType`
+                is a state that the run enters, a text is a line that it logs, and anything else is
+                called.
 
         Example:
             >>> import rxflow

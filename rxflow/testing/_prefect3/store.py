@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from random import Random
 from typing import Any
+from uuid import UUID
 
+from rxflow._models.arguments import level_number, optional_utc_time, stored_id, utc_time
 from rxflow._models.states import StateType
 from rxflow.testing._prefect3 import rows
 from rxflow.testing._prefect3.state_effects import enter
-from rxflow.testing._rows import Row, uuid4, uuid7
+from rxflow.testing._rows import Row, columns, known_id, uuid4, uuid7
 from rxflow.testing._timeline import Timeline
 
 
@@ -64,7 +66,8 @@ class Prefect3Store(Timeline):
             now = self._write_time()
             flow_id = self._flow_id(now, flow)
             run_id = uuid4(self._id_random)
-            run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id) | row
+            run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id)
+            run |= columns(row)
             run_id = str(run["id"])
             self.runs[run_id] = run
             self.states[run_id] = []
@@ -113,14 +116,14 @@ class Prefect3Store(Timeline):
             now = self._write_time()
             flow_id, deployment_id = self._flow_id(now, flow), uuid4(self._id_random)
             new = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
-            deployment = new | row
+            deployment = new | columns(row)
             deployment_id = str(deployment["id"])
             self.deployments[deployment_id] = deployment
             if on_run is not None:
                 self._on_run[deployment_id] = on_run
         return deployment_id
 
-    def create_run(self, deployment_id: str, **row: Any) -> str:
+    def create_run(self, deployment_id: str | UUID, **row: Any) -> str:
         """Create a run of a deployment, scheduled for now, as a client does.
 
         Args:
@@ -132,6 +135,7 @@ class Prefect3Store(Timeline):
             The run's id.
         """
         with self._lock:
+            deployment_id = known_id("deployment_id", deployment_id, self.deployments)
             deployment = self.deployments[deployment_id]
             labels = deployment["labels"] | {"prefect.deployment.id": deployment_id}
             fields: Row = {
@@ -152,7 +156,7 @@ class Prefect3Store(Timeline):
 
     def set_state(
         self,
-        run_id: str,
+        run_id: str | UUID,
         type: str,  # noqa: A002 - the server's name for it
         name: str | None = None,
         *,
@@ -172,40 +176,43 @@ class Prefect3Store(Timeline):
             The state's id.
         """
         with self._lock:
+            run_id = known_id("run_id", run_id, self.runs)
+            stamp = optional_utc_time("timestamp", timestamp)
             now = self._write_time()
             run = self.runs[run_id]
             scheduled = None
             if type == StateType.SCHEDULED:
                 scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
             state = self._new_state(now, type, name, flow_run_id=run_id, scheduled_time=scheduled)
-            state |= {"timestamp": timestamp or now, "message": message}
+            state |= {"timestamp": stamp or now, "message": message}
             self.states[run_id].append(state)
             run["next_scheduled_start_time"] = scheduled
             enter(run, state, now)
         return str(state["id"])
 
-    def change_run(self, run_id: str, **fields: Any) -> None:
+    def change_run(self, run_id: str | UUID, **fields: Any) -> None:
         """Change fields of a run's row."""
         with self._lock:
-            self.runs[run_id] |= {**fields, "updated": self._write_time()}
+            run = self.runs[known_id("run_id", run_id, self.runs)]
+            run |= {**columns(fields), "updated": self._write_time()}
 
     def log(
         self,
-        run_id: str,
+        run_id: str | UUID,
         message: str = "a line",
         *,
-        level: int = 20,
+        level: int | str = 20,
         timestamp: datetime | None = None,
         created: datetime | None = None,
         name: str = "prefect.flow_runs",
-        task_run_id: str | None = None,
+        task_run_id: str | UUID | None = None,
     ) -> str:
         """Store a log line.
 
         Args:
             run_id: The run that wrote it.
             message: The line.
-            level: As in `logging`.
+            level: A number as in `logging`, or a name such as ``"WARNING"``.
             timestamp: When it was written, by the writer's clock; None: the server's time.
             created: When the server inserted it, if its commit took until now; None: now.
             name: The logger's name.
@@ -216,22 +223,22 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            now = created or self._write_time()
+            now = optional_utc_time("created", created) or self._write_time()
             row = rows.log(
                 now,
                 row_id=uuid7(now, self._id_random),
                 name=name,
-                level=level,
+                level=level_number("level", level),
                 message=message,
-                timestamp=timestamp or now,
-                flow_run_id=run_id,
-                task_run_id=task_run_id,
+                timestamp=optional_utc_time("timestamp", timestamp) or now,
+                flow_run_id=stored_id(run_id),
+                task_run_id=None if task_run_id is None else stored_id(task_run_id),
             )
             self.logs.append(row)
             self._landed[row["id"]] = self.now()
         return str(row["id"])
 
-    def add_task_run(self, run_id: str, *, state: str = "PENDING", **row: Any) -> str:
+    def add_task_run(self, run_id: str | UUID, *, state: str = "PENDING", **row: Any) -> str:
         """Add a task run.
 
         Args:
@@ -259,13 +266,13 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             task_run_id = self.set_task_state(run_id, None, state)
-            self.task_runs[task_run_id] |= row
+            self.task_runs[task_run_id] |= columns(row)
         return task_run_id
 
     def set_task_state(
         self,
-        run_id: str,
-        task_run_id: str | None,
+        run_id: str | UUID,
+        task_run_id: str | UUID | None,
         type: str,  # noqa: A002 - the server's name for it
         name: str | None = None,
         *,
@@ -285,7 +292,10 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             now = self._write_time()
-            task_run_id = task_run_id or uuid7(now, self._id_random)
+            run_id = known_id("run_id", run_id, self.runs)
+            task_run_id = (
+                uuid7(now, self._id_random) if task_run_id is None else stored_id(task_run_id)
+            )
             if task_run_id not in self.task_runs:
                 self.task_runs[task_run_id] = rows.task_run(
                     now,
@@ -301,13 +311,14 @@ class Prefect3Store(Timeline):
 
     # -- deletions ------------------------------------------------------------------------------
 
-    def delete_run(self, run_id: str) -> None:
+    def delete_run(self, run_id: str | UUID) -> None:
         """Delete a run with its states; its log rows stay, which the real server deletes later."""
         with self._lock:
             self.catch_up()
+            run_id = known_id("run_id", run_id, self.runs)
             del self.runs[run_id], self.states[run_id]
 
-    def delete_logs(self, row_ids: Collection[str]) -> None:
+    def delete_logs(self, row_ids: Collection[str | UUID]) -> None:
         """Delete log rows.
 
         Args:
@@ -315,14 +326,14 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             self.catch_up()
-            gone = set(row_ids)
+            gone = {stored_id(row_id) for row_id in row_ids}
             self.logs = [row for row in self.logs if row["id"] not in gone]
 
     def restore_logs(self, then: datetime) -> None:
         """Remove the log rows that were stored after a time, as restoring a backup does."""
         with self._lock:
             self.catch_up()
-            self.logs = self.logs_of(then)
+            self.logs = self.logs_of(utc_time("then", then))
 
     # -- reads ----------------------------------------------------------------------------------
 
