@@ -368,7 +368,11 @@ class TaskRunView:
 
     @property
     def name(self) -> str:
-        """The task run's name."""
+        """The task run's name.
+
+        One that was given none on Prefect 1 has its slug for a name, ``load-1``, with the map index
+        of a child of a mapped one: ``load-1[2]``.
+        """
         return self._read.row.name
 
     @property
