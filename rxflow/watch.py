@@ -238,6 +238,15 @@ def wait_for_flow_run(
         WatchTimedOut: The run was not over within ``timeout``.
         RunNotFound: The server has no such run, or it was deleted during the wait.
         RxflowError: As for `watch_flow_run`.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3
+        >>> server = FakePrefect3()
+        >>> run_id = server.add_run(state="COMPLETED")
+        >>> view = rxflow.wait_for_flow_run(run_id, timeout=600, client=server.client())
+        >>> view.state.is_completed()
+        True
     """
     for event in _watch_to_end(flow_run_id, timeout, client):
         view = _final_view(event, client)

@@ -43,10 +43,9 @@ class FlowRunView:
     view holds the snapshot alone, so no key is written: where it is loaded, it reads from the
     server that the environment and the active profile name there.
 
-    Task runs are read from the server at each call, as
-    they are now. A finished task run whose state has not changed is the same `TaskRunView` each
-    time, with the states and the result that it has read; `get_latest` carries it over to the new
-    view.
+    Task runs are read from the server at each call, as they are now. A finished task run whose
+    state has not changed is the same `TaskRunView` each time, with the states and the result that
+    it has read; `get_latest` carries it over to the new view.
 
     Example:
         >>> import rxflow
