@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     # Names of other projects: their pages are known only if inventories are fetched.
     (
         r"any|py:.*",
-        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex)(\..*)?",
+        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|uuid)(\..*)?",
     ),
     (r"any|py:.*", r"Logger|SequenceContainsNoElementsError|merge"),
     # Private types in signatures, and type variables.

@@ -350,7 +350,7 @@ def to_dict(event: FlowRunEvent) -> dict[str, Any]:
         event: The event, of any kind.
 
     Returns:
-        A new dictionary of builtin values: times are aware `datetime.datetime`, codes and types
+        A new dictionary of builtin values. Times are aware `datetime.datetime`, codes and types
         are text, and a run, a state or a snapshot is a dictionary of its fields.
 
     Raises:

@@ -30,6 +30,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import check_callable, check_type
+from rxflow._runtime.sink_output import SinkOutput
 from rxflow.errors import SinkFailed
 from rxflow.events import (
     FlowRunEvent,
@@ -199,7 +200,7 @@ def _sink(
                 raise
             return CompositeDisposable(subscription, writer)
 
-        return Observable(subscribe)
+        return SinkOutput(subscribe)
 
     return sink
 

@@ -23,6 +23,7 @@ from rxflow._operators.queues import OverflowPolicy
 from rxflow._operators.rates import Rate
 from rxflow._operators.silence import Quiet
 from rxflow._runtime.iteration import apull, pull
+from rxflow._runtime.sink_output import SinkOutput
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
 
@@ -122,14 +123,19 @@ class Stream(Fluent[T_co]):
     def __await__(self) -> Generator[Any, None, T_co]:
         """Wait on the running event loop for the last item.
 
+        A pipeline that ends in a sink and had nothing to write gives None.
+
         Raises:
             SequenceContainsNoElementsError: The stream completed without an item.
             Exception: The error that the stream ends with.
         """
-        return _await_last_item(self).__await__()
+        return _await_only_item(self._last_item()).__await__()
 
     def run(self, scheduler: abc.SchedulerBase | None = None) -> T_co:
         """Block this thread until the stream completes; return the last item.
+
+        A pipeline that ends in a sink and had nothing to write gives None. To run any pipeline to
+        its end, whether or not it has items, use `run_to_end`.
 
         Args:
             scheduler: The scheduler to subscribe with; None runs everything in this thread.
@@ -138,8 +144,35 @@ class Stream(Fluent[T_co]):
             SequenceContainsNoElementsError: The stream completed without an item.
             Exception: The error that the stream ends with.
         """
-        with closing(iterate(_last_item(self, scheduler))) as items:
-            return next(items)
+        return _only_item(self._last_item(), scheduler)
+
+    def run_to_end(self, scheduler: abc.SchedulerBase | None = None) -> int:
+        """Block this thread until the stream completes; return the number of items.
+
+        Args:
+            scheduler: The scheduler to subscribe with; None runs everything in this thread.
+
+        Returns:
+            How many items the stream had; 0 is no error.
+
+        Raises:
+            Exception: The error that the stream ends with.
+
+        Example:
+            >>> import reactivex
+            >>> Stream.of(reactivex.of("a", "b")).run_to_end()
+            2
+            >>> Stream.of(reactivex.empty()).run_to_end()
+            0
+        """
+        return _only_item(self.pipe(ops.count()), scheduler)
+
+    async def arun_to_end(self) -> int:
+        """Async twin of `run_to_end`, on the running event loop."""
+        return await _await_only_item(self.pipe(ops.count()))
+
+    def _last_item(self) -> Observable[T_co]:
+        return self.pipe(ops.last())
 
     def __add__(self, other: Observable[T_co]) -> "Stream[T_co]":
         """Concatenate: the items of this stream, then those of the other."""
@@ -275,28 +308,34 @@ class Stream(Fluent[T_co]):
         return Stream.of(result) if _is_plain(result) else result
 
 
-async def _await_last_item(observable: Observable[T]) -> T:
-    async with aclosing(aiterate(_last_item(observable, None))) as items:
+async def _await_only_item(observable: Observable[T]) -> T:
+    async with aclosing(aiterate(observable)) as items:
         return await anext(items)
 
 
-def _last_item(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> Observable[T]:
-    """Return the last item of an observable, subscribed to with the scheduler if one is given."""
-    last = observable.pipe(ops.last())
+def _only_item(observable: Observable[T], scheduler: abc.SchedulerBase | None) -> T:
+    with closing(iterate(_subscribed_with(observable, scheduler))) as items:
+        return next(items)
+
+
+def _subscribed_with(
+    observable: Observable[T], scheduler: abc.SchedulerBase | None
+) -> Observable[T]:
+    """Return the observable, subscribed to with the scheduler if one is given."""
     if scheduler is None:
-        return last
+        return observable
 
     def subscribe(
         observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return last.subscribe(observer, scheduler=scheduler)
+        return observable.subscribe(observer, scheduler=scheduler)
 
     return Observable(subscribe)
 
 
 def _is_plain(result: object) -> bool:
     # A function of its own: inline, the check would narrow the type to one with unknown items.
-    return type(result) is Observable
+    return type(result) in {Observable, SinkOutput}
 
 
 class _StreamOf(Stream[T]):
@@ -308,3 +347,9 @@ class _StreamOf(Stream[T]):
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         return self._source._subscribe_core(observer, scheduler)  # noqa: SLF001 - another observable
+
+    def _last_item(self) -> Observable[T]:
+        if isinstance(self._source, SinkOutput):  # its work is the writing, not the last item
+            last: Observable[Any] = self.pipe(ops.last_or_default(None))
+            return last
+        return super()._last_item()

@@ -51,6 +51,30 @@ def test_every_event_is_passed_on(sink: str, path: Path) -> None:
     assert recording.completed
 
 
+async def await_stream(stream: Stream[FlowRunEvent]) -> object:
+    """Await a stream."""
+    return await stream
+
+
+RUNS: dict[str, Callable[[Stream[FlowRunEvent]], object]] = {
+    "run": lambda stream: stream.run(),
+    "await": lambda stream: asyncio.run(await_stream(stream)),
+}
+
+
+@each_sink
+@pytest.mark.parametrize("way", RUNS)
+def test_a_pipeline_that_had_nothing_to_write_gives_none(sink: str, way: str, path: Path) -> None:
+    """`run` and `await` of a pipeline that ends in a sink need no item."""
+    events: Stream[FlowRunEvent] = Stream.of(rx.of(*LINES))
+    nothing = events.filter(lambda _: False).pipe(SINKS[sink](path))
+    assert RUNS[way](nothing) is None
+    assert RUNS[way](events.pipe(SINKS[sink](path))) == LINES[-1]
+    failing: Stream[FlowRunEvent] = Stream.of(rx.throw(Broken()))
+    with pytest.raises(Broken):
+        RUNS[way](failing.pipe(SINKS[sink](path)))
+
+
 @each_sink
 def test_an_error_of_the_source_is_passed_on(sink: str, path: Path) -> None:
     """A sink passes an error on unchanged, after the events before it."""

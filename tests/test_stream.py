@@ -260,6 +260,32 @@ def test_run_and_await_raise_the_error(way: str) -> None:
     assert caught.value is error
 
 
+TO_THE_END: dict[str, Callable[[Stream[Any]], int]] = {
+    "run_to_end": lambda stream: stream.run_to_end(),
+    "run_to_end on a scheduler": lambda stream: stream.run_to_end(
+        EventLoopScheduler(exit_if_empty=True)
+    ),
+    "arun_to_end": lambda stream: asyncio.run(stream.arun_to_end()),
+}
+
+
+@pytest.mark.parametrize("way", TO_THE_END)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_run_to_end_counts_the_items(way: str, name: str) -> None:
+    """A stream is run to its end whether or not it has items, and their number is returned."""
+    make, expected = PIPELINES[name]
+    assert TO_THE_END[way](Stream.of(make())) == len(expected)
+
+
+@pytest.mark.parametrize("way", TO_THE_END)
+def test_run_to_end_raises_the_error(way: str) -> None:
+    """The error object that a pipeline ends with is raised."""
+    error = ValueError("the end")
+    with pytest.raises(ValueError, match="the end") as caught:
+        TO_THE_END[way](Stream.of(rx.throw(error)))
+    assert caught.value is error
+
+
 def test_streams_can_be_awaited_at_the_same_time() -> None:
     """Several streams can be await_last at the same time."""
 
@@ -270,6 +296,17 @@ def test_streams_can_be_awaited_at_the_same_time() -> None:
         return found
 
     assert asyncio.run(together()) == [*range(5)]
+
+
+def test_a_stream_is_a_future_by_ensure_future() -> None:
+    """`asyncio.ensure_future(stream)` is a future of the last item, in place of `to_future`."""
+
+    async def main() -> Any:
+        return await asyncio.ensure_future(
+            Stream.of(rx.timer(SHORT).pipe(ops.map(partial(add, 7))))
+        )
+
+    assert asyncio.run(main()) == 7
 
 
 def test_a_timeout_of_an_await_disposes() -> None:

@@ -10,8 +10,9 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from rxflow._backends.backend import HttpReply
+from rxflow._protocol.failures import LONGEST_RETRY_AFTER
 
-_LONGEST_RETRY_AFTER = 300.0  # seconds
+_PLAUSIBLE_YEARS = range(2000, 3000)  # a Date of another year is no server's clock
 
 
 def server_time(reply: HttpReply) -> datetime | None:
@@ -19,15 +20,19 @@ def server_time(reply: HttpReply) -> datetime | None:
     return _http_date(reply.headers.get("date", ""))
 
 
-def retry_after(reply: HttpReply) -> float | None:
-    """Read the seconds to wait from ``Retry-After``, which is a number of seconds or a date."""
+def retry_after(reply: HttpReply) -> float | datetime | None:
+    """Read ``Retry-After``, which is a number of seconds or a date.
+
+    Returns:
+        The seconds to wait; the date if the reply does not say what time it is for the server.
+    """
     value = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+", value):
-        return min(float(value), _LONGEST_RETRY_AFTER)
+        return min(float(value), LONGEST_RETRY_AFTER)
     now, then = server_time(reply), _http_date(value)
     if now is None or then is None:
-        return None
-    return min(max(0.0, (then - now).total_seconds()), _LONGEST_RETRY_AFTER)
+        return then
+    return min(max(0.0, (then - now).total_seconds()), LONGEST_RETRY_AFTER)
 
 
 def is_json(reply: HttpReply) -> bool:
@@ -41,4 +46,6 @@ def _http_date(text: str) -> datetime | None:
         time = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    if time.year not in _PLAUSIBLE_YEARS:
+        return None
+    return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)

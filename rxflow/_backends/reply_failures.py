@@ -4,6 +4,8 @@ Belongs here: what a status or an unreadable body means, whichever server sent i
 here: error codes and error texts of one server.
 """
 
+from datetime import datetime
+
 from rxflow._backends.backend import HttpReply
 from rxflow._backends.headers import is_json, retry_after
 from rxflow._backends.json_bodies import UnreadableBody
@@ -64,17 +66,13 @@ def status_failure(query: Query, reply: HttpReply, error_text: str, api_hint: st
     """
     status = reply.status
     if status in {408, 425, 429, 503}:
-        return Failure(
-            kind=FailureKind.BUSY,
-            text=f"The server is busy (HTTP {status}{after_comma(error_text)})",
-            retry_after=retry_after(reply),
+        return _with_retry_after(
+            reply, FailureKind.BUSY, f"The server is busy (HTTP {status}{after_comma(error_text)})"
         )
     # To a read, 409 and 410 are sent only by something in between.
     if status >= 500 or status in {409, 410}:
-        return Failure(
-            kind=FailureKind.SERVER,
-            text=f"The server failed (HTTP {status}{after_comma(error_text)})",
-            retry_after=retry_after(reply),
+        return _with_retry_after(
+            reply, FailureKind.SERVER, f"The server failed (HTTP {status}{after_comma(error_text)})"
         )
     if status in {404, 405} or status < 400 or not is_json(reply):
         return not_an_api(reply, api_hint)
@@ -105,6 +103,13 @@ def not_an_api(reply: HttpReply, api_hint: str) -> Failure:
         text=f"The URL is not that of a Prefect API: it replies with HTTP {reply.status} "
         f"({printable(content_type)}){redirect}; {api_hint}",
     )
+
+
+def _with_retry_after(reply: HttpReply, kind: FailureKind, text: str) -> Failure:
+    wait = retry_after(reply)
+    if isinstance(wait, datetime):
+        return Failure(kind=kind, text=text, retry_at=wait)
+    return Failure(kind=kind, text=text, retry_after=wait)
 
 
 def _of_run(query: Query) -> str:

@@ -3,6 +3,7 @@
 Belongs here: bytes. Does not belong here: JSON (`_backends`).
 """
 
+import re
 import zlib
 
 import httpx
@@ -57,8 +58,23 @@ class BodyReader:
             self._failure = self._failure or _unreadable("The response was cut short")
         if self._failure is not None:
             return self._failure
+        if self._response.status_code == 400 and _HTTP_TO_TLS.search(self._body[:_ERROR_PAGE]):
+            return _WRONG_SCHEME
         headers = {name.lower(): value for name, value in self._response.headers.items()}
         return HttpReply(status=self._response.status_code, headers=headers, body=bytes(self._body))
+
+
+# What nginx, the server of Go and Apache reply to plain HTTP on a port that expects TLS.
+_HTTP_TO_TLS = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server"
+    rb"|speaking plain HTTP to an SSL-enabled",
+    re.IGNORECASE,
+)
+_ERROR_PAGE = 4096  # bytes that are searched
+_WRONG_SCHEME = Failure(
+    kind=FailureKind.WRONG_SCHEME,
+    text="The server speaks TLS; use a URL that begins with https://",
+)
 
 
 def _unreadable(text: str) -> Failure:

@@ -1,5 +1,6 @@
 """Errors of sending a request, mapped to failures: the errors of httpx and of sockets end here."""
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -20,6 +21,13 @@ CONNECTION_CLOSED = Failure(kind=FailureKind.NETWORK, text="The connection was c
 """The result of a call whose transport was closed."""
 
 
+# How OpenSSL names what it receives in place of a TLS handshake, in versions 1.1 to 3.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
+
+# How h11 shows a TLS alert where the status line of a response should be.
+_TLS_ALERT = re.compile(r"illegal status line: bytearray\(b'\\x1[56]\\x03")
+
+
 def send_failure(error: Exception, server: str, *, passed_deadline: float | None) -> Failure:
     """Map an error to a failure whose text says what to do.
 
@@ -38,6 +46,12 @@ def send_failure(error: Exception, server: str, *, passed_deadline: float | None
                     f"The certificate of {server} cannot be verified "
                     f"({cause.verify_message}); set PREFECT_API_SSL_CERT_FILE"
                 )
+            case ssl.SSLError() if any(reason in str(cause) for reason in _NO_TLS):
+                kind = FailureKind.WRONG_SCHEME
+                text = f"{server} does not speak TLS; use a URL that begins with http://"
+            case httpx.RemoteProtocolError() if _TLS_ALERT.search(str(cause)):
+                kind = FailureKind.WRONG_SCHEME
+                text = f"{server} speaks TLS; use a URL that begins with https://"
             case ConnectionRefusedError():
                 kind = FailureKind.REFUSED
                 text = f"No process listens at {server}; is the server running?"

@@ -86,23 +86,25 @@ def run_poll(make_poll: Callable[[int], Poll[T]], page_limit: PageLimit) -> Poll
     rows = page_limit.rows
     while True:
         poll = make_poll(rows)
+        mid_read = False
         try:
             query = next(poll)
             while True:
-                reply = yield from _send_with_retries(query)
+                reply = yield from _send_with_retries(query, mid_read=mid_read)
                 if isinstance(reply, Failure):
                     rows = _lower_limit(rows, reply, page_limit)
                     break
+                mid_read = True
                 query = poll.send(reply)
         except StopIteration as end:
             yield Finished(end.value)
 
 
 def _send_with_retries(
-    query: Query,
+    query: Query, *, mid_read: bool
 ) -> Generator[Query | Pause | Finished[Any], TimedReply | None, Reply]:
     """Send a query until a page is received, or a failure of kind `FailureKind.PAGE_LIMIT`."""
-    retry = RetryPolicy(Random())  # noqa: S311 - jitter, not a secret
+    retry = RetryPolicy(Random(), mid_read=mid_read)  # noqa: S311 - jitter, not a secret
     while True:
         result = yield query
         if result is None:

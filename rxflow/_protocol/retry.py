@@ -4,6 +4,7 @@ The policy waits for nothing and reads no clock: it is given the times and the r
 """
 
 import math
+from collections import Counter
 from random import Random
 
 import msgspec
@@ -27,7 +28,7 @@ class _RetryRule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error: The error to end with.
         attach: Seconds to retry for before the first poll has succeeded; 0 is not at all.
-        watch: Seconds to retry for after it; 0 is not at all, None is for ever.
+        watch: Seconds to retry for after it, from the first failure of this kind; None is for ever.
         cap: Seconds of the longest delay between two retries.
     """
 
@@ -40,25 +41,34 @@ class _RetryRule(msgspec.Struct, frozen=True, kw_only=True):
 ATTACH_TIMEOUT = 30.0
 """Seconds that a server has for the first poll to succeed."""
 
-AUTH_GRACE = 60.0
-"""Seconds that a server may refuse the credentials for which it has accepted before."""
+GRACE = 60.0
+"""Seconds for which a server may refuse, in one way, a watch that has begun."""
 
-_UNREADABLE_IN_A_ROW = 3
+# Within it a proxy has restarted; a server whose replies can never be read is reported soon.
+_UNREADABLE_ATTACH_TIMEOUT = 5.0
+# Two odd replies, one before an outage and one after it, may be further apart than the grace.
+_REFUSALS_TO_END = 3
 _BASE_DELAY = 0.5
 
-# A server whose connections are refused is usually restarting: retry often to find it soon.
+# A server whose connections are refused is usually restarting: retry often to find it soon. A
+# failure that waiting cannot mend ends a watch that has not begun; of one that has begun, each
+# kind may be the reply of a proxy, or of a server that is being replaced.
 _RULES = {
     FailureKind.REFUSED: _RetryRule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
     FailureKind.NETWORK: _RetryRule(error=Unreachable, attach=ATTACH_TIMEOUT, watch=None, cap=5),
-    FailureKind.CERTIFICATE: _RetryRule(error=Unreachable, attach=0, watch=0, cap=5),
+    FailureKind.CERTIFICATE: _RetryRule(error=Unreachable, attach=0, watch=GRACE, cap=5),
+    FailureKind.WRONG_SCHEME: _RetryRule(error=Unreachable, attach=0, watch=GRACE, cap=5),
     FailureKind.BUSY: _RetryRule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
     FailureKind.SERVER: _RetryRule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
-    FailureKind.UNREADABLE: _RetryRule(error=BadResponse, attach=ATTACH_TIMEOUT, watch=None, cap=5),
+    FailureKind.UNREADABLE: _RetryRule(
+        error=BadResponse, attach=_UNREADABLE_ATTACH_TIMEOUT, watch=GRACE, cap=5
+    ),
     FailureKind.NOT_AN_API: _RetryRule(error=NotAPrefectApi, attach=0, watch=None, cap=30),
-    FailureKind.AUTH: _RetryRule(error=AuthError, attach=0, watch=AUTH_GRACE, cap=5),
-    FailureKind.RUN_NOT_FOUND: _RetryRule(error=RunNotFound, attach=0, watch=None, cap=2.5),
-    FailureKind.REJECTED: _RetryRule(error=BadResponse, attach=0, watch=0, cap=5),
-    FailureKind.PAGE_LIMIT: _RetryRule(error=BadResponse, attach=0, watch=0, cap=5),
+    FailureKind.AUTH: _RetryRule(error=AuthError, attach=0, watch=GRACE, cap=5),
+    # A watch that has begun decides by itself whether its run was deleted.
+    FailureKind.RUN_NOT_FOUND: _RetryRule(error=RunNotFound, attach=0, watch=0, cap=2.5),
+    FailureKind.REJECTED: _RetryRule(error=BadResponse, attach=0, watch=GRACE, cap=5),
+    FailureKind.PAGE_LIMIT: _RetryRule(error=BadResponse, attach=0, watch=GRACE, cap=5),
 }
 
 
@@ -81,16 +91,20 @@ class RetryPolicy:
     failure in a row, and come on top of the server's ``Retry-After``.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, mid_read: bool = False) -> None:
         """Start before the first poll.
 
         Args:
             random: The source of jitter.
+            mid_read: Whether a read beside a watch has received pages already: the server has shown
+                that it replies well, so whatever it replies now is retried for the seconds that a
+                server has at first.
         """
         self._random = random
+        self._mid_read = mid_read
         self._failures = 0
-        self._unreadable = 0
         self._first_failures: dict[FailureKind, float] = {}
+        self._failures_of_kind: Counter[FailureKind] = Counter()
         self._poll_sent: float | None = None
         self._query_sent: float | None = None
         self._attached = False
@@ -117,9 +131,10 @@ class RetryPolicy:
             The outage that ends with it, if queries had failed before.
         """
         failed, began = self._failures, self._poll_sent
-        self._failures = self._unreadable = 0
-        self._poll_sent = self._query_sent = None
+        self._failures = 0
         self._first_failures.clear()
+        self._failures_of_kind.clear()
+        self._poll_sent = self._query_sent = None
         self._attached = True
         return Outage(began, now.mono) if failed and began is not None else None
 
@@ -131,15 +146,13 @@ class RetryPolicy:
         """
         rule = _RULES[failure.kind]
         self._failures += 1
-        self._unreadable = self._unreadable + 1 if failure.kind is FailureKind.UNREADABLE else 0
+        self._failures_of_kind[failure.kind] += 1
         left = self._seconds_left(rule, failure.kind, now)
-        if left <= 0 or self._unreadable >= _UNREADABLE_IN_A_ROW:
+        if left <= 0:
             return rule.error(failure.text)
         bound = min(rule.cap, _BASE_DELAY * 2 ** min(self._failures - 1, 10))
         delay = self._random.uniform(0, bound)
-        if failure.retry_after is not None:
-            delay += failure.retry_after
-        return min(delay, left)
+        return min(delay + failure.retry_in(now), left)
 
     def _seconds_left(self, rule: _RetryRule, kind: FailureKind, now: Now) -> float:
         # In a watch the time counts per kind: an outage of the network must not use up the
@@ -147,5 +160,14 @@ class RetryPolicy:
         first_failure = self._first_failures.setdefault(kind, now.mono)
         if not self._attached:
             began = now.mono if self._poll_sent is None else self._poll_sent
-            return rule.attach - (now.mono - began)
-        return math.inf if rule.watch is None else rule.watch - (now.mono - first_failure)
+            return self._attach_timeout(rule) - (now.mono - began)
+        if rule.watch is None:
+            return math.inf
+        left = rule.watch - (now.mono - first_failure)
+        few = rule.watch > 0 and self._failures_of_kind[kind] < _REFUSALS_TO_END
+        return max(left, rule.cap) if few else left
+
+    def _attach_timeout(self, rule: _RetryRule) -> float:
+        if self._mid_read and (rule.watch is None or rule.watch > 0):
+            return ATTACH_TIMEOUT
+        return rule.attach

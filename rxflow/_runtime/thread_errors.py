@@ -5,14 +5,25 @@ from contextlib import suppress
 
 from loguru import logger
 
+_EXIT_IN_THREAD = (
+    "sys.exit() was called on a thread of rxflow, where it ends the subscription and not the "
+    "process; set an event there that the main thread waits for, or use a loop in the main thread"
+)
+
 
 def report_thread_error(error: BaseException, message: str) -> None:
     """Log an exception and pass it to `threading.excepthook`.
+
+    The hook ignores SystemExit, since it ends a thread as intended. On a thread of rxflow it is not
+    what was intended, so another error is reported, with the SystemExit as its cause.
 
     Args:
         error: The exception.
         message: The log message that goes with it.
     """
+    if isinstance(error, SystemExit):
+        cause, error = error, RuntimeError(_EXIT_IN_THREAD)
+        error.__cause__ = cause
     logger.opt(exception=error).error(message)
     hook_args = threading.ExceptHookArgs(
         (type(error), error, error.__traceback__, threading.current_thread())

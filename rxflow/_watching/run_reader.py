@@ -26,6 +26,9 @@ from rxflow.errors import UnsupportedServer
 
 _LATE_REASON_INTERVAL = 30.0
 
+# One rejection may be that of a proxy, and without offsets nothing can be proven.
+_REJECTIONS_TO_BELIEVE = 3
+
 # A server counts its way to an offset: 17 to 34 ms at 100,000 rows. In a longer table each poll
 # reads only the rows at the end, and all rows are counted only so often that it takes 2 % of the
 # time.
@@ -108,6 +111,7 @@ class RunReader:
         self._late_reason: str | None = None
         self._late_reason_read = -math.inf
         self._limit = PAGE_LIMIT
+        self._rejected_offsets = 0  # in a row
         self._deep_probe_seconds = 0.0
         self._next_deep_probe = -math.inf
 
@@ -159,6 +163,7 @@ class RunReader:
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""
+        self._rejected_offsets = 0
         if tick.run is not None:
             self.server, self.row = tick.server, tick.run
             self._delivered_states.update(state.id for state in tick.states)
@@ -173,6 +178,7 @@ class RunReader:
 
     def commit_close_check(self, check: CloseCheck, now: Now) -> None:
         """Record as delivered what a close check found."""
+        self._rejected_offsets = 0
         self._delivered_states.update(state.id for state in check.states)
         self._commit_logs(check.logs, now)
 
@@ -193,7 +199,9 @@ class RunReader:
             self._limit = limit if is_lower else self._limit
             return is_lower
         if failure.kind is FailureKind.REJECTED and isinstance(query, LogsQuery) and query.offset:
-            return self.cursor.refuse_offsets()
+            self._rejected_offsets += 1
+            if self._rejected_offsets >= _REJECTIONS_TO_BELIEVE:
+                return self.cursor.refuse_offsets()
         return False
 
     def skip_optional(self, query: Query | None, failure: Failure, now: Now) -> bool:
@@ -205,7 +213,7 @@ class RunReader:
         if not isinstance(query, REASON_QUERIES):
             return False
         # The server's Retry-After does not count towards the interval.
-        self._late_reason_read = now.mono + (failure.retry_after or 0.0)
+        self._late_reason_read = now.mono + failure.retry_in(now)
         if self._late_reason is None:
             self._late_reason = f"what it waits for could not be read: {failure.text}"
         return True

@@ -326,7 +326,7 @@ class Session:
         self._outages.last_failure = failure
         self._next_poll = now.mono
         if self._reader.skip_optional(query, failure, now):
-            self._next_poll += failure.retry_after or 0.0
+            self._next_poll += failure.retry_in(now)
             return ()
         if self._reader.adapt_to(query, failure):
             return ()

@@ -17,10 +17,15 @@ def http_date(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    "date", ["", "now", "99", "Sun, 22 Nov 99999 14:28:39 GMT", "22 Nov 2026 1:2:3 +9999999999999"]
+    "date",
+    [
+        *("", "now", "99", "Sun, 22 Nov 99999 14:28:39 GMT", "22 Nov 2026 1:2:3 +9999999999999"),
+        *("Fri, 31 Dec 9999 23:59:59 GMT", "Wed, 01 Jan 3000 00:00:00 GMT"),
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+    ],
 )
-def test_an_unreadable_date_is_no_server_time(date: str) -> None:
-    """A reply without a readable Date header has no server time."""
+def test_an_unreadable_or_impossible_date_is_no_server_time(date: str) -> None:
+    """A reply has no server time if its Date cannot be read or lies far from any server's clock."""
     assert server_time(json_reply("3.8.8", date=date)) is None
 
 
@@ -49,9 +54,10 @@ def test_retry_after_has_seconds_or_a_date(value: str, seconds: float | None) ->
     assert retry_after(reply) == seconds
 
 
-def test_a_date_to_retry_after_needs_the_servers_time() -> None:
-    """Without the time of the server, the time to wait until a date is unknown."""
-    assert retry_after(json_reply({}, 503, retry_after=http_date(20))) is None
+def test_a_date_to_retry_after_stays_a_date_without_the_servers_time() -> None:
+    """Without the time of the server, the date itself is handed on: the watcher's clock decides."""
+    date = http_date(20)
+    assert retry_after(json_reply({}, 503, retry_after=date)) == NOON + timedelta(seconds=20)
     assert retry_after(json_reply({}, 503)) is None
 
 

@@ -7,7 +7,6 @@ from broken_responses import DRIPS
 from certificates import Authority
 from http_calls import GET, OpenTransport, failure_of, reply_of, settings_for
 from wire_server import (
-    Script,
     ServerConnection,
     WireServer,
     close_unanswered,
@@ -85,12 +84,45 @@ def respond_in_plain_text(connection: ServerConnection) -> None:
     connection.send(http_response())
 
 
-@pytest.mark.parametrize("script", [lambda _: None, respond_in_plain_text], ids=["closed", "plain"])
-def test_any_other_failed_handshake_is_a_network_failure(
-    script: Script, open_transport: OpenTransport
+def test_a_server_without_tls_is_the_wrong_scheme(open_transport: OpenTransport) -> None:
+    """A server that speaks no TLS is said to speak none, with the scheme to use."""
+    with WireServer(respond_in_plain_text) as server:
+        failure = failure_of(
+            send_over_tls(open_transport, settings_for(f"https://{server.address}/api"))
+        )
+        assert failure.kind is FailureKind.WRONG_SCHEME
+        assert "http://" in failure.text
+
+
+PLAIN_TO_TLS = {
+    "nginx": http_response(
+        b"<center>The plain HTTP request was sent to HTTPS port</center>", "400 Bad Request"
+    ),
+    "go": http_response(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request"),
+    "apache": http_response(
+        b"You're speaking plain HTTP to an SSL-enabled server port.", "400 Bad Request"
+    ),
+    "alert": b"\x15\x03\x03\x00\x02\x02\x46\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("response", PLAIN_TO_TLS.values(), ids=PLAIN_TO_TLS)
+def test_a_server_with_tls_is_the_wrong_scheme(
+    response: bytes, open_transport: OpenTransport
 ) -> None:
-    """A server that closes the connection, or speaks no TLS, is NETWORK, not CERTIFICATE."""
-    with WireServer(script) as server:
+    """A port that expects TLS is said to do so, in the ways in which servers reply to HTTP."""
+    with (
+        WireServer(respond(response)) as server,
+        open_transport(settings_for(server.url), None) as transport,
+    ):
+        failure = failure_of(transport.send(GET))
+        assert failure.kind is FailureKind.WRONG_SCHEME
+        assert "https://" in failure.text
+
+
+def test_a_handshake_that_is_broken_off_is_a_network_failure(open_transport: OpenTransport) -> None:
+    """A server that closes the connection is NETWORK, not CERTIFICATE."""
+    with WireServer(lambda _: None) as server:
         failure = failure_of(
             send_over_tls(open_transport, settings_for(f"https://{server.address}/api"))
         )

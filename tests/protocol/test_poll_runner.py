@@ -95,7 +95,22 @@ def test_only_the_failed_query_is_retried() -> None:
 def test_a_permanent_failure_is_raised_at_once(kind: FailureKind, error: type[Exception]) -> None:
     """A failure that no retry can mend is raised at once, with the failure's text."""
     with pytest.raises(error, match="the reason"):
-        play(both, iter([page(1), Failure(kind=kind, text="the reason")]), PageLimit())
+        play(both, iter([Failure(kind=kind, text="the reason")]), PageLimit())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(FailureKind.AUTH, FailureKind.REJECTED, FailureKind.CERTIFICATE),
+        *(FailureKind.UNREADABLE, FailureKind.NOT_AN_API, FailureKind.WRONG_SCHEME),
+    ],
+)
+def test_an_odd_reply_in_the_middle_of_a_read_is_retried(kind: FailureKind) -> None:
+    """Once a page was received, the server has shown that it replies well."""
+    replies: list[Reply] = [page(1), Failure(kind=kind, text="the reason"), page(2)]
+    done, result = play(both, iter(replies), PageLimit())
+    assert [step for step in done if not isinstance(step, Pause)] == [ONE, TWO, TWO]
+    assert result == [1, 2]
 
 
 @pytest.mark.parametrize(("failure", "error"), [(LOST, Unreachable), (BUSY, ServerError)])

@@ -76,15 +76,16 @@ class Rule(msgspec.Struct, frozen=True):
 RULES = {
     FailureKind.REFUSED: Rule(Unreachable, 30, NEVER),
     FailureKind.NETWORK: Rule(Unreachable, 30, NEVER),
-    FailureKind.CERTIFICATE: Rule(Unreachable, AT_ONCE, AT_ONCE),
+    FailureKind.CERTIFICATE: Rule(Unreachable, AT_ONCE, 60),
+    FailureKind.WRONG_SCHEME: Rule(Unreachable, AT_ONCE, 60),
     FailureKind.BUSY: Rule(ServerError, 30, NEVER, cap=30),
     FailureKind.SERVER: Rule(ServerError, 30, NEVER, cap=30),
-    FailureKind.UNREADABLE: Rule(BadResponse, 30, NEVER),
+    FailureKind.UNREADABLE: Rule(BadResponse, 5, 60),
     FailureKind.NOT_AN_API: Rule(NotAPrefectApi, AT_ONCE, NEVER, cap=30),
     FailureKind.AUTH: Rule(AuthError, AT_ONCE, 60),
-    FailureKind.RUN_NOT_FOUND: Rule(RunNotFound, AT_ONCE, NEVER, cap=2.5),
-    FailureKind.REJECTED: Rule(BadResponse, AT_ONCE, AT_ONCE),
-    FailureKind.PAGE_LIMIT: Rule(BadResponse, AT_ONCE, AT_ONCE),
+    FailureKind.RUN_NOT_FOUND: Rule(RunNotFound, AT_ONCE, AT_ONCE, cap=2.5),
+    FailureKind.REJECTED: Rule(BadResponse, AT_ONCE, 60),
+    FailureKind.PAGE_LIMIT: Rule(BadResponse, AT_ONCE, 60),
 }
 
 
@@ -103,12 +104,10 @@ each_limit = pytest.mark.parametrize(
 )
 
 
-# Kinds that are retried more than twice in a row in a watch.
-RETRIED = [
-    kind
-    for kind, rule in RULES.items()
-    if rule.watch != AT_ONCE and kind is not FailureKind.UNREADABLE
-]
+# Kinds that are retried in a watch.
+RETRIED = [kind for kind, rule in RULES.items() if rule.watch != AT_ONCE]
+# Kinds that end a watch after a grace.
+REFUSALS = [kind for kind, rule in RULES.items() if rule.watch]
 
 
 def test_each_kind_of_failure_has_a_rule() -> None:
@@ -126,6 +125,7 @@ def test_the_policy_gives_up_at_its_limit(
         retry = policy(Random(0), attached=attached)
         retry.record_sent(at(0 if not attached else -500))
         if attached:  # in a watch the time of the query does not count
+            retry.record_failure(failure(kind), at(0))
             retry.record_failure(failure(kind), at(0))
         return retry.record_failure(failure(kind), at(seconds))
 
@@ -183,7 +183,8 @@ def test_another_kind_of_failure_does_not_reset_the_grace(other: FailureKind) ->
     retry = policy(Random(0), attached=True)
     retry.record_sent(at(0))
     delay_of(retry.record_failure(failure(FailureKind.AUTH), at(0)))
-    delay_of(retry.record_failure(failure(other), at(59)))
+    delay_of(retry.record_failure(failure(other), at(30)))
+    delay_of(retry.record_failure(failure(FailureKind.AUTH), at(59)))
     assert type(retry.record_failure(failure(FailureKind.AUTH), at(60))) is AuthError
 
 
@@ -207,47 +208,56 @@ def test_a_page_alone_resets_nothing() -> None:
     assert retry.waiting_since == at(0).mono
 
 
-# -- unreadable responses -----------------------------------------------------------------------
-
-UNREADABLE_TWICE = [FailureKind.UNREADABLE] * 2
-
-HISTORIES: dict[str, list[FailureKind | None]] = {
-    "two": [*UNREADABLE_TWICE],
-    "a page between": [*UNREADABLE_TWICE, None, *UNREADABLE_TWICE],
-    "another failure between": [*UNREADABLE_TWICE, FailureKind.REFUSED, *UNREADABLE_TWICE],
-    "three other failures": [FailureKind.REFUSED] * 3,
-}
+# -- single replies -----------------------------------------------------------------------------
 
 
-def after(history: list[FailureKind | None], *, attached: bool) -> RetryPolicy:
-    """A policy after some failures and successes (None) on which it did not give up."""
-    retry = policy(Random(0), attached=attached)
-    for second, kind in enumerate(history):
-        retry.record_sent(at(second))
-        if kind is None:
-            retry.record_success(at(second))
-        else:
-            delay_of(retry.record_failure(failure(kind), at(second)))
-    return retry
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.value)
+def test_two_odd_replies_however_far_apart_end_no_watch(kind: FailureKind) -> None:
+    """A reply before an outage and one after it are no refusal of 60 s: a third must follow."""
+    retry = policy(Longest(), attached=True)
+    delay_of(retry.record_failure(failure(kind), at(0)))
+    delay_of(retry.record_failure(failure(FailureKind.REFUSED), at(1)))
+    delay = delay_of(retry.record_failure(failure(kind), at(3600)))
+    assert 0 < delay <= RULES[kind].cap
+    assert type(retry.record_failure(failure(kind), at(3610))) is RULES[kind].error
 
 
-@pytest.mark.parametrize("attached", [False, True], ids=["before the watch", "in the watch"])
-@pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
-def test_two_unreadable_responses_in_a_row_are_retried(
-    history: list[FailureKind | None], attached: bool
+def test_the_suspension_of_a_machine_uses_up_no_grace() -> None:
+    """A retry that is sent an hour late, with the same reply, is followed by another one."""
+    retry = policy(Random(0), attached=True)
+    delay_of(retry.record_failure(failure(FailureKind.UNREADABLE, retry_after=300), at(0)))
+    delay_of(retry.record_failure(failure(FailureKind.UNREADABLE), at(3600)))
+
+
+# -- reads beside watches -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", RETRIED, ids=lambda kind: kind.value)
+def test_a_read_that_has_received_pages_retries_any_failure_for_30_seconds(
+    kind: FailureKind,
 ) -> None:
-    """An unreadable response is retried unless it is the third in a row."""
-    after(history, attached=attached)
+    """In the middle of a read an odd reply is retried, since the server replied well before."""
+    retry = RetryPolicy(Random(0), mid_read=True)
+    retry.record_sent(at(0))
+    delay_of(retry.record_failure(failure(kind), at(29.9)))
+    assert type(retry.record_failure(failure(kind), at(30))) is RULES[kind].error
 
 
-@pytest.mark.parametrize("attached", [False, True], ids=["before the watch", "in the watch"])
-def test_the_third_unreadable_response_in_a_row_is_an_error(attached: bool) -> None:
-    """Three unreadable responses in a row end the watch, however soon."""
-    retry = after([*UNREADABLE_TWICE], attached=attached)
-    assert type(retry.record_failure(failure(FailureKind.UNREADABLE), at(2))) is BadResponse
+def test_a_run_that_is_not_found_in_the_middle_of_a_read_is_an_error_at_once() -> None:
+    """Waiting does not bring a run back."""
+    retry = RetryPolicy(Random(0), mid_read=True)
+    assert type(retry.record_failure(failure(FailureKind.RUN_NOT_FOUND), at(0))) is RunNotFound
 
 
 # -- delays -------------------------------------------------------------------------------------
+
+
+def test_a_date_to_retry_after_is_compared_with_the_watchers_clock() -> None:
+    """A date in a reply that does not say what time it is is waited for, for 300 s at most."""
+    retry = policy(Longest(), attached=True)
+    for seconds, waited in ((6, 6.5), (-6, 1), (1e6, 302)):
+        busy = failure(FailureKind.BUSY, retry_at=at(100 + seconds).utc)
+        assert retry.record_failure(busy, at(100)) == pytest.approx(waited)
 
 
 def delays(kind: FailureKind, random: Random, count: int) -> list[float]:
@@ -355,6 +365,7 @@ def test_no_delay_reaches_past_the_limit(
     retry = policy(Random(seed), attached=attached)
     retry.record_sent(at(begins))
     if attached:
+        delay_of(retry.record_failure(failure(kind), at(begins)))
         delay_of(retry.record_failure(failure(kind), at(begins)))
     now = begins + limit * share
     last = failure(kind, retry_after=retry_after)

@@ -1,5 +1,6 @@
 """Rule: an observer's own error is passed to its `on_error` once, or reported."""
 
+import sys
 import threading
 from typing import Any
 
@@ -50,3 +51,22 @@ def test_an_error_without_on_error_is_reported(
     assert default_scheduler.join(TEST_TIMEOUT)
     assert other.completed
     assert [type(error) for error in reported] == [ObserverError]
+
+
+@each_emitting_subject
+def test_a_sys_exit_in_an_observer_is_reported_and_ends_its_watch(
+    name: str, world: World, reported: list[BaseException | None]
+) -> None:
+    """`sys.exit()` on a thread of rxflow ends the subscription, and is heard of."""
+
+    def leave(_: object) -> None:
+        sys.exit("the disk is full")
+
+    subject(name, world, add_past_run(world)).subscribe(leave)
+    assert default_scheduler.join(TEST_TIMEOUT)
+    assert world.close_counts() == [1]
+    (error,) = reported
+    assert isinstance(error, RuntimeError)
+    assert "ends the subscription and not the process" in str(error)
+    assert isinstance(error.__cause__, SystemExit)
+    assert error.__cause__.code == "the disk is full"

@@ -115,6 +115,8 @@ assert_type(stream.pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunE
 assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.FlowRunView])
 assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
 
+assert_type(stream.logs.pipe(sinks.to_callable(print)).run_to_end(), int)
+
 # The kind tells type checkers the class.
 for event in stream:
     if event.kind == "log":
@@ -141,6 +143,7 @@ assert_type(rxflow.FlowView.from_flow_group_id("9e6caafc"), rxflow.FlowView)
 
 async def read(view: rxflow.FlowRunView) -> None:
     """The async twins return the same types."""
+    assert_type(await stream.logs.arun_to_end(), int)
     assert_type(await view.aget_task_run("load"), rxflow.TaskRunView)
     assert_type(await rxflow.acheck_for_compatible_agents(view.labels), str)
     assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])

@@ -438,14 +438,14 @@ def test_short_refusal_after_outage_is_retried() -> None:
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
 
 
-def test_third_unreadable_reply_in_a_row_ends_watch() -> None:
-    """A reply that cannot be parsed is retried twice."""
+def test_watch_whose_replies_can_never_be_read_does_not_begin() -> None:
+    """A server whose replies cannot be parsed is given up after five seconds."""
     world = World()
     run_id = world.server.add_run()
     world.fault = lambda _: Failure(kind=FailureKind.UNREADABLE, text="no JSON")
     watched = watch(world, run_id).run()
     assert isinstance(watched.error, BadResponse)
-    assert len(watched.sent) == 3
+    assert world.now == pytest.approx(5, abs=0.1)
 
 
 def test_prefect_2_is_refused() -> None:
