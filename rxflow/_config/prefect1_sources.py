@@ -75,7 +75,7 @@ def read_prefect1_sources(
                 url_origin=f"backend, server and cloud in {path}",
                 no_url_reason="no such file" if document is None else _NO_SERVER,
             )
-            for path, document in files.items()
+            for path, document in reversed(files.items())  # the last one wins
         ),
     )
 

@@ -121,8 +121,8 @@ def test_the_error_without_a_url_lists_every_source(profiled: Installation) -> N
         f"  - tool.prefect.api.url in {profiled.cwd}/pyproject.toml: no such file",
         f"  - PREFECT_API_URL in profile 'idle' of {profiled.home}/.prefect/profiles.toml: not set",
         f"  - {VARIABLES_1}: no server is chosen there",
-        f"  - backend, server and cloud in {profiled.home}/.prefect/config.toml: no such file",
         f"  - backend, server and cloud in {profiled.home}/.prefect/backend.toml: no such file",
+        f"  - backend, server and cloud in {profiled.home}/.prefect/config.toml: no such file",
     ]
     for advice in ("http://127.0.0.1:4200/api", "prefect profile use", "ephemeral"):
         assert advice in lines[-2]
