@@ -17,6 +17,7 @@ from rxflow._forks import register
 from rxflow._models.arguments import check_type
 from rxflow._models.entities import BackendName
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
+from rxflow._net.failure_texts import FailureTexts
 from rxflow._net.http_clients import HttpTransport
 from rxflow._net.tls import tls_context
 from rxflow._net.transport import AsyncTransport, Transport
@@ -101,7 +102,8 @@ class Client:
             backend=backend,
             tenant_id=tenant_id,
         )
-        self._shared_backend = SharedBackend(self._settings.backend)
+        texts = FailureTexts(self._settings, transport)
+        self._shared_backend = SharedBackend(self._settings.backend, texts)
         self._transport = transport
         self._tls = tls_context(self._settings)
         self._page_limit = PageLimit()

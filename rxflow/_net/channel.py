@@ -10,6 +10,7 @@ from rxflow._backends.backend import Backend, Conversation
 from rxflow._backends.detection import TentativeBackend, detect_backend
 from rxflow._forks import register
 from rxflow._models.entities import BackendName
+from rxflow._net.failure_texts import FailureTexts
 from rxflow._net.transport import AsyncTransport, Transport, WhileWaiting
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.queries import Query
@@ -23,9 +24,15 @@ class SharedBackend:
         backend: The backend, once it has been detected.
     """
 
-    def __init__(self, name: BackendName | None) -> None:
-        """Start without a backend."""
+    def __init__(self, name: BackendName | None, texts: FailureTexts | None = None) -> None:
+        """Start without a backend.
+
+        Args:
+            name: The kind of server, if the settings name it.
+            texts: Completes the texts of failures; None to leave them.
+        """
         self.name = name
+        self._texts = texts
         self.backend: Backend | None = None
         self._lock = threading.Lock()
         register(self)
@@ -46,9 +53,12 @@ class SharedBackend:
             return self.backend
 
     def converse(self, query: Query) -> Conversation[Reply]:
-        """Begin the conversation about a query; the first ones detect the backend."""
+        """Converse about a query; the first conversations detect the backend."""
         backend = self.backend
-        return self._detect_and_converse(query) if backend is None else backend.converse(query)
+        reply = yield from (
+            self._detect_and_converse(query) if backend is None else backend.converse(query)
+        )
+        return reply if self._texts is None else self._texts.complete(reply)
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """List the names of a task other than its key; none before the backend was detected."""

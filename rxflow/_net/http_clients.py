@@ -7,8 +7,8 @@ Belongs here: everything that is fixed for the life of a connection. Does not be
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -65,9 +65,31 @@ def build_http_client(
 
 def describe_server(settings: Settings, transport: HttpTransport | None) -> str:
     """Name the server, and the proxy that the environment sets for it, for messages."""
-    proxy = _proxy_of(settings.api_url) if transport is None else ""
-    through = f", through the proxy {proxy}" if proxy else ""
+    proxy = proxy_of(settings.api_url) if transport is None else None
+    through = f", through the proxy {proxy.name}" if proxy is not None else ""
     return f"{settings.api_url} (from {settings.origin}){through}"
+
+
+class Proxy(NamedTuple):
+    """A proxy that the environment sets.
+
+    Attributes:
+        name: Host and port.
+        user_info: Its ``user:password``, a secret; "" for none.
+    """
+
+    name: str
+    user_info: str
+
+
+def proxy_of(url: str) -> Proxy | None:
+    """Return the proxy that the environment sets for a URL, None for none."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or _is_loopback(url) or proxy_bypass(parts.hostname or ""):
+        return None
+    user_info, _, name = proxy.rpartition("@")
+    return Proxy(name.rpartition("//")[2], unquote(user_info.rpartition("//")[2]))
 
 
 def _headers(settings: Settings) -> dict[str, str]:
@@ -93,12 +115,3 @@ def _is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _proxy_of(url: str) -> str:
-    """Name the proxy that the environment sets for a URL, without its password; "" for none."""
-    parts, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or _is_loopback(url) or proxy_bypass(parts.hostname or ""):
-        return ""
-    return proxy.rpartition("@")[2].rpartition("//")[2]

@@ -8,6 +8,7 @@ from typing import cast
 
 import httpx
 
+from rxflow._backends.reply_failures import printable
 from rxflow._protocol.failures import Failure, FailureKind
 
 STALE_CONNECTION_ERRORS = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -40,6 +41,8 @@ def send_failure(error: Exception, server: str, *, passed_deadline: float | None
     kind, text = FailureKind.NETWORK, f"No {what} from {server}: {type(error).__name__}"
     for cause in _causes(error):
         match cause:
+            case httpx.ProxyError():
+                text = f"The proxy refused the connection to {server}: {printable(str(cause))}"
             case ssl.SSLCertVerificationError():
                 kind = FailureKind.CERTIFICATE
                 text = (

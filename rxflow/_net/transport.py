@@ -22,7 +22,7 @@ from typing import Any, cast
 import httpx
 from loguru import logger
 
-from rxflow._backends.backend import HttpCall, HttpResult
+from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
 from rxflow._config.settings import Settings
 from rxflow._forks import register
 from rxflow._net.http_clients import HttpTransport, build_http_client, describe_server
@@ -224,6 +224,7 @@ class Transport:
             chain = RequestChain(self._client, self._settings, call, extensions)
             while True:
                 result = self._request(chain.request)
+                _log_result(call, result)
                 if not chain.follow(result):
                     return result
         except SEND_ERRORS as error:
@@ -239,7 +240,6 @@ class Transport:
                     break
         finally:
             response.close()
-        _log_response(request, response)
         return body.end()
 
     def _open(self, request: httpx.Request) -> httpx.Response:
@@ -327,6 +327,7 @@ class AsyncTransport:
                 chain = RequestChain(self._client, self._settings, call, {"trace": self._trace})
                 while not self._closed:  # it may be closed while a redirect is read
                     result = await self._request(chain.request)
+                    _log_result(call, result)
                     if not chain.follow(result):
                         return result
         except SEND_ERRORS as error:
@@ -346,7 +347,6 @@ class AsyncTransport:
                     break
         finally:
             await response.aclose()
-        _log_response(request, response)
         return body.end()
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
@@ -361,8 +361,10 @@ class AsyncTransport:
         return await self._client.send(request, stream=True)  # safe: all calls only read
 
 
-def _log_response(request: httpx.Request, response: httpx.Response) -> None:
-    logger.debug("{} {} -> {}", request.method, request.url.path, response.status_code)
+def _log_result(call: HttpCall, result: HttpResult) -> None:
+    # Of a redirect too the path of the call: the one that the server named may hold a secret.
+    outcome = result.status if isinstance(result, HttpReply) else result.kind.value
+    logger.debug("{} {} -> {}", call.method, call.path, outcome)
 
 
 def _unsuitable(transport: object, needed: type, loop: str) -> str:

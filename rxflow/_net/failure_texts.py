@@ -1,0 +1,52 @@
+"""Complete the texts of failures: mask the secrets that were sent, and name the proxy.
+
+A backend quotes the server, and knows neither. Every reply of a channel goes through here, so that
+no backend can forget it. Log rows are left as they were written.
+"""
+
+from msgspec.structs import replace
+
+from rxflow._config.redaction import Redactor, secrets_of, user_info_secrets
+from rxflow._config.settings import Settings
+from rxflow._net.http_clients import HttpTransport, proxy_of
+from rxflow._protocol.failures import Failure, FailureKind, Reply
+
+# Failures by a reply that may be the proxy's; those of the connection name the proxy anyway.
+_REPLIED = {
+    FailureKind.BUSY,
+    FailureKind.SERVER,
+    FailureKind.UNREADABLE,
+    FailureKind.NOT_AN_API,
+    FailureKind.AUTH,
+    FailureKind.REJECTED,
+}
+
+
+class FailureTexts:
+    """Completes the failures of one server."""
+
+    def __init__(self, settings: Settings, transport: HttpTransport | None) -> None:
+        """Collect the secrets.
+
+        Args:
+            settings: The server's URL and credentials.
+            transport: An httpx transport that is used in place of the network; it has no proxy.
+        """
+        proxy = proxy_of(settings.api_url) if transport is None else None
+        self._proxy = proxy.name if proxy is not None else ""
+        proxy_secrets = user_info_secrets(proxy.user_info) if proxy is not None else ()
+        self._redactor = Redactor((*secrets_of(settings), *proxy_secrets))
+
+    def complete(self, reply: Reply) -> Reply:
+        """Return a reply with the texts that people may read."""
+        if not isinstance(reply, Failure):
+            if not reply.malformed:
+                return reply
+            malformed = tuple(
+                replace(row, reason=self._redactor.redact(row.reason)) for row in reply.malformed
+            )
+            return replace(reply, malformed=malformed)
+        text = self._redactor.redact(reply.text)
+        if self._proxy and reply.kind in _REPLIED:
+            text = f"{text}; requests go through the proxy {self._proxy}, which may have replied"
+        return reply if text == reply.text else replace(reply, text=text)
