@@ -80,7 +80,7 @@ class Prefect1Store(Timeline):
             tenant = next(iter(self.tenants))
             existing = (row["id"] for row in self.projects.values() if row["name"] == project)
             project_id = next(existing, None) or self.add_project(project)
-            group_id = row.get("flow_group_id")
+            group_id = columns(row).get("flow_group_id")
             if group_id is None:
                 group = self._insert(self.flow_groups, name=name, labels=None, tenant_id=tenant)
                 group_id = group["id"]
@@ -90,7 +90,7 @@ class Prefect1Store(Timeline):
             self.flows[flow["id"]] = flow
         return str(flow["id"])
 
-    def add_task(self, flow_id: str, slug: str = "task-1", **row: Any) -> str:
+    def add_task(self, flow_id: str | UUID, slug: str = "task-1", **row: Any) -> str:
         """Add a task to a flow.
 
         Args:
@@ -102,13 +102,14 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
+            flow_id = known_id("flow_id", flow_id, self.flows)
             now, task_id = self._write_time(), uuid4(self._id_random)
-            columns = {
+            derived = {
                 "name": slug.rpartition("-")[0] or slug,
                 "flow_id": flow_id,
                 "tenant_id": self.flows[flow_id]["tenant_id"],
             }
-            task = rows.task(now, row_id=task_id, slug=slug, **(columns | row))
+            task = rows.task(now, row_id=task_id, slug=slug, **(derived | columns(row)))
             self.tasks[str(task["id"])] = task
         return str(task["id"])
 

@@ -1,6 +1,7 @@
 """Writes to the tables of the fake Prefect 1 server, read back by queries."""
 
 from random import Random
+from uuid import UUID
 
 from graphql_calls import run_query
 
@@ -107,3 +108,25 @@ def test_log_rows_are_deleted_and_restored() -> None:
     assert list(server.logs) == [first, third]
     server.restore_logs(backup)
     assert list(server.logs) == [first]
+
+
+def test_a_task_is_added_to_a_flow_by_an_id_of_either_type() -> None:
+    """Its name follows from its slug; other columns may be given."""
+    server = FakePrefect1()
+    flow_id = server.add_flow()
+    task_id = server.add_task(UUID(flow_id), "load-2", mapped=True)
+    task = server.tasks[task_id]
+    assert (task["flow_id"], task["name"], task["slug"]) == (flow_id, "load", "load-2")
+    assert task["mapped"] is True
+    server.add_task_run(server.add_run(flow_id=flow_id), slug="load-2")
+    assert list(server.tasks) == [task_id]
+
+
+def test_a_flow_of_a_group_is_another_version_of_its_flow() -> None:
+    """No other group is added; without one the flow has a group of its own."""
+    server = FakePrefect1()
+    first = server.flows[server.add_flow("etl")]
+    group = UUID(first["flow_group_id"])
+    second = server.flows[server.add_flow("etl", flow_group_id=group, version=2)]
+    assert second["flow_group_id"] == first["flow_group_id"]
+    assert len(server.flow_groups) == 1
