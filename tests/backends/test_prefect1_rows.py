@@ -110,7 +110,7 @@ def test_a_state_of_each_class_has_a_known_type(sample: str) -> None:
     (state,) = read_page(StatesQuery(RUN), rows_reply(state_row(STATES[sample]))).rows
     assert state.name == PREDICATES[sample]["type"]
     assert state.type in set(StateType)
-    assert state.is_terminal is ("is_finished" in PREDICATES[sample]["true"])
+    assert state.is_terminal() is ("is_finished" in PREDICATES[sample]["true"])
     assert state.message == STATES[sample]["message"]
 
 

@@ -94,7 +94,7 @@ def test_equal_events_have_equal_hashes(kind: type[FlowRunEvent], data: st.DataO
     assert {event, again} == {event}
 
 
-def test_events_that_differ_in_their_id_or_time_are_told_apart_by_their_hash() -> None:
+def test_events_that_differ_in_id_or_time_have_different_hashes() -> None:
     """Hashes of events with other ids or times differ, so that a set of many is fast."""
     many = [line(number, "a line") for number in range(100)]
     many_closed = [closed(number) for number in range(100)]
