@@ -26,6 +26,7 @@ from rxflow.errors import ConfigurationError
 _CONNECT_TIMEOUT: Final = 5.0
 _READ_TIMEOUT: Final = 10.0
 _DEADLINE: Final = 30.0
+_ARGUMENT_CERTIFICATES: Final = "the argument ssl_cert_file"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         headers: Further headers for every request, as names and values, each name once.
         verify: Whether the server's certificate is verified.
         ssl_cert_file: The path of a file of certificates to verify by, None for the default ones.
+        certificates_origin: Where that path was found, as a phrase for messages.
         connect_timeout: Seconds in which a connection must be established.
         read_timeout: Seconds without a byte after which a response is abandoned.
         deadline: Seconds for a whole request, from connecting to the last byte of the response.
@@ -54,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, Secret], ...] = ()
     verify: bool = True
     ssl_cert_file: str | None = None
+    certificates_origin: str = _ARGUMENT_CERTIFICATES
     connect_timeout: float = _CONNECT_TIMEOUT
     read_timeout: float = _READ_TIMEOUT
     deadline: float = _DEADLINE
@@ -212,13 +215,15 @@ def _load(
         Secret(environ.get("SSL_CERT_FILE", "")), "SSL_CERT_FILE in the environment"
     )
     certificates = first_text(sources, "ssl_cert_file") or openssl
+    cert_file = read_file_path(certificates, cwd) if verify else None
     return Settings(
         api_url=api_url,
         api_key=credentials.api_key,
         auth_string=credentials.auth_string,
         headers=tuple(credentials.headers.values()),
         verify=verify,
-        ssl_cert_file=read_file_path(certificates, cwd) if verify else None,
+        ssl_cert_file=cert_file,
+        certificates_origin=_ARGUMENT_CERTIFICATES if cert_file is None else certificates.origin,
         connect_timeout=read_seconds(first_text(sources, "connect_timeout")) or _CONNECT_TIMEOUT,
         read_timeout=read_seconds(first_text(sources, "read_timeout")) or _READ_TIMEOUT,
         deadline=read_seconds(first_text(sources, "deadline")) or _DEADLINE,

@@ -11,6 +11,8 @@ from rxflow.errors import ConfigurationError
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """Build the TLS context for a server; None for a URL of plain HTTP.
 
+    If the server is not verified, no certificates are read.
+
     Without a file of certificates, the server is verified with those that httpx ships, as Prefect's
     client does, and with those of the system.
 
@@ -19,16 +21,21 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """
     if not settings.api_url.startswith("https:"):
         return None
-    try:
-        if settings.ssl_cert_file is not None:
-            context = ssl.create_default_context(cafile=settings.ssl_cert_file)
-        else:
-            context = httpx.create_ssl_context()
-            context.load_default_certs()
-    except OSError as error:  # SSLError is an OSError
-        text = f"{settings.ssl_cert_file} is not a file of certificates in PEM format"
-        raise ConfigurationError(text) from error
     if not settings.verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+        return context
+    if settings.ssl_cert_file is None:
+        # With trust_env httpx would read SSL_CERT_FILE, which the settings have read already.
+        context = httpx.create_ssl_context(trust_env=False)
+        context.load_default_certs()
+        return context
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_cert_file)
+    except OSError as error:  # SSLError is an OSError
+        text = (
+            f"{settings.certificates_origin} names {settings.ssl_cert_file}, which is not a file "
+            "of certificates in PEM format"
+        )
+        raise ConfigurationError(text) from error

@@ -76,6 +76,18 @@ def test_system_certificates(bare: Installation) -> None:
     assert bare.load(environ).ssl_cert_file == "system.pem"
     assert bare.load({**environ, "PREFECT_API_SSL_CERT_FILE": ""}).ssl_cert_file is None
     assert bare.load({**environ, "SSL_CERT_FILE": "gone.pem"}, verify=False).ssl_cert_file is None
+    assert bare.error({**environ, "SSL_CERT_FILE": "gone.pem"}) == (
+        "SSL_CERT_FILE in the environment must be the path of an existing file."
+    )
+
+
+def test_the_origin_of_the_certificates(bare: Installation) -> None:
+    """The settings know where the path of the certificates was found, for a later message."""
+    bare.write("cwd/a.pem", "")
+    settings = bare.load({"PREFECT_API_URL": URL, "SSL_CERT_FILE": "a.pem"})
+    assert settings.certificates_origin == "SSL_CERT_FILE in the environment"
+    settings = bare.load({"PREFECT_API_URL": URL, "PREFECT_API_SSL_CERT_FILE": "a.pem"})
+    assert settings.certificates_origin == "PREFECT_API_SSL_CERT_FILE in the environment"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """TLS: which servers are trusted, and what is the failure for others."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from wire_server import (
 )
 
 from rxflow._backends.backend import HttpResult
-from rxflow._config.settings import Settings
+from rxflow._config.settings import Settings, load_settings
 from rxflow._net.tls import tls_context
 from rxflow._protocol.failures import FailureKind
 from rxflow.errors import ConfigurationError
@@ -148,6 +149,47 @@ def test_the_deadline_holds_over_tls(authority: Authority, open_transport: OpenT
     with WireServer(script, tls=authority.server_context()) as server:
         settings = settings_for(server.url, deadline=0.3, ssl_cert_file=authority.file)
         assert "in 0.3 s" in failure_of(send_over_tls(open_transport, settings)).text
+
+
+@pytest.mark.parametrize("file", ["missing.pem", "junk.pem"])
+def test_an_unverified_server_needs_no_certificates(
+    authority: Authority,
+    open_transport: OpenTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    file: str,
+) -> None:
+    """With verification off no certificates are read, whatever SSL_CERT_FILE names."""
+    (tmp_path / "junk.pem").write_text("junk", "utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
+    monkeypatch.setenv("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "true")
+    with WireServer(respond(http_response()), tls=authority.server_context()) as server:
+        monkeypatch.setenv("PREFECT_API_URL", server.url)
+        settings = load_settings(cwd=tmp_path, home=tmp_path)
+        assert reply_of(send_over_tls(open_transport, settings)).status == 200
+
+
+@pytest.mark.parametrize("file", ["missing.pem", "junk.pem"])
+def test_the_error_of_wrong_certificates_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str
+) -> None:
+    """A missing file and one of other contents are errors that name SSL_CERT_FILE."""
+    (tmp_path / "junk.pem").write_text("junk", "utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE in the environment"):
+        tls_context(load_settings(cwd=tmp_path, home=tmp_path))
+
+
+def test_a_hidden_variable_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty PREFECT_API_SSL_CERT_FILE hides SSL_CERT_FILE, and the shipped ones are used."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    monkeypatch.setenv("PREFECT_API_SSL_CERT_FILE", "")
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    context = tls_context(load_settings(cwd=tmp_path, home=tmp_path))
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.cert_store_stats()["x509_ca"] > 50
 
 
 def test_plain_http_needs_no_context() -> None:
