@@ -50,7 +50,11 @@ def test_each_value_has_an_argument_and_variables(profiled: Installation) -> Non
             "PREFECT_API_SSL_CERT_FILE": pem,
         }
     )
-    assert by_own == msgspec.structs.replace(by_argument, origin=by_own.origin)
+    origins = {
+        "origin": "RXFLOW_API_URL in the environment",
+        "certificates_origin": "RXFLOW_SSL_CERT_FILE in the environment",
+    }
+    assert by_own == msgspec.structs.replace(by_argument, **origins)
     assert (by_own.connect_timeout, by_own.read_timeout, by_own.deadline) == (1.0, 2.5, 3.0)
     assert (by_prefect.api_key, by_prefect.auth_string) == (Secret("k"), Secret("u:p"))
     assert by_prefect.ssl_cert_file == pem
