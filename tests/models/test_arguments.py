@@ -416,6 +416,12 @@ def test_an_object_of_another_class_is_named_by_its_class(value: object, shown: 
     check_type("client", Decimal(1), Decimal, "one")
 
 
+def test_an_object_of_no_class_of_a_union_is_rejected() -> None:
+    """The error names all classes."""
+    with pytest.raises(TypeError, match=r"^rate is of the class int, not decimal\.Decimal or str;"):
+        check_type("rate", 7, Decimal | str, "one")
+
+
 def test_an_object_that_cannot_be_called_is_rejected() -> None:
     """The error names the argument."""
     with pytest.raises(TypeError, match="function=7 cannot be called; pass a function"):

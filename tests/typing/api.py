@@ -1,8 +1,9 @@
 """The types of the public API, checked by mypy and pyright; never run."""
 
 from collections.abc import AsyncGenerator, Generator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
+from uuid import UUID
 
 import reactivex
 from reactivex import Observable
@@ -26,6 +27,12 @@ from rxflow.operators import (
 
 stream = rxflow.watch_flow_run("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 assert_type(stream, rxflow.FlowRunStream)
+# What people hold is accepted as it is.
+run_id = UUID("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
+rxflow.watch_flow_run(run_id, since=datetime(2026, 11, 22, tzinfo=UTC), level="WARNING")
+assert_type(rxflow.FlowRunView.from_flow_run_id(run_id), rxflow.FlowRunView)
+assert_type(rxflow.TaskRunView.from_task_run_id(run_id), rxflow.TaskRunView)
+assert_type(rxflow.FlowView.from_id(run_id), rxflow.FlowView)
 assert_type(iter(stream), Generator[rxflow.FlowRunEvent])
 assert_type(aiter(stream), AsyncGenerator[rxflow.FlowRunEvent])
 assert_type(stream.logs, rxflow.Stream[rxflow.FlowRunLog])
