@@ -38,6 +38,7 @@ LEFT_OUT: Mapping[str, Collection[str]] = {
         "update_task_tag_limit",
     ),
     "secrets": ("secret_names", "secret_value", "set_secret"),
+    "writes of tenants": ("create_tenant",),
 }
 """The queries and mutations of the 1.4.1 client that the fake does not have, by their kind."""
 

@@ -37,10 +37,10 @@ class FakePrefect1(FakeServer, Prefect1Store):
     both on its command line. It needs graphql-core, which the package's extra ``fake-prefect1``
     installs.
 
-    It leaves out agents' mutations, API keys, artifacts, key-value pairs, limits of concurrency and
-    secrets: such a query is rejected with an error that says so. It has no scheduler, and does not
-    check the version that a client expects of a run, nor whether the parameters that come with an
-    idempotency key are those of the run that has the key.
+    It leaves out agents' mutations, API keys, artifacts, key-value pairs, limits of concurrency,
+    secrets and new tenants: such a query is rejected with an error that says so. It has no
+    scheduler, and does not check the version that a client expects of a run, nor whether the
+    parameters that come with an idempotency key are those of the run that has the key.
 
     Its tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
     ``states``, ``task_runs``, ``logs`` and ``agents``: rows by their ids.
