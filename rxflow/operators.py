@@ -27,7 +27,7 @@ import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from rxflow._models.arguments import canonical_id, positive_count, seconds_of
+from rxflow._models.arguments import canonical_id, check_callable, positive_count, seconds_of
 from rxflow._models.times import Now
 from rxflow._operators.holdback import HasTimestamp, Holdback
 from rxflow._operators.predicates import (
@@ -252,12 +252,17 @@ def conflate(
         key: Returns the key of an item; items of one key replace each other. If None, all items
             have the same key.
 
+    Raises:
+        TypeError: ``key`` cannot be called.
+
     Example:
         >>> import reactivex, rxflow
         >>> numbers = reactivex.of(*range(10)).pipe(conflate(lambda number: number % 2))
         >>> list(rxflow.iterate(numbers))
         [8, 9]
     """
+    if key is not None:
+        check_callable("key", key, "a function that returns the key of an item")
 
     def operator(source: Observable[T]) -> Observable[T]:
         return _queued(source, lambda: ConflatingQueue(key or _same_key))

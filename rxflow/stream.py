@@ -17,6 +17,7 @@ from reactivex import operators as ops
 from reactivex.pipe import pipe
 
 from rxflow import operators
+from rxflow._models.arguments import check_type
 from rxflow._operators.holdback import HasTimestamp
 from rxflow._operators.predicates import HasLevel, HasMessage
 from rxflow._operators.queues import OverflowPolicy
@@ -61,6 +62,7 @@ def iterate(observable: Observable[T]) -> Generator[T]:
         The items of the observable, in order.
 
     Raises:
+        TypeError: ``observable`` is not an observable, such as a list.
         Overflow: A source that emits on its own is 10,000 items ahead of the loop.
         Exception: The error that the observable ends with.
 
@@ -69,6 +71,7 @@ def iterate(observable: Observable[T]) -> Generator[T]:
         >>> list(iterate(reactivex.of(1, 2, 3)))
         [1, 2, 3]
     """
+    _check_observable(observable)
     return pull(observable)
 
 
@@ -87,6 +90,7 @@ def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
         The items of the observable, in order.
 
     Raises:
+        TypeError: ``observable`` is not an observable, such as a list.
         Overflow: A source that emits on its own is 10,000 items ahead of the loop.
         Exception: The error that the observable ends with.
 
@@ -97,6 +101,7 @@ def aiterate(observable: Observable[T]) -> AsyncGenerator[T]:
         >>> asyncio.run(main())
         [1, 2, 3]
     """
+    _check_observable(observable)
     return apull(observable)
 
 
@@ -353,3 +358,8 @@ class _StreamOf(Stream[T]):
             last: Observable[Any] = self.pipe(ops.last_or_default(None))
             return last
         return super()._last_item()
+
+
+def _check_observable(value: object) -> None:
+    advice = "a stream such as of rxflow.watch_flow_run, or reactivex.from_iterable(...) of items"
+    check_type("observable", value, abc.ObservableBase, advice)

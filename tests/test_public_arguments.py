@@ -666,6 +666,37 @@ def test_a_count_may_be_of_any_whole_number_type(n: Any) -> None:
     assert list(rxflow.iterate(numbers.pipe(operators.bounded(n, "drop_oldest")))) == [2, 3]
 
 
+# -- objects --------------------------------------------------------------------------------------
+
+
+def refused_objects() -> dict[str, tuple[Callable[[], Any], str]]:
+    """Return calls with an object of another class, and the beginning of their errors."""
+    scene = Scene(FakePrefect3(), FakePrefect3().client(), MISSING, MISSING, MISSING)
+    wrong: Any = "Running"
+    nothing: Any = None
+    return {
+        "iterate": (lambda: rxflow.iterate(wrong), "observable is of the class str, not "),
+        "aiterate": (lambda: rxflow.aiterate(wrong), "observable is of the class str, not "),
+        "from_snapshot": (
+            lambda: FlowRunView.from_snapshot(nothing, client=scene.client),
+            "snapshot is of the class NoneType, not rxflow.Snapshot; pass",
+        ),
+        "state": (lambda: made_by_hand(scene, state=wrong), "state is of the class str, not "),
+        "states": (lambda: made_by_hand(scene, states=[wrong]), "states is of the class str, not"),
+        "labels": (lambda: made_by_hand(scene, labels="gpu"), "labels='gpu' is text; pass a list"),
+        "key": (lambda: operators.conflate(wrong), "key='Running' cannot be called; pass a func"),
+        "faults": (lambda: FakePrefect3(faults=wrong), "faults is of the class str, not rxflow.F"),
+    }
+
+
+@pytest.mark.parametrize(("call", "text"), refused_objects().values(), ids=list(refused_objects()))
+def test_another_object_is_refused_at_the_call(call: Callable[[], Any], text: str) -> None:
+    """The error names the argument and the class that is needed."""
+    with pytest.raises(TypeError) as raised:
+        call()
+    assert str(raised.value).startswith(text)
+
+
 # -- sinks ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from rxflow._models.arguments import canonical_id, stored_id, utc_time
+from rxflow._models.arguments import canonical_id, check_type, stored_id, utc_time
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
@@ -103,10 +103,17 @@ class FlowRunView:
 
         Raises:
             InvalidRunId: ``flow_run_id`` is not a UUID.
-            TypeError: ``updated_at`` is not a datetime, or ``client`` not a `Client`.
+            TypeError: A state, ``updated_at`` or ``client`` is of another class, or ``labels`` is
+                text.
             ValueError: ``updated_at`` has no time zone.
         """
         updated = utc_time("updated_at", updated_at)
+        if isinstance(labels, str):
+            raise TypeError(f"labels={labels!r} is text; pass a list of labels: [{labels!r}]")
+        check_type("state", state, State | None, "an rxflow.State, or None")
+        states = tuple(states)
+        for each in states:
+            check_type("states", each, State, "a list of rxflow.State")
         run = FlowRun(
             id=canonical_id("flow_run_id", flow_run_id),
             name=name,
@@ -135,7 +142,11 @@ class FlowRunView:
             snapshot: The snapshot to show.
             client: The client of the server to read more from; None finds the server from the
                 environment and the active profile.
+
+        Raises:
+            TypeError: An argument is of another class.
         """
+        check_type("snapshot", snapshot, Snapshot, "a Snapshot, such as rxflow.fold returns")
         view = cls.__new__(cls)
         view._initialize(snapshot, client)  # noqa: SLF001 - the same class
         return view

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import httpx
 
+from rxflow._models.arguments import check_type
 from rxflow._models.entities import BackendName
 from rxflow._runtime.clocks import real_now
 from rxflow.client import Client
@@ -48,6 +49,7 @@ class FakeServer(Timeline, ABC):
     ) -> None:
         """Make a server; the arguments are those of `FakePrefect3`."""
         super().__init__(clock or (lambda: real_now().utc), random)
+        check_type("faults", faults, Faults, "rxflow.testing.Faults(...)")
         self.faults = faults
         self.intercept: Callable[[httpx.Request], httpx.Response | None] | None = None
         # A generator of its own, so that ids are the same with faults and without.
