@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rxflow._config.result_directories import result_directories
 
@@ -24,6 +24,8 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+_ADVICE = "pass a list of paths, such as ['/srv/results']"
 
 
 class RefusedFile(Exception):
@@ -59,18 +61,10 @@ def result_access(directories: object, max_bytes: object) -> ResultAccess:
         raise ValueError(f"max_bytes={max_bytes!r} is not above 0; pass {2**20}")
     if directories is None:
         return ResultAccess(result_directories(), max_bytes)
-    advice = "pass a list of paths, such as ['/srv/results']"
     if isinstance(directories, str | bytes | os.PathLike) or not isinstance(directories, Iterable):
-        raise TypeError(f"directories={directories!r} is not a list; {advice}")
-    paths: list[Path] = []
-    for each in directories:  # pyright: ignore[reportUnknownVariableType]
-        path: object = os.fspath(each) if isinstance(each, os.PathLike) else each
-        if not isinstance(path, str):
-            raise TypeError(f"directories has {each!r}, which is not a path; {advice}")
-        if not path or "\0" in path:
-            raise ValueError(f"directories has {each!r}, which is not a path; {advice}")
-        paths.append(Path(path).expanduser())
-    return ResultAccess(tuple(paths), max_bytes)
+        raise TypeError(f"directories={directories!r} is not a list; {_ADVICE}")
+    paths = tuple(map(_directory, directories))  # pyright: ignore[reportUnknownArgumentType]
+    return ResultAccess(paths, max_bytes)
 
 
 def read_result_file(location: str, access: ResultAccess) -> bytes:
@@ -104,6 +98,16 @@ def read_result_file(location: str, access: ResultAccess) -> bytes:
     finally:
         os.close(descriptor)
     return bytes(content)
+
+
+def _directory(given: Any) -> Path:
+    path: object = given.__fspath__() if hasattr(given, "__fspath__") else given
+    if not isinstance(path, str):
+        raise TypeError(f"directories has {given!r}, which is not a path; {_ADVICE}")
+    if not path or "\0" in path:
+        raise ValueError(f"directories has {given!r}, which is not a path; {_ADVICE}")
+    # Unlike Path.expanduser this raises nothing where there is no such user.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _checked_path(location: str, directories: Iterable[Path]) -> Path:

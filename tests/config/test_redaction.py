@@ -77,6 +77,7 @@ CASES = {
         ["ada:canary/17", "canary/17", f"Basic {base64_of('ada:canary/17')}", "canary%2F17"],
     ),
     "a user alone": (settings(auth_string=Secret("canary17")), ["canary17"]),
+    "a short password": (settings(auth_string=Secret("ada:17")), ["ada:17", "ada%3A17"]),
     "a header": (
         settings(headers=(("X-Key", Secret("Token canary17")),)),
         ["Token canary17", "canary17", base64_of("canary17")],
