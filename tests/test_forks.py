@@ -225,6 +225,34 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     )
 
 
+def test_a_fake_server_can_be_used_in_the_child() -> None:
+    """A child has a copy of a fake server, whichever of its locks a thread of the parent held."""
+    run_program("""
+run = server.add_run(name="run", state="RUNNING")
+client = server.client()
+gate = server.hold()
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with server._lock, gate._changed:
+        held.set()
+        done.wait()
+
+def check():
+    gate.release()
+    server.set_state(run, "COMPLETED")
+    return name_of(run) == "run" and list(rxflow.watch_flow_run(run, drain=0, client=client))
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = fork(check)
+assert is_good(child)
+done.set()
+thread.join()
+""")
+
+
 # -- watches --------------------------------------------------------------------------------------
 
 LOOPS = {

@@ -14,6 +14,7 @@ from typing import Self
 
 import httpx
 
+from rxflow._forks import register
 from rxflow._models.arguments import seconds_of
 
 _TIMEOUT = 30.0  # seconds of real time, so that a test that waits in vain ends
@@ -41,6 +42,12 @@ class Hold:
         self.came = 0
         self.left = 0
         self._open = False
+        register(self)
+
+    def reset_after_fork(self) -> None:
+        """Replace the lock in a forked child, and forget the requests of the parent."""
+        self._changed = threading.Condition()
+        self._listeners = []
 
     def __enter__(self) -> Self:
         """Return the gate."""

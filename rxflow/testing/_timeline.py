@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
+from rxflow._forks import register
 from rxflow._models.arguments import check_callable, seconds_of, utc_time
 from rxflow.testing._schedule import Schedule
 
@@ -35,6 +36,11 @@ class Timeline:
         self._id_random = random or Random()  # noqa: S311 - ids, not secrets
         self._schedule = Schedule(clock)
         self._last_write: datetime | None = None
+        register(self)
+
+    def reset_after_fork(self) -> None:
+        """Replace the lock in a forked child, which has a copy of the server."""
+        self._lock = threading.RLock()
 
     def now(self) -> datetime:
         """Return the server's time; while a scheduled action runs, the time at which it was due."""

@@ -121,6 +121,23 @@ def test_closing_aborts_a_call_through_a_tunnel(
         assert [request.method for request in proxy.requests] == ["CONNECT", "GET"]
 
 
+@pytest.mark.usefixtures("_no_proxies")
+def test_a_proxy_that_refuses_a_tunnel_is_named(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, open_transport: OpenTransport
+) -> None:
+    """The failure has the proxy's name and its status, and not its password."""
+    with WireServer(respond(http_response(b"", "407 Proxy \x1b[2J required"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary@{proxy.address}")
+        settings = settings_for("https://prefect.invalid/api", ssl_cert_file=authority.file)
+        with open_transport(settings, tls_context(settings)) as transport:
+            failure = failure_of(transport.send(GET))
+        named = f"through the proxy {proxy.address}" in failure.text
+    assert named
+    assert failure.kind is FailureKind.NETWORK
+    assert "407 Proxy" in failure.text
+    assert "canary" not in failure.text
+
+
 # -- the tenant of Prefect Cloud 1 ----------------------------------------------------------------
 
 TENANT, OTHER_TENANT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "ab")
