@@ -35,7 +35,7 @@ LIMIT = 0.05  # seconds; before the first reply a watch has a second in any case
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 
 
-def patient_client(url: str, **options: Any) -> Client:
+def unhurried_client(url: str, **options: Any) -> Client:
     """Return a client whose requests may take an hour."""
     return Client(
         settings=Settings(
@@ -45,7 +45,7 @@ def patient_client(url: str, **options: Any) -> Client:
 
 
 def in_process(server: FakePrefect3) -> Client:
-    """Return a patient client of a server that is not reached over the network."""
+    """Return an unhurried client of a server that is not reached over the network."""
     settings = Settings(
         api_url="http://fake.invalid/api", connect_timeout=HOUR, read_timeout=HOUR, deadline=HOUR
     )
@@ -101,7 +101,7 @@ def held(request: pytest.FixtureRequest) -> Iterator[tuple[FakePrefect3, Client,
         if request.param == "in process":
             client = in_process(server)
         else:
-            client = patient_client(stack.enter_context(server.serve()))
+            client = unhurried_client(stack.enter_context(server.serve()))
         yield server, client, stack.enter_context(server.hold())
 
 
@@ -227,7 +227,7 @@ def test_a_dripping_response_is_broken_off(face: str, tls: bool, tmp_path: Path)
     context = Authority(tmp_path).server_context() if tls else None
     drip = drip_response(http_response(b"[", content_length="1000000"), b" ")
     with WireServer(drip, tls=context) as server:
-        client = patient_client(server.url, verify=False)
+        client = unhurried_client(server.url, verify=False)
         with pytest.raises(WatchTimedOut, match="no complete response for"):
             FACES[face](watch_flow_run(RUN_ID, max_duration=LIMIT, client=client))
 
@@ -236,7 +236,7 @@ def test_a_dripping_response_is_broken_off(face: str, tls: bool, tmp_path: Path)
 def test_a_stalled_handshake_is_broken_off(face: str) -> None:
     """A limit ends a watch whose TLS handshake is not replied to."""
     with WireServer(lambda connection: connection.stall()) as server:
-        client = patient_client(server.url.replace("http:", "https:"), verify=False)
+        client = unhurried_client(server.url.replace("http:", "https:"), verify=False)
         with pytest.raises(WatchTimedOut):
             FACES[face](watch_flow_run(RUN_ID, max_duration=LIMIT, client=client))
 
@@ -259,7 +259,7 @@ def full_listener() -> Iterator[str]:
 def test_a_stalled_connect_is_broken_off(face: str) -> None:
     """A limit ends a watch that cannot connect."""
     with full_listener() as address:
-        client = patient_client(f"http://{address}/api")
+        client = unhurried_client(f"http://{address}/api")
         with pytest.raises(WatchTimedOut):
             FACES[face](watch_flow_run(RUN_ID, max_duration=LIMIT, client=client))
 
@@ -272,7 +272,7 @@ def test_the_error_quotes_the_last_failure(face: str) -> None:
     """A watch that timed out since no process listens says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    client = patient_client(f"http://{address}/api")
+    client = unhurried_client(f"http://{address}/api")
     with pytest.raises(WatchTimedOut, match=f"No process listens at http://{address}"):
         FACES[face](watch_flow_run(RUN_ID, max_duration=LIMIT, client=client))
 
@@ -282,7 +282,7 @@ def test_a_limit_leaves_other_watches_of_a_loop_alone() -> None:
     with WireServer(stall_response) as silent:
         server = FakePrefect3()
         run_id = server.add_run(state="COMPLETED")
-        limited = watch_flow_run(RUN_ID, max_duration=LIMIT, client=patient_client(silent.url))
+        limited = watch_flow_run(RUN_ID, max_duration=LIMIT, client=unhurried_client(silent.url))
         healthy = watch_flow_run(run_id, drain=0, client=server.client())
         merged = rx.merge(limited.pipe(ops.catch(rx.empty())), healthy)
         kinds = [type(event).__name__ for event in rxflow.iterate(merged)]
