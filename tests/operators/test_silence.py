@@ -152,6 +152,8 @@ def test_a_failed_check_is_retried() -> None:
 def test_quiet_has_a_level_and_a_message() -> None:
     """Its message has the duration of the detector and the state of the run."""
     quiet = Quiet(flow_run_id=RUN, since=second(0), run=row("Running"), timestamp=second(75))
+    assert str(quiet) == f"2026-11-22 12:01:15.000+00:00 WARNING  {quiet.message}"
+    assert quiet.kind == "quiet"
     assert quiet.level == 30
     assert quiet.message == "No event of flow run 'amber-fox' for 75 s; it is in state Running"
     assert replace(quiet, run=row()).message.endswith("it has no state")

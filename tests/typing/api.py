@@ -124,7 +124,7 @@ assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
 
 assert_type(stream.logs.pipe(sinks.to_callable(print)).run_to_end(), int)
 
-# The kind tells type checkers the class.
+# Type checkers know the class from the kind.
 for event in stream:
     if event.kind == "log":
         assert_type(event, rxflow.FlowRunLog)
