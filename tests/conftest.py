@@ -104,11 +104,11 @@ def client_python() -> str:
 def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that runs a script with the client of Prefect 1.4.1.
 
-    Its arguments are the script's name, the server's URL and the script's own arguments; it returns
-    the last line of the output, decoded from JSON.
+    Its arguments are the script's name, the server's URL and the script's own arguments; keywords
+    are variables of the environment. It returns the last line of the output, decoded from JSON.
     """
 
-    def run(script: str, url: str, *arguments: str) -> Any:
+    def run(script: str, url: str, *arguments: str, **variables: str) -> Any:
         environment = {
             "HOME": str(tmp_path),
             "PATH": os.environ["PATH"],
@@ -117,6 +117,7 @@ def prefect1(client_python: str, tmp_path: Path) -> Callable[..., Any]:
             "PREFECT__CLOUD__API": url,
             "PREFECT__CLOUD__GRAPHQL": url,
             "PREFECT__SERVER__UI__ENDPOINT": "http://ui.invalid",
+            **variables,
         }
         done = subprocess.run(
             [

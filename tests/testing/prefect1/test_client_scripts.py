@@ -118,6 +118,24 @@ def test_the_commands_of_its_cli_work(
     assert tables == ({}, {}, {}, {}, {})
 
 
+def test_with_a_key_it_logs_in_to_the_server_as_to_prefect_cloud(
+    prefect1: Callable[..., Any],
+) -> None:
+    """`prefect auth login` saves the key and the tenant, which the next command uses."""
+    server = FakePrefect1(api_key="secret")
+    server.add_flow("etl", project="q")
+    commands = ["login --key wrong", "login --key secret", "list-tenants"]
+    with server.serve() as url:
+        words = [json.dumps(["auth", *command.split()]) for command in commands]
+        wrong, right, tenants = prefect1("commands.py", url, *words, PREFECT__BACKEND="cloud")
+        flows = json.dumps(["get", "flows"])
+        (found,) = prefect1("commands.py", url, flows, PREFECT__BACKEND="cloud")
+    assert (wrong[0], "Unauthorized" in wrong[1]) == (1, True)
+    assert (right[0], "Logged in" in right[1]) == (0, True)
+    assert next(iter(server.tenants)) in tenants[1]
+    assert (found[0], "etl" in found[1]) == (0, True)
+
+
 def test_its_flow_runner_executes_a_run_that_can_be_watched(
     prefect1: Callable[..., Any], served: tuple[FakePrefect1, str]
 ) -> None:
