@@ -130,7 +130,10 @@ class Client:
 
     def __repr__(self) -> str:
         """Show the URL."""
-        return f"Client(api_url={self.api_url!r})"
+        settings: Settings | None = getattr(self, "_settings", None)
+        if settings is None:  # __init__ raised, and a traceback or a debugger shows the client
+            return "<Client that was not initialised>"
+        return f"Client(api_url={settings.api_url!r})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled."""

@@ -30,6 +30,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import check_callable, check_type
+from rxflow._models.times import in_any_zone
 from rxflow._runtime.sink_output import SinkOutput
 from rxflow.errors import SinkFailed
 from rxflow.events import (
@@ -350,7 +351,7 @@ def _write_to_loguru(logger: "Logger", names: _RunNames, event: FlowRunEvent) ->
 
 def _restamp(event: FlowRunEvent, record: "Record") -> None:
     """Set the time of a record to that of its event, and its name to that of the flow's logger."""
-    local = event.timestamp.astimezone()
+    local = in_any_zone(event.timestamp).astimezone()
     # The class is loguru's own; it supports loguru's time formats.
     record["time"] = type(record["time"]).combine(local.date(), local.timetz())
     record["name"] = event.name if isinstance(event, FlowRunLog) else "rxflow"
@@ -376,7 +377,7 @@ def _write_to_logging(logger: logging.Logger, names: _RunNames, event: FlowRunEv
     record = logger.makeRecord(
         logger.name, event.level, "(unknown file)", 0, event.message, (), None
     )
-    created = event.timestamp.timestamp()
+    created = in_any_zone(event.timestamp).timestamp()
     record.relativeCreated += (created - record.created) * 1000
     record.created = created
     record.msecs = float(event.timestamp.microsecond // 1000)

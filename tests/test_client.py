@@ -95,6 +95,27 @@ def test_the_url_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert repr(Client()) == "Client(api_url='http://prefect.example/api')"
 
 
+def test_a_client_that_is_half_made_has_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A debugger or a traceback may show a client whose settings were rejected."""
+    assert "Client" in repr(Client.__new__(Client))
+    monkeypatch.setenv("PREFECT_API_URL", "not a URL")
+    shown: list[str] = []
+
+    class Shown(Client):
+        """A client that is shown when its settings were rejected."""
+
+        def __init__(self) -> None:
+            try:
+                super().__init__()
+            except ConfigurationError:
+                shown.append(repr(self))
+                raise
+
+    with pytest.raises(ConfigurationError):
+        Shown()
+    assert len(shown) == 1
+
+
 def test_an_unreadable_certificate_file_is_rejected(tmp_path: Path) -> None:
     """A file that holds no certificates is rejected when the client is made."""
     junk = tmp_path / "junk.pem"

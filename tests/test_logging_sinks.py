@@ -3,8 +3,9 @@
 import io
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from time import tzset
 from typing import Any
 
 import msgspec
@@ -94,6 +95,40 @@ def test_loguru_formats_the_time_of_the_event() -> None:
     to_loguru(log_line(""))
     loguru_logger.remove(handler)
     assert recorder.texts == ["2026-11-22 12:00:00.123456\n"]
+
+
+EXTREMES = [
+    datetime(*date, tzinfo=timezone(timedelta(hours=hours)))
+    for date in ((1, 1, 1, 0, 0, 0, 0), (9999, 12, 31, 23, 59, 59, 999_999))
+    for hours in (-12, 0, 14)
+]
+
+
+@pytest.mark.parametrize("time", EXTREMES, ids=str)
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_sinks_write_lines_of_any_date(
+    time: datetime, zone: str, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of the year 1 or 9999 is written, in any time zone of the line and of this machine."""
+    monkeypatch.setenv("TZ", zone)
+    tzset()
+    recorder = LoguruRecorder()
+    formats = "{time:YYYY-MM-DD HH:mm:ss.SSSSSS!UTC} {time} {time:X} {message}"
+    handler = loguru_logger.add(recorder, format=formats, catch=False)
+    stream = logging.StreamHandler(io.StringIO())
+    stream.setFormatter(logging.Formatter("%(asctime)s %(relativeCreated)d %(message)s"))
+    logger.addHandler(stream)
+    line = msgspec.structs.replace(log_line("far"), timestamp=time)
+    try:
+        written = [to_loguru(line), to_logging(logger, line)]
+    finally:
+        loguru_logger.remove(handler)
+        logger.removeHandler(stream)
+        monkeypatch.undo()
+        tzset()
+    assert [recording.error for recording in written] == [None, None]
+    assert recorder.texts[0].endswith(" far\n")
+    assert stream.stream.getvalue().endswith(" far\n")
 
 
 @pytest.mark.parametrize("options", [{}, {"colors": True}, {"record": True}, {"lazy": True}])

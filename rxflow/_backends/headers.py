@@ -10,9 +10,8 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from rxflow._backends.backend import HttpReply
+from rxflow._models.times import PLAUSIBLE_YEARS
 from rxflow._protocol.failures import LONGEST_RETRY_AFTER
-
-_PLAUSIBLE_YEARS = range(2000, 3000)  # a Date of another year is no server's clock
 
 
 def server_time(reply: HttpReply) -> datetime | None:
@@ -46,6 +45,6 @@ def _http_date(text: str) -> datetime | None:
         time = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if time.year not in _PLAUSIBLE_YEARS:
+    if time.year not in PLAUSIBLE_YEARS:
         return None
     return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -32,6 +32,7 @@ from rxflow._backends.reply_failures import (
     status_failure,
     unreadable_body,
 )
+from rxflow._backends.reply_identity import check_identity
 from rxflow._backends.row_decoder import RowDecoder
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
@@ -90,7 +91,8 @@ _LISTS: Mapping[type, RowDecoder] = {
 def read_reply(query: Query, reply: HttpReply) -> Reply:
     """Read the reply to a query; never raises."""
     time = server_time(reply)
-    return _read(query, reply, lambda rows: _decode_page(query, rows, time))
+    page = _read(query, reply, lambda rows: _decode_page(query, rows, time))
+    return check_identity(query, page) if isinstance(page, Page) else page
 
 
 def read_row_count(query: Query, reply: HttpReply) -> int | Failure:

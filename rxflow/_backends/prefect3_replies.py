@@ -23,6 +23,7 @@ from rxflow._backends.reply_failures import (
     status_failure,
     unreadable_body,
 )
+from rxflow._backends.reply_identity import about_another, check_identity
 from rxflow._backends.row_decoder import RowDecoder
 from rxflow._models.entities import (
     BackendName,
@@ -85,6 +86,16 @@ class _LogRow(msgspec.Struct, frozen=True, kw_only=True):
     task_run_id: str | None = None
 
 
+class _StateDetails(msgspec.Struct, frozen=True):
+    flow_run_id: str | None = None
+
+
+class _StateOwner(msgspec.Struct, frozen=True):
+    """A state, read for the run that it belongs to."""
+
+    state_details: _StateDetails = _StateDetails()
+
+
 class _Serializer(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
 
@@ -121,6 +132,7 @@ class _ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 _decode_csrf_token = msgspec.json.Decoder(_CsrfToken).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 _decode_log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
+_decode_owners = msgspec.json.Decoder(tuple[_StateOwner, ...]).decode
 _decode_version = msgspec.json.Decoder(str).decode
 
 _FLOW = RowDecoder(Flow)
@@ -177,11 +189,23 @@ def read_csrf_headers(reply: HttpReply, client_id: str) -> tuple[tuple[str, str]
 def _read_good_reply(query: Query, reply: HttpReply) -> Reply:
     time = server_time(reply)
     try:
-        return decode_body(reply.body, lambda body: _decode_page(query, body, time))
+        page = decode_body(reply.body, lambda body: _decode_page(query, body, time))
     except UnreadableBody as error:
         if isinstance(query, ServerQuery) and not error.is_json:
             return Page((_server(None),), time)  # the next query shows whether it is a Prefect 3
         return unreadable_body(query, reply, error, _API_HINT)
+    if isinstance(query, StatesQuery) and (run := _run_of_states(reply.body, query.flow_run_id)):
+        return about_another(query, query.flow_run_id, run)
+    return check_identity(query, page)
+
+
+def _run_of_states(body: bytes, wanted: str) -> str | None:
+    """Read which other run all states of a page are of; None if one may be of the run wanted."""
+    try:
+        runs = {row.state_details.flow_run_id for row in _decode_owners(body)}
+    except DECODE_ERRORS:  # a page with malformed rows
+        return None
+    return next(iter(runs)) if runs and runs.isdisjoint({None, wanted}) else None
 
 
 def _decode_page(query: Query, body: bytes, time: datetime | None) -> Page[Any]:

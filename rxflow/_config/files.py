@@ -13,6 +13,9 @@ from typing import Final, cast
 
 from rxflow.errors import ConfigurationError
 
+LONGEST_FILE: Final = 1024 * 1024
+"""Bytes of the longest file that is read; a settings file has some hundred."""
+
 _TOML_POSITION: Final = re.compile(r"at line \d+, column \d+|at end of document")
 
 
@@ -38,6 +41,9 @@ def read_toml(path: Path) -> Mapping[str, object] | None:
         where = f" ({position[0]})" if position else ""
         message = f"{path} is not valid TOML{where}. Correct it, or remove it."
         raise ConfigurationError(message) from error
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits is a ValueError
+        message = f"{path} is nested too deep, or has too long a number. Correct it, or remove it."
+        raise ConfigurationError(message) from error
 
 
 def read_text(path: Path) -> str | None:
@@ -47,13 +53,17 @@ def read_text(path: Path) -> str | None:
         ConfigurationError: The file cannot be read, or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig") if path.is_file() else None
+        if not path.is_file():
+            return None
+        if path.stat().st_size > LONGEST_FILE:
+            reason = f"it is longer than {LONGEST_FILE // 1024} KiB"
+            raise ConfigurationError(_unreadable(path, reason, "Shorten it"))
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = error.strerror or "the system gives no reason"
     except UnicodeDecodeError:
         reason = "it is not UTF-8 text"
-    message = f"{path} cannot be read: {reason}. Make it readable, or remove it."
-    raise ConfigurationError(message)
+    raise ConfigurationError(_unreadable(path, reason, "Make it readable"))
 
 
 def nested_table(document: Mapping[str, object], keys: Sequence[str]) -> Mapping[str, object]:
@@ -62,3 +72,7 @@ def nested_table(document: Mapping[str, object], keys: Sequence[str]) -> Mapping
         inner = document.get(key)
         document = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
     return document
+
+
+def _unreadable(path: Path, reason: str, remedy: str) -> str:
+    return f"{path} cannot be read: {reason}. {remedy}, or remove it."

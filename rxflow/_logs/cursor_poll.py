@@ -16,7 +16,7 @@ from rxflow._logs.gap_search import GapSearch, TooManyPages
 from rxflow._logs.ledger import Ledger
 from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._logs.table_reader import LogTable, LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import MICROSECOND
+from rxflow._models.times import MICROSECOND, shifted
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow.events import FlowRunLog
 
@@ -144,11 +144,13 @@ class CursorPoll:
             next_start = rows[-1].timestamp
             if rows[0].timestamp == next_start:
                 tie = yield from reader.read_tie(runs, next_start)
-                rows, next_start = list(tie.values()), next_start + MICROSECOND
+                rows, next_start = list(tie.values()), _after(next_start)
             # Rows of the last timestamp may continue on the next page, which sorts them all.
-            rows = [row for row in rows if row.timestamp < next_start]
+            if next_start is not None:
+                end = next_start
+                rows = [row for row in rows if row.timestamp < end]
         if began is not None:
-            settled = began - _COMMIT_SLACK
+            settled = shifted(began, -_COMMIT_SLACK)
             rows = [row for row in rows if row.created < settled]
         reader.add_undelivered(rows)
         return self._log_read(backfill_position=next_start, backfill_began=began)
@@ -242,3 +244,9 @@ class CursorPoll:
             audit_failed=audit_failed,
             server_time=reader.server_time,
         )
+
+
+def _after(time: datetime) -> datetime | None:
+    """Return the next instant after a time; None after the last of all times."""
+    following = shifted(time, MICROSECOND)
+    return following if following > time else None

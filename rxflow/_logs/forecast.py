@@ -8,7 +8,7 @@ import msgspec
 
 from rxflow._logs.ledger import FLOOR_LAG, Ledger
 from rxflow._logs.table_reader import LogTableRow, Span
-from rxflow._models.times import MICROSECOND, later
+from rxflow._models.times import MICROSECOND, later, shifted
 
 _MAX_STEP_BACK = 400  # deeper rows are found while reading down, for about one more request
 _HALF_LIFE = 30.0  # seconds of the server's time
@@ -103,7 +103,7 @@ class Forecast(msgspec.Struct, frozen=True):
         # A writer of rows dated ahead may have stored earlier rows in the other part. Those are
         # visible when that part is read, if it is read second.
         yield TablePart(
-            span=Span(ledger.runs, limit + MICROSECOND),
+            span=Span(ledger.runs, shifted(limit, MICROSECOND)),
             delivered=delivered_ahead,
             expected_new=ahead.new * expect_new,
             step_back=int(ahead.step_back),
@@ -146,7 +146,7 @@ class Forecast(msgspec.Struct, frozen=True):
 def _ahead_limit(ledger: Ledger, server_time: datetime | None) -> datetime | None:
     """Return the time beyond which only rows dated ahead lie, some seconds after the last reply."""
     clock = later(ledger.newest_created, server_time)
-    return None if clock is None else clock + FLOOR_LAG
+    return None if clock is None else shifted(clock, FLOOR_LAG)
 
 
 def _depth(ledger: Ledger, times: Sequence[datetime], end: datetime | None) -> int:

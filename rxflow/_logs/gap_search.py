@@ -16,7 +16,7 @@ from typing import NamedTuple
 from rxflow._logs.bucket_search import BucketSearch
 from rxflow._logs.forecast import TablePart
 from rxflow._logs.table_reader import LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import MICROSECOND, later
+from rxflow._models.times import MICROSECOND, later, shifted
 from rxflow._protocol.pages import Poll
 
 
@@ -169,9 +169,10 @@ class GapSearch:
             if rows[0].timestamp == last:
                 tie = yield from self._reader.read_tie(window.runs, last)
                 found = max(1, self._reader.add_undelivered(tie.values()))
-                last, edge = last - MICROSECOND, frozenset[str]()
-                if bottom is not None and last < bottom:
+                below = shifted(last, -MICROSECOND)
+                if below == last or (bottom is not None and below < bottom):
                     return True
+                last, edge = below, frozenset[str]()
             self._position = self._below_page(last, edge, found)
             if found == 0 or self._position.fits_page(self._limit):
                 return False

@@ -17,7 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush, merge
 from itertools import combinations, islice
 from operator import attrgetter, itemgetter
@@ -26,12 +26,11 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs
-from rxflow._models.times import later
+from rxflow._models.times import PLAUSIBLE_YEARS, later, shifted
 
 FLOOR_LAG = timedelta(seconds=10)
 """How far the floor lags; also how long a commit may take before its row is hard to identify."""
 
-_EARLIEST_CLOCK = datetime.min.replace(tzinfo=UTC) + FLOOR_LAG  # a writer's clock may say anything
 _MAX_COMBINATIONS = 20_000
 
 
@@ -124,7 +123,7 @@ class Ledger:
     @property
     def id_horizon(self) -> datetime | None:
         """The time, by the server's clock, since which the ids of all rows stored are kept."""
-        return None if self.newest_created is None else self.newest_created - FLOOR_LAG
+        return None if self.newest_created is None else shifted(self.newest_created, -FLOOR_LAG)
 
     def buckets_of(self, flow_run_id: str) -> Sequence[Bucket]:
         """Return the buckets of a run, by time, without gaps up to the floor."""
@@ -229,8 +228,8 @@ class Ledger:
         if self._newest_timestamp is None or self.newest_created is None:
             return
         # A writer whose clock is ahead must not drag the floor away from the others.
-        floor = max(min(self._newest_timestamp, self.newest_created), _EARLIEST_CLOCK) - FLOOR_LAG
-        horizon = self.newest_created - FLOOR_LAG
+        floor = shifted(min(self._newest_timestamp, self.newest_created), -FLOOR_LAG)
+        horizon = shifted(self.newest_created, -FLOOR_LAG)
         self.raise_floor(floor if self.floor is None else max(floor, self.floor), horizon)
         while self._stragglers and self._stragglers[0][0] < horizon:
             self._kept_ids.discard(heappop(self._stragglers)[1])
@@ -328,10 +327,10 @@ class Ledger:
         if not rows:
             return
         self._kept_ids.update([row_id for _, _, _, row_id in rows])
-        timestamp, created = rows[-1][0], max([created for _, created, _, _ in rows])
-        newest, clock = self._newest_timestamp, self.newest_created
-        self._newest_timestamp = timestamp if newest is None else max(timestamp, newest)
-        self.newest_created = created if clock is None else max(created, clock)
+        self._newest_timestamp = later(self._newest_timestamp, rows[-1][0])
+        created = [row[1] for row in rows if row[1].year in PLAUSIBLE_YEARS]
+        # A row that was stored at another time must not move the clock for good.
+        self.newest_created = later(self.newest_created, max(created, default=None))
 
     def _insert_above_floor(self, rows: list[LedgerRow]) -> None:
         """Insert sorted rows that are not older than the floor."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from rxflow._logs.ledger import Ledger
-from rxflow._models.times import MICROSECOND, later
+from rxflow._models.times import MICROSECOND, later, shifted
 from rxflow._protocol.pages import MalformedRow, Page, Poll
 from rxflow._protocol.queries import LogsQuery
 from rxflow.events import FlowRunLog
@@ -128,9 +128,10 @@ class TableReader:
             limit=self.limit if limit is None else limit,
         )
         self.server_time = page.server_time or self.server_time
-        if not page.malformed:
+        if not page.malformed and all(row.flow_run_id in span.runs for row in page.rows):
             return list(page.rows)
-        rows: list[LogTableRow] = [*page.rows, *page.malformed]
+        received: list[LogTableRow] = [*page.rows, *page.malformed]
+        rows = [_row_of(row, span.runs) for row in received]
         return sorted(rows, key=lambda row: row.timestamp, reverse=descending)
 
     def scan(self, span: Span) -> Poll[dict[str, LogTableRow]]:
@@ -145,7 +146,9 @@ class TableReader:
             before = rows[-1].timestamp
             if rows[0].timestamp == before:
                 read.update((yield from self.read_tie(span.runs, before)))
-                before -= MICROSECOND
+                if shifted(before, -MICROSECOND) == before:  # there is no earlier time
+                    return read
+                before = shifted(before, -MICROSECOND)
 
     def read_tie(self, runs: tuple[str, ...], instant: datetime) -> Poll[dict[str, LogTableRow]]:
         """Read all rows of one timestamp, of which there are more than a page.
@@ -193,3 +196,22 @@ class TableReader:
         if not rows:
             raise TableShrank
         return len(rows) > 1
+
+
+def _row_of(row: LogTableRow, runs: tuple[str, ...]) -> LogTableRow:
+    """Return a row as one of the runs that were read, since it is counted among theirs.
+
+    A readable row of another run is malformed. A row that does not say which run it belongs to is
+    counted as one of the first run, which is the only one where runs are read one by one.
+    """
+    if row.flow_run_id in runs:
+        return row
+    if isinstance(row, MalformedRow):
+        return msgspec.structs.replace(row, flow_run_id=runs[0])
+    return MalformedRow(
+        id=row.id,
+        reason=f"it belongs to flow run {row.flow_run_id}, which was not queried",
+        flow_run_id=runs[0],
+        timestamp=row.timestamp,
+        created=row.created,
+    )

@@ -39,6 +39,32 @@ class Now(msgspec.Struct, frozen=True):
     utc: datetime
 
 
+PLAUSIBLE_YEARS = range(2000, 3000)
+"""Years that a server's clock may show; a time of another year says nothing about the server."""
+
+_DAY = timedelta(days=1)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def shifted(time: datetime, distance: timedelta) -> datetime:
+    """Return a time at a distance from another; where there is none, the first or last of all.
+
+    A writer's clock may say anything, the years 1 and 9999 included.
+    """
+    try:
+        return time + distance
+    except OverflowError:
+        return _LAST if distance > timedelta(0) else _FIRST
+
+
+def in_any_zone(time: datetime) -> datetime:
+    """Return a time, or the nearest one that every time zone can express.
+
+    In the first and the last hours of all times a conversion to another zone overflows.
+    """
+    return min(max(time, _FIRST + _DAY), _LAST - _DAY)
+
+
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
     """Return the later of two times; None is earlier than any time."""
     return max((time for time in (a, b) if time is not None), default=None)

@@ -14,7 +14,7 @@ from rxflow._protocol.queries import Query, ServerQuery
 
 T = TypeVar("T")
 
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MalformedRow(msgspec.Struct, frozen=True):
@@ -24,8 +24,9 @@ class MalformedRow(msgspec.Struct, frozen=True):
         id: The row's id, or a digest of the row if the id cannot be read either.
         reason: What is wrong with the row, with the JSON path.
         flow_run_id: Of a log row the run that it belongs to; "" if that cannot be read.
-        timestamp: When the row was written; that of the row before it if it cannot be read.
-        created: When the server stored the row; that of the row before it if it cannot be read.
+        timestamp: When the row was written; that of the row before it, or 1970, if it cannot be
+            read.
+        created: When the server stored the row; replaced in the same way.
     """
 
     id: str

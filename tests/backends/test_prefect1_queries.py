@@ -130,7 +130,8 @@ def test_a_level_is_filtered_as_it_is_read(lowest: int) -> None:
     for level in (*("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "TRACE", "info", "", None):
         row = server.log(run, str(level))
         server.logs[row]["level"] = level
-    rows = read_page(LOGS, reply_of(server, LogsQuery(flow_run_ids=(run,), level=lowest))).rows
+    query = LogsQuery(flow_run_ids=(run,), level=lowest)
+    rows = read_page(query, reply_of(server, query)).rows
     expected = {row["message"] for row in server.logs.values() if level_of(row["level"]) >= lowest}
     assert {row.message for row in rows} == expected
     assert all(row.level >= lowest for row in rows)

@@ -30,3 +30,20 @@ def test_an_unreadable_file_is_named(bare: Installation) -> None:
     path.unlink()
     path.symlink_to("x" * 300)
     assert str(path) in bare.error()
+
+
+HOSTILE_TOML = {
+    "nested lists": "a = " + "[" * 100_000,
+    "nested tables": "a = " + "{a=" * 100_000,
+    "a long number": "a = " + "9" * 10_000,
+    "a long key": "a" + ".a" * 10_000 + " = 1\n[a" + ".a" * 10_000 + ".b]",
+    "a long file": "# " + "x" * 2**21,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_TOML.values(), ids=HOSTILE_TOML)
+@pytest.mark.parametrize("name", ["cwd/prefect.toml", "home/.prefect/profiles.toml"])
+def test_a_hostile_file_is_named(bare: Installation, name: str, text: str) -> None:
+    """A file that no user writes, deep or huge, is an error that names it, and never another."""
+    bare.write(name, text)
+    assert str(bare.root / name) in bare.error({"PREFECT_API_URL": URL})

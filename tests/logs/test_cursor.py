@@ -60,7 +60,7 @@ def test_a_server_that_refuses_offsets_is_read_by_time() -> None:
     assert not watched.closed.verified
     assert sorted(row.id for row in watched.of(FlowRunLog)) == sorted(stored(world))
     refused = [query for _, query in watched.sent if isinstance(query, LogsQuery) and query.offset]
-    assert len(refused) == 1
+    assert len(refused) == 3  # one rejection may be that of a proxy
 
 
 NEW_ROWS = {

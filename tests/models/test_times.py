@@ -1,6 +1,6 @@
-"""Times: the later of two that may be missing, and times that msgspec encodes."""
+"""Times: the later of two, those that msgspec encodes, and those at a distance."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import msgspec
 import pendulum
@@ -8,7 +8,15 @@ import pytest
 from foreign_values import TIME, SubclassedTime
 from freezegun import freeze_time
 
-from rxflow._models.times import MICROSECOND, encode_time, later, plain_datetime, plain_utc
+from rxflow._models.times import (
+    MICROSECOND,
+    encode_time,
+    in_any_zone,
+    later,
+    plain_datetime,
+    plain_utc,
+    shifted,
+)
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -52,3 +60,38 @@ def test_times_of_other_classes_are_encoded() -> None:
     assert {encode(time) for time in others} == {encode(TIME)}
     with pytest.raises(TypeError, match="Encoding objects of type object is unsupported"):
         encode(object())
+
+
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("time", "distance", "expected"),
+    [
+        (NOON, MICROSECOND, NOON + MICROSECOND),
+        (FIRST, -MICROSECOND, FIRST),
+        (LAST, MICROSECOND, LAST),
+        (LAST, timedelta.max, LAST),
+        (NOON, timedelta.min, FIRST),
+        (FIRST, MICROSECOND, FIRST + MICROSECOND),
+    ],
+)
+def test_a_shifted_time_stays_within_all_times(
+    time: datetime, distance: timedelta, expected: datetime
+) -> None:
+    """Beyond the years 1 and 9999 lies the first or the last of all times."""
+    assert shifted(time, distance) == expected
+
+
+@pytest.mark.parametrize(
+    "zone", [UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=12))]
+)
+@pytest.mark.parametrize("time", [FIRST, LAST])
+def test_each_zone_can_express_a_time_within_a_day_of_all_times(
+    time: datetime, zone: tzinfo
+) -> None:
+    """The first and the last of all times are moved by a day, and other times are kept."""
+    moved = in_any_zone(time.replace(tzinfo=zone))
+    for other in (timezone(timedelta(hours=23)), timezone(-timedelta(hours=23))):
+        assert moved.astimezone(other) == moved
+    assert in_any_zone(NOON) is NOON

@@ -44,6 +44,7 @@ _FOLDER = Path(__file__).parents[1] / "recorded" / "prefect3"
 
 RUN = "68f97243-4f66-4f85-ae38-f6beb86b2c99"
 STUCK_RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+OTHER_RUN = "762a8518-4a4d-4251-ae44-37ea40ffe5ee"
 FAILED_RUN = "0d778d4d-b960-4984-a611-450b39158f5f"
 MISSING_RUN = "ca449f3a-c029-47d8-acb6-1db88b00c1f2"
 TASK_RUN = "01a203a7-deda-718a-8478-3c4353ec038c"
@@ -65,7 +66,7 @@ GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
     "logs_filter_multi_run_ts_level": (LOGS, FlowRunLog),
     "logs_filter_task_null": (LOGS, FlowRunLog),
     "task_runs_filter": (TASK_RUNS, TaskRun),
-    "task_runs_filter_by_flow_run_id": (TASK_RUNS, TaskRun),
+    "task_runs_filter_by_flow_run_id": (TaskRunsQuery(flow_run_id=OTHER_RUN), TaskRun),
     "task_run_read": (TaskRunQuery(TASK_RUN), TaskRun),
     "task_run_states": (TaskRunStatesQuery(TASK_RUN), State),
     "flow_read": (FlowQuery(FLOW), Flow),
