@@ -15,7 +15,7 @@ from rxflow._config.settings import Settings
 MASK: Final = "***"
 """What stands in place of a secret."""
 
-# A part that is shorter cannot be told from an ordinary word: a header may be "1", or "no".
+# A part that is shorter cannot be distinguished from a word: a header may be "1", or "no".
 _SHORTEST_PART: Final = 4
 _SHORTEST_INSIDE: Final = 8  # characters of a secret that is masked inside of a word
 # A text of a server is cut before it is quoted. The start of a secret at the end of a quote, of at
