@@ -23,7 +23,9 @@ from rxflow._operators.predicates import HasLevel, HasMessage
 from rxflow._operators.queues import OverflowPolicy
 from rxflow._operators.rates import Rate
 from rxflow._operators.silence import Quiet
+from rxflow._runtime.futures import future_of, is_to_future
 from rxflow._runtime.iteration import apull, pull
+from rxflow._runtime.scheduling import running_loop
 from rxflow._runtime.sink_output import SinkOutput
 from rxflow.client import Client
 from rxflow.events import FlowRunEvent, FlowRunLog, TaskRunStateChange
@@ -307,8 +309,13 @@ class Stream(Fluent[T_co]):
 
         Returns:
             The result of the last operator; a plain observable as a `Stream`. Connectable and
-            grouped observables are returned unchanged.
+            grouped observables are returned unchanged. On an event loop, reactivex's `to_future`
+            gives a future of this loop, on which the pipeline then runs; ``await stream`` needs no
+            operator.
         """
+        loop = running_loop()
+        if loop is not None and operators and is_to_future(operators[-1]):
+            return future_of(pipe(self, *operators[:-1]), loop)
         result: Any = pipe(self, *operators)
         return Stream.of(result) if _is_plain(result) else result
 
