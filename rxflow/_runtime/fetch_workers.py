@@ -10,10 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 from rxflow._forks import register
+from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._runtime.thread_errors import report_thread_error
 
 FETCH_WORKERS = 8
 """Maximum number of threads that wait for replies at the same time, over all watches."""
+
+_START_PAUSE = 0.1  # seconds until a thread that could not be started is tried again
 
 
 class FetchWorkers:
@@ -39,13 +42,30 @@ class FetchWorkers:
         self._start_empty()
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run a job as soon as a thread is free. The job must not raise."""
+        """Run a job as soon as a thread is free. The job must not raise.
+
+        While the system can start no thread, the job waits for one.
+        """
         with self._lock:
-            if len(self._threads) < self._max_threads:
-                thread = threading.Thread(target=self._work, name="rxflow-fetch", daemon=True)
-                thread.start()
-                self._threads.add(thread)
             self._jobs.append(job)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
+        """Start a thread for the jobs, unless there are enough; without any, try again later."""
+        with self._lock:
+            if not self._jobs or len(self._threads) >= self._max_threads:
+                return
+            thread = threading.Thread(target=self._work, name="rxflow-fetch", daemon=True)
+            self._threads.add(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._threads.discard(thread)
+                if self._threads:  # they run the job
+                    return
+            else:
+                return
+        default_scheduler.schedule_relative(_START_PAUSE, lambda *_: self._start_thread())
 
     def _work(self) -> None:
         while True:

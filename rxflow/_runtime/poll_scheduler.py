@@ -1,22 +1,31 @@
 """The poll scheduler: one daemon thread that runs the actions of watches without a scheduler."""
 
+import sys
 import threading
 import time
 
 from rxflow._runtime.thread_errors import report_thread_error
 from rxflow._runtime.timer_queue import Timer, TimerQueue
 
+_START_PAUSE = 0.05  # seconds until a thread that could not be started is tried again
+
 
 class PollScheduler(TimerQueue):
     """A timer queue with a daemon thread, which ends when no timer is left.
 
     An action that raises is reported through loguru and `threading.excepthook`; other actions are
-    not affected.
+    not affected. While the system can start no thread, `schedule` waits for one, so that a watch
+    under way is not lost; after some seconds it raises what the system says, a `RuntimeError`.
     """
 
-    def __init__(self) -> None:
-        """Create a scheduler without a thread; the first action starts it."""
+    def __init__(self, *, start_timeout: float = 10.0) -> None:
+        """Create a scheduler without a thread; the first action starts it.
+
+        Args:
+            start_timeout: Seconds to wait for a thread that cannot be started.
+        """
         super().__init__()
+        self._start_timeout = start_timeout
         self._thread: threading.Thread | None = None
 
     def reset_after_fork(self) -> None:
@@ -40,10 +49,19 @@ class PollScheduler(TimerQueue):
         return not thread.is_alive()
 
     def _before_add(self) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
-            thread.start()
-            self._thread = thread
+        give_up = time.monotonic() + self._start_timeout
+        while self._thread is None:  # another caller may start it during the pause
+            try:
+                self._thread = self._start_thread()
+            except RuntimeError:
+                if time.monotonic() >= give_up or sys.is_finalizing():
+                    raise
+                self._changed.wait(_START_PAUSE)
+
+    def _start_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._work, name="rxflow-poll", daemon=True)
+        thread.start()
+        return thread
 
     def _work(self) -> None:
         while (timer := self._wait_for_timer()) is not None:

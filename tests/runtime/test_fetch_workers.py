@@ -3,11 +3,12 @@
 import threading
 from queue import Queue
 
-import pytest
 from thread_limits import no_more_threads
+from timer_queues import FAR, calling
 from virtual_world import TEST_TIMEOUT
 
 from rxflow._runtime.fetch_workers import FetchWorkers
+from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 def test_workers_never_exceed_their_maximum() -> None:
@@ -71,12 +72,32 @@ def test_a_job_that_raises_does_not_end_its_thread(
 
 
 def test_starting_a_thread_is_retried() -> None:
-    """If the system refuses a thread, `submit` raises, and a later job still runs."""
+    """If the system refuses a thread for a moment, the job waits for one, and is not lost."""
     workers = FetchWorkers(1)
     ran: list[str] = []
     done = threading.Event()
-    with no_more_threads(), pytest.raises(RuntimeError):
+    running = default_scheduler.schedule_relative(FAR, calling(lambda: None))
+    with no_more_threads():
         workers.submit(lambda: ran.append("refused"))
-    workers.submit(done.set)
+        workers.submit(done.set)
+        assert ran == []
     assert done.wait(TEST_TIMEOUT)
-    assert ran == []
+    assert ran == ["refused"]
+    running.dispose()
+
+
+def test_a_job_is_left_to_the_threads_that_run() -> None:
+    """If the system refuses one more thread, those that there are run the job."""
+    workers = FetchWorkers(2)
+    busy, free, done = (threading.Event() for _ in range(3))
+
+    def occupy() -> None:
+        busy.set()
+        free.wait(TEST_TIMEOUT)
+
+    workers.submit(occupy)
+    assert busy.wait(TEST_TIMEOUT)
+    with no_more_threads():
+        workers.submit(done.set)
+        free.set()
+        assert done.wait(TEST_TIMEOUT)

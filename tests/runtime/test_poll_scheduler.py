@@ -180,9 +180,30 @@ def test_the_wall_clock_is_irrelevant() -> None:
     assert sorted(ran) == ["now", "periodic", "soon"]
 
 
+class LateThreadScheduler(PollScheduler):
+    """A poll scheduler whose thread can be started at the third attempt only."""
+
+    attempts = 0
+
+    def _start_thread(self) -> threading.Thread:
+        self.attempts += 1
+        if self.attempts < 3:
+            raise RuntimeError("can't start new thread")
+        return super()._start_thread()
+
+
+def test_an_action_waits_for_a_thread_that_can_be_started() -> None:
+    """A moment in which the system refuses a thread loses no action."""
+    scheduler = LateThreadScheduler()
+    ran: list[str] = []
+    scheduler.schedule(calling(lambda: ran.append("late")))
+    assert scheduler.join(TEST_TIMEOUT)
+    assert (scheduler.attempts, ran) == (3, ["late"])
+
+
 def test_starting_the_thread_is_retried() -> None:
-    """If the system refuses a thread, `schedule` raises, and a later action still runs."""
-    scheduler = PollScheduler()
+    """If the system goes on refusing, `schedule` raises, and a later action still runs."""
+    scheduler = PollScheduler(start_timeout=0)
     ran: list[str] = []
     with no_more_threads(), pytest.raises(RuntimeError):
         scheduler.schedule(calling(lambda: ran.append("refused")))
