@@ -18,6 +18,9 @@ STALE_CONNECTION_ERRORS = (httpx.RemoteProtocolError, httpx.ReadError, httpx.Wri
 SEND_ERRORS = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError)
 """Raised by sending a request."""
 
+NO_THREAD = Failure(kind=FailureKind.NETWORK, text="No thread can be started to resolve a name")
+"""The result of a call on an event loop, which resolves host names in threads of its own."""
+
 CONNECTION_CLOSED = Failure(kind=FailureKind.NETWORK, text="The connection was closed")
 """The result of a call whose transport was closed."""
 
@@ -39,6 +42,8 @@ def send_failure(error: Exception, server: str, *, passed_deadline: float | None
     """
     what = "response" if passed_deadline is None else f"complete response in {passed_deadline:g} s"
     kind, text = FailureKind.NETWORK, f"No {what} from {server}: {type(error).__name__}"
+    if server.startswith("http://") and isinstance(error, STALE_CONNECTION_ERRORS):
+        text += "; if it speaks TLS, use a URL that begins with https://"
     for cause in _causes(error):
         match cause:
             case httpx.ProxyError():

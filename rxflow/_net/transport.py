@@ -31,6 +31,7 @@ from rxflow._net.redirects import RequestChain
 from rxflow._net.response_bodies import BodyReader
 from rxflow._net.send_errors import (
     CONNECTION_CLOSED,
+    NO_THREAD,
     SEND_ERRORS,
     STALE_CONNECTION_ERRORS,
     send_failure,
@@ -333,6 +334,10 @@ class AsyncTransport:
         except SEND_ERRORS as error:
             passed_deadline = self._settings.deadline if deadline.expired() else None
             return send_failure(error, self._server, passed_deadline=passed_deadline)
+        except RuntimeError as error:
+            if "start new thread" not in str(error):
+                raise
+            return NO_THREAD
         else:
             return CONNECTION_CLOSED
         finally:

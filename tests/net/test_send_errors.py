@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from http_calls import GET, OpenTransport, failure_of, refused_port, settings_for
+from http_calls import GET, OpenTransport, failure_of, open_on_loop, refused_port, settings_for
+from thread_limits import no_more_threads
 
 from rxflow._net.send_errors import send_failure
 from rxflow._protocol.failures import FailureKind
@@ -40,3 +41,25 @@ def test_an_unknown_host_name_is_a_network_failure(
         failure = failure_of(transport.send(GET))
     assert failure.kind is FailureKind.NETWORK
     assert "cannot be resolved" in failure.text
+
+
+def test_a_name_that_no_thread_can_resolve_is_a_network_failure() -> None:
+    """A moment in which no thread can be started is retried: a loop resolves names in threads."""
+    with (
+        refused_port() as port,
+        open_on_loop(settings_for(f"http://localhost:{port}/api"), None) as transport,
+        no_more_threads(),
+    ):
+        failure = failure_of(transport.send(GET))
+    assert failure.kind is FailureKind.NETWORK
+    assert "thread" in failure.text
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError(""), httpx.RemoteProtocolError("disconnected")])
+def test_a_connection_that_breaks_names_the_other_scheme(error: Exception) -> None:
+    """A port that expects TLS may close the connection without a word."""
+    plain = send_failure(error, "http://prefect.example", passed_deadline=None)
+    assert "https://" in plain.text
+    assert "https://p" not in plain.text
+    over_tls = send_failure(error, "https://prefect.example", passed_deadline=None)
+    assert "TLS" not in over_tls.text
