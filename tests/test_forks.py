@@ -15,7 +15,8 @@ import asyncio, gc, multiprocessing, os, signal, socket, socketserver, sys, thre
 import rxflow
 from reactivex import operators as ops
 from rxflow import _forks, operators
-from rxflow._runtime.fetch_workers import fetch_workers
+from rxflow._runtime.fetch_loop import fetch_loop
+from rxflow._runtime.worker_threads import worker_threads
 from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow.testing import FakePrefect3
 
@@ -185,7 +186,8 @@ LOCKS = {
     "of its backend": "client._shared_backend._lock",
     "of its transport": "client._channel._transport._lock",
     "of the poll scheduler": "default_scheduler._changed",
-    "of the fetch workers": "fetch_workers._lock",
+    "of the worker threads": "worker_threads._changed",
+    "of the fetch loop": "fetch_loop._lock",
 }
 
 

@@ -93,7 +93,7 @@ FACES: dict[str, Callable[[Observable[Any]], object]] = {
 each_face = pytest.mark.parametrize("face", FACES)
 
 
-@pytest.fixture(params=["over HTTP"])
+@pytest.fixture(params=["in process", "over HTTP"])
 def held(request: pytest.FixtureRequest) -> Iterator[tuple[FakePrefect3, Client, Hold]]:
     """Start a server that replies to nothing, with a client and the gate of its requests."""
     server = FakePrefect3()

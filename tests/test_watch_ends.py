@@ -12,6 +12,7 @@ from itertools import islice
 import httpx
 import pytest
 from reactivex import operators as ops
+from runtime_threads import join_runtime_threads
 from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World
 from watched_runs import add_live_run, rows, watch_past_run
 
@@ -26,7 +27,6 @@ from rxflow import (
     WatchTimedOut,
     watch_flow_run,
 )
-from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_disposed_observer_is_freed(virtual: bool, world: World) -> None:
     world.run(until=10)
     assert seen.wait(TEST_TIMEOUT)
     recording.dispose()
-    assert default_scheduler.join(TEST_TIMEOUT)
+    join_runtime_threads()
     reference = weakref.ref(recording)
     del recording
     gc.collect()

@@ -17,6 +17,7 @@ from reactivex.scheduler import (
     TimeoutScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
+from runtime_threads import NAMES, join_runtime_threads
 from stream_faces import collect_async
 from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 from watched_runs import watch_past_run
@@ -29,8 +30,6 @@ from rxflow import (
     RunNotFound,
     watch_flow_run,
 )
-from rxflow._runtime.fetch_workers import FETCH_WORKERS
-from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_all_faces_emit_the_same(face: str, past: FlowRunStream, world: World) -
     """Loops, threads, event loops and virtual time emit the same events in the same order."""
     expected = identities(world.watch(past).values)
     assert identities(FACES[face](past)) == expected
-    assert [channel.close_count for channel in world.channels] == [1, 1]
+    assert world.close_counts() == [1, 1]
 
 
 @pytest.mark.parametrize("loop", [list, collect_async])
@@ -127,21 +126,21 @@ def test_threads_are_named_daemons(past: FlowRunStream, started: list[str]) -> N
     watched = past.pipe(ops.do_action(lambda _: daemons.add(threading.current_thread().daemon)))
     assert subscribe(watched, None)  # type: ignore[arg-type]
     assert daemons == {True}
-    assert set(started) == {"rxflow-poll", "rxflow-fetch"}
+    assert set(started) == NAMES
 
 
 @pytest.mark.parametrize("given", [None, ImmediateScheduler(), CurrentThreadScheduler()])
 def test_a_scheduler_that_blocks_is_replaced(
     given: abc.SchedulerBase | None, past: FlowRunStream
 ) -> None:
-    """Without a scheduler, or with one that blocks, rxflow's poll thread emits all events."""
+    """Without a scheduler, or with one that blocks, rxflow's workers emit all events."""
     names: set[str] = set()
     recording: Recording[FlowRunEvent] = Recording()
     recording.subscribe_to(
         past.pipe(ops.do_action(lambda _: names.add(threading.current_thread().name))), given
     )
     recording.wait()
-    assert names == {"rxflow-poll"}
+    assert names == {"rxflow-worker"}
 
 
 def test_await_returns_the_last_event(past: FlowRunStream) -> None:
@@ -191,7 +190,7 @@ def test_run_returns_the_last_event(past: FlowRunStream) -> None:
 
 
 def test_many_watches_share_few_threads(world: World, started: list[str]) -> None:
-    """100 watches at once are complete, on the poll thread and the at most 8 fetch threads."""
+    """100 watches at once are complete, and one thread sends all their requests."""
     run_id = world.add_finished_run(lines=20)
     world.run(until=HOUR)
     stream = watch_flow_run(run_id, client=world.client)
@@ -203,8 +202,7 @@ def test_many_watches_share_few_threads(world: World, started: list[str]) -> Non
     for recording in recordings:
         recording.wait()
     assert {len(recording.values) for recording in recordings} == {4 + 20 + 2}
-    assert [channel.close_count for channel in world.channels] == [1] * 100
-    assert set(started) == {"rxflow-poll", "rxflow-fetch"}
-    assert default_scheduler.join(TEST_TIMEOUT)
-    assert sending_threads
-    assert FETCH_WORKERS == 8
+    assert world.close_counts() == [1] * 100
+    assert set(started) == NAMES
+    join_runtime_threads()
+    assert len(sending_threads) == 1

@@ -114,10 +114,11 @@ class _DemandScheduler(TimerQueue):
         pause = math.inf if due is None else due - time.monotonic()
         return self._pop() if pause <= 0 else min(pause, threading.TIMEOUT_MAX)
 
-    def _run(self, timer: Timer) -> None:
+    def run_timer(self, timer: Timer) -> None:
+        """Run the action of a timer; what it emits was requested."""
         outer, self._on_demand = self._on_demand, True
         try:
-            super()._run(timer)
+            super().run_timer(timer)
         finally:
             self._on_demand = outer
 
@@ -179,7 +180,7 @@ class PullScheduler(_DemandScheduler):
                     return math.inf
                 timer = self._pop()
             try:
-                self._run(timer)
+                self.run_timer(timer)
             except BaseException as error:  # noqa: BLE001 - raised again by `_step`
                 self._raised = error
 
@@ -203,7 +204,7 @@ class PullScheduler(_DemandScheduler):
                 if timer_or_pause:
                     self._changed.wait(timer_or_pause)
                 return
-        self._run(timer_or_pause)
+        self.run_timer(timer_or_pause)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised
@@ -254,7 +255,7 @@ class AsyncPullScheduler(_DemandScheduler):
         with self._changed:
             timer_or_pause = self._next_timer()
         if isinstance(timer_or_pause, Timer):
-            self._run(timer_or_pause)
+            self.run_timer(timer_or_pause)
             await asyncio.sleep(0)  # let other tasks run, even if more timers are due
         elif timer_or_pause:
             timeout = self._loop.call_later(timer_or_pause, self._woken.set)

@@ -66,7 +66,7 @@ class PollScheduler(TimerQueue):
     def _work(self) -> None:
         while (timer := self._wait_for_timer()) is not None:
             try:
-                self._run(timer)
+                self.run_timer(timer)
             except BaseException as error:  # noqa: BLE001 - the actions of other watches must run
                 report_thread_error(error, "An action on the poll scheduler failed")
             del timer  # free what the action holds before waiting for the next one

@@ -14,7 +14,7 @@ from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import ImmediateScheduler, TrampolineScheduler, VirtualTimeScheduler
 
 from rxflow._runtime.iteration import PullScheduler
-from rxflow._runtime.poll_scheduler import default_scheduler
+from rxflow._runtime.turn_scheduler import TurnScheduler
 
 
 def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
@@ -22,10 +22,10 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
     Args:
         given: The scheduler passed to `subscribe`. One that cannot wait, or blocks its caller
-            while it waits, is replaced by the default scheduler, as is None.
+            while it waits, is replaced by a turn scheduler, as is None.
     """
     if given is None or isinstance(given, TrampolineScheduler | ImmediateScheduler):
-        return default_scheduler
+        return TurnScheduler()
     return given
 
 

@@ -41,8 +41,45 @@ class Timer:
         self.returned = SingleAssignmentDisposable()
         self.pending = True
 
+    def cancel(self) -> None:
+        """Run nothing, and free what the action holds: the timer may stay in a queue for long."""
+        self.pending = False
+        self.action, self.state = _do_nothing, None
 
-class TimerQueue(PeriodicScheduler):
+
+class MonotonicScheduler(PeriodicScheduler):
+    """What all schedulers of rxflow share; a subclass schedules by delays."""
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[Any], state: Any = None
+    ) -> abc.DisposableBase:
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+    def schedule_periodic(
+        self,
+        period: typing.RelativeTime,
+        action: typing.ScheduledPeriodicAction[Any],
+        state: Any = None,
+    ) -> abc.DisposableBase:
+        # As in the base class, which measures the duration of an action by the wall clock instead.
+        next_tick = MultipleAssignmentDisposable()
+
+        def tick(_: abc.SchedulerBase, state: Any = None) -> None:
+            started = time.monotonic()
+            state = action(state)
+            pause = self.to_seconds(period) - (time.monotonic() - started)
+            next_tick.disposable = self.schedule_relative(pause, tick, state)
+
+        next_tick.disposable = self.schedule_relative(period, tick, state)
+        return next_tick
+
+    def run_timer(self, timer: Timer) -> None:
+        """Run the action of a timer, unless that was cancelled."""
+        if not timer.returned.is_disposed:
+            timer.returned.disposable = self.invoke_action(timer.action, timer.state)
+
+
+class TimerQueue(MonotonicScheduler):
     """A scheduler that queues actions by due time and leaves running them to its subclasses.
 
     Methods that say so must be called with the lock of `_changed` held.
@@ -74,29 +111,6 @@ class TimerQueue(PeriodicScheduler):
         seconds = max(0.0, self.to_seconds(duetime))
         return self._add(time.monotonic() + seconds, action, state)
 
-    def schedule_absolute(
-        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[Any], state: Any = None
-    ) -> abc.DisposableBase:
-        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
-
-    def schedule_periodic(
-        self,
-        period: typing.RelativeTime,
-        action: typing.ScheduledPeriodicAction[Any],
-        state: Any = None,
-    ) -> abc.DisposableBase:
-        # As in the base class, which measures the duration of an action by the wall clock instead.
-        next_tick = MultipleAssignmentDisposable()
-
-        def tick(_: abc.SchedulerBase, state: Any = None) -> None:
-            started = time.monotonic()
-            state = action(state)
-            pause = self.to_seconds(period) - (time.monotonic() - started)
-            next_tick.disposable = self.schedule_relative(pause, tick, state)
-
-        next_tick.disposable = self.schedule_relative(period, tick, state)
-        return next_tick
-
     def _add(
         self, due: float, action: typing.ScheduledAction[Any], state: Any
     ) -> abc.DisposableBase:
@@ -109,9 +123,7 @@ class TimerQueue(PeriodicScheduler):
         def cancel() -> None:
             with self._changed:
                 if timer.pending:
-                    timer.pending = False
-                    # The timer may stay in the heap for long; what its action holds must not.
-                    timer.action, timer.state = _do_nothing, None
+                    timer.cancel()
                     self._cancelled += 1
                     self._notify()
 
@@ -138,10 +150,6 @@ class TimerQueue(PeriodicScheduler):
         timer = heapq.heappop(self._timers)[2]
         timer.pending = False
         return timer
-
-    def _run(self, timer: Timer) -> None:
-        if not timer.returned.is_disposed:
-            timer.returned.disposable = self.invoke_action(timer.action, timer.state)
 
 
 def _do_nothing(_: abc.SchedulerBase, __: Any = None) -> None:

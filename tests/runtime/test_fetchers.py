@@ -24,7 +24,6 @@ import rxflow
 from rxflow import FlowRunEvent, Notice
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
-from rxflow._runtime.fetch_workers import FETCH_WORKERS, fetch_workers
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
 from rxflow._runtime.query_channels import WhileWaiting
 
@@ -45,31 +44,21 @@ def test_dispose_aborts_the_query_in_flight(world: World) -> None:
     assert (channel.query_count, channel.close_count) == (1, 1)
 
 
-def test_a_query_queued_for_a_worker_is_dropped(world: World) -> None:
-    """A watch that is disposed of before a worker thread was free sends no query."""
+def test_no_query_waits_for_another(world: World) -> None:
+    """However many blocking channels hold their queries, the next one's query is sent."""
     run_id = world.add_finished_run()
-    blocking = [HeldChannel(world.client.open_channel()) for _ in range(FETCH_WORKERS)]
-    scheduler = PollScheduler()
+    channels = [HeldChannel(world.client.open_channel()) for _ in range(40)]
     subscriptions = [
-        events_of_engine(session_of(run_id), OpenerOf(channel)).subscribe(scheduler=scheduler)
-        for channel in blocking
+        events_of_engine(session_of(run_id), OpenerOf(channel)).subscribe(scheduler=PollScheduler())
+        for channel in channels
     ]
-    for channel in blocking:
+    for channel in channels:
         assert channel.query_sent.wait(TEST_TIMEOUT)
-    last = HeldChannel(world.client.open_channel())
-    events = events_of_engine(session_of(run_id), OpenerOf(last))
-    queued = events.subscribe(scheduler=scheduler)
-    submitted = threading.Event()
-    scheduler.schedule(lambda *_: scheduler.schedule(lambda *_: submitted.set()))
-    assert submitted.wait(TEST_TIMEOUT)
-    queued.dispose()
-    next_job_ran = threading.Event()
-    fetch_workers.submit(next_job_ran.set)
     for subscription in subscriptions:
         subscription.dispose()
-    assert next_job_ran.wait(TEST_TIMEOUT)
-    assert (last.query_count, last.close_count) == (0, 1)
-    assert [channel.query_count for channel in blocking] == [1] * FETCH_WORKERS
+    for channel in channels:
+        channel.join()
+    assert [(channel.query_count, channel.close_count) for channel in channels] == [(1, 1)] * 40
 
 
 def test_an_outage_is_reported_while_a_query_is_in_flight(world: World) -> None:

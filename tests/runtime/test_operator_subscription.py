@@ -20,13 +20,13 @@ from reactivex.scheduler import (
     TimeoutScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
+from runtime_threads import join_runtime_threads
 from sample_events import line
 from threaded_sources import LINES, ThreadedSource
 from virtual_world import TEST_TIMEOUT, OverlapRecording, Recording
 
 import rxflow
 from rxflow import FlowRunLog, Rate
-from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow.operators import (
     bounded,
     conflate,
@@ -187,7 +187,7 @@ def test_a_disposed_observer_is_freed(operator: Callable[[Any], Any]) -> None:
     recording: Recording[Any] = Recording()
     recording.subscribe_to(rx.concat(rx.of(line()), rx.never()).pipe(operator))
     recording.dispose()
-    assert default_scheduler.join(TEST_TIMEOUT)
+    join_runtime_threads()
     reference = weakref.ref(recording)
     del recording
     gc.collect()

@@ -214,7 +214,7 @@ def test_starting_the_thread_is_retried() -> None:
 
 FORK = """
 import os, sys, threading
-from rxflow._runtime.fetch_workers import fetch_workers
+from rxflow._runtime.worker_threads import worker_threads
 from rxflow._runtime.poll_scheduler import default_scheduler
 
 busy, hold = threading.Event(), threading.Event()
@@ -225,14 +225,14 @@ def occupy(*_):
 
 default_scheduler.schedule(occupy)
 for _ in range(20):
-    fetch_workers.submit(hold.wait)
+    worker_threads.submit(hold.wait)
 default_scheduler.schedule(lambda *_: print("parent's"))
 assert busy.wait(30)
 child = os.fork()
 if child == 0:
     scheduled, submitted = threading.Event(), threading.Event()
     default_scheduler.schedule(lambda *_: scheduled.set())
-    fetch_workers.submit(submitted.set)
+    worker_threads.submit(submitted.set)
     os._exit(0 if scheduled.wait(30) and submitted.wait(30) else 1)
 _, status = os.waitpid(child, 0)
 hold.set()

@@ -14,16 +14,20 @@ from reactivex.scheduler import (
 from reactivex.testing import TestScheduler
 
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
-from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
+from rxflow._runtime.poll_scheduler import PollScheduler
 from rxflow._runtime.scheduling import fetches_inline, scheduler_for
+from rxflow._runtime.turn_scheduler import TurnScheduler
 
 
 @pytest.mark.parametrize(
     "given", [None, ImmediateScheduler(), CurrentThreadScheduler(), TrampolineScheduler()]
 )
 def test_schedulers_that_cannot_wait_are_replaced(given: abc.SchedulerBase | None) -> None:
-    """No scheduler, or one that blocks its caller while it waits, is replaced by the default."""
-    assert scheduler_for(given) is default_scheduler
+    """No scheduler, or one that blocks its caller while it waits, is replaced by one of its own."""
+    first, second = scheduler_for(given), scheduler_for(given)
+    assert isinstance(first, TurnScheduler)
+    assert isinstance(second, TurnScheduler)
+    assert first is not second
 
 
 @pytest.mark.parametrize(

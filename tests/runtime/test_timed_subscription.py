@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import abc
+from runtime_threads import join_runtime_threads
 from sample_events import entered, line
-from virtual_world import TEST_TIMEOUT
 
 import rxflow
-from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow.operators import in_order, rate
 
 
@@ -30,4 +29,4 @@ def test_ctrl_c_while_subscribing_leaves_no_timer() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         rx.create(interrupt).pipe(rate(0.01)).subscribe()
-    assert default_scheduler.join(TEST_TIMEOUT)
+    join_runtime_threads()

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from engines import events_of_engine, spec_of
 from reactivex import operators as ops
+from runtime_threads import join_runtime_threads
 from rx_subjects import add_live_run, each_subject, subject
 from virtual_world import HOUR, TEST_TIMEOUT, Recording, World
 
 from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, watch_flow_run
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, RunQuery
-from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._runtime.query_channels import WhileWaiting
 from rxflow._watching.session import Session
 
@@ -201,10 +201,7 @@ def test_a_disposed_observer_is_freed(name: str, threaded: bool, world: World) -
     world.run(until=25)
     assert requested.wait(TEST_TIMEOUT)
     recording.dispose()
-    assert default_scheduler.join(TEST_TIMEOUT)
-    for thread in threading.enumerate():
-        if thread.name == "rxflow-fetch":
-            thread.join(TEST_TIMEOUT)
+    join_runtime_threads()
     reference = weakref.ref(recording)
     del recording, stream
     world.run(until=HOUR)  # virtual time keeps a cancelled action until it would have been due

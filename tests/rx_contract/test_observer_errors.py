@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from reactivex import operators as ops
+from runtime_threads import join_runtime_threads
 from rx_subjects import (
     GrammarRecording,
     ObserverError,
@@ -14,8 +15,6 @@ from rx_subjects import (
     subject,
 )
 from virtual_world import HOUR, TEST_TIMEOUT, Recording, World
-
-from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 @each_emitting_subject
@@ -48,7 +47,7 @@ def test_an_error_without_on_error_is_reported(
     other.wait()
     assert over.wait(TEST_TIMEOUT)
     assert world.close_counts() == [1, 1]
-    assert default_scheduler.join(TEST_TIMEOUT)
+    join_runtime_threads()
     assert other.completed
     assert [type(error) for error in reported] == [ObserverError]
 

@@ -6,10 +6,9 @@ import threading
 
 import pytest
 from reactivex.disposable import CompositeDisposable
+from runtime_threads import join_runtime_threads
 from rx_subjects import each_subject, subject
 from virtual_world import TEST_TIMEOUT, World
-
-from rxflow._runtime.poll_scheduler import default_scheduler
 
 
 @each_subject
@@ -21,10 +20,7 @@ def test_threads_end_with_their_subscriptions(name: str, world: World) -> None:
         stream.subscribe().dispose()
     several = [stream.subscribe() for _ in range(20)]
     CompositeDisposable(several).dispose()
-    assert default_scheduler.join(TEST_TIMEOUT)
-    for thread in threading.enumerate():
-        if thread.name.startswith("rxflow"):
-            thread.join(TEST_TIMEOUT)
+    join_runtime_threads()
     assert threading.active_count() <= before
 
 

@@ -16,8 +16,6 @@ from rx_subjects import (
 )
 from virtual_world import HOUR, Recording, World
 
-from rxflow._runtime.poll_scheduler import default_scheduler
-
 
 @pytest.mark.parametrize("given", [None, ImmediateScheduler(), CurrentThreadScheduler()])
 @each_emitting_subject
@@ -26,7 +24,7 @@ def test_subscribe_returns_before_the_first_item(
 ) -> None:
     """With no scheduler, or one that cannot wait, `subscribe` returns before any call."""
     recording = GrammarRecording()
-    with default_scheduler._changed:  # so that the default scheduler cannot run meanwhile
+    with world.server.hold():  # so that `subscribe` would not return if it waited for an item
         taken = subject(name, world, add_past_run(world)).pipe(ops.take(1))
         recording.subscribe_to(taken, given)
         assert recording.calls == ""

@@ -77,8 +77,8 @@ def test_polls_are_sent_at_the_intervals_of_the_session(world: World) -> None:
 
 
 @each_subject
-def test_without_a_scheduler_the_poll_thread_makes_all_calls(name: str, world: World) -> None:
-    """Without a scheduler rxflow's poll thread makes every call, the end included."""
+def test_without_a_scheduler_worker_threads_make_all_calls(name: str, world: World) -> None:
+    """Without a scheduler rxflow's worker threads make every call, the end included."""
     names: set[str] = set()
 
     def record_thread(*_: object) -> None:
@@ -92,7 +92,7 @@ def test_without_a_scheduler_the_poll_thread_makes_all_calls(name: str, world: W
 
     subject(name, world, add_past_run(world)).subscribe(record_thread, end, end)
     assert over.wait(TEST_TIMEOUT)
-    assert names == {"rxflow-poll"}
+    assert names == {"rxflow-worker"}
 
 
 @each_subject

@@ -25,6 +25,7 @@ from rxflow._runtime.query_channels import (
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow.errors import ConfigurationError
 from rxflow.watch import _events_of
 
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
@@ -96,7 +97,8 @@ class OpenerOf:
 
     def open_async_channel(self) -> AsyncQueryChannel:
         """Return the async channel."""
-        assert hasattr(self._channel, "aclose")
+        if not hasattr(self._channel, "aclose"):
+            raise ConfigurationError("a channel for threads only")
         return self._channel  # type: ignore[no-any-return]
 
 

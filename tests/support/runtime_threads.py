@@ -1,0 +1,19 @@
+"""The threads of rxflow's runtime: wait until they have ended."""
+
+import threading
+
+from virtual_world import TEST_TIMEOUT
+
+from rxflow._runtime.poll_scheduler import default_scheduler
+
+NAMES = frozenset({"rxflow-poll", "rxflow-fetch", "rxflow-worker"})
+"""The names of all threads that rxflow starts."""
+
+
+def join_runtime_threads() -> None:
+    """Wait until no timer is left, and until the threads, which are then idle, have ended."""
+    assert default_scheduler.join(TEST_TIMEOUT)
+    for thread in threading.enumerate():
+        if thread.name in NAMES:
+            thread.join(TEST_TIMEOUT)
+            assert not thread.is_alive()
