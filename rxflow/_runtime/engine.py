@@ -20,6 +20,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from rxflow._forks import inherited_watch, register
+from rxflow._models.times import Now
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
@@ -113,7 +114,7 @@ class Engine:
             now = self._clock()
             if self._emit(self._session.wake(now)):
                 return self._schedule_step()
-            if self._is_blocked():
+            if self._is_blocked(now):
                 return None
             match self._session.next_command(now):
                 case Wait(seconds):
@@ -122,13 +123,13 @@ class Engine:
                     return self._finish(error)
                 case Fetch(query):
                     if not self._inline:
-                        return self._fetch(query)
-                    reply = self._send(query)
+                        return self._fetch(query, now)
+                    reply = self._send(query, now)
                     if reply is None or self._receive(reply):
                         return self._schedule_step()
         return None
 
-    def _send(self, query: Query) -> Reply | None:
+    def _send(self, query: Query, now: Now) -> Reply | None:
         """Send a query and block until the reply arrives; return None if that was broken off."""
         if self._channel is None:
             self._channel = self._opener.open_channel()
@@ -137,7 +138,7 @@ class Engine:
         if not isinstance(scheduler, PullScheduler):
             return self._channel.send(query)
         self._broken_off = False
-        self._arm_wake_timer()
+        self._arm_wake_timer(now)
         with scheduler.blocked():
             reply = self._channel.send(query, partial(self._wait_for_reply, scheduler))
         return None if self._broken_off else reply
@@ -152,21 +153,21 @@ class Engine:
         self._broken_off |= pause is None or self._stopped
         return None if self._broken_off else pause
 
-    def _is_blocked(self) -> bool:
+    def _is_blocked(self, now: Now) -> bool:
         """Whether another engine of the same loop waits for a reply; this one's step is next."""
         scheduler = self._scheduler
         if not isinstance(scheduler, PullScheduler) or not scheduler.is_blocked:
             return False
         scheduler.call_unblocked(self._schedule_step)
-        self._arm_wake_timer()
+        self._arm_wake_timer(now)
         return True
 
-    def _fetch(self, query: Query) -> None:
+    def _fetch(self, query: Query, now: Now) -> None:
         """Send a query elsewhere; the reply is received in a turn of its own."""
         if self._fetcher is None:
             self._fetcher = open_fetcher(self._opener, self._scheduler, self._post)
             self._connection.disposable = Disposable(self._fetcher.close)
-        self._arm_wake_timer()
+        self._arm_wake_timer(now)
         self._fetcher.fetch(query, self._receive_and_continue, self._finish)
 
     def _receive_and_continue(self, reply: Reply) -> None:
@@ -176,24 +177,25 @@ class Engine:
     def _receive(self, reply: Reply) -> bool:
         return self._emit(self._session.receive(reply, self._clock()))
 
-    def _arm_wake_timer(self) -> None:
-        """Schedule the turn for what is due if no reply comes."""
-        due_in = self._session.due_in(self._clock())
+    def _arm_wake_timer(self, now: Now) -> None:
+        """Schedule the turn for what is due if no reply comes; an early one does nothing."""
+        due_in = self._session.due_in(now)
         if due_in is None:
-            self._wake_timer.disposable = Disposable()
-        elif self._fetcher is not None:
+            return
+        if self._fetcher is not None:
             self._wake_timer.disposable = self._fetcher.call_later(due_in, self._wake)
         else:
             schedule_next(self._scheduler, due_in, self._turn(self._wake), slot=self._wake_timer)
 
     def _wake(self) -> None:
         """Emit what is due without a reply, and finish a watch that has reached its limit."""
-        self._broken_off |= self._emit(self._session.wake(self._clock()))
+        now = self._clock()
+        self._broken_off |= self._emit(self._session.wake(now))
         if self._stopped:
             return None
         if self._session.done is not None:
             return self._finish(self._session.done.error)
-        return self._arm_wake_timer()
+        return self._arm_wake_timer(now)
 
     def _emit(self, pages: EventPages) -> bool:
         """Emit pages to their sources; return whether there were any."""

@@ -22,8 +22,13 @@ _EXIT_TIMEOUT = 1.0  # seconds that the end of the interpreter waits for the loo
 class FetchLoop:
     """An event loop that runs, in a daemon thread, as long as someone has acquired it."""
 
-    def __init__(self) -> None:
-        """Create it without a thread."""
+    def __init__(self, resolve: Callable[..., Any] = socket.getaddrinfo) -> None:
+        """Create it without a thread.
+
+        Args:
+            resolve: Looks names up, blocking.
+        """
+        self._resolve = resolve
         self._inherited: list[object] = []
         self._start_empty()
         register(self)
@@ -90,7 +95,7 @@ class FetchLoop:
         self.join(_EXIT_TIMEOUT)
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
-        loop = _Loop()
+        loop = _Loop(self._resolve)
         loop.slow_callback_duration = float("inf")  # debugging is for the loops of users
         thread = threading.Thread(target=_run, args=(loop,), name="rxflow-fetch", daemon=True)
         try:
@@ -126,8 +131,9 @@ class _Loop(asyncio.SelectorEventLoop):
     resolver that hangs would hold up other look-ups, and the exit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resolve: Callable[..., Any]) -> None:
         super().__init__()
+        self._resolve = resolve
         self._look_ups: dict[object, asyncio.Future[Any]] = {}
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
@@ -143,7 +149,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
         def run() -> None:
             try:
-                addresses = socket.getaddrinfo(host, port, **options)
+                addresses = self._resolve(host, port, **options)
             except Exception as error:  # noqa: BLE001 - raised where the addresses are needed
                 settle = partial(_set_exception, found, error)
             else:

@@ -137,7 +137,8 @@ def test_a_scheduler_that_was_disposed_of_ends_its_watch(
 ) -> None:
     """A reply for a scheduler that was disposed of meanwhile ends the watch."""
     channel = HeldChannel(world.client.open_channel())
-    scheduler = EventLoopScheduler()
+    # Its thread may otherwise miss the disposal while it runs an action, and wait for ever.
+    scheduler = EventLoopScheduler(exit_if_empty=True)
     events = events_of_engine(session_of(world.add_finished_run()), OpenerOf(channel))
     events.subscribe(scheduler=scheduler)
     assert channel.query_sent.wait(TEST_TIMEOUT)

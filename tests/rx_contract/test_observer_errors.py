@@ -62,7 +62,7 @@ def test_a_sys_exit_in_an_observer_is_reported_and_ends_its_watch(
         sys.exit("the disk is full")
 
     subject(name, world, add_past_run(world)).subscribe(leave)
-    assert default_scheduler.join(TEST_TIMEOUT)
+    join_runtime_threads()
     assert world.close_counts() == [1]
     (error,) = reported
     assert isinstance(error, RuntimeError)

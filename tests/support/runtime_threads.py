@@ -13,7 +13,16 @@ NAMES = frozenset({"rxflow-poll", "rxflow-fetch", "rxflow-worker"})
 def join_runtime_threads() -> None:
     """Wait until no timer is left, and until the threads, which are then idle, have ended."""
     assert default_scheduler.join(TEST_TIMEOUT)
+    _join(NAMES)
+
+
+def join_worker_threads() -> None:
+    """Wait until the worker threads, which are then idle, have ended."""
+    _join(frozenset({"rxflow-worker"}))
+
+
+def _join(names: frozenset[str]) -> None:
     for thread in threading.enumerate():
-        if thread.name in NAMES:
+        if thread.name in names:
             thread.join(TEST_TIMEOUT)
             assert not thread.is_alive()
