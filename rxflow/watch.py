@@ -164,7 +164,8 @@ def watch_flow_run(
         stream_states: Whether to emit state changes.
         stream_logs: Whether to emit log lines.
         max_duration: Maximum time to watch a run that does not end, in seconds if a number; None
-            for no limit. A run that is over is always watched to its end.
+            for no limit. It breaks off a request under way. A run that is over is watched to its
+            end, as long as the server replies.
         stream_tasks: Whether to emit the states of the run's task runs. A state shorter than the
             time between two polls is missed.
         since: Emit only log lines of this time and later, an aware datetime. States are always

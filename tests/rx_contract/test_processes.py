@@ -84,6 +84,12 @@ def test_a_program_ends_during_a_watch(face: str) -> None:
     assert run_program(AT_EXIT + USES_AT_EXIT[face], "-W", "error") == (0, "", "")
 
 
+@pytest.mark.parametrize("face", USES_AT_EXIT)
+def test_a_program_in_development_mode_ends_during_a_watch(face: str) -> None:
+    """With `-X dev`, and so with asyncio's debugging, there is no output either."""
+    assert run_program(AT_EXIT + USES_AT_EXIT[face], "-X", "dev", "-W", "error") == (0, "", "")
+
+
 FORK = """
 import os, sys, threading
 import rxflow

@@ -3,13 +3,11 @@
 from random import Random
 
 import pytest
-from simulated_world import START, SimulatedWatch, World, refused
+from simulated_world import SimulatedWatch, World, refused
 
-from rxflow import Closed, FlowRun, WatchTimedOut
+from rxflow import Closed, WatchTimedOut
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import RunQuery
-from rxflow._watching.limit_text import limit_text
 from rxflow._watching.session import Done, Fetch, Session
 from rxflow._watching.watch_spec import WatchSpec
 
@@ -101,29 +99,3 @@ def test_the_limit_holds_between_retries() -> None:
         f"Flow run {RUN_ID} was watched for 0:00:04 and its state was never read (the last request "
         "failed: Nothing listens there); pass a longer max_duration, or None for no limit"
     )
-
-
-FAILURE = Failure(kind=FailureKind.NETWORK, text="the cable was cut")
-
-
-@pytest.mark.parametrize(
-    ("row", "failure", "unanswered", "said"),
-    [
-        (None, None, None, "its state was never read; pass"),
-        (None, None, 0.4, "its state was never read; pass"),
-        (None, None, 4.04, "never read (the server has sent no complete response for 4.0 s); pass"),
-        (None, FAILURE, 4.0, "never read (the last request failed: the cable was cut); pass"),
-        (
-            FlowRun(id=RUN_ID, name="x", created=START, updated=START),
-            None,
-            None,
-            "is still in state unknown; pass",
-        ),
-    ],
-    ids=["soon", "0.4 s", "4 s", "failure", "no state"],
-)
-def test_the_text_says_what_is_known(
-    row: FlowRun | None, failure: Failure | None, unanswered: float | None, said: str
-) -> None:
-    """The error has the last known state, and the reason why no more is known."""
-    assert said in limit_text(spec(), row, failure, unanswered)
