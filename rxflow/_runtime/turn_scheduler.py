@@ -82,10 +82,10 @@ class TurnScheduler(MonotonicScheduler):
 
     def _start_later(self) -> None:
         try:
-            default_scheduler.schedule_relative(_THREAD_RETRY, lambda *_: self._start())
-        except RuntimeError:
+            fetch_loop.call_later(_THREAD_RETRY, self._start)
+        except RuntimeError:  # it does not run
             try:
-                fetch_loop.call_later(_THREAD_RETRY, self._start)
+                default_scheduler.schedule_relative(_THREAD_RETRY, lambda *_: self._start())
             except RuntimeError:
                 self._start_empty()
                 raise

@@ -133,16 +133,3 @@ def test_a_refused_thread_is_requested_again_by_the_fetch_loop() -> None:
     assert ran.wait(TEST_TIMEOUT)
     loop.call_soon_threadsafe(fetch_loop.release)
     join_runtime_threads()
-
-
-def test_a_scheduler_without_any_thread_raises() -> None:
-    """If no thread can be started and none runs, scheduling raises, and works again later."""
-    join_runtime_threads()
-    scheduler = TurnScheduler()
-    ran: list[str] = []
-    done = threading.Event()
-    with no_more_threads(), pytest.raises(RuntimeError):
-        scheduler.schedule(calling(lambda: ran.append("refused")))
-    scheduler.schedule(calling(done.set))
-    assert done.wait(TEST_TIMEOUT)
-    assert ran == []
