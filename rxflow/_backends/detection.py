@@ -5,6 +5,8 @@ URL itself. A server that does neither may be a Prefect 3 behind something that 
 queries are sent to it as to a Prefect 3, and the detection is final once one has returned rows.
 """
 
+from typing import assert_never
+
 import msgspec
 
 from rxflow._backends.backend import Backend, Conversation, HttpReply
@@ -69,6 +71,8 @@ def detect_backend(name: BackendName | None) -> Conversation[Backend | Tentative
             return Prefect1()
         case None:
             return (yield from _detect())
+        case _:
+            assert_never(name)
 
 
 def _detect() -> Conversation[Backend | TentativeBackend | Failure]:

@@ -6,6 +6,7 @@ looked up is decided elsewhere in this package.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -178,7 +179,5 @@ def _parse_seconds(text: str) -> float | None:
 
 
 def _parse_file_path(cwd: Path, text: str) -> str | None:
-    try:
-        return text if (cwd / text).is_file() else None
-    except OSError:
-        return None
+    # Before Python 3.14, Path.is_file raises OSError for a name that is too long.
+    return text if os.path.isfile(cwd / text) else None  # noqa: PTH113

@@ -6,7 +6,7 @@ needed, the subscription that owns the queue holds it.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, assert_never
 
 from rxflow.errors import Overflow
 
@@ -73,6 +73,8 @@ class BoundedQueue(Generic[T]):
                     return
                 case "drop_oldest":
                     self._held.popleft()
+                case _:
+                    assert_never(self._overflow)
         self._held.append(item)
 
     def take(self) -> T:

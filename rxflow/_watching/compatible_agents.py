@@ -102,7 +102,8 @@ def _read_agents(labels: frozenset[str], seconds: float, utc: datetime) -> Poll[
     page: Page[Agent] = yield from read_all_pages(AgentsQuery())
     now = page.server_time or utc
     start = f"an agent {labels_phrase(labels)}"
-    match find_candidates(page.rows, labels, seconds, now):
+    candidates = find_candidates(page.rows, labels, seconds, now)
+    match candidates:
         case Candidates(healthy=(agent,)):
             return (
                 f"{_agent_phrase(agent)} has matching labels and {_last_queried(agent, now)}. "
@@ -129,7 +130,8 @@ def _read_agents(labels: frozenset[str], seconds: float, utc: datetime) -> Poll[
                 "There is no healthy agent, and no agent at all with matching labels. "
                 f"Start {start} to pick up the flow run."
             )
-        case Candidates(others=others):
+        case _:
+            others = candidates.others
             return (
                 f"{_counted(others, 'agent')} {_is_or_are(others)} healthy, but without matching "
                 f"labels. Start {start} to pick up the flow run."

@@ -9,6 +9,7 @@ below one emitted in an earlier tick is flagged late. What is emitted at all, an
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import groupby
+from typing import assert_never
 
 import msgspec
 
@@ -162,6 +163,8 @@ def _key(event: DatedEvent) -> _Key:
             return (event.timestamp, event.timestamp, 0, "")
         case StateChange() | TaskRunStateChange():
             return (event.timestamp, *event.state.order)
+        case _:
+            assert_never(event)
 
 
 def _source(event: FlowRunEvent) -> EventSource:

@@ -217,7 +217,7 @@ class Session:
     def _observe_run(self, now: Now) -> None:
         """Pass what was read to the lifecycle."""
         row = self._reader.row
-        if row is not None:
+        if row is not None:  # pragma: no branch - a first tick reads the row before all else
             self._lifecycle.observe(
                 row,
                 self._reader.cursor.newest_created,
@@ -274,10 +274,10 @@ class Session:
     def _receive_close_check(self, check: CloseCheck, now: Now) -> EventPages:
         self._close_check_due = False
         self._next_poll = now.mono
-        row, logs = self._reader.row, check.logs
-        if row is None or check.run != row:
+        run, logs = check.run, check.logs
+        if run != self._reader.row:
             return ()
-        dated = state_and_row_events(row, row, check.states) if check.states else []
+        dated = state_and_row_events(run, run, check.states) if check.states else []
         self._reader.commit_close_check(check, now)
         pages = self._order.arrange(
             dated=dated,

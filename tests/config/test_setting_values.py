@@ -92,6 +92,7 @@ def test_an_unusable_url_is_rejected(bare: Installation, url: str) -> None:
         ],
         ("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "maybe", "must be true or false"),
         ("PREFECT_API_SSL_CERT_FILE", "gone.pem", "must be the path of an existing file"),
+        ("PREFECT_API_SSL_CERT_FILE", "a" * 5000, "must be the path of an existing file"),
         ("PREFECT_API_KEY", "k\n", "must be one line of ASCII"),
         ("RXFLOW_API_AUTH_STRING", "a:b\n", "must be user:password, in one line"),
         ("RXFLOW_API_AUTH_STRING", "a:\udcff", "must be user:password, in one line"),

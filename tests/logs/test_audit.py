@@ -44,6 +44,19 @@ def test_vanished_rows_are_believed_after_three_polls(gone: list[int], new: int)
     assert reader.cursor.ledger.total == len(left)
 
 
+def test_a_first_row_is_found_by_a_last_poll_without_offsets() -> None:
+    """A server without offsets is read whole at the end, also where nothing was delivered yet."""
+    world = World()
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run)
+    reader.poll()
+    reader.cursor.refuse_offsets()
+    write(world, run, 0)
+    read = reader.poll(last=True)
+    assert [row.id for row in read.rows] == stored(world)
+    assert (read.proven, read.provable, read.rewound) == (False, False, False)
+
+
 def test_a_row_that_vanished_is_missed_though_another_arrived() -> None:
     """A poll notices a delivered row that its page lacks, even if the count is right."""
     world, run, reader = followed_run()

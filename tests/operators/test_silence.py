@@ -149,6 +149,15 @@ def test_a_failed_check_is_retried() -> None:
     assert detector.due_in(at(12)) is None
 
 
+def test_a_failed_check_after_an_event_changes_nothing() -> None:
+    """An event cancels a check, so a failure of it does not restart the time."""
+    detector = detector_after((0, seen()))
+    assert checks_at(detector, 10) == [RUN]
+    detector.receive(line(11), at(11))
+    detector.receive_failure(RUN, at(15))
+    assert detector.due_in(at(15)) == 6
+
+
 def test_quiet_has_a_level_and_a_message() -> None:
     """Its message has the duration of the detector and the state of the run."""
     quiet = Quiet(flow_run_id=RUN, since=second(0), run=row("Running"), timestamp=second(75))
@@ -156,6 +165,7 @@ def test_quiet_has_a_level_and_a_message() -> None:
     assert quiet.kind == "quiet"
     assert quiet.level == 30
     assert quiet.message == "No event of flow run 'amber-fox' for 75 s; it is in state Running"
+    assert str(quiet).endswith(f" WARNING  {quiet.message}")
     assert replace(quiet, run=row()).message.endswith("it has no state")
     assert msgspec.json.decode(msgspec.json.encode(quiet), type=Quiet) == quiet
     assert b'"kind":"quiet"' in msgspec.json.encode(quiet)

@@ -75,6 +75,13 @@ def test_a_poll_may_have_no_query() -> None:
     assert play(nothing, iter([]), PageLimit()) == ([], "nothing")
 
 
+def test_a_query_is_repeated_until_it_has_a_reply() -> None:
+    """A runner that is advanced without a reply yields the same query, and counts no failure."""
+    steps: PollSteps[list[Any]] = run_poll(both, PageLimit())
+    assert [next(steps), next(steps), steps.send(None)] == [ONE, ONE, ONE]
+    assert steps.send(timed(page(1))) == TWO
+
+
 def test_only_the_failed_query_is_retried() -> None:
     """After a failure comes a pause and the same query; the pages before it are kept."""
     done, result = play(both, iter([page(1), LOST, BUSY, page(2)]), PageLimit())

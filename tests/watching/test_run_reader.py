@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from simulated_world import START, World, exchange
 
 from rxflow import FlowRun, FlowRunLog, State
@@ -261,6 +262,21 @@ def test_history_is_not_read_without_state() -> None:
     assert StatesQuery not in watch.kinds
     assert tick.states == ()
     watch.world.server.set_state(run_of(watch), "RUNNING")
+    assert names(watch.tick()) == ["Running"]
+
+
+def test_history_is_read_for_the_id_of_a_state_alone() -> None:
+    """A row that names its state's id without the state has its history read."""
+    watch = new_reader()
+    usual = watch.reply
+
+    def without_state(query: Query) -> Page[Any]:
+        page = usual(query)
+        if not isinstance(query, RunQuery):
+            return page
+        return replace(page, rows=tuple(replace(row, state=None) for row in page.rows))
+
+    watch.reply = without_state
     assert names(watch.tick()) == ["Running"]
 
 

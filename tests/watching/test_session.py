@@ -25,6 +25,7 @@ from rxflow import (
 )
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery
+from rxflow._watching.session import Fetch
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
@@ -294,6 +295,92 @@ def test_reopening_between_two_requests_is_one_notice() -> None:
     assert notice.message == "The run was over and entered state AwaitingRetry"
     names = [event.state.name for event in watched.of(StateChange)]
     assert names == ["Running", "Failed", "AwaitingRetry", "Completed"]
+
+
+def test_a_run_that_changes_during_its_close_check_is_watched_on() -> None:
+    """A run that is reopened between the count of its log rows and its row is not closed."""
+    world = World()
+    run_id = world.server.add_run(state="COMPLETED")
+    world.wait(3600)
+    kinds: list[type[Query]] = []
+
+    def reopen(query: Query) -> None:
+        kinds.append(type(query))
+        if kinds[-2:] == [LogsQuery, RunQuery] and len(world.server.states[run_id]) == 1:
+            world.server.set_state(run_id, "RUNNING")
+            world.at(world.now + 60, lambda: world.server.set_state(run_id, "FAILED"))
+
+    world.fault = reopen
+    watched = watch(world, run_id).run()
+    names = [event.state.name for event in watched.of(StateChange)]
+    assert names == ["Completed", "Running", "Failed"]
+    assert watched.closed.verified
+
+
+def test_log_row_that_only_the_close_check_finds_is_emitted() -> None:
+    """A log row that is stored between the last tick and the close check comes before Closed."""
+    world = World()
+    run_id = live_run(world)
+    world.wait(3600)
+    log_queries = 0
+
+    def log_before_check(query: Query) -> None:
+        nonlocal log_queries
+        if isinstance(query, LogsQuery):
+            log_queries += 1
+            if log_queries == 2:
+                world.server.log(run_id, "last words")
+
+    world.fault = log_before_check
+    watched = watch(world, run_id).run()
+    assert [event.message for event in watched.events[-2:-1]] == ["last words"]
+    assert (watched.closed.verified, watched.closed.log_count) == (True, 21)
+
+
+def test_a_lagging_replica_puts_off_the_close() -> None:
+    """A close check that lacks a delivered log row is repeated, and emits no row again."""
+    world = World()
+    run_id = live_run(world)
+    world.wait(3600)
+    logs = world.server.logs
+    log_queries = 0
+
+    def lag(query: Query) -> None:
+        nonlocal log_queries
+        if isinstance(query, LogsQuery):
+            log_queries += 1
+            world.server.logs = logs[:-1] if log_queries == 2 else logs
+
+    world.fault = lag
+    watched = watch(world, run_id).run()
+    assert sorted(ids(watched)) == sorted(stored(world, run_id))
+    assert watched.of(Notice) == []
+    assert watched.closed.verified
+    assert log_queries == 4  # of two ticks and two close checks
+
+
+def test_log_rows_that_vanished_are_reported() -> None:
+    """Once a lagging replica is ruled out, a notice says that delivered rows are gone."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    for number in range(10):
+        world.at(number, partial(world.server.log, run_id, f"line {number}"))
+    world.at(30, world.server.logs.pop)
+    watched = watch(world, run_id).run(until=60)
+    assert [notice.code for notice in watched.of(Notice)] == [NoticeCode.SOURCE_REWOUND]
+    assert not any(log.replayed for log in watched.of(FlowRunLog))
+
+
+def test_a_reply_that_is_not_waited_for_is_ignored() -> None:
+    """A reply to a query that has failed already emits nothing, and the poll is repeated."""
+    world = World()
+    watched = watch(world, world.server.add_run())
+    query = watched.session.next_command(watched.now())
+    assert isinstance(query, Fetch)
+    assert watched.session.receive(refused(query.query), watched.now()) == ()
+    assert watched.session.receive(world.send(query.query), watched.now()) == ()
+    world.wait(60)
+    assert watched.session.next_command(watched.now()) == query
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["states streamed", "states not streamed"])
