@@ -27,7 +27,8 @@ from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
 from rxflow._runtime.iteration import PullScheduler
 from rxflow._runtime.query_channels import ChannelOpener, QueryChannel
-from rxflow._runtime.scheduling import fetches_inline, schedule_next
+from rxflow._runtime.scheduling import fetches_inline, is_exit_on_thread, schedule_next
+from rxflow._runtime.thread_errors import exit_on_thread
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Done, Fetch, Session, Wait
 from rxflow._watching.watch_spec import EventSource
@@ -253,6 +254,8 @@ class Engine:
             if self._stopped:  # the observers have had their end: leave it to the scheduler
                 raise
             self._finish(error)
-        except BaseException:
-            self.dispose()
-            raise
+        except BaseException as error:
+            if self._stopped or not is_exit_on_thread(error, self._scheduler):
+                self.dispose()
+                raise
+            self._finish(exit_on_thread(error))

@@ -20,7 +20,14 @@ from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentD
 
 from rxflow._forks import inherited_watch, register
 from rxflow._runtime.clocks import clock_of
-from rxflow._runtime.scheduling import fetches_inline, running_loop, schedule_next, scheduler_for
+from rxflow._runtime.scheduling import (
+    fetches_inline,
+    is_exit_on_thread,
+    running_loop,
+    schedule_next,
+    scheduler_for,
+)
+from rxflow._runtime.thread_errors import exit_on_thread
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -149,9 +156,11 @@ class OperatorSubscription(ABC, Generic[T, R]):
             if self.stopped:  # the observer has had its end: leave it to the caller
                 raise
             self.finish(error)
-        except BaseException:
-            self._teardown.dispose()
-            raise
+        except BaseException as error:
+            if self._teardown.is_disposed or not is_exit_on_thread(error, self.scheduler):
+                self._teardown.dispose()
+                raise
+            self.finish(exit_on_thread(error))
 
 
 class SerializedSubscription(OperatorSubscription[T, R]):

@@ -7,13 +7,14 @@ schedulers: which ones can wait, which ones may block.
 import asyncio
 import math
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from reactivex import abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import ImmediateScheduler, TrampolineScheduler, VirtualTimeScheduler
 
 from rxflow._runtime.iteration import PullScheduler
+from rxflow._runtime.poll_scheduler import PollScheduler
 from rxflow._runtime.turn_scheduler import TurnScheduler
 
 
@@ -32,6 +33,14 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
 def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
     """Whether a watch on this scheduler blocks the scheduler's thread until a reply arrives."""
     return isinstance(scheduler, PullScheduler | VirtualTimeScheduler)
+
+
+def is_exit_on_thread(error: BaseException, scheduler: abc.SchedulerBase) -> TypeGuard[SystemExit]:
+    """Whether an action called `sys.exit` on a thread of rxflow, where it cannot end the process.
+
+    On an event loop, and in a loop's own thread, SystemExit does end the process.
+    """
+    return isinstance(error, SystemExit) and isinstance(scheduler, PollScheduler | TurnScheduler)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -11,6 +11,13 @@ _EXIT_IN_THREAD = (
 )
 
 
+def exit_on_thread(error: SystemExit) -> RuntimeError:
+    """Return the error that stands for a SystemExit on a thread of rxflow, which is its cause."""
+    stands_for = RuntimeError(_EXIT_IN_THREAD)
+    stands_for.__cause__ = error
+    return stands_for
+
+
 def report_thread_error(error: BaseException, message: str) -> None:
     """Log an exception and pass it to `threading.excepthook`.
 
@@ -22,8 +29,7 @@ def report_thread_error(error: BaseException, message: str) -> None:
         message: The log message that goes with it.
     """
     if isinstance(error, SystemExit):
-        cause, error = error, RuntimeError(_EXIT_IN_THREAD)
-        error.__cause__ = cause
+        error = exit_on_thread(error)
     logger.opt(exception=error).error(message)
     hook_args = threading.ExceptHookArgs(
         (type(error), error, error.__traceback__, threading.current_thread())

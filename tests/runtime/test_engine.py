@@ -281,4 +281,6 @@ def test_an_observer_that_raises_system_exit_ends_its_watch(
     events.subscribe(leave, scheduler=scheduler)
     assert world.close_counts() == [1]
     assert scheduler.join(TEST_TIMEOUT)
-    assert [type(error) for error in reported] == [SystemExit]
+    (error,) = reported
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, SystemExit)

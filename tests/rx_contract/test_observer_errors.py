@@ -16,6 +16,8 @@ from rx_subjects import (
 )
 from virtual_world import HOUR, TEST_TIMEOUT, Recording, World
 
+from rxflow import watch_flow_run
+
 
 @each_emitting_subject
 @pytest.mark.parametrize("threaded", [False, True], ids=["virtual", "threaded"])
@@ -52,20 +54,48 @@ def test_an_error_without_on_error_is_reported(
     assert [type(error) for error in reported] == [ObserverError]
 
 
-@each_emitting_subject
-def test_a_sys_exit_in_an_observer_is_reported_and_ends_its_watch(
-    name: str, world: World, reported: list[BaseException | None]
-) -> None:
-    """`sys.exit()` on a thread of rxflow ends the subscription, and is heard of."""
+def leave(_: object) -> None:
+    """Try to end the process."""
+    sys.exit("the disk is full")
 
-    def leave(_: object) -> None:
-        sys.exit("the disk is full")
 
-    subject(name, world, add_past_run(world)).subscribe(leave)
-    join_runtime_threads()
-    assert world.close_counts() == [1]
-    (error,) = reported
+def assert_stands_for_exit(error: BaseException | None) -> None:
+    """Check that an error says what became of a `sys.exit`."""
     assert isinstance(error, RuntimeError)
     assert "ends the subscription and not the process" in str(error)
     assert isinstance(error.__cause__, SystemExit)
     assert error.__cause__.code == "the disk is full"
+
+
+@each_emitting_subject
+def test_a_sys_exit_in_on_next_goes_to_on_error(name: str, world: World) -> None:
+    """`sys.exit()` on a thread of rxflow is an error like any other, and all is disposed of."""
+    over = threading.Event()
+    errors: list[Exception] = []
+    stream = subject(name, world, add_past_run(world)).pipe(ops.finally_action(over.set))
+    stream.subscribe(leave, errors.append)
+    assert over.wait(TEST_TIMEOUT)
+    assert world.close_counts() == [1]
+    (error,) = errors
+    assert_stands_for_exit(error)
+
+
+@each_emitting_subject
+def test_a_sys_exit_without_on_error_is_reported(
+    name: str, world: World, reported: list[BaseException | None]
+) -> None:
+    """Without a handler, `threading.excepthook` reports it, which ignores a plain SystemExit."""
+    subject(name, world, add_past_run(world)).subscribe(leave)
+    join_runtime_threads()
+    assert world.close_counts() == [1]
+    (error,) = reported
+    assert_stands_for_exit(error)
+
+
+def test_a_sys_exit_in_virtual_time_is_raised(world: World) -> None:
+    """Where the caller's own thread runs the watch, SystemExit is raised there, and disposes."""
+    stream = watch_flow_run(add_past_run(world), client=world.client)
+    stream.subscribe(leave, scheduler=world.scheduler)
+    with pytest.raises(SystemExit, match="the disk is full"):
+        world.run(until=2 * HOUR)
+    assert world.close_counts() == [1]
