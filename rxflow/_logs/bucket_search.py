@@ -10,7 +10,7 @@ from math import isqrt
 from typing import NamedTuple
 
 from rxflow._logs.table_reader import LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import MICROSECOND, shifted
+from rxflow._models.times import MICROSECOND
 from rxflow._protocol.pages import Poll
 
 
@@ -70,7 +70,7 @@ class BucketSearch:
                 buckets = self.run_buckets(runs[0], floor)
                 yield from self._close_gap_of_run(buckets, gap_is_certain=gap_is_certain)
             else:
-                below_floor = Span(runs, self._reader.table.since, shifted(floor, -MICROSECOND))
+                below_floor = Span(runs, self._reader.table.since, floor - MICROSECOND)
                 delivered = sum(
                     bucket.count for run in runs for bucket in self._ledger.buckets_of(run)
                 )
@@ -88,7 +88,7 @@ class BucketSearch:
             run=run,
             since=self._reader.table.since,
             starts=starts,
-            ends=[shifted(end, -MICROSECOND) for end in (*ends, floor)],
+            ends=[end - MICROSECOND for end in (*ends, floor)],
             counts=[bucket.count for bucket in buckets],
         )
 

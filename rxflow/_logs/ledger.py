@@ -17,7 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush, merge
 from itertools import combinations, islice
 from operator import attrgetter, itemgetter
@@ -26,11 +26,13 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs
-from rxflow._models.times import PLAUSIBLE_YEARS, later, shifted
+from rxflow._models.times import MICROSECOND, PLAUSIBLE_YEARS, later, shifted
 
 FLOOR_LAG = timedelta(seconds=10)
 """How far the floor lags; also how long a commit may take before its row is hard to identify."""
 
+# Below it lies the first of all times: what is below a floor can be queried.
+_LOWEST_FLOOR = datetime.min.replace(tzinfo=UTC) + MICROSECOND
 _MAX_COMBINATIONS = 20_000
 
 
@@ -228,7 +230,9 @@ class Ledger:
         if self._newest_timestamp is None or self.newest_created is None:
             return
         # A writer whose clock is ahead must not drag the floor away from the others.
-        floor = shifted(min(self._newest_timestamp, self.newest_created), -FLOOR_LAG)
+        floor = max(
+            _LOWEST_FLOOR, shifted(min(self._newest_timestamp, self.newest_created), -FLOOR_LAG)
+        )
         horizon = shifted(self.newest_created, -FLOOR_LAG)
         self.raise_floor(floor if self.floor is None else max(floor, self.floor), horizon)
         while self._stragglers and self._stragglers[0][0] < horizon:

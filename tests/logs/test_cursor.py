@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -372,3 +373,47 @@ def test_a_day_is_read_in_bounded_memory(capsys: pytest.CaptureFixture[str]) -> 
     assert ids <= MAX_IDS
     assert buckets <= MAX_BUCKETS
     assert reader.rows_moved <= ROWS_MOVED_A_ROW * rows
+
+
+# -- far dates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [[], [[]]], ids=["listed", "arriving"])
+@pytest.mark.parametrize("limit", [3, 200])
+@pytest.mark.parametrize(
+    "far",
+    [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)],
+    ids=["first", "last"],
+)
+def test_rows_at_the_first_and_last_of_all_times_are_delivered_once(
+    far: datetime, limit: int, before: list[list[datetime]]
+) -> None:
+    """A writer's clock may say anything: no arithmetic leaves the years 1 to 9999, or loops."""
+    world = World()
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run, limit=limit)
+    for times in (*before, [far] * 10, [far], [far] * 9, [START] * 10, [far, START], []):
+        for time in times:
+            world.server.log(run, timestamp=time)
+        world.wait(20)
+        reader.catch_up()
+    assert reader.poll(last=True).proven
+    assert Counter(reader.ids) == Counter(stored(world))
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_row_stored_at_an_impossible_time_moves_no_clock(year: int) -> None:
+    """`created` is the server's clock; one row with another one is delivered as any other."""
+    world = World()
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run)
+    world.server.log(run, created=datetime(year, 6, 1, tzinfo=UTC))
+    reader.catch_up()
+    assert reader.cursor.newest_created is None
+    for _ in range(3):
+        world.server.log(run)
+        world.wait(20)
+        reader.catch_up()
+    assert reader.poll(last=True).proven
+    assert Counter(reader.ids) == Counter(stored(world))
+    assert reader.cursor.newest_created == world.clock() - seconds(20)

@@ -164,6 +164,23 @@ def test_a_malformed_row_is_sorted_among_the_others(bad: int, descending: bool) 
     assert [type(row) for row in rows] == kinds
 
 
+def test_rows_of_other_runs_are_malformed_rows_of_the_run_that_was_read() -> None:
+    """What the server counts among a run's rows is counted as such, and is no line of the run."""
+    table = FakeTable()
+    own, foreign = table.log(1, run=RUN), table.log(2, run=OTHER)
+    page = exchange(table.server, LogsQuery(flow_run_ids=RUNS))
+    assert isinstance(page, Page)
+    nowhere = MalformedRow("nowhere", "no run", timestamp=second(3))
+    table.reply = lambda _: Page(page.rows, malformed=(nowhere,))
+    rows = table.run(table.reader.page(Span((RUN,))))
+    assert [(row.id, type(row), row.flow_run_id) for row in rows] == [
+        (own, FlowRunLog, RUN),
+        (foreign, MalformedRow, RUN),
+        ("nowhere", MalformedRow, RUN),
+    ]
+    assert OTHER in rows[1].reason
+
+
 # -- a scan -------------------------------------------------------------------------------------
 
 SPANS = {
