@@ -77,7 +77,7 @@ def _post_from_worker(post: Post) -> Post:
     turns = TurnScheduler()
 
     def post_in_turn(action: Callable[[], None]) -> None:
-        turns.schedule(lambda *_: post(action))
+        turns.schedule(_posting(post, action))
 
     return post_in_turn
 

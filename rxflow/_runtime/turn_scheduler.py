@@ -85,10 +85,13 @@ class TurnScheduler(MonotonicScheduler):
             fetch_loop.call_later(_THREAD_RETRY, self._start)
         except RuntimeError:  # it does not run
             try:
-                default_scheduler.schedule_relative(_THREAD_RETRY, lambda *_: self._start())
+                default_scheduler.schedule_relative(_THREAD_RETRY, self._retry_start)
             except RuntimeError:
                 self._start_empty()
                 raise
+
+    def _retry_start(self, _: abc.SchedulerBase, __: Any = None) -> None:
+        self._start()
 
     def _run_due(self) -> None:
         while (timer := self._next()) is not None:
