@@ -50,6 +50,7 @@ class RowLimits:
             A complete page; or a `FailureKind.PAGE_LIMIT` failure if a page of log rows or task
             runs was cut off, or if more of them are requested than the server sends at once.
         """
+        requested = self._requested(query)  # another thread may lower it before the reply
         call = self._call_of(query)
         if isinstance(call, Failure):
             return call
@@ -59,11 +60,11 @@ class RowLimits:
         page = read_reply(query, http_reply)
         if isinstance(page, Failure):
             return page
-        return (yield from self._check(query, page))
+        return (yield from self._check(query, page, requested))
 
-    def _check(self, query: ListQuery, page: Page[Any]) -> Conversation[Reply]:
+    def _check(self, query: ListQuery, page: Page[Any], requested: int) -> Conversation[Reply]:
         kind, count = type(query), page.count
-        if self._longest_page(kind) <= count < self._requested(query):
+        if self._longest_page(kind) <= count < requested:
             cut_off = yield from self._is_cut_off(query, count)
             if isinstance(cut_off, Failure):
                 return cut_off

@@ -37,8 +37,6 @@ from rxflow._views.task_run_lookups import read_task_runs
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.testing import FakePrefect1, Faults, VirtualTime
 
-pytestmark = pytest.mark.long
-
 # Budgets: requests beyond one per query, or for one query.
 MORE_REQUESTS_PER_LIST = 1
 """On a server without a limit that has other rows, once for each kind of list."""
@@ -92,6 +90,7 @@ QUERIES = st.lists(
 """Offset, limit and direction, and the number of rows that are stored before each query."""
 
 
+@pytest.mark.long
 @given(
     limit=LIMITS,
     queries=QUERIES,
@@ -142,6 +141,7 @@ def test_a_page_is_never_cut_off(
 # -- lists are complete ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @given(limit=LIMITS, rows=ROWS, again=ROWS)
 @settings(max_examples=40)
 def test_lists_are_read_completely(limit: int | None, rows: int, again: int) -> None:
@@ -169,6 +169,7 @@ def ids(rows: Any) -> list[str]:
     return sorted(row.id for row in (rows.rows if isinstance(rows, Page) else rows))
 
 
+@pytest.mark.long
 @given(limit=LIMITS, rows=ROWS)
 @settings(max_examples=30)
 def test_views_have_all_rows(limit: int | None, rows: int) -> None:
@@ -186,6 +187,7 @@ def test_views_have_all_rows(limit: int | None, rows: int) -> None:
         assert sorted(read) == sorted(view.get_task_run_ids()) == sorted(server.task_runs)
 
 
+@pytest.mark.long
 @given(limit=st.integers(2, 9), rows=ROWS, data=st.data())
 @settings(max_examples=40)
 def test_no_row_is_lost_while_others_are_stored(limit: int, rows: int, data: st.DataObject) -> None:
@@ -217,6 +219,7 @@ LINES = st.lists(st.tuples(st.floats(0, 40), st.floats(-9, 3)), max_size=50)
 """When a log row is stored, and by how much its timestamp differs from that time."""
 
 
+@pytest.mark.long
 @given(limit=LIMITS, lines=LINES, begin=st.sampled_from([0.0, 20.0, 100.0]), seed=st.integers(0, 9))
 @settings(max_examples=40)
 def test_a_watch_emits_each_row_once(
@@ -300,6 +303,7 @@ class RequestCounter:
         return reply
 
 
+@pytest.mark.long
 @given(lines=LINES, others=st.sampled_from([PAGE_LIMIT, 300]))
 @settings(max_examples=20)
 def test_a_server_without_a_limit_shows_it_once(
@@ -320,6 +324,7 @@ def test_a_server_without_a_limit_shows_it_once(
     assert counter.most <= REQUESTS_PER_QUERY
 
 
+@pytest.mark.long
 @given(lines=LINES, limit=st.none() | st.integers(100, 300))
 @settings(max_examples=20)
 def test_a_server_without_other_rows_takes_few_more_requests(
@@ -381,6 +386,28 @@ def test_all_channels_know_a_limit() -> None:
         assert len(server.requests) == requests
 
 
+@pytest.mark.parametrize("request_number", [1, 2, 3, 4])
+def test_a_limit_that_another_channel_finds_meanwhile(request_number: int) -> None:
+    """A page that was requested before another channel found the limit is not read as complete."""
+    server, run_id = server_with_limit(5)
+    for number in range(9):
+        log_at(server, run_id, number)
+    query = LogsQuery(flow_run_ids=(run_id,))
+    client = server.client()
+    count = 0
+    with closing(client.open_channel()) as one, closing(client.open_channel()) as another:
+
+        def find_limit(_: httpx.Request) -> None:
+            nonlocal count
+            count += 1
+            if count == request_number:
+                assert another.send(query) == _LIMIT_OF_5
+
+        server.intercept = find_limit
+        assert one.send(query) == _LIMIT_OF_5
+    assert count > request_number
+
+
 def test_a_page_of_full_length_is_not_checked() -> None:
     """A page with as many rows as requested shows that the server sends that many."""
     server, run_id = server_with_limit(None)
@@ -403,7 +430,10 @@ _LIMIT_OF_5 = Failure(
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 @pytest.mark.parametrize("limit", [None, 5])
-def test_a_check_that_fails_is_a_failed_query(failing: int, limit: int | None) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.NETWORK])
+def test_a_check_that_fails_is_a_failed_query(
+    failing: int, limit: int | None, kind: FailureKind
+) -> None:
     """Without the replies that complete the check there is no page, and no limit is recorded.
 
     Only the query for rows of any runs may fail.
@@ -415,7 +445,11 @@ def test_a_check_that_fails_is_a_failed_query(failing: int, limit: int | None) -
 
     def fail(_: httpx.Request) -> httpx.Response | None:
         count[0] += 1
-        return httpx.Response(502) if count[0] == failing + 1 else None
+        if count[0] != failing + 1:
+            return None
+        if kind is FailureKind.NETWORK:
+            raise httpx.ReadError("The connection broke")
+        return httpx.Response(502)
 
     server.intercept = fail
     with closing(server.client().open_channel()) as channel:
@@ -425,7 +459,7 @@ def test_a_check_that_fails_is_a_failed_query(failing: int, limit: int | None) -
             assert isinstance(reply, Page) or reply.limit == 5
         else:
             assert isinstance(reply, Failure)
-            assert reply.kind is FailureKind.SERVER
+            assert reply.kind is kind
             assert not backend_of(channel).row_limits.limits
         server.intercept = None
         again = channel.send(LogsQuery(flow_run_ids=(run_id,)))

@@ -5,8 +5,8 @@ from functools import partial
 from random import Random
 
 import pytest
-from cursor_reader import PERIOD, CursorReader, Send, at_once, over_time, stored, write
-from simulated_world import World
+from cursor_reader import PERIOD, CursorReader, Send, at_once, over_time, seconds, stored, write
+from simulated_world import START, World
 
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import LogsQuery
@@ -140,3 +140,52 @@ def test_pages_of_different_replicas_are_not_combined() -> None:
     reader.send, world.server.logs = send, current
     reader.catch_up()
     assert reader.ids == stored(world)
+
+
+def read_ten_rows_a_second() -> tuple[World, str, CursorReader]:
+    """Return a world, a run that wrote ten rows a second for a minute, and a reader of all rows."""
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    for second in range(60):
+        lines = (second + number / 10 for number in range(10))
+        world.at(second + 0.5, partial(write, world, run, *lines))
+    reader = CursorReader(at_once(world), run, limit=20)
+    while world.now < 60:
+        reader.poll()
+        world.wait(PERIOD)
+    reader.catch_up()
+    return world, run, reader
+
+
+@pytest.mark.parametrize("seconds_ago", [1.95, 2.95, 8.95], ids="{:g} s ago".format)
+@pytest.mark.parametrize("current", range(1, 5), ids="{} current replies".format)
+def test_a_late_row_that_a_replica_lacks_is_found_again(seconds_ago: float, current: int) -> None:
+    """A late row that a poll's first pages show or count, and its last lack, is delivered once."""
+    world, run, reader = read_ten_rows_a_second()
+    lagging = list(world.server.logs)
+    write(world, run, 60 - seconds_ago)
+    logs, send = world.server.logs, reader.send
+    replies = iter([logs] * current)
+
+    def send_to_replicas(query: LogsQuery) -> Reply:
+        world.server.logs = next(replies, lagging)
+        return send(query)
+
+    reader.send = send_to_replicas
+    reader.poll()
+    reader.send, world.server.logs = send, logs
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
+
+
+@pytest.mark.parametrize("above", [0, 1], ids="{} s above the floor".format)
+def test_a_late_tie_is_read_once(above: float) -> None:
+    """More late rows of one timestamp than a page are read at once, also at the floor's instant."""
+    world, run, reader = read_ten_rows_a_second()
+    floor = reader.cursor.ledger.floor
+    assert floor is not None
+    time = floor + seconds(above)
+    write(world, run, *[(time - START).total_seconds()] * 45)
+    read = reader.poll()
+    assert read.proven
+    assert [row.timestamp for row in read.rows] == [time] * 45
