@@ -309,7 +309,7 @@ class Stream(Fluent[T_co]):
 
         Returns:
             The result of the last operator; a plain observable as a `Stream`. Connectable and
-            grouped observables are returned unchanged. On an event loop, reactivex's `to_future`
+            grouped observables are returned unchanged. On an event loop, reactivex's ``to_future``
             gives a future of this loop, on which the pipeline then runs; ``await stream`` needs no
             operator.
         """

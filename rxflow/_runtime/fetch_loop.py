@@ -86,7 +86,7 @@ class FetchLoop:
         return thread is None or not thread.is_alive()
 
     def stop(self) -> None:
-        """End the loop at the end of the interpreter, whoever has acquired it."""
+        """End the loop at the end of the interpreter, even if it is in use."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:

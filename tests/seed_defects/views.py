@@ -118,10 +118,11 @@ def results_of_missing_children(new: NewScene) -> None:
             add(index, folder)
         view = scene.view().get_task_run(scene.slug)
         with pytest.raises(ValueError, match="5"):
-            view.get_result()
+            view.get_result(directories=[folder])
         for index in (4, 3, 2):
             add(index, folder)
-        assert scene.view().get_task_run(scene.slug).get_result() == [0, 1, 2, 3, 4]
+        view = scene.view().get_task_run(scene.slug)
+        assert view.get_result(directories=[folder]) == [0, 1, 2, 3, 4]
 
 
 def values_changed_by_the_caller(new: NewScene) -> None:
