@@ -189,3 +189,16 @@ def test_a_late_tie_is_read_once(above: float) -> None:
     read = reader.poll()
     assert read.proven
     assert [row.timestamp for row in read.rows] == [time] * 45
+
+
+def test_a_late_row_below_the_floor_is_found_before_many_new_rows() -> None:
+    """A poll that leaves many new rows to a backfill delivers the late ones below the floor."""
+    world, run, reader = read_ten_rows_a_second()
+    floor = reader.cursor.ledger.floor
+    write(world, run, 5.05, *(60 + number / 10 for number in range(2_000)))
+    read = reader.poll()
+    assert [row.timestamp for row in read.rows] == [START + seconds(5.05)]
+    assert read.backfill_position == floor
+    world.wait(200)
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
