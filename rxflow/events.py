@@ -1,9 +1,9 @@
 """The events that a watch emits, and their JSON: frozen structs, a union tagged by ``kind``.
 
 Every event has ``kind``, ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``. As
-Prefect 1's log lines did, it unpacks into its timestamp, level and message, and is ordered by its
-timestamp. Later versions add fields with defaults only. Events are made by the session, in
-`rxflow._watching`; here they are only decoded.
+Prefect 1's log lines did, it unpacks into its timestamp, level and message, and sorts by time, with
+`RunSeen` first. Later versions add fields with defaults only. Which events there are is decided in
+`rxflow._watching`; here they are defined, encoded and decoded.
 """
 
 import logging

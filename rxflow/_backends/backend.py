@@ -32,7 +32,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
 
 
-class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
+class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP response, read to its end.
 
     Attributes:
@@ -45,7 +45,7 @@ class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-HttpResult = HttpReply | Failure
+HttpResult = HttpResponse | Failure
 """The outcome of one HTTP call: a response of any status, or the reason why none arrived."""
 
 Conversation = Generator[HttpCall, HttpResult, T]

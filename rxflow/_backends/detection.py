@@ -9,7 +9,7 @@ from typing import assert_never
 
 import msgspec
 
-from rxflow._backends.backend import Backend, Conversation, HttpReply
+from rxflow._backends.backend import Backend, Conversation, HttpResponse
 from rxflow._backends.json_bodies import DECODE_ERRORS
 from rxflow._backends.prefect1 import Prefect1
 from rxflow._backends.prefect1_queries import HELLO_CALL
@@ -36,11 +36,11 @@ class TentativeBackend(msgspec.Struct, frozen=True):
 
     Attributes:
         backend: The backend to send the query with.
-        version_reply: What the server replied in place of a version.
+        version_response: What the server replied in place of a version.
     """
 
     backend: Backend
-    version_reply: HttpReply
+    version_response: HttpResponse
 
     def is_confirmed_by(self, query: Query, reply: Reply) -> bool:
         """Whether the reply to a query shows that the server is of this kind: it has rows.
@@ -54,7 +54,7 @@ class TentativeBackend(msgspec.Struct, frozen=True):
     def explain(self, reply: Reply) -> Reply:
         """Replace a failure that presumes a Prefect 3 by one that names both kinds of server."""
         if isinstance(reply, Failure) and reply.kind is FailureKind.NOT_AN_API:
-            return not_an_api(self.version_reply, _API_HINT)
+            return not_an_api(self.version_response, _API_HINT)
         return reply
 
 
@@ -76,26 +76,26 @@ def detect_backend(name: BackendName | None) -> Conversation[Backend | Tentative
 
 
 def _detect() -> Conversation[Backend | TentativeBackend | Failure]:
-    version_reply = yield VERSION_CALL
-    if isinstance(version_reply, Failure):
-        return version_reply
-    version = read_prefect3_reply(ServerQuery(), version_reply)
-    if _is_prefect3(version_reply):
+    version_response = yield VERSION_CALL
+    if isinstance(version_response, Failure):
+        return version_response
+    version = read_prefect3_reply(ServerQuery(), version_response)
+    if _is_prefect3(version_response):
         return version if isinstance(version, Failure) else Prefect3(version.rows[0])
-    hello_reply = yield HELLO_CALL
-    if isinstance(hello_reply, Failure):
-        return hello_reply
-    if is_graphql_reply(hello_reply):
+    hello_response = yield HELLO_CALL
+    if isinstance(hello_response, Failure):
+        return hello_response
+    if is_graphql_reply(hello_response):
         return Prefect1()
-    for reply in (version, read_prefect1_reply(ServerQuery(), hello_reply)):
+    for reply in (version, read_prefect1_reply(ServerQuery(), hello_response)):
         if isinstance(reply, Failure) and reply.kind in _FAILURES_OF_ANY_SERVER:
             return reply
     if isinstance(version, Page):
-        return TentativeBackend(Prefect3(version.rows[0]), version_reply)
-    return not_an_api(version_reply, _API_HINT)
+        return TentativeBackend(Prefect3(version.rows[0]), version_response)
+    return not_an_api(version_response, _API_HINT)
 
 
-def _is_prefect3(reply: HttpReply) -> bool:
+def _is_prefect3(reply: HttpResponse) -> bool:
     """Whether a reply to `VERSION_CALL` is a version, or an error in the format of Prefect 3."""
     try:
         body = msgspec.json.decode(reply.body)

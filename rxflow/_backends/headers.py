@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._models.times import PLAUSIBLE_YEARS
 from rxflow._protocol.failures import LONGEST_RETRY_AFTER
 
 
-def server_time(reply: HttpReply) -> datetime | None:
+def server_time(reply: HttpResponse) -> datetime | None:
     """Read when the server sent a reply, by its own clock, to the second."""
     return _http_date(reply.headers.get("date", ""))
 
 
-def retry_after(reply: HttpReply) -> float | datetime | None:
+def retry_after(reply: HttpResponse) -> float | datetime | None:
     """Read ``Retry-After``, which is a number of seconds or a date.
 
     Returns:
@@ -34,7 +34,7 @@ def retry_after(reply: HttpReply) -> float | datetime | None:
     return min(max(0.0, (then - now).total_seconds()), LONGEST_RETRY_AFTER)
 
 
-def is_json(reply: HttpReply) -> bool:
+def is_json(reply: HttpResponse) -> bool:
     """Whether a reply is declared to be JSON."""
     return "json" in reply.headers.get("content-type", "").lower()
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.headers import server_time
 from rxflow._backends.json_bodies import DECODE_ERRORS, UnreadableBody, decode_body
 from rxflow._backends.prefect1_rows import (
@@ -88,19 +88,19 @@ _LISTS: Mapping[type, RowDecoder] = {
 }
 
 
-def read_reply(query: Query, reply: HttpReply) -> Reply:
+def read_reply(query: Query, reply: HttpResponse) -> Reply:
     """Read the reply to a query; never raises."""
     time = server_time(reply)
     page = _read(query, reply, lambda rows: _decode_page(query, rows, time))
     return check_identity(query, page) if isinstance(page, Page) else page
 
 
-def read_row_count(query: Query, reply: HttpReply) -> int | Failure:
+def read_row_count(query: Query, reply: HttpResponse) -> int | Failure:
     """Count the rows of a reply, whatever they hold; never raises."""
     return _read(query, reply, lambda rows: len(_raw_rows(rows)))
 
 
-def is_graphql_reply(reply: HttpReply) -> bool:
+def is_graphql_reply(reply: HttpResponse) -> bool:
     """Whether a reply to `HELLO_CALL` is GraphQL's, good or bad."""
     try:
         body = _decode_graphql(reply.body)
@@ -114,7 +114,7 @@ def is_graphql_reply(reply: HttpReply) -> bool:
 
 
 def _read(
-    query: Query, reply: HttpReply, decode_rows: Callable[[msgspec.Raw], T | Failure]
+    query: Query, reply: HttpResponse, decode_rows: Callable[[msgspec.Raw], T | Failure]
 ) -> T | Failure:
     if reply.status in {401, 403}:
         return _access_refused(reply, "")
@@ -167,7 +167,7 @@ _REJECTION_CODES = frozenset(
 )
 
 
-def _failure_of(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> Failure:
+def _failure_of(query: Query, reply: HttpResponse, errors: tuple[_Error, ...]) -> Failure:
     for error in errors:
         if error.code in _ACCESS_CODES or _MALFORMED_HEADER in error.text:
             return _access_refused(reply, error.text)
@@ -181,7 +181,7 @@ def _failure_of(query: Query, reply: HttpReply, errors: tuple[_Error, ...]) -> F
     )
 
 
-def _access_refused(reply: HttpReply, error_text: str) -> Failure:
+def _access_refused(reply: HttpResponse, error_text: str) -> Failure:
     return Failure(
         kind=FailureKind.AUTH,
         text=f"The server refused access (HTTP {reply.status}{after_comma(error_text)}); check "

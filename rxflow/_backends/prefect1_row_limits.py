@@ -54,10 +54,10 @@ class RowLimits:
         call = self._call_of(query)
         if isinstance(call, Failure):
             return call
-        http_reply = yield call
-        if isinstance(http_reply, Failure):
-            return http_reply
-        page = read_reply(query, http_reply)
+        http_response = yield call
+        if isinstance(http_response, Failure):
+            return http_response
+        page = read_reply(query, http_response)
         if isinstance(page, Failure):
             return page
         return (yield from self._check(query, page, requested))
@@ -107,9 +107,13 @@ class RowLimits:
         if call is None or count < 2 * self._probed_at.get(kind, 0):
             return False
         self._probed_at[kind] = count
-        http_reply = yield call
+        http_response = yield call
         # A failure here is ignored: the other calls decide.
-        rows = http_reply if isinstance(http_reply, Failure) else read_row_count(query, http_reply)
+        rows = (
+            http_response
+            if isinstance(http_response, Failure)
+            else read_row_count(query, http_response)
+        )
         sent = 0 if isinstance(rows, Failure) else rows
         self._record_page(kind, sent)
         return sent > count
@@ -118,10 +122,10 @@ class RowLimits:
         call = self._call_of(query)
         if isinstance(call, Failure):
             return call
-        http_reply = yield call
-        if isinstance(http_reply, Failure):
-            return http_reply
-        return read_row_count(query, http_reply)
+        http_response = yield call
+        if isinstance(http_response, Failure):
+            return http_response
+        return read_row_count(query, http_response)
 
     def _call_of(self, query: ListQuery) -> HttpCall | Failure:
         limit = self._limit(query)

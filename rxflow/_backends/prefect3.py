@@ -60,13 +60,13 @@ class Prefect3:
                 continue  # another channel fetched a token, which fetching one more would void
             if fetched:
                 return read_reply(query, reply)
-            token_reply = yield csrf_token_call(self._client_id)
+            token_response = yield csrf_token_call(self._client_id)
             fetched = True
-            if isinstance(token_reply, Failure):
-                return token_reply
-            self._csrf_headers = read_csrf_headers(token_reply, self._client_id)
-            if not self._csrf_headers and token_reply.status >= 400:
-                failure = read_reply(query, token_reply)
+            if isinstance(token_response, Failure):
+                return token_response
+            self._csrf_headers = read_csrf_headers(token_response, self._client_id)
+            if not self._csrf_headers and token_response.status >= 400:
+                failure = read_reply(query, token_response)
                 if isinstance(failure, Failure):
                     return failure
 

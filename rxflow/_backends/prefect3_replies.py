@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import asdict, replace
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.headers import is_json, server_time
 from rxflow._backends.json_bodies import DECODE_ERRORS, UnreadableBody, decode_body
 from rxflow._backends.reply_failures import (
@@ -159,7 +159,7 @@ _SINGLE_ROWS: Mapping[type, RowDecoder] = {
 }
 
 
-def read_reply(query: Query, reply: HttpReply) -> Reply:
+def read_reply(query: Query, reply: HttpResponse) -> Reply:
     """Read the reply to a query; never raises."""
     if reply.status in {200, 201}:
         return _read_good_reply(query, reply)
@@ -169,12 +169,12 @@ def read_reply(query: Query, reply: HttpReply) -> Reply:
     return _read_failure(query, reply)
 
 
-def needs_csrf_token(reply: HttpReply) -> bool:
+def needs_csrf_token(reply: HttpResponse) -> bool:
     """Whether the server refused a call because its CSRF token is missing, unknown or expired."""
     return reply.status == 403 and "CSRF token" in _error_text(reply)
 
 
-def read_csrf_headers(reply: HttpReply, client_id: str) -> tuple[tuple[str, str], ...]:
+def read_csrf_headers(reply: HttpResponse, client_id: str) -> tuple[tuple[str, str], ...]:
     """Read a CSRF token, and build the headers that send it; none if the server gave no token."""
     try:
         token = _decode_csrf_token(reply.body).token
@@ -186,7 +186,7 @@ def read_csrf_headers(reply: HttpReply, client_id: str) -> tuple[tuple[str, str]
 # -- good replies ---------------------------------------------------------------------------------
 
 
-def _read_good_reply(query: Query, reply: HttpReply) -> Reply:
+def _read_good_reply(query: Query, reply: HttpResponse) -> Reply:
     time = server_time(reply)
     try:
         page = decode_body(reply.body, lambda body: _decode_page(query, body, time))
@@ -244,7 +244,7 @@ def _server(version: str | None) -> Server:
 _LIMIT = re.compile(r"\blimit\b.* less than or equal to ([0-9]+)", re.IGNORECASE)
 
 
-def _read_failure(query: Query, reply: HttpReply) -> Failure:
+def _read_failure(query: Query, reply: HttpResponse) -> Failure:
     status, error_text = reply.status, _error_text(reply)
     if status == 404 and isinstance(query, RunQuery) and error_text == "Flow run not found":
         return run_not_found(query.flow_run_id)
@@ -259,7 +259,7 @@ def _read_failure(query: Query, reply: HttpReply) -> Failure:
     return status_failure(query, reply, error_text, _API_HINT)
 
 
-def _error_text(reply: HttpReply) -> str:
+def _error_text(reply: HttpResponse) -> str:
     try:
         error = _decode_error(reply.body)
     except DECODE_ERRORS:
@@ -268,7 +268,7 @@ def _error_text(reply: HttpReply) -> str:
     return printable(text or "")
 
 
-def _may_be_missing(query: Query, reply: HttpReply) -> bool:
+def _may_be_missing(query: Query, reply: HttpResponse) -> bool:
     """Whether status 404 is a page without rows: of all entities, only the run must exist."""
     match query:
         case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():

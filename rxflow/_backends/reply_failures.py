@@ -6,7 +6,7 @@ here: error codes and error texts of one server.
 
 from datetime import datetime
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.headers import is_json, retry_after
 from rxflow._backends.json_bodies import UnreadableBody
 from rxflow._protocol.failures import Failure, FailureKind
@@ -27,7 +27,7 @@ def after_comma(error_text: str) -> str:
 
 
 def unreadable_body(
-    query: Query, reply: HttpReply, error: UnreadableBody, api_hint: str
+    query: Query, reply: HttpResponse, error: UnreadableBody, api_hint: str
 ) -> Failure:
     """Build the failure for a good status with a body that cannot be decoded.
 
@@ -55,7 +55,7 @@ def run_not_found(flow_run_id: str) -> Failure:
     )
 
 
-def status_failure(query: Query, reply: HttpReply, error_text: str, api_hint: str) -> Failure:
+def status_failure(query: Query, reply: HttpResponse, error_text: str, api_hint: str) -> Failure:
     """Build the failure for a bad status, as far as it means the same on all servers.
 
     Args:
@@ -88,7 +88,7 @@ def query_rejected(query: Query, status: int, error_text: str) -> Failure:
     )
 
 
-def not_an_api(reply: HttpReply, api_hint: str) -> Failure:
+def not_an_api(reply: HttpResponse, api_hint: str) -> Failure:
     """Build the failure for a reply of something other than a Prefect API."""
     content_type = reply.headers.get("content-type", "no content type").partition(";")[0]
     location = reply.headers.get("location")
@@ -105,7 +105,7 @@ def not_an_api(reply: HttpReply, api_hint: str) -> Failure:
     )
 
 
-def _with_retry_after(reply: HttpReply, kind: FailureKind, text: str) -> Failure:
+def _with_retry_after(reply: HttpResponse, kind: FailureKind, text: str) -> Failure:
     wait = retry_after(reply)
     if isinstance(wait, datetime):
         return Failure(kind=kind, text=text, retry_at=wait)

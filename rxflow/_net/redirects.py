@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
+from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
 
 _MAX_REDIRECTS = 3
@@ -51,7 +51,7 @@ class RequestChain:
         Returns:
             Whether there is another request to send.
         """
-        if self._redirects == _MAX_REDIRECTS or not isinstance(result, HttpReply):
+        if self._redirects == _MAX_REDIRECTS or not isinstance(result, HttpResponse):
             return False
         target = redirect_target(self.request.url, result)
         if target is None:
@@ -70,7 +70,7 @@ class RequestChain:
         )
 
 
-def redirect_target(url: httpx.URL, reply: HttpReply) -> httpx.URL | None:
+def redirect_target(url: httpx.URL, reply: HttpResponse) -> httpx.URL | None:
     """Read where a reply redirects to; None unless that is on the same server, by the same method.
 
     Args:

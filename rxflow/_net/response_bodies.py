@@ -8,7 +8,7 @@ import zlib
 
 import httpx
 
-from rxflow._backends.backend import HttpReply, HttpResult
+from rxflow._backends.backend import HttpResponse, HttpResult
 from rxflow._protocol.failures import Failure, FailureKind
 
 MAX_BODY = 32 * 1024 * 1024
@@ -61,7 +61,9 @@ class BodyReader:
         if self._response.status_code == 400 and _HTTP_TO_TLS.search(self._body[:_ERROR_PAGE]):
             return _WRONG_SCHEME
         headers = {name.lower(): value for name, value in self._response.headers.items()}
-        return HttpReply(status=self._response.status_code, headers=headers, body=bytes(self._body))
+        return HttpResponse(
+            status=self._response.status_code, headers=headers, body=bytes(self._body)
+        )
 
 
 # What nginx, the server of Go and Apache reply to plain HTTP on a port that expects TLS.

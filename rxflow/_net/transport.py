@@ -22,7 +22,7 @@ from typing import Any, cast
 import httpx
 from loguru import logger
 
-from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
+from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
 from rxflow._forks import register
 from rxflow._net.http_clients import HttpTransport, build_http_client, describe_server
@@ -368,7 +368,7 @@ class AsyncTransport:
 
 def _log_result(call: HttpCall, result: HttpResult) -> None:
     # Of a redirect too the path of the call: the one that the server named may hold a secret.
-    outcome = result.status if isinstance(result, HttpReply) else result.kind.value
+    outcome = result.status if isinstance(result, HttpResponse) else result.kind.value
     logger.debug("{} {} -> {}", call.method, call.path, outcome)
 
 

@@ -1,4 +1,4 @@
-"""Pages, which are sent to polls for their queries, and two polls that several layers share.
+"""Pages, the type of a poll, which is sent them for its queries, and two polls that layers share.
 
 How a page is read from a response is up to the backends.
 """

@@ -1,4 +1,4 @@
-"""Map indexes: which of the runs of its task a task run is.
+"""Task runs as views read them, with their map index: which of the runs of its task each is.
 
 Prefect 1 numbers the children of a mapped task run and gives their parent -1. Prefect 3 has no map
 indexes, so the runs of one task are counted in the order of their creation.

@@ -1,7 +1,8 @@
 """The fold: the definition of a snapshot, as one pure function over events.
 
-``events.pipe(ops.scan(fold, None))`` makes every view; no other code builds one. This file must not
-know where events come from or in which order they were emitted.
+``events.pipe(ops.scan(fold, None))`` makes the snapshots of a stream; views that are read at once
+fold the same events. This file must not know where events come from or in which order they were
+emitted.
 """
 
 from typing import assert_never

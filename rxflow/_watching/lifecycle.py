@@ -1,4 +1,4 @@
-"""One run's phases, and the only place that decides that a watch is over.
+"""One run's phases, and the only place that decides that a run is over or was deleted.
 
     LISTING ──── all rows that were there at the start are emitted ───> WATCHING
     LISTING, WATCHING ─── the run is in a terminal state ─────────────> DRAINING

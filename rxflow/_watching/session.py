@@ -3,8 +3,9 @@
 The engine takes a command from `Session.next_command`, carries it out, and passes the reply to
 `Session.receive`; each method returns at once. The session connects the parts that decide one thing
 each: `RunReader` what to read, `run_changes` and `RunNotices` which events to make, `EventOrder`
-their order, `Lifecycle` when the watch is over, `OutageTracker` when to retry. No such decision
-belongs here, nor does a clock, a thread or a socket.
+their order, `Lifecycle` when the run is over, `OutageTracker` when to retry. Here they are put
+together: which of their results are emitted, and that a limit, an error, a deletion or the run's
+close ends the watch. A clock, a thread or a socket does not belong here.
 """
 
 import math

@@ -17,7 +17,7 @@ from prefect1_recordings import (
     recording,
 )
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect1_queries import Prefect1Query
 from rxflow._protocol.failures import FailureKind
 
@@ -47,7 +47,7 @@ def test_all_recorded_errors_are_checked() -> None:
     assert sorted(FAILURES.keys() | NO_ERRORS) == ERRORS
 
 
-def recorded_error(name: str) -> HttpReply:
+def recorded_error(name: str) -> HttpResponse:
     """Build the reply of a recorded error."""
     exchange = recording(name, "errors")
     body, content_type = exchange["response"], "application/json; charset=utf-8"
@@ -73,7 +73,7 @@ def test_a_recorded_reply_without_our_rows_is_unreadable(name: str) -> None:
     assert read_failure(LOGS, recorded_error(name)).kind is FailureKind.UNREADABLE
 
 
-def error_reply(code: Any, message: Any = "words", status: int = 200) -> HttpReply:
+def error_reply(code: Any, message: Any = "words", status: int = 200) -> HttpResponse:
     """Build a GraphQL error."""
     error = {"message": message, "extensions": {"code": code}}
     return json_reply({"errors": [error], "data": None}, status)

@@ -21,7 +21,7 @@ from prefect1_recordings import (
     recording,
 )
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect1_queries import QUERY_TEXTS, Prefect1Query, call_of
 from rxflow._backends.prefect1_replies import read_reply
 from rxflow._backends.prefect1_rows import level_of
@@ -40,7 +40,7 @@ def body_of(query: Prefect1Query) -> Any:
     return json.loads(call_of(query).body or b"")
 
 
-def reply_of(server: FakePrefect1, query: Prefect1Query) -> HttpReply:
+def reply_of(server: FakePrefect1, query: Prefect1Query) -> HttpResponse:
     """Send a query to a fake server, and return the reply."""
     return send_to_fake(server.handle, "http://fake.invalid", call_of(query))
 

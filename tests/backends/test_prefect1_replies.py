@@ -28,7 +28,7 @@ from prefect1_recordings import (
     task_run_row,
 )
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect1_queries import Prefect1Query
 from rxflow._backends.prefect1_replies import is_graphql_reply, read_reply, read_row_count
 from rxflow._protocol.failures import Failure, FailureKind
@@ -52,7 +52,9 @@ from rxflow._protocol.queries import (
 def test_a_page_has_the_servers_time(query: Prefect1Query) -> None:
     """The time of a page is that of the Date header, which each recording has."""
     date = recording("flow")["resp_headers"]["Date"]
-    reply = HttpReply(status=200, headers={"date": date}, body=rows_reply(ROWS[type(query)]).body)
+    reply = HttpResponse(
+        status=200, headers={"date": date}, body=rows_reply(ROWS[type(query)]).body
+    )
     assert read_page(query, reply).server_time == datetime(2026, 11, 22, 14, 34, 30, tzinfo=UTC)
 
 
@@ -258,7 +260,7 @@ REPLIES = replies_with(BODIES, [200, 200, 400, 401, 404, 429], "application/json
 
 
 @given(query=st.sampled_from((*QUERIES, ServerQuery())), reply=REPLIES)
-def test_no_reply_raises(query: Query, reply: HttpReply) -> None:
+def test_no_reply_raises(query: Query, reply: HttpResponse) -> None:
     """Any reply is a page or a failure with a printable text, never an exception."""
     result = read_reply(query, reply)
     if isinstance(result, Failure):
@@ -272,7 +274,7 @@ def test_no_reply_raises(query: Query, reply: HttpReply) -> None:
 
 @given(query=st.sampled_from(QUERIES), reply=REPLIES)
 def test_the_rows_of_a_page_are_counted_as_they_are_read(
-    query: Prefect1Query, reply: HttpReply
+    query: Prefect1Query, reply: HttpResponse
 ) -> None:
     """The row count of a reply that is a page of a list is the count of the page."""
     count, result = read_row_count(query, reply), read_reply(query, reply)

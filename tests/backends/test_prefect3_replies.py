@@ -25,7 +25,7 @@ from prefect3_recordings import (
     recording,
 )
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect3_queries import Prefect3Query
 from rxflow._backends.prefect3_replies import needs_csrf_token, read_csrf_headers, read_reply
 from rxflow._models.entities import BackendName, Server, StoredResult
@@ -287,7 +287,7 @@ def test_a_refusal_shows_that_a_token_is_needed(name: str) -> None:
         json_reply(b"\xff", 403),
     ],
 )
-def test_no_other_refusal_shows_that_a_token_is_needed(reply: HttpReply) -> None:
+def test_no_other_refusal_shows_that_a_token_is_needed(reply: HttpResponse) -> None:
     """Any other reply, whatever it forbids, does not concern the token."""
     assert not needs_csrf_token(reply)
 
@@ -341,7 +341,7 @@ REPLIES = replies_with(
 
 
 @given(query=st.sampled_from(QUERIES), reply=REPLIES)
-def test_no_reply_raises(query: Prefect3Query, reply: HttpReply) -> None:
+def test_no_reply_raises(query: Prefect3Query, reply: HttpResponse) -> None:
     """Any reply is a page or a failure with a printable text, never an exception."""
     result = read_reply(query, reply)
     if isinstance(result, Failure):

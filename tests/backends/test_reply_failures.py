@@ -6,7 +6,7 @@ import pytest
 from http_replies import json_reply
 
 from rxflow._backends import prefect1_replies, prefect3_replies
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.json_bodies import UnreadableBody
 from rxflow._backends.reply_failures import printable, unreadable_body
 from rxflow._protocol.failures import Failure, FailureKind
@@ -57,7 +57,7 @@ def test_a_body_that_is_no_json_is_not_an_api(
     is_json: bool, content_type: str, kind: FailureKind
 ) -> None:
     """Unless the reply is declared to be JSON: then it is a broken reply of the API."""
-    reply = HttpReply(status=200, headers={"content-type": content_type}, body=b"")
+    reply = HttpResponse(status=200, headers={"content-type": content_type}, body=b"")
     error = UnreadableBody("wrong", is_json=is_json)
     query = LogsQuery(flow_run_ids=(RUN,))
     assert unreadable_body(query, reply, error, "the API is elsewhere").kind is kind

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rxflow import State, StateType
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect1_replies import read_reply
 from rxflow._models.state_predicates import CallableBool
 from rxflow._protocol.pages import Page
@@ -99,7 +99,7 @@ def read_from_prefect1(serialized: Any) -> State:
     """Decode a state as it is received from Prefect 1."""
     row = {"id": "s", "version": 1, "timestamp": NOON, "serialized_state": serialized}
     body = msgspec.json.encode({"data": {"rows": [row]}})
-    page = read_reply(StatesQuery("r"), HttpReply(status=200, headers={}, body=body))
+    page = read_reply(StatesQuery("r"), HttpResponse(status=200, headers={}, body=body))
     assert isinstance(page, Page)
     (made,) = page.rows
     assert isinstance(made, State)

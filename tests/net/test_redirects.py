@@ -5,7 +5,7 @@ import pytest
 from http_calls import GET, POST, ConnectTo, OpenTransport, reply_of
 from wire_server import ServerConnection, WireServer, http_response, respond, respond_always
 
-from rxflow._backends.backend import HttpCall, HttpReply
+from rxflow._backends.backend import HttpCall, HttpResponse
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
 from rxflow._net.redirects import redirect_target
@@ -88,5 +88,5 @@ def test_a_redirect_to_another_server_is_not_followed(
 @pytest.mark.parametrize("location", ["\x00", "http://a:b/", "http://h:99999999/", "http://[::1/"])
 def test_a_redirect_to_an_invalid_url_is_not_followed(location: str) -> None:
     """A location that is no URL is no target."""
-    junk = HttpReply(status=307, headers={"location": location}, body=b"")
+    junk = HttpResponse(status=307, headers={"location": location}, body=b"")
     assert redirect_target(httpx.URL("http://h/api"), junk) is None

@@ -44,7 +44,7 @@ from wire_server import (
     stall_response,
 )
 
-from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
+from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
 from rxflow._net.tls import tls_context
 from rxflow._protocol.failures import Failure, FailureKind
@@ -162,7 +162,7 @@ def test_a_response_without_a_length_ends_with_the_connection(connect_to: Connec
 def test_any_bytes_are_a_reply_or_a_failure(text: bytes, connect_to: ConnectTo) -> None:
     """No bytes that a server may send raise an exception."""
     with WireServer(respond(text)) as server, connect_to(server) as transport:
-        assert isinstance(transport.send(GET), HttpReply | Failure)
+        assert isinstance(transport.send(GET), HttpResponse | Failure)
 
 
 @pytest.mark.parametrize("name", BROKEN)

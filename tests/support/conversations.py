@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import httpx
 
-from rxflow._backends.backend import Conversation, HttpCall, HttpReply, HttpResult
+from rxflow._backends.backend import Conversation, HttpCall, HttpResponse, HttpResult
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def play(
 
 def send_to_fake(
     handle: Callable[[httpx.Request], httpx.Response], url: str, call: HttpCall
-) -> HttpReply:
+) -> HttpResponse:
     """Let a fake server handle a call.
 
     Args:
@@ -65,6 +65,6 @@ def send_to_fake(
         call.method, f"{url}{call.path}", params=call.params or None, content=call.body
     )
     response = handle(request)
-    return HttpReply(
+    return HttpResponse(
         status=response.status_code, headers=dict(response.headers), body=response.content
     )

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from virtual_world import HOUR, TEST_TIMEOUT
 from wire_server import WireServer
 
-from rxflow._backends.backend import HttpCall, HttpReply, HttpResult
+from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure
@@ -117,9 +117,9 @@ def settings_for(url: str, *, deadline: float = HOUR, ssl_cert_file: str | None 
     )
 
 
-def reply_of(result: HttpResult) -> HttpReply:
+def reply_of(result: HttpResult) -> HttpResponse:
     """Return a result that must be a reply."""
-    assert isinstance(result, HttpReply), result
+    assert isinstance(result, HttpResponse), result
     return result
 
 

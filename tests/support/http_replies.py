@@ -9,13 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 
 HTML = b"<!DOCTYPE html><html><body>Sign in to continue</body></html>"
 """The page of a proxy, in place of a reply of the API."""
 
 
-def json_reply(body: Any, status: int = 200, **headers: str) -> HttpReply:
+def json_reply(body: Any, status: int = 200, **headers: str) -> HttpResponse:
     """Build a JSON reply.
 
     Args:
@@ -23,7 +23,7 @@ def json_reply(body: Any, status: int = 200, **headers: str) -> HttpReply:
         status: The HTTP status.
         headers: Further headers, with "_" for "-".
     """
-    return HttpReply(
+    return HttpResponse(
         status=status,
         headers={"content-type": "application/json"}
         | {name.replace("_", "-"): value for name, value in headers.items()},
@@ -49,7 +49,7 @@ def damaged(draw: st.DrawFn, body: bytes) -> bytes:
 
 def replies_with(
     bodies: st.SearchStrategy[bytes], statuses: list[int], *header_values: str
-) -> st.SearchStrategy[HttpReply]:
+) -> st.SearchStrategy[HttpResponse]:
     """Draw replies of any status, with odd headers.
 
     Args:
@@ -58,7 +58,7 @@ def replies_with(
         header_values: Values of headers to draw more often than others.
     """
     return st.builds(
-        HttpReply,
+        HttpResponse,
         status=st.integers(100, 599) | st.sampled_from(statuses),
         headers=st.dictionaries(
             st.sampled_from(["content-type", "date", "retry-after", "location"]),

@@ -12,7 +12,7 @@ from typing import Any
 
 from http_replies import json_reply
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect1_queries import Prefect1Query
 from rxflow._backends.prefect1_replies import read_reply
 from rxflow._protocol.failures import Failure
@@ -80,19 +80,19 @@ def recorded_rows(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def rows_reply(*rows: Any) -> HttpReply:
+def rows_reply(*rows: Any) -> HttpResponse:
     """Build a good reply of some rows."""
     return json_reply({"data": {"rows": rows}})
 
 
-def read_page(query: Prefect1Query, reply: HttpReply) -> Page[Any]:
+def read_page(query: Prefect1Query, reply: HttpResponse) -> Page[Any]:
     """Read a reply that must be a page."""
     page = read_reply(query, reply)
     assert isinstance(page, Page), page
     return page
 
 
-def read_failure(query: Prefect1Query, reply: HttpReply) -> Failure:
+def read_failure(query: Prefect1Query, reply: HttpResponse) -> Failure:
     """Read a reply that must be a failure."""
     failure = read_reply(query, reply)
     assert isinstance(failure, Failure), failure

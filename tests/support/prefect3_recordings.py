@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rxflow._backends.backend import HttpReply
+from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect3_queries import Prefect3Query
 from rxflow._backends.prefect3_replies import read_reply
 from rxflow._models.entities import (
@@ -101,23 +101,23 @@ def recording(name: str) -> Any:
     return json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
 
 
-def recorded_reply(name: str) -> HttpReply:
+def recorded_reply(name: str) -> HttpResponse:
     """Build the reply of a recorded exchange, as the transport returns it."""
     recorded = recording(name)
     response = recorded["response"]
     body = response if "response_headers" not in recorded else json.dumps(response)
     headers = recorded.get("response_headers", {"content-type": "application/json"})
-    return HttpReply(status=recorded["status"], headers=headers, body=body.encode())
+    return HttpResponse(status=recorded["status"], headers=headers, body=body.encode())
 
 
-def read_page(query: Prefect3Query, reply: HttpReply) -> Page[Any]:
+def read_page(query: Prefect3Query, reply: HttpResponse) -> Page[Any]:
     """Read a reply that must be a page."""
     page = read_reply(query, reply)
     assert isinstance(page, Page), page
     return page
 
 
-def read_failure(query: Prefect3Query, reply: HttpReply) -> Failure:
+def read_failure(query: Prefect3Query, reply: HttpResponse) -> Failure:
     """Read a reply that must be a failure."""
     failure = read_reply(query, reply)
     assert isinstance(failure, Failure), failure
