@@ -7,7 +7,7 @@ connection stays silent. The gate itself does not poll; every change notifies th
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -170,7 +170,8 @@ class Hold:
         loop = asyncio.get_running_loop()
 
         def listener() -> None:
-            loop.call_soon_threadsafe(changed.set)
+            with suppress(RuntimeError):  # the loop is closed, so no task waits on it
+                loop.call_soon_threadsafe(changed.set)
 
         with self._changed:
             self._listeners.append(listener)
