@@ -2,21 +2,16 @@
 
 ``python tests/bench/faces.py`` (or ``tox -e bench``) emits pages that were decoded before:
 a scripted session, with the real engine, sources, merge and faces. `lines.py` measures reading,
-decoding and proving. Imports of rxflow are measured in fresh interpreters. Only figures of one run
-are compared; each is the least CPU time of several rounds, in which the candidates take turns.
-`README.md` beside this file keeps the results.
+decoding and proving. Only figures of one run are compared; each is the least CPU time of several
+rounds, in which the candidates take turns. `README.md` beside this file keeps the results.
 """
 
 import asyncio
 import gc
 import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from importlib.util import find_spec
 from random import Random
 from time import process_time
 from typing import Any
@@ -42,9 +37,7 @@ from rxflow.watch import _PagedStream
 PAGES, PAGE = 250, 200
 EVENTS = PAGES * PAGE
 ROUNDS = 9
-IMPORTS = 7
 GOAL_PATH = 2.0
-GOAL_IMPORT = 1 / 6
 
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 TASK_RUN_ID = "6ecd8c99-4036-403d-bf84-cf8400f67836"
@@ -248,21 +241,6 @@ OPERATORS: dict[str, Way] = {
 }
 
 
-# -- imports ------------------------------------------------------------------------------------
-
-PACKAGES = "import httpx, loguru, msgspec, reactivex, reactivex.operators"
-PREFECT = "import prefect.events.subscribers"
-STATEMENTS = ["pass", PACKAGES, "import rxflow"]
-
-
-def cpu_of_import(statement: str) -> float:
-    """CPU seconds of a fresh interpreter that imports."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", statement], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-
-
 # -- measuring ----------------------------------------------------------------------------------
 
 
@@ -301,13 +279,6 @@ def report() -> Iterator[str]:
     for name, seconds in spent.items():
         more = (seconds - spent[NOTHING]) / EVENTS * 1e6
         yield f"  {name:20}{more:+7.3f} us an event"
-    yield f"\nCPU of a fresh interpreter: best of {IMPORTS}"
-    statements = STATEMENTS + ([PREFECT] if find_spec("prefect") else [])
-    spent = least({text: _measure_import(text) for text in statements}, IMPORTS)
-    for name, seconds in spent.items():
-        part = f"{seconds / spent[PREFECT]:7.3f}" if PREFECT in spent else ""
-        yield f"  {name:64}{seconds * 1e3:7.0f} ms{part}"
-    yield f"  goal of rxflow beside prefect: at most {GOAL_IMPORT:.3f}"
 
 
 def _measure(way: Way) -> Callable[[], float]:
@@ -321,10 +292,6 @@ def _cpu_of_anything(way: Way) -> float:
     began = process_time()
     way(anything)  # type: ignore[arg-type]
     return process_time() - began
-
-
-def _measure_import(statement: str) -> Callable[[], float]:
-    return lambda: cpu_of_import(statement)
 
 
 if __name__ == "__main__":
