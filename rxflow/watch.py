@@ -29,7 +29,7 @@ from rxflow._runtime.scheduling import scheduler_for
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
-from rxflow._watching.session import Session
+from rxflow._watching.run_session import RunSession
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import RunNotFound
@@ -322,7 +322,7 @@ def _pages_of(spec: WatchSpec, client: Client) -> Observable[EventPage]:
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        session = Session(spec, Random())  # noqa: S311 - jitter, not a secret
+        session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
         engine = Engine(session, client, scheduler, spec.sources)
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
         subscription = pages.subscribe(observer, scheduler=scheduler)

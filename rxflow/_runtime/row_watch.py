@@ -13,7 +13,7 @@ from rxflow._runtime.engine import Engine
 from rxflow._runtime.query_channels import ChannelOpener
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._watching.event_order import EventPage
-from rxflow._watching.session import Session
+from rxflow._watching.run_session import RunSession
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.events import FlowRunEvent
 
@@ -34,7 +34,7 @@ def watch_row(flow_run_id: str, opener: ChannelOpener) -> Observable[FlowRunEven
     def subscribe(
         observer: abc.ObserverBase[FlowRunEvent], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        session = Session(spec, Random())  # noqa: S311 - jitter, not a secret
+        session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
         engine = Engine(session, opener, scheduler_for(given), spec.sources)
 
         def on_next(page: EventPage) -> None:

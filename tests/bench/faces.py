@@ -29,7 +29,8 @@ from rxflow._protocol.queries import Query, ServerQuery
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._watching.event_order import EventPages
-from rxflow._watching.session import Command, Done, Fetch, Session
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Command, Done, Fetch
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import FakePrefect3
 from rxflow.watch import _PagedStream
@@ -62,7 +63,7 @@ def _event(number: int) -> FlowRunLog:
 BATCH = [tuple(_event(page * PAGE + row) for row in range(PAGE)) for page in range(PAGES)]
 
 
-class Scripted(Session):
+class Scripted(RunSession):
     """A session that sends one query for each page, and emits it."""
 
     def __init__(self) -> None:

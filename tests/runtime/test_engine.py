@@ -25,7 +25,8 @@ from rxflow._models.times import Now
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.poll_scheduler import PollScheduler, default_scheduler
 from rxflow._watching.event_order import EventPage
-from rxflow._watching.session import Command, Session, Wait
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Command, Wait
 from rxflow._watching.watch_spec import EventSource
 
 # -- sources ------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def test_polls_are_sent_in_virtual_time(world: World) -> None:
 def test_a_wait_shorter_than_the_clocks_step_passes(world: World) -> None:
     """A session that waits for less than a microsecond is called again a microsecond later."""
 
-    class WaitsBriefly(Session):
+    class WaitsBriefly(RunSession):
         calls = 0
 
         def next_command(self, now: Now) -> Command:
@@ -130,7 +131,7 @@ class RunsAtOnce(PeriodicScheduler):
         return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
 
 
-class WaitsBeforeEachQuery(Session):
+class WaitsBeforeEachQuery(RunSession):
     """A session that waits a millisecond before each query."""
 
     waited = False

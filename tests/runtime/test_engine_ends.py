@@ -22,7 +22,8 @@ from rxflow._models.times import Now
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.poll_scheduler import PollScheduler
 from rxflow._watching.event_order import EventPage, EventPages
-from rxflow._watching.session import Command, Session, Wait
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Command, Wait
 from rxflow._watching.watch_spec import EventSource
 
 
@@ -118,7 +119,7 @@ def test_take_ends_the_polling(world: World) -> None:
 def test_a_dispose_within_a_page_drops_the_pages_after_it(world: World) -> None:
     """After a dispose within a page the tick's other pages are dropped and no query is sent."""
 
-    class CountsCommands(Session):
+    class CountsCommands(RunSession):
         commands = 0
 
         def next_command(self, now: Now) -> Command:
@@ -163,7 +164,7 @@ def test_the_channel_is_closed_before_the_end_is_emitted(missing: bool, world: W
 def test_dispose_cancels_the_next_turn() -> None:
     """Disposing of a watch that waits leaves no timer on its scheduler."""
 
-    class WaitsForADay(Session):
+    class WaitsForADay(RunSession):
         def next_command(self, now: Now) -> Command:
             """Wait for a day."""
             super().next_command(now)
@@ -199,7 +200,7 @@ def test_due_events_are_emitted_before_the_next_command(world: World) -> None:
     )
     calls: list[str] = []
 
-    class WakesOnce(Session):
+    class WakesOnce(RunSession):
         def wake(self, now: Now) -> EventPages:
             """Return a notice the first time."""
             calls.append("wake")

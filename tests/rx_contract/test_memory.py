@@ -21,7 +21,7 @@ from rxflow import FlowRunEvent, FlowRunLog, FlowRunStream, watch_flow_run
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, RunQuery
 from rxflow._runtime.query_channels import WhileWaiting
-from rxflow._watching.session import Session
+from rxflow._watching.run_session import RunSession
 
 POLLS = 100_000
 POLL_BLOCKS_BUDGET = 1_000
@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_polls(world: World) -> None:
     run_id = world.server.add_run(state="RUNNING")
     world.server.log(run_id)
     idle = IdleServerChannel(world)
-    session = Session(spec_of(run_id, max_duration=None), Random(0))
+    session = RunSession(spec_of(run_id, max_duration=None), Random(0))
     recording = world.subscribe(events_of_engine(session, idle))
     world.run(until=10_000)
     polls, events = idle.polls, len(recording.events)

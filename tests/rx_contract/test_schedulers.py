@@ -22,7 +22,7 @@ from rx_subjects import (
 )
 from virtual_world import TEST_TIMEOUT, World
 
-from rxflow._watching.session import Session
+from rxflow._watching.run_session import RunSession
 
 _sleeping_threads: list[str] = []
 
@@ -67,7 +67,7 @@ def test_polls_are_sent_at_the_intervals_of_the_session(world: World) -> None:
             polls.append(round(world.seconds, 3))
 
     world.server.intercept = record_poll
-    session = Session(spec_of(run_id, max_duration=None), NoJitter(0))
+    session = RunSession(spec_of(run_id, max_duration=None), NoJitter(0))
     world.watch(events_of_engine(session, world.client), until=40)
     expected, pause = [0.0], 0.5
     while expected[-1] + pause < 40:

@@ -23,6 +23,7 @@ from rxflow._runtime.query_channels import (
     WhileWaiting,
 )
 from rxflow._watching.event_order import EventPages
+from rxflow._watching.run_session import RunSession
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import ConfigurationError
@@ -39,9 +40,9 @@ def spec_of(run_id: str, sources: Iterable[EventSource] = SOURCES, **options: An
     return WatchSpec(flow_run_id=run_id, sources=frozenset(sources), **options)
 
 
-def session_of(run_id: str, sources: Iterable[EventSource] = SOURCES) -> Session:
+def session_of(run_id: str, sources: Iterable[EventSource] = SOURCES) -> RunSession:
     """Return a session with reproducible jitter."""
-    return Session(spec_of(run_id, sources), Random(0))
+    return RunSession(spec_of(run_id, sources), Random(0))
 
 
 def events_of_engine(
@@ -63,7 +64,7 @@ def events_of_engine(
     return Observable(subscribe)
 
 
-class EarlyOutageSession(Session):
+class EarlyOutageSession(RunSession):
     """A session that reports an outage after 0.05 s without a reply.
 
     Attributes:

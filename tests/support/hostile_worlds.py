@@ -98,7 +98,7 @@ class HostileWatch(simulated_world.World):
 
     def _start_faults(self) -> None:
         """Let requests fail once the watch has read its run."""
-        if self._faults is not None and self.watched.session._reader.row is not None:
+        if self._faults is not None and self.watched.session._run.row is not None:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
@@ -172,7 +172,7 @@ _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES}
 
 
 def _cursor_of(watched: SimulatedWatch) -> LogCursor:
-    return watched.session._reader.cursor
+    return watched.session._run.reader.cursor
 
 
 def _reordered(logs: list[FlowRunLog]) -> list[str]:

@@ -18,7 +18,8 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
-from rxflow._watching.session import Done, Fetch, Session, Wait
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Done, Fetch, Wait
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError
 from rxflow.events import Closed, FlowRunEvent
@@ -81,7 +82,7 @@ class SimulatedWatch:
     def __init__(self, world: World, spec: WatchSpec, *, seed: int = 0) -> None:
         """Make a watch that has sent no query yet."""
         self.world = world
-        self.session = Session(spec, Random(seed))
+        self.session = RunSession(spec, Random(seed))
         self.emitted: list[tuple[float, FlowRunEvent]] = []
         self.sent: list[tuple[float, Query]] = []
         self.ended = False

@@ -8,7 +8,8 @@ from simulated_world import SimulatedWatch, World, refused
 from rxflow import Closed, WatchTimedOut
 from rxflow._models.times import Now
 from rxflow._protocol.queries import RunQuery
-from rxflow._watching.session import Done, Fetch, Session
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Done, Fetch
 from rxflow._watching.watch_spec import WatchSpec
 
 RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
@@ -27,7 +28,7 @@ def at(seconds: float) -> Now:
 @pytest.mark.parametrize(("limit", "ended"), [(4.0, 4.0), (0.5, 1.0), (0.0, 1.0)])
 def test_a_first_query_without_a_reply_is_ended(limit: float, ended: float) -> None:
     """The limit holds while a query is in flight, but the first poll has a second in any case."""
-    session = Session(spec(max_duration=limit), Random(0))
+    session = RunSession(spec(max_duration=limit), Random(0))
     assert isinstance(session.next_command(at(0)), Fetch)
     assert session.due_in(at(0)) == pytest.approx(ended)
     assert session.wake(at(ended - 0.01)) == ()
@@ -41,7 +42,7 @@ def test_a_first_query_without_a_reply_is_ended(limit: float, ended: float) -> N
 
 def test_a_query_in_flight_is_sent_again_on_demand() -> None:
     """Until a reply is received the next command is the same query, and its time goes on."""
-    session = Session(spec(max_duration=60.0), Random(0))
+    session = RunSession(spec(max_duration=60.0), Random(0))
     first = session.next_command(at(0))
     assert session.next_command(at(9)) == first
     assert session.due_in(at(9)) == pytest.approx(1)

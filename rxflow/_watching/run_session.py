@@ -1,0 +1,132 @@
+"""A watch over one run without its I/O: when it is polled, and what the polls mean for the watch.
+
+A tick reads what is new in each source; when the run is over and drained, a close check shows
+whether anything is missing. What is common to all watches is in `session`, which events a run has
+in `run_watch`. A clock, a thread or a socket does not belong here.
+"""
+
+import math
+from random import Random
+
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.intervals import PollInterval
+from rxflow._protocol.pages import Poll
+from rxflow._protocol.queries import Query
+from rxflow._protocol.retry import Outage
+from rxflow._watching.event_order import EventPages
+from rxflow._watching.limit_text import limit_text
+from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.run_reader import CloseCheck, Tick
+from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.session import Done, Session
+from rxflow._watching.watch_spec import WatchSpec
+
+_HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
+
+
+class RunSession(Session):
+    """One watch over one run."""
+
+    def __init__(self, spec: WatchSpec, random: Random) -> None:
+        """Make a watch that has sent no query yet.
+
+        Args:
+            spec: What to watch.
+            random: The source of jitter.
+        """
+        super().__init__(random, max_duration=spec.max_duration, end_grace=spec.end_grace)
+        self._spec = spec
+        self._interval = PollInterval(random)
+        self._run = RunWatch(spec)
+        self._poll_at = -math.inf
+        self._close_check_due = False
+
+    # -- polls ----------------------------------------------------------------------------------
+
+    def _next_poll(self) -> float:
+        return self._poll_at
+
+    def _start_poll(self, now: Now) -> Poll[Tick] | Poll[CloseCheck]:
+        if self._close_check_due:
+            return self._run.reader.close_check()
+        return self._run.reader.tick(now, self._server_time)
+
+    def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
+        if isinstance(result, CloseCheck):
+            return self._receive_close_check(result, now)
+        pages, active = self._run.receive_tick(result, now)
+        self._schedule_poll(active=active, now=now)
+        return pages
+
+    def _schedule_poll(self, *, active: bool, now: Now) -> None:
+        pause = self._interval.next_delay(active=active)
+        drained_in = self._run.drained_in(self._server_time, now)
+        if self._run.reader.position is not None:
+            pause = 0.0
+        elif drained_in is not None:
+            self._close_check_due = drained_in == 0
+            # The server's time is in whole seconds, so an earlier poll could not see the end.
+            step = _HTTP_DATE_STEP / 4
+            pause = 0.0 if self._close_check_due else min(pause, max(drained_in, step))
+        self._poll_at = now.mono + pause
+
+    def _receive_close_check(self, check: CloseCheck, now: Now) -> EventPages:
+        self._close_check_due = False
+        self._poll_at = now.mono
+        pages, unproven = self._run.receive_close_check(check, self._server_time, now)
+        if unproven:
+            self._poll_at += self._interval.next_delay(active=False)
+        if self._run.is_closed:
+            self._done = Done()
+        return pages
+
+    def _record_duration(self, query: Query, seconds: float) -> None:
+        self._run.reader.record_duration(query, seconds)
+
+    # -- the limit ------------------------------------------------------------------------------
+
+    @property
+    def _is_found(self) -> bool:
+        return self._run.row is not None
+
+    @property
+    def _is_terminal(self) -> bool:
+        return self._run.is_terminal
+
+    def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
+        return limit_text(self._spec, self._run.row, failure, unanswered)
+
+    # -- failures -------------------------------------------------------------------------------
+
+    def _adapt_to(self, query: Query | None, failure: Failure, now: Now) -> EventPages | None:
+        reader = self._run.reader
+        if reader.skip_optional(query, failure, now):
+            self._retry_at = now.mono + failure.retry_in(now)
+            return ()
+        if reader.adapt_to(query, failure):
+            return ()
+        if failure.kind is FailureKind.RUN_NOT_FOUND and self._is_found:
+            return self._receive_not_found(now)
+        return None
+
+    def _receive_not_found(self, now: Now) -> EventPages:
+        found = self._run.receive_not_found(self._server_time, now)
+        if isinstance(found, float):
+            self._retry_at = now.mono + found
+            return ()
+        self._done = Done()
+        return found
+
+    def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
+        return self._run.notify(self._run.notices.degraded(DEGRADED_AFTER, failure, now))
+
+    def _report_success(
+        self, degraded: float | None, outage: Outage | None, now: Now
+    ) -> EventPages:
+        self._run.receive_found()
+        if outage is not None:
+            self._run.apply_outage(outage)
+        if degraded is None:
+            return ()
+        return self._run.notify(self._run.notices.recovered(degraded, now))

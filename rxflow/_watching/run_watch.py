@@ -1,0 +1,217 @@
+"""One run of a watch: which events follow from what was read of it, and when it is over.
+
+Here the parts that decide one thing each are put together: `RunReader` what to read, `run_changes`
+and `RunNotices` which events to make, `EventOrder` their order, `Lifecycle` when the run is over.
+When a poll is sent does not belong here: a session decides that, for one run or for many.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from rxflow._logs.log_read import LogRead
+from rxflow._models.entities import FlowRun
+from rxflow._models.times import Now, later
+from rxflow._protocol.retry import Outage
+from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
+from rxflow._watching.lifecycle import Lifecycle, Phase
+from rxflow._watching.reopenings import ReopeningDetector
+from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
+from rxflow._watching.run_notices import RunNotices
+from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
+from rxflow._watching.watch_spec import WatchSpec
+from rxflow.events import Closed, FlowRunEvent, Notice, RunChanged, RunSeen, TaskRunStateChange
+
+
+class TickEvents(NamedTuple):
+    """The events of a tick.
+
+    Attributes:
+        pages: The events to emit.
+        active: Whether any of them shows that the run is at work, and not only alive.
+    """
+
+    pages: EventPages
+    active: bool
+
+
+class CheckEvents(NamedTuple):
+    """The events of a close check.
+
+    Attributes:
+        pages: The events to emit; `Closed` is the last of them if the run is over.
+        unproven: Whether nothing was new, and yet the rows could not be shown to be complete.
+    """
+
+    pages: EventPages = ()
+    unproven: bool = False
+
+
+class RunWatch:
+    """One run of a watch.
+
+    Attributes:
+        reader: Reads the run, and records what was delivered.
+        notices: Makes the run's notices.
+    """
+
+    def __init__(self, spec: WatchSpec) -> None:
+        """Start with nothing read.
+
+        Args:
+            spec: What to watch.
+        """
+        self._spec = spec
+        self.reader = RunReader(spec)
+        self._lifecycle = Lifecycle(drain=spec.drain)
+        self.notices = RunNotices(spec.flow_run_id)
+        self._reopenings = ReopeningDetector()
+        self._order = EventOrder(spec.sources)
+
+    @property
+    def row(self) -> FlowRun | None:
+        """The run's row as read last; None if it was never read."""
+        return self.reader.row
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run was in a terminal state when it was read last."""
+        row = self.reader.row
+        return row is not None and row.is_terminal
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run's last event was returned."""
+        return self._lifecycle.phase is Phase.ENDED
+
+    def drained_in(self, server_time: datetime | None, now: Now) -> float | None:
+        """Return the seconds until a close check is due if no news comes; None if none is."""
+        if self._lifecycle.phase is not Phase.DRAINING:
+            return None
+        return max(
+            self._lifecycle.drained_in(server_time, now),
+            self.reader.task_runs.settled_in(server_time, now),
+        )
+
+    # -- what was read --------------------------------------------------------------------------
+
+    def receive_tick(self, tick: Tick, now: Now) -> TickEvents:
+        """Record as delivered what a tick found, and return its events."""
+        first: list[RunSeen] = []
+        dated: list[DatedEvent] = []
+        last = [*self._log_notices(tick.logs, now), *self.notices.malformed(tick.malformed, now)]
+        known, run = self.reader.row, tick.run
+        if tick.server is not None:
+            self._lifecycle.set_backend(tick.server.backend)
+        if run is not None:
+            start = first_row(run, self._spec.sources)
+            if known is None:
+                first.append(RunSeen(flow_run_id=run.id, run=start))
+            dated += state_and_row_events(known or start, run, tick.states)
+            last += self.notices.late_start(run, tick.late_reason, now)
+            last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
+            self.notices.receive_read(state.id for state in tick.states)
+            self.notices.receive_read(row.id for row in tick.tasks.rows)
+        dated += (
+            TaskRunStateChange(
+                flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
+            )
+            for task_run, state in tick.tasks.changed
+        )
+        self.reader.commit(tick, now)
+        self._observe_run(now)
+        pages = self._order.arrange(
+            first=first,
+            dated=dated,
+            logs=tick.logs.rows,
+            last=last,
+            position=self.reader.position,
+        )
+        heartbeat = known is not None and run is not None and is_heartbeat(known, run)
+        events = (event for _, page in pages for event in page)
+        active = any(not (heartbeat and isinstance(event, RunChanged)) for event in events)
+        return TickEvents(pages, active)
+
+    def receive_close_check(
+        self, check: CloseCheck, server_time: datetime | None, now: Now
+    ) -> CheckEvents:
+        """Record as delivered what a close check found; close the run if it found nothing new.
+
+        Args:
+            check: What was read.
+            server_time: The server's time, as far as it is known.
+            now: The time.
+        """
+        run, logs = check.run, check.logs
+        if run != self.reader.row:
+            return CheckEvents()
+        dated = state_and_row_events(run, run, check.states) if check.states else []
+        self.reader.commit_close_check(check, now)
+        pages = self._order.arrange(
+            dated=dated,
+            logs=logs.rows,
+            last=[*self._log_notices(logs, now), *self.notices.malformed(check.malformed, now)],
+            position=logs.backfill_position,
+        )
+        if pages or logs.backfill_position is not None:
+            return CheckEvents(pages)
+        if not self._lifecycle.receive_proof(proven=logs.proven, provable=logs.provable):
+            return CheckEvents(unproven=True)
+        return CheckEvents(self._close(verified=logs.proven, server_time=server_time, now=now))
+
+    def receive_not_found(self, server_time: datetime | None, now: Now) -> float | EventPages:
+        """Receive a reply that the run, which was read before, does not exist.
+
+        Returns:
+            Seconds until the next query for the run, or its last events if it is deleted.
+        """
+        delay = self._lifecycle.receive_not_found(now)
+        if delay is not None:
+            return delay
+        pages = self._order.arrange(last=[self.notices.deleted(now)])
+        return (*pages, *self._close(verified=False, server_time=server_time, now=now))
+
+    # -- replies as such ------------------------------------------------------------------------
+
+    def receive_found(self) -> None:
+        """Receive that a whole poll of the run succeeded, so that it is not deleted."""
+        self._lifecycle.receive_found()
+
+    def apply_outage(self, outage: Outage) -> None:
+        """Give writers time to send what they could not send during an outage that has ended."""
+        self._lifecycle.apply_outage(outage)
+
+    def notify(self, notice: FlowRunEvent) -> EventPages:
+        """Emit a notice now, and release nothing that is held back."""
+        return self._order.notify(notice)
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _log_notices(self, read: LogRead, now: Now) -> list[Notice]:
+        notices = self.notices.malformed(read.malformed, now)
+        return [*notices, self.notices.rewound(now)] if read.rewound else notices
+
+    def _observe_run(self, now: Now) -> None:
+        """Pass what was read to the lifecycle."""
+        row = self.reader.row
+        if row is not None:  # pragma: no branch - a first tick reads the row before all else
+            self._lifecycle.observe(
+                row,
+                self.reader.cursor.newest_created,
+                caught_up=self.reader.position is None,
+                now=now,
+            )
+
+    def _close(self, *, verified: bool, server_time: datetime | None, now: Now) -> EventPages:
+        row, malformed = self.reader.row, self.notices.unread_count
+        closed = Closed(
+            flow_run_id=self._spec.flow_run_id,
+            # The server's time is in whole seconds, and writers have clocks of their own.
+            timestamp=later(server_time or now.utc, self._order.newest) or now.utc,
+            state=row.state if row else None,
+            verified=verified and not malformed,
+            log_count=self._order.log_count,
+            malformed=malformed,
+            unsettled=self.reader.task_runs.unsettled,
+            view=self._order.view,
+        )
+        return self._order.arrange(last=[closed])
