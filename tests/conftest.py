@@ -1,11 +1,13 @@
 """Fixtures of every test: the Hypothesis profile and the check that no thread or process is left.
 
 Further fixtures on request: a world in virtual time, recorders of thread errors, log lines and
-thread starts, and the Python interpreter that has the client of Prefect 1.
+thread starts, the usual handling of Ctrl-C, and the Python interpreter that has the client of
+Prefect 1.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -91,6 +93,14 @@ def started() -> Iterator[list[str]]:
     threading.setprofile(record)
     yield names
     threading.setprofile(usual)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Restore SIGINT: a pytest started in the background ignores it, and so would its children."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
 
 
 @pytest.fixture

@@ -27,7 +27,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 UNKNOWN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("interruptible"),
+]
 
 
 class Script:
@@ -115,11 +119,8 @@ def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """Yield a stage; at its end no process is left."""
-    # A pytest that was started in the background ignores SIGINT, and its children would too.
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as processes:
         yield Stage(tmp_path, processes)
-    signal.signal(signal.SIGINT, usual)
 
 
 def promised(name: str) -> list[str]:

@@ -197,6 +197,7 @@ def test_a_dispose_from_another_thread_breaks_off_a_request(face: str, held: Hel
     hold.until_left()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("face", ["for", "run", "async for", "await"])
 def test_ctrl_c_breaks_off_a_request(face: str, held: Held) -> None:
     """Ctrl-C ends a loop whose server replies to nothing, and aborts its request."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rxflow.cli._prefect_server import PrefectServer
     from tests.real.conftest import ApiWriter, Until
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 PROGRAM = Path(sysconfig.get_path("scripts")) / "rxflow"
 
 UNSUCCESSFUL = ["FAILED", "CRASHED", "CANCELLED"]
@@ -29,14 +31,6 @@ NASTY = "\x1b]0;owned\x07 \x1b[2J \x9b31m \u202e gnp"
 
 LIMIT = 240.0
 """Seconds that a command may take: far more than any of them needs."""
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Restore SIGINT: a pytest started in the background ignores it, and so would its children."""
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, usual)
 
 
 @pytest.fixture

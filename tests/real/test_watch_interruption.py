@@ -46,14 +46,6 @@ assert emitted.wait(60)
 """
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Restore SIGINT, which a pytest in the background ignores, and so would its children."""
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, usual)
-
-
 @contextmanager
 def script(server: PrefectServer, text: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a script with the server's environment, as a user's program."""
@@ -71,7 +63,7 @@ def script(server: PrefectServer, text: str, *arguments: str) -> Iterator[subpro
             process.kill()
 
 
-@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_an_iteration(server: PrefectServer, writer: ApiWriter) -> None:
     """SIGINT raises KeyboardInterrupt out of the loop, and leaves no thread."""
     run = writer.new_run(state={"type": "RUNNING"})

@@ -6,11 +6,15 @@ Everything is in virtual time.
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from random import Random
 from typing import Any
 
 import httpx
+from engines import events_of_engine
+from reactivex import Observable
 
 from rxflow import Client, FlowRunEvent, watch_flow_run
+from rxflow._watching.run_session import RunSession
 from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
 Alter = Callable[[httpx.Request, httpx.Response], httpx.Response]
@@ -73,15 +77,29 @@ class AlteredRun:
         else:
             self.server.set_task_state(self.task_run_id, state)
 
-    def watch(self, alter: Alter, *, seconds: float = 3600, **options: Any) -> "AlteredRun":
-        """Watch to the end, or for some seconds."""
+    def watch(
+        self, alter: Alter, *, seconds: float = 3600, jitter: Random | None = None, **options: Any
+    ) -> "AlteredRun":
+        """Watch to the end, or for some seconds.
+
+        Args:
+            alter: Alters the replies.
+            seconds: The longest that the watch may take.
+            jitter: Draws the jitter of the pauses; None for that of `watch_flow_run`, which differs
+                from one watch to the next.
+            options: Those of `watch_flow_run`.
+        """
         path = "/api" if self._backend == "prefect3" else ""
         client = Client(
             api_url=f"http://fake.invalid{path}",
             backend=self._backend,
             transport=AlteringTransport(self.server.transport(), alter),
         )
-        stream = watch_flow_run(self.run_id, client=client, **options)
+        watched = watch_flow_run(self.run_id, client=client, **options)
+        stream: Observable[FlowRunEvent] = watched
+        if jitter is not None:
+            session = RunSession(watched._spec, jitter)
+            stream = events_of_engine(session, client, sorted(watched._spec.sources))
 
         def fail(error: Exception) -> None:
             self.error = error

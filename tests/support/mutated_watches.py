@@ -1,8 +1,8 @@
 """Watches of which some replies are mutated: other types, extremes, other ids, odd bodies.
 
-A seed determines a watch: the server, the run, what is streamed, and each mutation. Time is
-virtual. A watch must end in one of two ways, well or with an `RxflowError`, within an hour of
-virtual time and some thousand requests.
+A seed determines a watch: the server, its ids, the run, what is streamed, each pause, and each
+mutation. Time is virtual. A watch must end in one of two ways, well or with an `RxflowError`,
+within an hour of virtual time and some thousand requests.
 """
 
 import json
@@ -17,6 +17,7 @@ import msgspec
 from altered_replies import AlteredRun
 
 from rxflow.errors import RxflowError
+from rxflow.events import FlowRunEvent
 from rxflow.testing import Faults
 
 HEALED = 120.0
@@ -81,12 +82,14 @@ class Result(NamedTuple):
         error: What it ended with, if not well.
         is_good: Whether it ended as a watch may end.
         mutations: How many replies were mutated.
+        events: What was emitted.
     """
 
     seed: int
     error: BaseException | None
     is_good: bool
     mutations: int
+    events: list[FlowRunEvent]
 
 
 class MutatedWatch:
@@ -97,7 +100,12 @@ class MutatedWatch:
         self.seed = seed
         self._random = random = Random(seed)
         backend = random.choice(("prefect3", "prefect1"))
-        options: dict[str, Any] = {"faults": Faults(latency=0.02)}
+        # The server's ids and the watch's pauses are drawn apart from the mutations.
+        self._jitter = Random(f"jitter {seed}")
+        options: dict[str, Any] = {
+            "faults": Faults(latency=0.02),
+            "random": Random(f"ids {seed}"),
+        }
         if backend == "prefect3":
             options["page_limit"] = random.choice((2, 3, 7, 200))
         self._run = AlteredRun(backend, lifetime=random.choice((4, 8, 16)), **options)
@@ -117,7 +125,7 @@ class MutatedWatch:
         """Watch to the end."""
         error: BaseException | None = None
         try:
-            self._run.watch(self._alter, seconds=HOUR, **self._options)
+            self._run.watch(self._alter, seconds=HOUR, jitter=self._jitter, **self._options)
             error = self._run.error
         except BaseException as raised:
             if isinstance(raised, KeyboardInterrupt):
@@ -126,7 +134,7 @@ class MutatedWatch:
         for event in self._run.events:
             _check_usable(event)
         is_good = self._run.completed if error is None else isinstance(error, RxflowError)
-        return Result(self.seed, error, is_good, self._mutations)
+        return Result(self.seed, error, is_good, self._mutations, self._run.events)
 
     def _alter(self, request: httpx.Request, response: httpx.Response) -> httpx.Response:
         self._requests += 1
