@@ -16,6 +16,7 @@ from rxflow._protocol.queries import (
     DeploymentQuery,
     LogsQuery,
     Query,
+    RunsQuery,
     ServerQuery,
     StatesQuery,
     TaskRunsQuery,
@@ -43,7 +44,7 @@ class Prefect1:
                 return Page((Server(backend=BackendName.PREFECT_1),))  # it has no version query
             case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
                 return Page(())  # Prefect 1 has agents, and no deployments
-            case LogsQuery() | TaskRunsQuery() | StatesQuery() | AgentsQuery():
+            case RunsQuery() | LogsQuery() | TaskRunsQuery() | StatesQuery() | AgentsQuery():
                 return (yield from self.row_limits.read_list(query))
             case _:
                 reply = yield call_of(query)

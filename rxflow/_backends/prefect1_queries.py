@@ -20,14 +20,16 @@ from rxflow._protocol.queries import (
     LogsQuery,
     ResultQuery,
     ResultsQuery,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunsQuery,
     TaskRunStatesQuery,
 )
 
-ListQuery = LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
+ListQuery = RunsQuery | LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
 """Queries for lists, which are sent in pages."""
 
 _QueryOfTaskRuns = TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery
@@ -45,17 +47,29 @@ _Variables = Mapping[str, Any]
 
 # Each names its table `rows`, so that all replies are read alike.
 
-_FLOW_RUN = """
-query FlowRun($id: uuid!) {
-  rows: flow_run(where: {id: {_eq: $id}}) {
+_FLOW_RUN_FIELDS = """
     id name flow_id created updated labels parameters context run_config
     scheduled_start_time start_time end_time
     version state state_timestamp
     states(order_by: [{version: desc}, {timestamp: desc}, {id: desc}], limit: 2) {
       id version timestamp state message serialized_state
     }
-  }
-}
+"""
+
+_FLOW_RUN = f"""
+query FlowRun($id: uuid!) {{
+  rows: flow_run(where: {{id: {{_eq: $id}}}}) {{
+    {_FLOW_RUN_FIELDS}
+  }}
+}}
+"""
+
+_FLOW_RUNS = f"""
+query FlowRuns($where: flow_run_bool_exp!, $offset: Int!, $limit: Int!) {{
+  rows: flow_run(where: $where, order_by: [{{id: desc}}], offset: $offset, limit: $limit) {{
+    {_FLOW_RUN_FIELDS}
+  }}
+}}
 """
 
 _STATES = """
@@ -123,6 +137,7 @@ _HELLO = "query Hello { hello }"
 _ANY_ROWS: Mapping[type, str] = {
     kind: f"query Any($limit: Int!) {{ rows: {table}(limit: $limit) {{ id }} }}"
     for kind, table in (
+        (RunsQuery, "flow_run"),
         (StatesQuery, "flow_run_state"),
         (LogsQuery, "log"),
         (TaskRunsQuery, "task_run"),
@@ -130,7 +145,7 @@ _ANY_ROWS: Mapping[type, str] = {
 }
 
 QUERY_TEXTS = (
-    *(_FLOW_RUN, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
+    *(_FLOW_RUN, _FLOW_RUNS, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
     *_ANY_ROWS.values(),
 )
 """All texts that are sent."""
@@ -144,6 +159,8 @@ def call_of(query: Prefect1Query) -> HttpCall:
     match query:
         case RunQuery(flow_run_id):
             return _call(_FLOW_RUN, id=flow_run_id)
+        case RunsQuery():
+            return _runs(query)
         case StatesQuery(flow_run_id, offset, limit):
             return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
         case AgentsQuery(offset, limit):
@@ -180,6 +197,15 @@ HELLO_CALL = _call(_HELLO)
 
 def _is(value: str) -> _Variables:
     return {"_eq": value}
+
+
+def _runs(query: RunsQuery) -> HttpCall:
+    where = _run_filter(query.where)
+    return _call(_FLOW_RUNS, where=where, offset=query.offset, limit=query.limit)
+
+
+def _run_filter(where: RunFilter) -> _Variables:
+    return {"id": {"_in": where.flow_run_ids}} if where.flow_run_ids else {}
 
 
 def _logs(query: LogsQuery) -> HttpCall:

@@ -43,6 +43,7 @@ from rxflow._protocol.queries import (
     ResultQuery,
     ResultsQuery,
     RunQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunsQuery,
@@ -81,6 +82,7 @@ _raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NO_ROWS = msgspec.Raw(b"null")
 
 _LISTS: Mapping[type, RowDecoder] = {
+    RunsQuery: FLOW_RUN,
     StatesQuery: STATE,
     LogsQuery: LOG,
     TaskRunsQuery: TASK_RUN,

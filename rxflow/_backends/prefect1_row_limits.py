@@ -21,9 +21,13 @@ from rxflow._protocol.queries import (
     PAGE_LIMIT,
     AgentsQuery,
     LogsQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunsQuery,
 )
+
+# Lists whose readers count rows, or infer from a short page that there are no more.
+_COUNTED = (RunsQuery, LogsQuery, TaskRunsQuery)
 
 _LONGEST_AT_FIRST = 2  # rows that any server is assumed to send at once
 
@@ -70,7 +74,7 @@ class RowLimits:
                 return cut_off
             if cut_off:
                 self.limits[kind] = count
-                if isinstance(query, LogsQuery | TaskRunsQuery):
+                if isinstance(query, _COUNTED):
                     return _page_limit(count)
         self._record_page(kind, count)
         if isinstance(query, StatesQuery | AgentsQuery) and count >= self._requested(query):
@@ -131,7 +135,7 @@ class RowLimits:
         limit = self._limit(query)
         if query.limit <= limit:
             return call_of(query)
-        if isinstance(query, LogsQuery | TaskRunsQuery):
+        if isinstance(query, _COUNTED):
             return _page_limit(limit)
         return call_of(replace(query, limit=limit))
 

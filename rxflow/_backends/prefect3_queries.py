@@ -16,7 +16,9 @@ from rxflow._protocol.queries import (
     FlowsQuery,
     LogsQuery,
     ResultQuery,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     ServerQuery,
     StatesQuery,
     TaskRunQuery,
@@ -34,6 +36,7 @@ _QueryOfWorkPools = WorkPoolQuery | WorkPoolsQuery | WorkersQuery
 Prefect3Query = (
     ServerQuery
     | RunQuery
+    | RunsQuery
     | StatesQuery
     | LogsQuery
     | DeploymentQuery
@@ -51,6 +54,8 @@ def call_of(query: Prefect3Query) -> HttpCall:
             return VERSION_CALL
         case RunQuery(flow_run_id):
             return _get(f"/flow_runs/{_segment(flow_run_id)}")
+        case RunsQuery():
+            return _runs(query)
         case StatesQuery(flow_run_id):
             return _get("/flow_run_states/", ("flow_run_id", flow_run_id))
         case LogsQuery():
@@ -86,6 +91,23 @@ VERSION_CALL = _get("/admin/version")
 
 def _segment(name: str) -> str:
     return quote(name, safe="")
+
+
+def _runs(query: RunsQuery) -> HttpCall:
+    return _post(
+        "/flow_runs/filter",
+        {
+            "flow_runs": _run_filter(query.where),
+            # The one order without ties, as for task runs.
+            "sort": "ID_DESC",
+            "offset": query.offset,
+            "limit": query.limit,
+        },
+    )
+
+
+def _run_filter(where: RunFilter) -> Mapping[str, Any]:
+    return {"id": {"any_": where.flow_run_ids}} if where.flow_run_ids else {}
 
 
 def _logs(query: LogsQuery) -> HttpCall:

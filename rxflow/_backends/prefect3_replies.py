@@ -48,6 +48,7 @@ from rxflow._protocol.queries import (
     Query,
     ResultQuery,
     RunQuery,
+    RunsQuery,
     ServerQuery,
     StatesQuery,
     TaskRunQuery,
@@ -136,12 +137,14 @@ _decode_owners = msgspec.json.Decoder(tuple[_StateOwner, ...]).decode
 _decode_version = msgspec.json.Decoder(str).decode
 
 _FLOW = RowDecoder(Flow)
+_FLOW_RUN = RowDecoder(FlowRun)
 _LOG = RowDecoder(_LogRow)
 _STATE = RowDecoder(State)
 _TASK_RUN = RowDecoder(TaskRun)
 _WORK_POOL = RowDecoder(WorkPool)
 
 _LISTS: Mapping[type, RowDecoder] = {
+    RunsQuery: _FLOW_RUN,
     StatesQuery: _STATE,
     TaskRunStatesQuery: _STATE,
     TaskRunsQuery: _TASK_RUN,
@@ -150,7 +153,7 @@ _LISTS: Mapping[type, RowDecoder] = {
 }
 
 _SINGLE_ROWS: Mapping[type, RowDecoder] = {
-    RunQuery: RowDecoder(FlowRun),
+    RunQuery: _FLOW_RUN,
     TaskRunQuery: _TASK_RUN,
     ResultQuery: RowDecoder(_ResultRow, _ResultRow.to_stored_result),
     FlowQuery: _FLOW,
@@ -271,7 +274,7 @@ def _error_text(reply: HttpResponse) -> str:
 def _may_be_missing(query: Query, reply: HttpResponse) -> bool:
     """Whether status 404 is a page without rows: of all entities, only the run must exist."""
     match query:
-        case RunQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
+        case RunQuery() | RunsQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
             return False
         case TaskRunStatesQuery() | FlowsQuery() | WorkPoolsQuery():
             return False

@@ -17,6 +17,7 @@ from rxflow._protocol.queries import (
     LogsQuery,
     Query,
     RunQuery,
+    RunsQuery,
     TaskRunQuery,
     TaskRunsQuery,
     WorkPoolQuery,
@@ -36,6 +37,9 @@ def check_identity(query: Query, page: Page[Any]) -> Reply:
         case RunQuery(wanted) | TaskRunQuery(wanted) | FlowQuery(wanted) | DeploymentQuery(wanted):
             found = {row.id for row in page.rows}
             return page if found <= {wanted} else about_another(query, wanted, *found - {wanted})
+        case RunsQuery(where=where) if where.flow_run_ids:
+            others = {row.id for row in page.rows}.difference(where.flow_run_ids)
+            return about_another(query, *where.flow_run_ids, *others) if others else page
         case WorkPoolQuery(wanted):
             found = {row.name for row in page.rows}
             return page if found <= {wanted} else about_another(query, wanted, *found - {wanted})

@@ -6,6 +6,7 @@ from operator import attrgetter
 import msgspec
 
 from rxflow._logs.table_reader import ReplacedBucket
+from rxflow._models.times import PLAUSIBLE_YEARS
 from rxflow._protocol.pages import MalformedRow
 from rxflow.events import FlowRunLog
 
@@ -48,3 +49,9 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     table_shrank: bool = False
     audit_failed: bool | None = None
     server_time: datetime | None = None
+
+
+def newest_created(read: LogRead) -> datetime | None:
+    """Return when the newest row of a read was stored, by the server's clock; None without rows."""
+    rows: tuple[FlowRunLog | MalformedRow, ...] = (*read.rows, *read.malformed)
+    return max((row.created for row in rows if row.created.year in PLAUSIBLE_YEARS), default=None)

@@ -22,6 +22,30 @@ class RunQuery(msgspec.Struct, frozen=True):
     flow_run_id: str
 
 
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which flow runs are meant: those that match every field that is set.
+
+    Attributes:
+        flow_run_ids: Only these; an empty tuple is any.
+    """
+
+    flow_run_ids: tuple[str, ...] = ()
+
+
+class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The flow runs that match a filter, in an order that does not change while they run.
+
+    Attributes:
+        where: Which runs.
+        offset: How many runs to skip.
+        limit: The most runs in the page.
+    """
+
+    where: RunFilter
+    offset: int = 0
+    limit: int = PAGE_LIMIT
+
+
 class StatesQuery(msgspec.Struct, frozen=True):
     """All states of a flow run, by time.
 
@@ -163,6 +187,7 @@ class AgentsQuery(msgspec.Struct, frozen=True):
 Query = (
     ServerQuery
     | RunQuery
+    | RunsQuery
     | StatesQuery
     | LogsQuery
     | TaskRunsQuery

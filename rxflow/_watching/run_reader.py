@@ -1,8 +1,8 @@
 """Reads one run: the polls of a watch, and what they have found so far.
 
 A poll changes nothing; `RunReader.commit` records as delivered what one found. Belongs here: which
-queries a tick and a close check send. Which events follow is decided in `session`, log paging in
-`rxflow._logs`.
+queries a tick and a close check send. Which events follow is decided in `run_watch`, log
+paging in `rxflow._logs`.
 """
 
 import math
@@ -12,28 +12,20 @@ from typing import NamedTuple
 import msgspec
 
 from rxflow._logs.cursor import LogCursor
-from rxflow._logs.log_read import LogRead
+from rxflow._logs.log_read import LogRead, newest_created
 from rxflow._models.entities import BackendName, FlowRun, Server
 from rxflow._models.states import State
-from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._models.times import Now, later
+from rxflow._protocol.failures import Failure
 from rxflow._protocol.pages import MalformedRow, Page, Poll, read_all_pages, read_server
-from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery, Query, RunQuery, StatesQuery
+from rxflow._protocol.queries import Query, RunQuery, StatesQuery
 from rxflow._watching.late_starts import REASON_QUERIES, late_by, read_late_reason
+from rxflow._watching.log_reader import LogReader, RowLimit
 from rxflow._watching.task_run_reader import TaskRunReader, TaskRunsRead
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
 
 _LATE_REASON_INTERVAL = 30.0
-
-# One rejection may be that of a proxy, and without offsets nothing can be proven.
-_REJECTIONS_TO_BELIEVE = 3
-
-# A server counts its way to an offset: 17 to 34 ms at 100,000 rows. In a longer table each poll
-# reads only the rows at the end, and all rows are counted only so often that it takes 2 % of the
-# time.
-_LONG_TABLE = 100_000
-_DEEP_PROBE_PAUSE = 50  # times the duration of the last deep probe
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,21 +79,23 @@ class RunReader:
     """Reads one run.
 
     Attributes:
-        cursor: The log rows delivered.
+        logs: The log rows; None while they are read together with those of other runs.
         task_runs: The task runs.
-        server: The server's kind and version, once a tick was committed.
+        server: The server's kind and version, once it is known.
         row: The run's row of the last tick that was committed.
         position: Where the next page of a long log history begins; None once it was read.
     """
 
-    def __init__(self, spec: WatchSpec) -> None:
+    def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
         """Start with nothing read.
 
         Args:
             spec: What to read.
+            limit: The most rows to query at once.
         """
         self._spec = spec
-        self.cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
+        cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
+        self.logs: LogReader | None = LogReader(cursor, limit, spec.since)
         self.task_runs = TaskRunReader(spec.flow_run_id)
         self.server: Server | None = None
         self.row: FlowRun | None = None
@@ -110,10 +104,9 @@ class RunReader:
         self._covered_state: str | None = None
         self._late_reason: str | None = None
         self._late_reason_read = -math.inf
-        self._limit = PAGE_LIMIT
-        self._rejected_offsets = 0  # in a row
-        self._deep_probe_seconds = 0.0
-        self._next_deep_probe = -math.inf
+        self._was_shared = False
+        self._newest_created: datetime | None = None  # since the log rows were shared
+        self._row_limit = limit
 
     def tick(self, now: Now, server_time: datetime | None) -> Poll[Tick]:
         """Read what is new in each source.
@@ -126,10 +119,20 @@ class RunReader:
         if server is None:
             server = yield from _read_supported_server()
         if self.position is not None:  # a long history is read page by page before all else
-            return Tick(logs=(yield from self.cursor.poll(self._limit)))
+            return Tick(logs=(yield from self._read_new_logs(now)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
-        run = page.rows[0]
         time = page.server_time or server_time or now.utc
+        return (yield from self.tick_of_row(page.rows[0], server, time, now))
+
+    def tick_of_row(self, run: FlowRun, server: Server, time: datetime, now: Now) -> Poll[Tick]:
+        """Read what is new in each source, given the run's row.
+
+        Args:
+            run: The row.
+            server: The server's kind and version.
+            time: The server's time.
+            now: The time.
+        """
         history = yield from self._read_new_states(run)
         logs = yield from self._read_new_logs(now)
         tasks = yield from self._read_task_runs()
@@ -151,8 +154,8 @@ class RunReader:
         states are read again, too.
         """
         logs = LogRead(proven=True)
-        if EventSource.LOGS in self._spec.sources:
-            logs = yield from self.cursor.poll(self._limit, last=True)
+        if EventSource.LOGS in self._spec.sources and self.logs is not None:
+            logs = yield from self.logs.last_poll()
         history = _HistoryRead()
         if self.row is not None and self._row_may_miss_states():
             history = yield from self._read_states(self.row)
@@ -163,7 +166,6 @@ class RunReader:
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""
-        self._rejected_offsets = 0
         if tick.run is not None:
             self.server, self.row = tick.server, tick.run
             self._delivered_states.update(state.id for state in tick.states)
@@ -178,14 +180,13 @@ class RunReader:
 
     def commit_close_check(self, check: CloseCheck, now: Now) -> None:
         """Record as delivered what a close check found."""
-        self._rejected_offsets = 0
         self._delivered_states.update(state.id for state in check.states)
         self._commit_logs(check.logs, now)
 
-    def record_duration(self, query: Query | None, seconds: float) -> None:
-        """Record how long a reply took, if its query was a deep probe of the log rows."""
-        if isinstance(query, LogsQuery) and query.offset and query.after == self._spec.since:
-            self._deep_probe_seconds = seconds
+    def record_duration(self, query: Query, seconds: float) -> None:
+        """Record how long a reply took."""
+        if self.logs is not None:
+            self.logs.record_duration(query, seconds)
 
     def adapt_to(self, query: Query | None, failure: Failure) -> bool:
         """Adapt later queries to a limit of the server that a failure reveals.
@@ -193,16 +194,25 @@ class RunReader:
         Returns:
             Whether later queries differ, so that a poll can be sent again at once.
         """
-        if failure.kind is FailureKind.PAGE_LIMIT:
-            limit = failure.limit or self._limit // 2
-            is_lower = 0 < limit < self._limit
-            self._limit = limit if is_lower else self._limit
-            return is_lower
-        if failure.kind is FailureKind.REJECTED and isinstance(query, LogsQuery) and query.offset:
-            self._rejected_offsets += 1
-            if self._rejected_offsets >= _REJECTIONS_TO_BELIEVE:
-                return self.cursor.refuse_offsets()
-        return False
+        if self._row_limit.adapt_to(failure):
+            return True
+        return self.logs is not None and self.logs.adapt_to(query, failure)
+
+    @property
+    def newest_created(self) -> datetime | None:
+        """When the newest delivered log row was stored, by the server's clock."""
+        if self.logs is None or self._was_shared:
+            return self._newest_created
+        return self.logs.cursor.newest_created
+
+    def share_logs(self) -> LogReader:
+        """Leave the log rows to a group; return their reader, which must have caught up."""
+        logs = self.logs
+        if logs is None or self.position is not None:
+            raise ValueError("The log rows are not read by this reader alone, up to their end")
+        self._newest_created, self._was_shared = self.newest_created, True
+        self.logs = None
+        return logs
 
     def skip_optional(self, query: Query | None, failure: Failure, now: Now) -> bool:
         """Skip the optional late-start query after a failure.
@@ -219,10 +229,11 @@ class RunReader:
         return True
 
     def _commit_logs(self, read: LogRead, now: Now) -> None:
-        self.cursor.commit(read)
         self.position = read.backfill_position
-        if now.mono >= self._next_deep_probe and self.cursor.ledger.total > _LONG_TABLE:
-            self._next_deep_probe = now.mono + _DEEP_PROBE_PAUSE * self._deep_probe_seconds
+        if self.logs is not None:
+            self.logs.commit(read, now)
+        if self._was_shared:
+            self._newest_created = later(self._newest_created, newest_created(read))
 
     def _read_new_states(self, run: FlowRun) -> Poll[_HistoryRead]:
         wanted = EventSource.STATES in self._spec.sources and run.state_id is not None
@@ -231,7 +242,9 @@ class RunReader:
         return (yield from self._read_states(run))
 
     def _read_states(self, run: FlowRun) -> Poll[_HistoryRead]:
-        page: Page[State] = yield from read_all_pages(StatesQuery(run.id, limit=self._limit))
+        page: Page[State] = yield from read_all_pages(
+            StatesQuery(run.id, limit=self._row_limit.rows)
+        )
         found = {state.id: state for state in page.rows}
         covered = run.state_id in found or any(row.id == run.state_id for row in page.malformed)
         if run.state is not None:  # a history may lag behind the row
@@ -246,15 +259,14 @@ class RunReader:
         return of_prefect1 and EventSource.STATES in self._spec.sources
 
     def _read_new_logs(self, now: Now) -> Poll[LogRead]:
-        if EventSource.LOGS not in self._spec.sources:
+        if EventSource.LOGS not in self._spec.sources or self.logs is None:
             return LogRead(proven=True)
-        deep = now.mono >= self._next_deep_probe
-        return (yield from self.cursor.poll(self._limit, deep=deep))
+        return (yield from self.logs.poll(now))
 
     def _read_task_runs(self) -> Poll[TaskRunsRead]:
         if EventSource.TASKS not in self._spec.sources:
             return TaskRunsRead()
-        return (yield from self.task_runs.poll(self._limit))
+        return (yield from self.task_runs.poll(self._row_limit.rows))
 
     def _read_late_reason(
         self, server: Server, run: FlowRun, time: datetime, now: Now

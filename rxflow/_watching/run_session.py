@@ -1,28 +1,26 @@
-"""A watch over one run without its I/O: when it is polled, and what the polls mean for the watch.
+"""A watch over one run without its I/O.
 
-A tick reads what is new in each source; when the run is over and drained, a close check shows
-whether anything is missing. What is common to all watches is in `session`, which events a run has
-in `run_watch`. A clock, a thread or a socket does not belong here.
+What is common to all watches is in `session`, when the run is polled in `run_polling`, which events
+it has in `run_watch`. Here they are put together. A clock, a thread or a socket does not belong
+here.
 """
 
-import math
 from random import Random
 
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import Poll
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.limit_text import limit_text
+from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.run_polling import RunPolling
 from rxflow._watching.run_reader import CloseCheck, Tick
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import WatchSpec
-
-_HTTP_DATE_STEP = 1.0  # a Date header counts whole seconds
 
 
 class RunSession(Session):
@@ -36,47 +34,19 @@ class RunSession(Session):
             random: The source of jitter.
         """
         super().__init__(random, max_duration=spec.max_duration, end_grace=spec.end_grace)
-        self._spec = spec
-        self._interval = PollInterval(random)
-        self._run = RunWatch(spec)
-        self._poll_at = -math.inf
-        self._close_check_due = False
+        self._run = RunWatch(spec, RowLimit())
+        self._polling = RunPolling(self._run, random)
 
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        return self._poll_at
+        return self._polling.due
 
     def _start_poll(self, now: Now) -> Poll[Tick] | Poll[CloseCheck]:
-        if self._close_check_due:
-            return self._run.reader.close_check()
-        return self._run.reader.tick(now, self._server_time)
+        return self._polling.start(self._server_time, now)
 
     def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
-        if isinstance(result, CloseCheck):
-            return self._receive_close_check(result, now)
-        pages, active = self._run.receive_tick(result, now)
-        self._schedule_poll(active=active, now=now)
-        return pages
-
-    def _schedule_poll(self, *, active: bool, now: Now) -> None:
-        pause = self._interval.next_delay(active=active)
-        drained_in = self._run.drained_in(self._server_time, now)
-        if self._run.reader.position is not None:
-            pause = 0.0
-        elif drained_in is not None:
-            self._close_check_due = drained_in == 0
-            # The server's time is in whole seconds, so an earlier poll could not see the end.
-            step = _HTTP_DATE_STEP / 4
-            pause = 0.0 if self._close_check_due else min(pause, max(drained_in, step))
-        self._poll_at = now.mono + pause
-
-    def _receive_close_check(self, check: CloseCheck, now: Now) -> EventPages:
-        self._close_check_due = False
-        self._poll_at = now.mono
-        pages, unproven = self._run.receive_close_check(check, self._server_time, now)
-        if unproven:
-            self._poll_at += self._interval.next_delay(active=False)
+        pages = self._polling.receive(result, self._server_time, now)
         if self._run.is_closed:
             self._done = Done()
         return pages
@@ -95,7 +65,7 @@ class RunSession(Session):
         return self._run.is_terminal
 
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
-        return limit_text(self._spec, self._run.row, failure, unanswered)
+        return limit_text(self._run.spec, self._run.row, failure, unanswered)
 
     # -- failures -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from rxflow._models.times import Now, later
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.lifecycle import Lifecycle, Phase
+from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.reopenings import ReopeningDetector
 from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
 from rxflow._watching.run_notices import RunNotices
@@ -50,18 +51,20 @@ class RunWatch:
     """One run of a watch.
 
     Attributes:
+        spec: What is watched.
         reader: Reads the run, and records what was delivered.
         notices: Makes the run's notices.
     """
 
-    def __init__(self, spec: WatchSpec) -> None:
+    def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
         """Start with nothing read.
 
         Args:
             spec: What to watch.
+            limit: The most rows to query at once.
         """
-        self._spec = spec
-        self.reader = RunReader(spec)
+        self.spec = spec
+        self.reader = RunReader(spec, limit)
         self._lifecycle = Lifecycle(drain=spec.drain)
         self.notices = RunNotices(spec.flow_run_id)
         self._reopenings = ReopeningDetector()
@@ -103,7 +106,7 @@ class RunWatch:
         if tick.server is not None:
             self._lifecycle.set_backend(tick.server.backend)
         if run is not None:
-            start = first_row(run, self._spec.sources)
+            start = first_row(run, self.spec.sources)
             if known is None:
                 first.append(RunSeen(flow_run_id=run.id, run=start))
             dated += state_and_row_events(known or start, run, tick.states)
@@ -113,7 +116,7 @@ class RunWatch:
             self.notices.receive_read(row.id for row in tick.tasks.rows)
         dated += (
             TaskRunStateChange(
-                flow_run_id=self._spec.flow_run_id, id=state.id, task_run=task_run, state=state
+                flow_run_id=self.spec.flow_run_id, id=state.id, task_run=task_run, state=state
             )
             for task_run, state in tick.tasks.changed
         )
@@ -196,7 +199,7 @@ class RunWatch:
         if row is not None:  # pragma: no branch - a first tick reads the row before all else
             self._lifecycle.observe(
                 row,
-                self.reader.cursor.newest_created,
+                self.reader.newest_created,
                 caught_up=self.reader.position is None,
                 now=now,
             )
@@ -204,7 +207,7 @@ class RunWatch:
     def _close(self, *, verified: bool, server_time: datetime | None, now: Now) -> EventPages:
         row, malformed = self.reader.row, self.notices.unread_count
         closed = Closed(
-            flow_run_id=self._spec.flow_run_id,
+            flow_run_id=self.spec.flow_run_id,
             # The server's time is in whole seconds, and writers have clocks of their own.
             timestamp=later(server_time or now.utc, self._order.newest) or now.utc,
             state=row.state if row else None,

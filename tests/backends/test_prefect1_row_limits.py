@@ -30,6 +30,8 @@ from rxflow._protocol.queries import (
     AgentsQuery,
     LogsQuery,
     Query,
+    RunFilter,
+    RunsQuery,
     StatesQuery,
     TaskRunsQuery,
 )
@@ -88,6 +90,21 @@ QUERIES = st.lists(
     max_size=6,
 )
 """Offset, limit and direction, and the number of rows that are stored before each query."""
+
+
+@pytest.mark.parametrize("limit", [None, 3, 9, 10, 11])
+def test_a_page_of_runs_is_never_cut_off(limit: int | None) -> None:
+    """A reader of runs by their ids infers from a page that the others do not exist."""
+    server, run_id = server_with_limit(limit)
+    ids = (run_id, *(server.add_run() for _ in range(9)))
+    with closing(server.client().open_channel()) as channel:
+        reply = channel.send(RunsQuery(where=RunFilter(flow_run_ids=ids)))
+        if limit is not None and limit < len(ids):
+            assert isinstance(reply, Failure)
+            assert (reply.kind, reply.limit) == (FailureKind.PAGE_LIMIT, limit)
+        else:
+            assert isinstance(reply, Page)
+            assert {row.id for row in reply.rows} == set(ids)
 
 
 @pytest.mark.long

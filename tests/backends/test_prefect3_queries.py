@@ -15,7 +15,9 @@ from rxflow._protocol.queries import (
     FlowQuery,
     FlowsQuery,
     LogsQuery,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     TaskRunsQuery,
     WorkersQuery,
     WorkPoolQuery,
@@ -79,6 +81,20 @@ def test_log_rows_are_bounded_and_paged() -> None:
     assert body["sort"] == "TIMESTAMP_DESC"
     assert body["logs"]["timestamp"] == {"before_": "2026-01-01T00:00:00Z"}
     assert (body["offset"], body["limit"]) == (7, 3)
+
+
+def test_runs_are_filtered_as_recorded() -> None:
+    """Runs are filtered by their ids, in the order without ties."""
+    request = recording("flow_runs_filter")["request"]
+    ids = tuple(request["body"]["flow_runs"]["id"]["any_"])
+    sent = request_of(call_of(RunsQuery(where=RunFilter(flow_run_ids=ids))))
+    assert sent == (request["method"], request["path"], request["params"], request["body"])
+
+
+def test_runs_are_not_filtered_by_what_is_not_set() -> None:
+    """Without a filter all runs are queried, in pages."""
+    body = request_of(call_of(RunsQuery(where=RunFilter(), offset=200, limit=50)))[3]
+    assert body == {"flow_runs": {}, "sort": "ID_DESC", "offset": 200, "limit": 50}
 
 
 def test_task_runs_are_filtered_as_recorded() -> None:

@@ -19,7 +19,9 @@ from rxflow._protocol.queries import (
     FlowsQuery,
     LogsQuery,
     Query,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunsQuery,
@@ -57,6 +59,7 @@ def flow_run(run: str) -> FlowRun:
 
 ABOUT_ANOTHER: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "run": (RunQuery(WANTED), (flow_run(OTHER),)),
+    "runs": (RunsQuery(where=RunFilter(flow_run_ids=(WANTED,))), (flow_run(OTHER),)),
     "task run": (TaskRunQuery(WANTED), (task_run("a", OTHER),)),
     "flow": (FlowQuery(WANTED), (Flow(id=OTHER, name="a", **TIMES),)),
     "deployment": (DeploymentQuery(WANTED), (Deployment(id=OTHER, name="a", flow_id="a"),)),
@@ -67,6 +70,8 @@ ABOUT_ANOTHER: dict[str, tuple[Query, tuple[Any, ...]]] = {
 
 ABOUT_WANTED: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "run": (RunQuery(WANTED), (flow_run(WANTED),)),
+    "runs": (RunsQuery(where=RunFilter(flow_run_ids=(WANTED,))), (flow_run(WANTED),)),
+    "runs of any id": (RunsQuery(where=RunFilter()), (flow_run(OTHER),)),
     "no task run": (TaskRunQuery(WANTED), ()),
     "work pool": (WorkPoolQuery(WANTED), (WorkPool(name=WANTED),)),
     "no log rows": (LogsQuery(flow_run_ids=(WANTED,)), ()),

@@ -172,7 +172,9 @@ _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES}
 
 
 def _cursor_of(watched: SimulatedWatch) -> LogCursor:
-    return watched.session._run.reader.cursor
+    logs = watched.session._run.reader.logs
+    assert logs is not None
+    return logs.cursor
 
 
 def _reordered(logs: list[FlowRunLog]) -> list[str]:

@@ -24,7 +24,9 @@ from rxflow._protocol.queries import (
     LogsQuery,
     ResultQuery,
     ResultsQuery,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunsQuery,
@@ -52,6 +54,7 @@ TASK_RUNS = TaskRunsQuery(flow_run_id=RUN)
 
 QUERIES: tuple[Prefect1Query, ...] = (
     RunQuery(RUN),
+    RunsQuery(where=RunFilter(flow_run_ids=(RUN,))),
     StatesQuery(RUN),
     LOGS,
     TASK_RUNS,
@@ -175,6 +178,7 @@ def agent_row(**columns: Any) -> dict[str, Any]:
 
 ROWS: Mapping[type, dict[str, Any]] = {
     RunQuery: flow_run_row(),
+    RunsQuery: flow_run_row(),
     StatesQuery: state_row(STATES["Running"]),
     LogsQuery: log_row(),
     TaskRunsQuery: task_run_row(),
@@ -190,6 +194,7 @@ ROWS: Mapping[type, dict[str, Any]] = {
 
 NEEDED_COLUMNS: Mapping[type, set[str]] = {
     RunQuery: {"id", "created", "updated"},
+    RunsQuery: {"id", "created", "updated"},
     StatesQuery: {"id", "timestamp"},
     LogsQuery: {"id", "flow_run_id", "timestamp", "created"},
     TaskRunsQuery: {"id", "created", "updated"},

@@ -29,7 +29,9 @@ from rxflow._protocol.queries import (
     FlowsQuery,
     LogsQuery,
     ResultQuery,
+    RunFilter,
     RunQuery,
+    RunsQuery,
     ServerQuery,
     StatesQuery,
     TaskRunQuery,
@@ -53,6 +55,9 @@ DEPLOYMENT = "ae5bac40-c433-4c8c-80a8-897aa4cfde2a"
 
 LOGS = LogsQuery(flow_run_ids=(RUN,))
 TASK_RUNS = TaskRunsQuery(flow_run_id=RUN)
+RUNS = RunsQuery(
+    where=RunFilter(flow_run_ids=(RUN, "762a8518-4a4d-4251-ae44-37ea40ffe5ee", FAILED_RUN))
+)
 
 GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
     "admin_version": (ServerQuery(), Server),
@@ -68,6 +73,7 @@ GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
     "task_runs_filter": (TASK_RUNS, TaskRun),
     "task_runs_filter_by_flow_run_id": (TaskRunsQuery(flow_run_id=OTHER_RUN), TaskRun),
     "task_run_read": (TaskRunQuery(TASK_RUN), TaskRun),
+    "flow_runs_filter": (RUNS, FlowRun),
     "task_run_states": (TaskRunStatesQuery(TASK_RUN), State),
     "flow_read": (FlowQuery(FLOW), Flow),
     "deployment_read": (DeploymentQuery(DEPLOYMENT), Deployment),
@@ -81,6 +87,7 @@ GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
 QUERIES: tuple[Prefect3Query, ...] = (
     ServerQuery(),
     RunQuery(RUN),
+    RUNS,
     StatesQuery(RUN),
     LOGS,
     TASK_RUNS,

@@ -25,6 +25,7 @@ from rxflow._protocol.queries import (
     WorkersQuery,
     WorkPoolQuery,
 )
+from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
@@ -41,7 +42,7 @@ class ReaderUnderTest:
 
     def __init__(self, world: World, run_id: str, **spec: Any) -> None:
         self.world = world
-        self.reader = RunReader(WatchSpec(flow_run_id=run_id, **spec))
+        self.reader = RunReader(WatchSpec(flow_run_id=run_id, **spec), RowLimit())
         self.sent: list[Query] = []
         self.reply: ReplyTo = self._exchange
 
@@ -522,7 +523,8 @@ def long_table(count: int) -> tuple[ReaderUnderTest, LogTable]:
     watch.tick()
     while watch.reader.position is not None:
         watch.tick()
-    assert watch.reader.cursor.ledger.total == count
+    assert watch.reader.logs is not None
+    assert watch.reader.logs.cursor.ledger.total == count
     watch.world.wait(1)
     return watch, table
 
@@ -579,14 +581,13 @@ def test_close_check_counts_a_long_table() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        None,
         RunQuery("run"),
         LogsQuery(flow_run_ids=("run",)),
         TaskRunsQuery(flow_run_id="r", offset=9),
     ],
     ids=str,
 )
-def test_only_deep_probes_set_the_pace(query: Query | None) -> None:
+def test_only_deep_probes_set_the_pace(query: Query) -> None:
     """The duration of other queries does not change how often a long table is counted."""
     watch, _ = long_table(LONG + 1)
     tick = watch.read()
@@ -668,7 +669,7 @@ def test_reason_is_not_read_without_notices() -> None:
     """Without the notices source the reason is not read."""
     watch = late_reader()
     spec = msgspec.structs.replace(watch.reader._spec, sources=frozenset({STATES}))
-    watch.reader = RunReader(spec)
+    watch.reader = RunReader(spec, RowLimit())
     watch.world.wait(20)
     assert (watch.tick().late_reason, reason_queries(watch)) == (None, [])
 
