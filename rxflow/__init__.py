@@ -6,63 +6,66 @@ observable, a blocking iterator and an async iterator. The names in ``__all__`` 
 all others may move.
 """
 
-from loguru import logger
+from typing import TYPE_CHECKING
 
-from rxflow import operators as operators
-from rxflow._models.entities import BackendName, FlowRun, Snapshot, TaskRun
-from rxflow._models.states import State, StateType
-from rxflow._operators.rates import Rate
-from rxflow._operators.silence import Quiet
-from rxflow._watching.fold import fold
-from rxflow.agents import acheck_for_compatible_agents, check_for_compatible_agents
-from rxflow.client import Client
-from rxflow.errors import (
-    AuthError,
-    BadResponse,
-    ConfigurationError,
-    FlowNotFound,
-    FlowRunFailed,
-    InvalidEvent,
-    InvalidRunId,
-    NotAPrefectApi,
-    Overflow,
-    ResultFileNotFound,
-    ResultNotKept,
-    ResultUnavailable,
-    ResultUnreadable,
-    RunNotFound,
-    RxflowError,
-    ServerError,
-    SinkFailed,
-    TaskRunNotFound,
-    Unreachable,
-    UnsupportedServer,
-    WatchInherited,
-    WatchTimedOut,
-)
-from rxflow.events import (
-    Closed,
-    FlowRunEvent,
-    FlowRunLog,
-    Notice,
-    NoticeCode,
-    RunChanged,
-    RunSeen,
-    StateChange,
-    TaskRunStateChange,
-    decode_event,
-    encode_event,
-    to_dict,
-)
-from rxflow.printing import stream_flow_run_logs
-from rxflow.stream import Stream, aiterate, iterate
-from rxflow.views import FlowRunView, FlowView, TaskRunView
-from rxflow.watch import (
-    FlowRunStream,
-    await_for_flow_run,
-    wait_for_flow_run,
-    watch_flow_run,
-)
+from rxflow import _own_log
+
+if TYPE_CHECKING:
+    from rxflow import operators as operators
+    from rxflow._models.entities import BackendName, FlowRun, Snapshot, TaskRun
+    from rxflow._models.states import State, StateType
+    from rxflow._operators.rates import Rate
+    from rxflow._operators.silence import Quiet
+    from rxflow._watching.fold import fold
+    from rxflow.agents import acheck_for_compatible_agents, check_for_compatible_agents
+    from rxflow.client import Client
+    from rxflow.errors import (
+        AuthError,
+        BadResponse,
+        ConfigurationError,
+        FlowNotFound,
+        FlowRunFailed,
+        InvalidEvent,
+        InvalidRunId,
+        NotAPrefectApi,
+        Overflow,
+        ResultFileNotFound,
+        ResultNotKept,
+        ResultUnavailable,
+        ResultUnreadable,
+        RunNotFound,
+        RxflowError,
+        ServerError,
+        SinkFailed,
+        TaskRunNotFound,
+        Unreachable,
+        UnsupportedServer,
+        WatchInherited,
+        WatchTimedOut,
+    )
+    from rxflow.events import (
+        Closed,
+        FlowRunEvent,
+        FlowRunLog,
+        Notice,
+        NoticeCode,
+        RunChanged,
+        RunSeen,
+        StateChange,
+        TaskRunStateChange,
+        decode_event,
+        encode_event,
+        to_dict,
+    )
+    from rxflow.printing import stream_flow_run_logs
+    from rxflow.stream import Stream, aiterate, iterate
+    from rxflow.views import FlowRunView, FlowView, TaskRunView
+    from rxflow.watch import (
+        FlowRunStream,
+        await_for_flow_run,
+        wait_for_flow_run,
+        watch_flow_run,
+    )
 
 __version__ = "0.1.0"
 
@@ -126,5 +129,93 @@ __all__ = [
     "watch_flow_run",
 ]
 
-# Libraries do not log by default; `logger.enable("rxflow")` turns the log on.
-logger.disable("rxflow")
+if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
+    from importlib import import_module
+
+    _HOMES = {
+        "AuthError": "rxflow.errors",
+        "BackendName": "rxflow._models.entities",
+        "BadResponse": "rxflow.errors",
+        "Client": "rxflow.client",
+        "Closed": "rxflow.events",
+        "ConfigurationError": "rxflow.errors",
+        "FlowNotFound": "rxflow.errors",
+        "FlowRun": "rxflow._models.entities",
+        "FlowRunEvent": "rxflow.events",
+        "FlowRunFailed": "rxflow.errors",
+        "FlowRunLog": "rxflow.events",
+        "FlowRunStream": "rxflow.watch",
+        "FlowRunView": "rxflow.views",
+        "FlowView": "rxflow.views",
+        "InvalidEvent": "rxflow.errors",
+        "InvalidRunId": "rxflow.errors",
+        "NotAPrefectApi": "rxflow.errors",
+        "Notice": "rxflow.events",
+        "NoticeCode": "rxflow.events",
+        "Overflow": "rxflow.errors",
+        "Quiet": "rxflow._operators.silence",
+        "Rate": "rxflow._operators.rates",
+        "ResultFileNotFound": "rxflow.errors",
+        "ResultNotKept": "rxflow.errors",
+        "ResultUnavailable": "rxflow.errors",
+        "ResultUnreadable": "rxflow.errors",
+        "RunChanged": "rxflow.events",
+        "RunNotFound": "rxflow.errors",
+        "RunSeen": "rxflow.events",
+        "RxflowError": "rxflow.errors",
+        "ServerError": "rxflow.errors",
+        "SinkFailed": "rxflow.errors",
+        "Snapshot": "rxflow._models.entities",
+        "State": "rxflow._models.states",
+        "StateChange": "rxflow.events",
+        "StateType": "rxflow._models.states",
+        "Stream": "rxflow.stream",
+        "TaskRun": "rxflow._models.entities",
+        "TaskRunNotFound": "rxflow.errors",
+        "TaskRunStateChange": "rxflow.events",
+        "TaskRunView": "rxflow.views",
+        "Unreachable": "rxflow.errors",
+        "UnsupportedServer": "rxflow.errors",
+        "WatchInherited": "rxflow.errors",
+        "WatchTimedOut": "rxflow.errors",
+        "acheck_for_compatible_agents": "rxflow.agents",
+        "aiterate": "rxflow.stream",
+        "await_for_flow_run": "rxflow.watch",
+        "check_for_compatible_agents": "rxflow.agents",
+        "decode_event": "rxflow.events",
+        "encode_event": "rxflow.events",
+        "fold": "rxflow._watching.fold",
+        "iterate": "rxflow.stream",
+        "stream_flow_run_logs": "rxflow.printing",
+        "to_dict": "rxflow.events",
+        "wait_for_flow_run": "rxflow.watch",
+        "watch_flow_run": "rxflow.watch",
+    }
+    _MODULES = {
+        "agents",
+        "client",
+        "errors",
+        "events",
+        "operators",
+        "printing",
+        "stream",
+        "views",
+        "watch",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a public name, or a public module, when it is first used."""
+        if name in _MODULES:
+            return import_module(f"rxflow.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """List all names, imported or not."""
+        return sorted({*globals(), *_HOMES, *_MODULES})
+
+
+_own_log.silence_by_default()

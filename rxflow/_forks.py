@@ -4,11 +4,13 @@ A child inherits locks in any state, no thread but the one that forked, and the 
 byte that it sends or reads there is one that the parent loses. So whatever has one of these is
 registered here, and is reset in the child before any other code runs there.
 
-Belongs here: the registration, and the error of what a child cannot continue. Does not belong here:
+Belongs here: the registration, the lock that forks wait for, and the error of what a child cannot
+continue. Does not belong here:
 how a thing is reset; each class that registers has a `reset_after_fork`.
 """
 
 import os
+import threading
 from typing import Protocol
 from weakref import WeakSet
 
@@ -27,6 +29,10 @@ class Resettable(Protocol):
 _registered: WeakSet[Resettable] = WeakSet()
 
 _count = 0
+
+late_import = threading.RLock()
+"""Held while a thread of rxflow imports a module, so that no process is forked meanwhile: in the
+child the module's lock would never be free."""
 
 
 def register(resettable: Resettable) -> None:
@@ -55,4 +61,9 @@ def _reset_registered() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(
+        before=late_import.acquire,
+        after_in_parent=late_import.release,
+        after_in_child=late_import.release,
+    )
     os.register_at_fork(after_in_child=_reset_registered)

@@ -8,25 +8,25 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final, NamedTuple, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Self, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
-from rxflow._forks import register
+from rxflow._forks import late_import, register
 from rxflow._models.arguments import check_type
 from rxflow._models.entities import BackendName
-from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
-from rxflow._net.failure_texts import FailureTexts
-from rxflow._net.http_clients import HttpTransport
-from rxflow._net.tls import tls_context
-from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure
 from rxflow._protocol.pages import Poll
 from rxflow._protocol.poll_runner import Finished, PageLimit, Pause, TimedReply, run_poll
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import apause, pause, real_now
 from rxflow.errors import Unreachable
+
+if TYPE_CHECKING:
+    from rxflow._net.channel import AsyncChannel, Channel
+    from rxflow._net.connector import Connector
+    from rxflow._net.http_clients import HttpTransport
 
 __all__ = ["Client"]
 
@@ -64,7 +64,7 @@ class Client:
         backend: BackendName | str | None = None,
         tenant_id: str | UUID | None = None,
         settings: Settings | None = None,
-        transport: HttpTransport | None = None,
+        transport: "HttpTransport | None" = None,
     ) -> None:
         """Load the settings of the server; no request is sent yet.
 
@@ -89,10 +89,6 @@ class Client:
         """
         if settings is not None:
             check_type("settings", settings, Settings, "api_url=... in its place")
-        if transport is not None:
-            check_type(
-                "transport", transport, HttpTransport, "an httpx.MockTransport or another one"
-            )
         self._settings = settings or load_settings(
             api_url=api_url,
             api_key=api_key,
@@ -102,12 +98,12 @@ class Client:
             backend=backend,
             tenant_id=tenant_id,
         )
-        texts = FailureTexts(self._settings, transport)
-        self._shared_backend = SharedBackend(self._settings.backend, texts)
         self._transport = transport
-        self._tls = tls_context(self._settings)
+        self._lazy_connector: Connector | None = None
         self._page_limit = PageLimit()
         self._start_unconnected()
+        if transport is not None or self._settings.api_url.startswith("https:"):
+            _ = self._connector  # which finds an unusable transport or file of certificates
         register(self)
 
     def _start_unconnected(self) -> None:
@@ -190,17 +186,15 @@ class Client:
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """Return other names of a task on this server: on Prefect 3 its key without the hash."""
-        return self._shared_backend.task_names(task_key)
+        return self._connector.shared_backend.task_names(task_key)
 
-    def open_channel(self) -> Channel:
+    def open_channel(self) -> "Channel":
         """Return a channel with a connection of its own, which the caller must close."""
-        transport = Transport(self._settings, self._tls, self._transport)
-        return Channel(transport, self._shared_backend)
+        return self._connector.open_channel()
 
-    def open_async_channel(self) -> AsyncChannel:
+    def open_async_channel(self) -> "AsyncChannel":
         """Return a channel for the running event loop, which the caller must close there."""
-        transport = AsyncTransport(self._settings, self._tls, self._transport)
-        return AsyncChannel(transport, self._shared_backend)
+        return self._connector.open_async_channel()
 
     def read(self, poll: Callable[[int], Poll[T]]) -> T:
         """Run a poll, blocking; failed queries are retried for up to 30 s.
@@ -237,7 +231,7 @@ class Client:
         value: T = step.value
         return value
 
-    def _carry_out(self, step: Query | Pause, channel: Channel) -> TimedReply | None:
+    def _carry_out(self, step: Query | Pause, channel: "Channel") -> TimedReply | None:
         if isinstance(step, Pause):
             pause(step.seconds)
             return None
@@ -259,7 +253,18 @@ class Client:
             raise Unreachable(_CLOSED)
         return TimedReply(reply, sent, real_now())
 
-    def _open_shared_channel(self) -> Channel:
+    @property
+    def _connector(self) -> "Connector":
+        if self._lazy_connector is None:
+            with late_import:
+                # Not before it is needed: httpx takes longer to import than all of rxflow.
+                from rxflow._net.connector import Connector  # noqa: PLC0415
+
+                if self._lazy_connector is None:
+                    self._lazy_connector = Connector(self._settings, self._transport)
+        return self._lazy_connector
+
+    def _open_shared_channel(self) -> "Channel":
         with self._lock:
             if self._channel is None:
                 self._channel = self.open_channel()
@@ -288,5 +293,5 @@ class _LoopChannel(NamedTuple):
         send_lock: Held while a read waits for a reply.
     """
 
-    channel: AsyncChannel
+    channel: "AsyncChannel"
     send_lock: asyncio.Lock

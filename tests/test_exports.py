@@ -52,10 +52,20 @@ def assigned(statement: ast.stmt) -> Iterator[str]:
             return
 
 
+def top_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements that type checkers read."""
+    for statement in tree.body:
+        match statement:
+            case ast.If(test=ast.Name("TYPE_CHECKING"), body=body):
+                yield from body
+            case _:
+                yield statement
+
+
 def defined(module: str) -> set[str]:
     """The names that a module defines; for a package or a facade, also those it re-exports."""
     names: set[str] = set()
-    body = ast.parse(SOURCES[module]).body
+    body = list(top_level(ast.parse(SOURCES[module])))
     definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     is_facade = not any(isinstance(statement, definitions) for statement in body)
     for statement in body:

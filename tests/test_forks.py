@@ -180,10 +180,34 @@ with server.serve() as url:
 """)
 
 
+def test_a_fork_waits_for_an_import_in_another_thread() -> None:
+    """A child reads although the process was forked while a thread imported what reading needs."""
+    run_program("""
+run = server.add_run(name="run")
+importing, forking = threading.Event(), threading.Event()
+
+class UntilForked:
+    def find_spec(self, name, path=None, target=None):
+        if name == "rxflow._net.connector":
+            importing.set()
+            forking.wait()
+
+sys.meta_path.insert(0, UntilForked())
+os.register_at_fork(before=forking.set)  # the last one registered is called first
+with server.serve() as url, rxflow.Client(api_url=url) as client:
+    reader = threading.Thread(target=name_of, args=(run,))
+    reader.start()
+    importing.wait()
+    child = fork(lambda: name_of(run) == "run")
+    assert is_good(child)
+    reader.join()
+""")
+
+
 LOCKS = {
     "of the client": "client._lock",
     "of its blocking reads": "client._send_lock",
-    "of its backend": "client._shared_backend._lock",
+    "of its backend": "client._connector.shared_backend._lock",
     "of its transport": "client._channel._transport._lock",
     "of the poll scheduler": "default_scheduler._changed",
     "of the worker threads": "worker_threads._changed",

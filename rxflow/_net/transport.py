@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any, cast
 
 import httpx
-from loguru import logger
 
 from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
@@ -36,6 +35,7 @@ from rxflow._net.send_errors import (
     STALE_CONNECTION_ERRORS,
     send_failure,
 )
+from rxflow._own_log import log
 from rxflow._protocol.failures import Failure
 from rxflow.errors import ConfigurationError
 
@@ -369,7 +369,7 @@ class AsyncTransport:
 def _log_result(call: HttpCall, result: HttpResult) -> None:
     # Of a redirect too the path of the call: the one that the server named may hold a secret.
     outcome = result.status if isinstance(result, HttpResponse) else result.kind.value
-    logger.debug("{} {} -> {}", call.method, call.path, outcome)
+    log("DEBUG", "{} {} -> {}", call.method, call.path, outcome)
 
 
 def _unsuitable(transport: object, needed: type, loop: str) -> str:

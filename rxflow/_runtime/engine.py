@@ -15,12 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from rxflow._forks import inherited_watch, register
 from rxflow._models.times import Now
+from rxflow._own_log import log
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
@@ -230,7 +230,7 @@ class Engine:
         except Exception as error:
             if self._stopped:
                 raise
-            logger.opt(exception=error).debug("A watch ends because its scheduler was closed")
+            log("DEBUG", "A watch ends because its scheduler was closed", error=error)
             self.dispose()
 
     def _turn(self, action: Callable[[], None]) -> abc.ScheduledAction[Any]:

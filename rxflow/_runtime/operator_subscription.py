@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from loguru import logger
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from rxflow._forks import inherited_watch, register
+from rxflow._own_log import log
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.scheduling import (
     fetches_inline,
@@ -129,7 +129,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
             else:  # asyncio schedulers must not be called from other threads
                 self._loop.call_soon_threadsafe(self._schedule, due_in)
         except Exception as error:  # noqa: BLE001 - each kind of scheduler has its own
-            logger.opt(exception=error).debug("An operator ends because its scheduler was closed")
+            log("DEBUG", "An operator ends because its scheduler was closed", error=error)
             self._teardown.dispose()
 
     def _schedule(self, seconds: float) -> None:

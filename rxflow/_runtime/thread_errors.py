@@ -3,7 +3,7 @@
 import threading
 from contextlib import suppress
 
-from loguru import logger
+from rxflow._own_log import log
 
 _EXIT_IN_THREAD = (
     "sys.exit() was called on a thread of rxflow, where it ends the subscription and not the "
@@ -30,7 +30,7 @@ def report_thread_error(error: BaseException, message: str) -> None:
     """
     if isinstance(error, SystemExit):
         error = exit_on_thread(error)
-    logger.opt(exception=error).error(message)
+    log("ERROR", message, error=error)
     hook_args = threading.ExceptHookArgs(
         (type(error), error, error.__traceback__, threading.current_thread())
     )

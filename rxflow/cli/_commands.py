@@ -1,25 +1,20 @@
 """The commands of the command line and their exit statuses.
 
-Lines of events are formatted in ``_lines``, the demo's server and run come from ``_demo``.
+Lines of events are formatted in ``_lines``, the demo's server and run come from ``_demo``. What a
+command needs is imported when it is run, so that ``--help`` does not wait for it.
 """
 
 import logging
-import subprocess
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import click
-import reactivex
-from reactivex import Observable
-from reactivex import operators as ops
 
 import rxflow
 from rxflow import BackendName
 from rxflow._escapes import safe_text
-from rxflow.cli._demo import start_demo_flow
 from rxflow.cli._lines import Transcript, summary
-from rxflow.cli._prefect_server import PrefectServer
 
 _COMPLETED, _NOT_COMPLETED, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -78,12 +73,15 @@ def demo() -> None:
 
     All files are temporary and removed at the end. The exit status is 0 if the run completed.
     """
+    from rxflow.cli._demo import error_of, start_demo_flow  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._prefect_server import PrefectServer  # noqa: PLC0415 - for the demo alone
+
     with _exit_on_error(), PrefectServer(report=_report) as server:
         run_id, flow = start_demo_flow(server)
         _report(f"watching flow run {run_id}, which another process runs ...")
         with rxflow.Client(api_url=server.url, backend=BackendName.PREFECT_3) as client:
             stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=client)
-            status = _show(stream.pipe(ops.merge(_error_of(flow))))
+            status = _show(stream.merge(error_of(flow)))
         _report("stopping the server and removing its files ...")
     sys.exit(status)
 
@@ -100,18 +98,6 @@ def _show(events: Iterable[rxflow.FlowRunEvent]) -> int:
             completed = event.state is not None and event.state.is_completed
             return _COMPLETED if completed else _NOT_COMPLETED
     return _NOT_COMPLETED
-
-
-def _error_of(flow: subprocess.Popen[bytes]) -> Observable[rxflow.FlowRunEvent]:
-    """Emit an error if the flow's process fails, and nothing otherwise."""
-
-    def check(_: int) -> Observable[rxflow.FlowRunEvent]:
-        code = flow.poll()
-        if not code:
-            return reactivex.empty()
-        return reactivex.throw(rxflow.RxflowError(f"the flow's process failed with code {code}"))
-
-    return reactivex.interval(1.0).pipe(ops.flat_map(check))
 
 
 def _report(text: str) -> None:

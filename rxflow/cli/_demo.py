@@ -14,9 +14,14 @@ from time import monotonic
 from time import sleep as pause  # noqa: TID251 - before anything is watched
 from urllib.parse import urlsplit
 
+import reactivex
+from reactivex import Observable
+from reactivex import operators as ops
+
+from rxflow import FlowRunEvent, RxflowError
 from rxflow.cli._prefect_server import PrefectServer, ServerNotStarted
 
-__all__ = ["start_demo_flow"]
+__all__ = ["error_of", "start_demo_flow"]
 
 FLOW_NAME = "nightly-report"
 
@@ -48,6 +53,18 @@ def start_demo_flow(server: PrefectServer) -> tuple[str, subprocess.Popen[bytes]
     run = {"flow_id": flow_id, "state": {"type": "SCHEDULED"}, "tags": ["demo"]}
     flow_run_id = _create(server.url, "flow_runs", run)
     return flow_run_id, server.spawn_script(FLOW_SCRIPT, flow_run_id)
+
+
+def error_of(flow: subprocess.Popen[bytes]) -> Observable[FlowRunEvent]:
+    """Emit an error if the flow's process fails, and nothing otherwise."""
+
+    def check(_: int) -> Observable[FlowRunEvent]:
+        code = flow.poll()
+        if not code:
+            return reactivex.empty()
+        return reactivex.throw(RxflowError(f"the flow's process failed with code {code}"))
+
+    return reactivex.interval(1.0).pipe(ops.flat_map(check))
 
 
 def _create(url: str, table: str, row: Mapping[str, object]) -> str:

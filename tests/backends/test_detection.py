@@ -131,7 +131,7 @@ def test_a_prefect_1_with_a_key_is_detected() -> None:
                 assert isinstance(reply, Page)
             else:
                 assert kind_of_failure(reply) is FailureKind.AUTH
-        assert isinstance(client._shared_backend.backend, Prefect1)
+        assert isinstance(client._connector.shared_backend.backend, Prefect1)
 
 
 @pytest.mark.parametrize("down", ["hasura_down", "graphql_down", "timed_out"])
@@ -145,7 +145,7 @@ def test_a_prefect_1_with_an_outage_is_detected(down: Any) -> None:
         assert isinstance(send(channel, run_id), Failure) is runs_fail
         server.outage = None
         assert isinstance(send(channel, run_id), Page)
-        assert isinstance(client._shared_backend.backend, Prefect1)
+        assert isinstance(client._connector.shared_backend.backend, Prefect1)
 
 
 def test_a_server_is_detected_once(name: BackendName) -> None:
@@ -155,14 +155,14 @@ def test_a_server_is_detected_once(name: BackendName) -> None:
     server.set_state(run_id, "COMPLETED" if name == BackendName.PREFECT_3 else "Success")
     with client_of(server) as client:
         FlowRunView.from_flow_run_id(run_id, client=client)
-        requests, backend = detection_requests(server), client._shared_backend.backend
+        requests, backend = detection_requests(server), client._connector.shared_backend.backend
         assert requests == (1 if name == BackendName.PREFECT_3 else 2)
         list(rxflow.watch_flow_run(run_id, drain=0, client=client))
         FlowRunView.from_flow_run_id(run_id, client=client)
         with closing(client.open_channel()) as channel:
             send(channel)
         assert detection_requests(server) == requests
-        assert client._shared_backend.backend is backend
+        assert client._connector.shared_backend.backend is backend
 
 
 def test_a_configured_backend_is_not_detected(name: BackendName) -> None:
@@ -185,11 +185,11 @@ def test_many_threads_detect_one_backend(name: BackendName) -> None:
             hold.until_reached(4)
         for future in replies:
             assert isinstance(future.result(), Page)
-        backend, requests = client._shared_backend.backend, detection_requests(server)
+        backend, requests = client._connector.shared_backend.backend, detection_requests(server)
         for channel in channels:
             assert isinstance(channel.send(ServerQuery()), Page)
             channel.close()
-        assert client._shared_backend.backend is backend
+        assert client._connector.shared_backend.backend is backend
         assert detection_requests(server) == requests
 
 
@@ -249,7 +249,7 @@ def test_a_prefect_3_may_hide_its_version(hidden: httpx.Response) -> None:
         page = send(channel, run_id)
         assert isinstance(page, Page)
         assert [run.name for run in page.rows] == ["nightly"]
-        assert isinstance(client._shared_backend.backend, Prefect3)
+        assert isinstance(client._connector.shared_backend.backend, Prefect3)
         requests = len(server.requests)
         assert isinstance(channel.send(StatesQuery(run_id)), Page)
         assert len(server.requests) == requests + 1

@@ -375,7 +375,7 @@ def test_a_limit_is_found_once(limit: int) -> None:
     with server.client() as client:
         view = FlowRunView.from_flow_run_id(run_id, client=client)
         assert len(view.get_logs()) == len(view.get_all_task_runs()) == 60
-        backend = client._shared_backend.backend
+        backend = client._connector.shared_backend.backend
         assert isinstance(backend, Prefect1)
         assert set(backend.row_limits.limits.values()) == {limit}
         server.requests.clear()

@@ -39,6 +39,11 @@ assert_type(stream.logs, rxflow.Stream[rxflow.FlowRunLog])
 assert_type(stream.states, rxflow.Stream[rxflow.StateChange | rxflow.RunChanged])
 assert_type(stream.views(), rxflow.Stream[rxflow.FlowRunView])
 
+# Names are imported when they are first used; each has its type, and a misspelt one is an error.
+assert_type(rxflow.fold(None, rxflow.decode_event(b"")), rxflow.Snapshot | None)
+assert_type(stream.pipe(rxflow.operators.tail(2)), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
+rxflow.watch_flow_rum  # type: ignore[attr-defined] # pyright: ignore # noqa: B018, PGH003
+
 for line in stream.logs:
     assert_type(line.message, str)
     assert_type(line.level, int)
