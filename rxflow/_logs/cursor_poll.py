@@ -16,7 +16,7 @@ from rxflow._logs.gap_search import GapSearch, TooManyPages
 from rxflow._logs.ledger import Ledger
 from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._logs.table_reader import LogTable, LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import MICROSECOND, shifted
+from rxflow._models.times import shifted
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow.events import FlowRunLog
 
@@ -134,21 +134,11 @@ class CursorPoll:
         stored earlier rows in pages that were already read.
         """
         reader, runs, start = self._reader, self._ledger.runs, self._progress.backfill_position
-        rows = yield from reader.page(Span(runs, start))
-        if start is None and len(rows) < self._limit:
+        rows, next_start = yield from reader.page_up(runs, start)
+        if start is None and next_start is None and len(rows) < self._limit:
             reader.add_undelivered(rows)
             return self._log_read(proven=True)  # one page was the whole table
         began = self._progress.backfill_began or reader.server_time
-        next_start: datetime | None = None
-        if len(rows) == self._limit:
-            next_start = rows[-1].timestamp
-            if rows[0].timestamp == next_start:
-                tie = yield from reader.read_tie(runs, next_start)
-                rows, next_start = list(tie.values()), _after(next_start)
-            # Rows of the last timestamp may continue on the next page, which sorts them all.
-            if next_start is not None:
-                end = next_start
-                rows = [row for row in rows if row.timestamp < end]
         if began is not None:
             settled = shifted(began, -_COMMIT_SLACK)
             rows = [row for row in rows if row.created < settled]
@@ -244,9 +234,3 @@ class CursorPoll:
             audit_failed=audit_failed,
             server_time=reader.server_time,
         )
-
-
-def _after(time: datetime) -> datetime | None:
-    """Return the next instant after a time; None after the last of all times."""
-    following = shifted(time, MICROSECOND)
-    return following if following > time else None

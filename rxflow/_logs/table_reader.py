@@ -134,6 +134,31 @@ class TableReader:
         rows = [_row_of(row, span.runs) for row in received]
         return sorted(rows, key=lambda row: row.timestamp, reverse=descending)
 
+    def page_up(
+        self, runs: tuple[str, ...], start: datetime | None
+    ) -> Poll[tuple[list[LogTableRow], datetime | None]]:
+        """Read the page that begins at a time, without the rows that the next page has as well.
+
+        Rows of the page's last timestamp may continue on the next one, which begins with them; of
+        a tie of more than a page all rows are read at once.
+
+        Args:
+            runs: The runs.
+            start: Where the page begins, this time included; None is the first row.
+
+        Returns:
+            The rows, and where the next page begins; None if this is the last one.
+        """
+        rows = yield from self.page(Span(runs, start))
+        if len(rows) < self.limit:
+            return rows, None
+        end = rows[-1].timestamp
+        if rows[0].timestamp != end:
+            return [row for row in rows if row.timestamp < end], end
+        tie = yield from self.read_tie(runs, end)
+        following = shifted(end, MICROSECOND)
+        return list(tie.values()), following if following > end else None  # the last of all times
+
     def scan(self, span: Span) -> Poll[dict[str, LogTableRow]]:
         """Read all rows of a span by id, newest first, without collecting them."""
         read: dict[str, LogTableRow] = {}

@@ -216,6 +216,9 @@ class FlowRunView:
     ) -> list[FlowRunLog]:
         """Read the run's log lines, and verify by the server's count that none is missing.
 
+        Lines that cannot be read are left out. A warning in rxflow's log counts them, and another
+        one says so if no count agreed; ``loguru.logger.enable("rxflow")`` turns the log on.
+
         Args:
             start_time: Only lines after this time, aware; None from the first line on.
             end_time: Only lines up to this time, aware; None up to the last line.
@@ -230,7 +233,7 @@ class FlowRunView:
         """
         selection = LogSelection(self.flow_run_id, start_time, end_time)
         with given_or_temporary(self._client) as client:
-            return selection.filter(client.read(selection.poll))
+            return selection.select(client.read(selection.poll))
 
     async def aget_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
@@ -238,7 +241,7 @@ class FlowRunView:
         """Async twin of `get_logs`, on the running event loop."""
         selection = LogSelection(self.flow_run_id, start_time, end_time)
         async with agiven_or_temporary(self._client) as client:
-            return selection.filter(await client.aread(selection.poll))
+            return selection.select(await client.aread(selection.poll))
 
     def get_task_run(
         self,

@@ -4,10 +4,11 @@ The rows are read by `_logs.full_read`, which counts all rows of the flow run; t
 task run are applied afterwards, since the server's count can only prove the unfiltered rows.
 """
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rxflow._logs.full_read import read_all_logs
+from loguru import logger
+
+from rxflow._logs.full_read import FullRead, read_all_logs
 from rxflow._models.arguments import optional_utc_time
 from rxflow._protocol.pages import Poll
 from rxflow.events import FlowRunLog
@@ -40,16 +41,28 @@ class LogSelection:
         self._end = optional_utc_time("end_time", end)
         self._task_run_id = task_run_id
 
-    def poll(self, limit: int) -> Poll[Sequence[FlowRunLog]]:
+    def poll(self, limit: int) -> Poll[FullRead]:
         """Read the flow run's rows from the start time on, a superset of the selected ones."""
         return read_all_logs(self._flow_run_id, self._start, limit)
 
-    def filter(self, rows: Iterable[FlowRunLog]) -> list[FlowRunLog]:
-        """Return the selected rows."""
+    def select(self, read: FullRead) -> list[FlowRunLog]:
+        """Return the selected rows, and log a warning if rows of the run are missing.
+
+        A row that cannot be read is missing, whatever was selected: its fields are not known.
+        """
+        if read.malformed:
+            reason = read.malformed[0].reason
+            text = "{} log rows of flow run {} cannot be read and are left out; the first: {}"
+            logger.warning(text, len(read.malformed), self._flow_run_id, reason)
+        if not read.proven:
+            text = "Log rows of flow run {} may be missing: the server's count never agreed"
+            logger.warning(text, self._flow_run_id)
         start, end, task = self._start, self._end, self._task_run_id
+        if start is None and end is None and task is None:
+            return read.rows
         return [
             row
-            for row in rows
+            for row in read.rows
             if (start is None or row.timestamp > start)
             and (end is None or row.timestamp <= end)
             and (task is None or row.task_run_id == task)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rxflow._config.result_directories import result_directories
+from rxflow._models.arguments import positive_count
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
 """Bytes of the longest result that is read unless the caller allows more."""
@@ -53,18 +54,15 @@ def result_access(directories: object, max_bytes: object) -> ResultAccess:
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: A path is empty, or a number is not above 0.
+        ValueError: A path is empty, or the count is less than 1.
     """
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
-        raise TypeError(f"max_bytes={max_bytes!r} is not a number of bytes; pass {2**20}")
-    if max_bytes <= 0:
-        raise ValueError(f"max_bytes={max_bytes!r} is not above 0; pass {2**20}")
+    longest = positive_count("max_bytes", max_bytes)
     if directories is None:
-        return ResultAccess(result_directories(), max_bytes)
+        return ResultAccess(result_directories(), longest)
     if isinstance(directories, str | bytes | os.PathLike) or not isinstance(directories, Iterable):
         raise TypeError(f"directories={directories!r} is not a list; {_ADVICE}")
     paths = tuple(map(_directory, directories))  # pyright: ignore[reportUnknownArgumentType]
-    return ResultAccess(paths, max_bytes)
+    return ResultAccess(paths, longest)
 
 
 def read_result_file(location: str, access: ResultAccess) -> bytes:

@@ -218,6 +218,9 @@ class TaskRunView:
 
         The log of the whole flow run is read, since the server's count proves only that.
 
+        Lines that cannot be read are left out. A warning in rxflow's log counts them, and another
+        one says so if no count agreed; ``loguru.logger.enable("rxflow")`` turns the log on.
+
         Args:
             start_time: Only lines after this time, aware; None from the first line on.
             end_time: Only lines up to this time, aware; None up to the last line.
@@ -232,7 +235,7 @@ class TaskRunView:
         """
         selection = self._log_selection(start_time, end_time)
         with given_or_temporary(self._client) as client:
-            return selection.filter(client.read(selection.poll))
+            return selection.select(client.read(selection.poll))
 
     async def aget_logs(
         self, start_time: datetime | None = None, end_time: datetime | None = None
@@ -240,7 +243,7 @@ class TaskRunView:
         """Async twin of `get_logs`, on the running event loop."""
         selection = self._log_selection(start_time, end_time)
         async with agiven_or_temporary(self._client) as client:
-            return selection.filter(await client.aread(selection.poll))
+            return selection.select(await client.aread(selection.poll))
 
     def get_result(
         self,

@@ -183,7 +183,7 @@ def test_lists_are_read_completely(limit: int | None, rows: int, again: int) -> 
 
 def ids(rows: Any) -> list[str]:
     """Sort the ids of rows, repeated ones included."""
-    return sorted(row.id for row in (rows.rows if isinstance(rows, Page) else rows))
+    return sorted(row.id for row in getattr(rows, "rows", rows))
 
 
 @pytest.mark.long

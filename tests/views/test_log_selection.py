@@ -1,16 +1,31 @@
 """The log lines that a view returns: all of a flow run or task run, or those of a time range."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from loguru import logger
 from server_scenes import Scene, Scene1, Scene3
 from twin_calls import Call
 from virtual_world import BEGINNING, World
 
 from rxflow import FlowRunView
+from rxflow._logs.full_read import FullRead
+from rxflow._views.log_selection import LogSelection
 from rxflow.testing import FakePrefect3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """Collect the warnings that rxflow logs."""
+    logged: list[str] = []
+    logger.enable("rxflow")
+    sink = logger.add(logged.append, level="WARNING", format="{message}")
+    yield logged
+    logger.remove(sink)
+    logger.disable("rxflow")
 
 
 @pytest.mark.parametrize(
@@ -88,3 +103,29 @@ def test_a_task_run_has_its_own_lines_on_prefect_1(scene1: Scene1, call: Call) -
     assert [line.message for line in call(view, "get_logs")] == ["0", "3", "6", "9"]
     bounds = (NOON, NOON + timedelta(seconds=6))
     assert [line.message for line in call(view, "get_logs", *bounds)] == ["3", "6"]
+
+
+def test_lines_that_cannot_be_read_are_logged(
+    scene3: Scene3, call: Call, warnings: list[str]
+) -> None:
+    """What is left out since it cannot be read is counted in a warning, with the first reason."""
+    for number in range(9):
+        scene3.log(str(number), NOON + timedelta(seconds=number))
+    view = scene3.view()
+    assert len(call(view, "get_logs")) == 9
+    assert warnings == []
+    for row in scene3.server.logs[3:5]:
+        row["message"] = None
+    assert [line.message for line in call(view, "get_logs")] == [*"0125678"]
+    (warning,) = warnings
+    assert warning.startswith(f"2 log rows of flow run {scene3.run} cannot be read")
+    assert "$.message" in warning
+
+
+def test_a_count_that_never_agreed_is_logged(warnings: list[str]) -> None:
+    """Of rows that are not proven to be all, those at hand are returned, with a warning."""
+    selection = LogSelection("9e6caafc-4ea1-4493-b0a9-122efba9eaaa", None, None)
+    assert selection.select(FullRead(rows=[], malformed=[], proven=False)) == []
+    (warning,) = warnings
+    assert "9e6caafc-4ea1-4493-b0a9-122efba9eaaa" in warning
+    assert "may be missing" in warning
