@@ -228,7 +228,7 @@ def bare(server: Server) -> Iterator[int]:
 
 
 def lean(server: Server) -> Iterator[int]:
-    """Do the same without a client: an httpx transport alone, and each part of a request by hand."""
+    """Do the same without a client: an httpx transport, and each part of a request by hand."""
     with server.transport or httpx.HTTPTransport() as http:
         url = httpx.URL(f"{server.url}/logs/filter")
         headers = {**_JSON, "accept-encoding": "gzip"}
