@@ -64,6 +64,7 @@ def to_callable(function: Callable[[T], object]) -> Callable[[Observable[T]], Ob
         An operator that passes each item on when the function has returned.
 
     Raises:
+        Exception: From the pipeline: the function has raised it.
         TypeError: The function cannot be called, or is a coroutine function, which no code would
             await.
 
@@ -101,10 +102,10 @@ def to_json_lines(
             with an empty file, so that after a ``retry`` no event is in it twice.
 
     Returns:
-        An operator that passes each event on when it is written. It fails with `SinkFailed` if the
-        file cannot be opened or written.
+        An operator that passes each event on when it is written.
 
     Raises:
+        SinkFailed: From the pipeline: the file cannot be opened or written.
         TypeError: ``target`` is neither a path nor a stream.
 
     Example:
@@ -134,10 +135,11 @@ def to_loguru(logger: "Logger | None" = None) -> Callable[[Observable[E]], Obser
             None, loguru's own.
 
     Returns:
-        An operator that passes each event on when it was passed to loguru. An error of a loguru
-        handler fails the pipeline if it was added with ``catch=False``; otherwise loguru prints it.
+        An operator that passes each event on when it was passed to loguru.
 
     Raises:
+        Exception: From the pipeline: a loguru handler that was added with ``catch=False`` has
+            raised it. Errors of other handlers are printed by loguru.
         TypeError: ``logger`` is not a logger of loguru.
 
     Example:
@@ -166,11 +168,11 @@ def to_logging(
         logger: The logger; ``logging.getLogger("rxflow")`` if None.
 
     Returns:
-        An operator that passes each event on when it was handled. An error raised by a filter or a
-        handler fails the pipeline; but handlers of the standard library report their own errors on
-        stderr (see `logging.Handler.handleError`), and the pipeline continues.
+        An operator that passes each event on when it was handled.
 
     Raises:
+        Exception: From the pipeline: a filter or a handler has raised it. Handlers of the standard
+            library print their errors on stderr instead (see `logging.Handler.handleError`).
         TypeError: ``logger`` is not a `logging.Logger`.
 
     Example:
