@@ -40,30 +40,31 @@ class RateCounter:
         self._start = start
         self._window = 0
         self._count = 0
+        self._end = self._end_of_window()
 
-    def receive(self, _: object, now: Now) -> tuple[Rate, ...]:
+    def receive(self, _: object, mono: float) -> tuple[Rate, ...]:
         """Count an item; return the windows that ended before it arrived."""
-        ended = self.wake(now)
+        ended = self.wake(mono) if mono >= self._end else ()
         self._count += 1
         return ended
 
-    def due_in(self, now: Now) -> float | None:
+    def due_in(self, mono: float) -> float | None:
         """Return the seconds until the window ends."""
-        return max(0.0, self._end() - now.mono)
+        return max(0.0, self._end - mono)
 
-    def wake(self, now: Now) -> tuple[Rate, ...]:
+    def wake(self, mono: float) -> tuple[Rate, ...]:
         """Return the windows that have ended, including empty ones."""
         ended: list[Rate] = []
-        while self._end() <= now.mono:
+        while self._end <= mono:
             ended.append(self._next_window())
         return tuple(ended)
 
-    def flush(self, now: Now) -> tuple[Rate, ...]:
+    def flush(self, mono: float) -> tuple[Rate, ...]:
         """Return the windows that have ended, and the current one unless it is empty."""
-        ended = self.wake(now)
+        ended = self.wake(mono)
         return (*ended, self._next_window()) if self._count else ended
 
-    def _end(self) -> float:
+    def _end_of_window(self) -> float:
         # Multiplied and not added up, so that no rounding error accumulates.
         return self._start.mono + (self._window + 1) * self._seconds
 
@@ -71,6 +72,7 @@ class RateCounter:
         rate = Rate(since=self._since(), seconds=self._seconds, count=self._count)
         self._window += 1
         self._count = 0
+        self._end = self._end_of_window()
         return rate
 
     def _since(self) -> datetime:

@@ -14,7 +14,7 @@ from rxflow._models.entities import FlowRun
 from rxflow._models.event import line_of
 from rxflow._models.times import Instant, Now
 from rxflow._operators.run_states import reported_state
-from rxflow.events import Closed, FlowRunEvent, Notice, NoticeCode
+from rxflow.events import Closed, FlowRunEvent, FlowRunLog, Notice, NoticeCode
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="quiet"):
@@ -105,15 +105,21 @@ class SilenceDetector:
 
     def receive(self, event: FlowRunEvent, now: Now) -> None:
         """Record an event."""
-        if isinstance(event, Closed):
-            self.forget(event.flow_run_id)
-            return
-        run = self._runs.setdefault(event.flow_run_id, _RunActivity(now))
-        if isinstance(event, Notice):
-            _record_notice(run, event.code, now)
-            return
+        run = self._runs.get(event.flow_run_id)
+        if run is None:
+            self._runs[event.flow_run_id] = run = _RunActivity(now)
+        match event:
+            case FlowRunLog():  # first, since most events are: each class before it takes 0.1 us
+                state = None
+            case Closed():
+                self.forget(event.flow_run_id)
+                return
+            case Notice():
+                _record_notice(run, event.code, now)
+                return
+            case _:
+                state = reported_state(event)
         run.last_event_at, run.counted_from, run.in_outage = now.utc, now.mono, False
-        state = reported_state(event)
         if state is not None:
             run.state_id = state.id
             run.phase = _Phase.ENDED if state.is_terminal else _Phase.COUNTING

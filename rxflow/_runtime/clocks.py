@@ -18,9 +18,42 @@ from rxflow._models.times import Now, plain_utc
 
 def clock_of(scheduler: abc.SchedulerBase) -> Callable[[], Now]:
     """Return the clock of a scheduler: virtual for virtual time, else the real one."""
-    if isinstance(scheduler, VirtualTimeScheduler):
-        return lambda: Now(scheduler.now.timestamp(), scheduler.now)
-    return real_now
+    return _virtual_clock(scheduler) if isinstance(scheduler, VirtualTimeScheduler) else real_now
+
+
+def monotonic_clock_of(scheduler: abc.SchedulerBase) -> Callable[[], float]:
+    """Return the monotonic part of a scheduler's clock, which takes less time to read."""
+    return _virtual_seconds(scheduler) if isinstance(scheduler, VirtualTimeScheduler) else _seconds
+
+
+def _seconds() -> float:
+    return time.monotonic()  # looked up at each call, since freezegun replaces the function
+
+
+def _virtual_seconds(scheduler: VirtualTimeScheduler) -> Callable[[], float]:
+    def read() -> float:
+        clock = scheduler.clock
+        return clock.timestamp() if isinstance(clock, datetime) else clock
+
+    return read
+
+
+def _virtual_clock(scheduler: VirtualTimeScheduler) -> Callable[[], Now]:
+    """Return a clock that converts the scheduler's time only when that has advanced.
+
+    Many events arrive at one virtual time, and the conversion takes 1 us.
+    """
+    seconds_of = _virtual_seconds(scheduler)
+    now = Now(seconds_of(), scheduler.now)
+
+    def read() -> Now:
+        nonlocal now
+        seconds = seconds_of()
+        if seconds != now.mono:
+            now = Now(seconds, scheduler.now)
+        return now
+
+    return read
 
 
 def real_now() -> Now:

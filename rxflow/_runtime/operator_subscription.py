@@ -46,6 +46,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
         self.observer = observer
         self.scheduler = scheduler_for(given)
         self.clock = clock_of(self.scheduler)
+        self.active = True  # until `tear_down` or a fork; then nothing may be emitted any more
         self._given = given
         self._inherited = False  # whether this is a forked child of the process that subscribed
         self._lock = threading.RLock()
@@ -60,7 +61,8 @@ class OperatorSubscription(ABC, Generic[T, R]):
         """Stop in a forked child; the next item or turn there, if any, ends it with an error."""
         self._lock = threading.RLock()
         self._next_turn = SerialDisposable()
-        self._inherited, self._scheduled, self._loop = True, False, None
+        self._inherited, self.active = not self.stopped, False
+        self._scheduled, self._loop = False, None
 
     def start(self, source: Observable[T]) -> abc.DisposableBase:
         """Subscribe to the source; return what disposes of the whole subscription."""
@@ -76,7 +78,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
 
     @property
     def stopped(self) -> bool:
-        """Whether the subscription has ended or was disposed of, so nothing may be emitted."""
+        """Whether the subscription has ended or was disposed of."""
         return self._teardown.is_disposed
 
     def finish(self, error: Exception | None = None) -> None:
@@ -89,6 +91,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
 
     def tear_down(self) -> None:
         """Dispose of the source's subscription and of the next turn."""
+        self.active = False
         self._source.dispose()
         self._next_turn.dispose()
 
@@ -145,30 +148,40 @@ class OperatorSubscription(ABC, Generic[T, R]):
 
     def run(self, action: Callable[[], None]) -> None:
         """Run an action; what it raises ends the observer."""
-        if self.stopped:
-            return
-        if self._inherited:
-            self.finish(inherited_watch())
+        if not self.active:
+            self.end_if_inherited()
             return
         try:
             action()
-        except Exception as error:  # raised by a user's function or by the observer
-            if self.stopped:  # the observer has had its end: leave it to the caller
-                raise
-            self.finish(error)
         except BaseException as error:
-            if self._teardown.is_disposed or not is_exit_on_thread(error, self.scheduler):
-                self._teardown.dispose()
+            if not self.ends_with(error):
                 raise
-            self.finish(exit_on_thread(error))
+
+    def end_if_inherited(self) -> None:
+        """End the observer in a forked child."""
+        if self._inherited and not self.stopped:
+            self.finish(inherited_watch())
+
+    def ends_with(self, error: BaseException) -> bool:
+        """End the observer with what an action raised, unless it is to be raised to the caller."""
+        if isinstance(error, Exception):  # raised by a user's function or by the observer
+            if self.stopped:  # the observer has had its end: leave it to the caller
+                return False
+            self.finish(error)
+            return True
+        if self.stopped or not is_exit_on_thread(error, self.scheduler):
+            self._teardown.dispose()
+            return False
+        self.finish(exit_on_thread(error))
+        return True
 
 
 class SerializedSubscription(OperatorSubscription[T, R]):
     """Emits as soon as an item arrives as well as in turns, under a lock, as `merge` does."""
 
     @abstractmethod
-    def receive(self, item: T) -> None:
-        """Receive an item and emit what follows from it."""
+    def receive(self, item: T) -> tuple[R, ...]:
+        """Receive an item; return what to emit now."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -176,8 +189,19 @@ class SerializedSubscription(OperatorSubscription[T, R]):
 
     def on_next(self, item: T) -> None:
         """Receive an item, then schedule a turn if one is due."""
-        self.run(partial(self.receive, item))
-        self.schedule_turn()
+        with self._lock:  # as in `run`, whose calls would take 0.3 us more an item
+            if not self.active:
+                self.end_if_inherited()
+                return
+            try:
+                emitted = self.receive(item)
+                if emitted:
+                    self.emit(emitted)
+            except BaseException as error:
+                if not self.ends_with(error):
+                    raise
+        if not self._scheduled:  # else the scheduled turn finds out what is due after it
+            self.schedule_turn()
 
     def on_error(self, error: Exception) -> None:
         """Emit what is left, then the error."""
@@ -186,6 +210,13 @@ class SerializedSubscription(OperatorSubscription[T, R]):
     def on_completed(self) -> None:
         """Emit what is left, then complete."""
         self.run(partial(self._end, None))
+
+    def emit(self, items: tuple[R, ...]) -> None:
+        """Emit items, unless the observer disposes in between."""
+        for item in items:
+            if not self.active:
+                return
+            self.observer.on_next(item)
 
     def run(self, action: Callable[[], None]) -> None:
         """Run an action under the lock; what it raises ends the observer."""

@@ -1,10 +1,11 @@
-"""A subscription that puts items into a queue and emits one of them in each turn."""
+"""A subscription that puts items into a queue and emits them in turns on the scheduler."""
 
 from typing import Protocol, TypeVar
 
 from reactivex import abc
 
 from rxflow._runtime.operator_subscription import OperatorSubscription
+from rxflow._runtime.scheduling import buffers_items
 
 T = TypeVar("T")
 
@@ -29,9 +30,10 @@ class ItemQueue(Protocol[T]):
 
 
 class QueuedSubscription(OperatorSubscription[T, T]):
-    """Emits in its turns only, one item of the queue in each.
+    """Emits in its turns only, up to a number of items of the queue in each.
 
-    No lock is held while an item is emitted, so the source never waits for the observer.
+    Items are taken one by one, so that what arrives during a turn meets the queue as it is. No lock
+    is held while an item is emitted, so the source never waits for the observer.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class QueuedSubscription(OperatorSubscription[T, T]):
         observer: abc.ObserverBase[T],
         given: abc.SchedulerBase | None,
         queue: ItemQueue[T],
+        *,
+        items_per_turn: int,
     ) -> None:
         """Create a subscription whose source is not subscribed to yet.
 
@@ -46,9 +50,12 @@ class QueuedSubscription(OperatorSubscription[T, T]):
             observer: The observer to emit to.
             given: The scheduler passed to `subscribe`, if any.
             queue: Holds the items that were not emitted yet.
+            items_per_turn: The largest number of items to emit in one turn; where a loop buffers
+                what is emitted, it is 1, since the queue's policy would not reach that buffer.
         """
         super().__init__(observer, given)
         self._queue = queue
+        self._items_per_turn = 1 if buffers_items(self.scheduler) else items_per_turn
         self._ended: tuple[Exception | None] | None = None
 
     def on_next(self, item: T) -> None:
@@ -61,7 +68,8 @@ class QueuedSubscription(OperatorSubscription[T, T]):
             self._source.dispose()
             self._end(error)
         else:
-            self.schedule_turn()
+            if not self._scheduled:  # else the scheduled turn emits the item, or schedules the next
+                self.schedule_turn()
 
     def on_error(self, error: Exception) -> None:
         """Emit the error once the queue is empty."""
@@ -76,14 +84,18 @@ class QueuedSubscription(OperatorSubscription[T, T]):
         return 0.0 if self._queue or self._ended is not None else None
 
     def wake(self) -> None:
-        """Emit one item, or the end if the queue is empty."""
-        with self._lock:
-            item = (self._queue.take(),) if self._queue else None
-            ended = self._ended
-        if item is not None:
+        """Emit the items of a turn, and the end if the queue is empty before that."""
+        for _ in range(self._items_per_turn):
+            with self._lock:
+                item = (self._queue.take(),) if self._queue else None
+                ended = self._ended
+            if item is None:
+                if ended is not None:
+                    self.finish(ended[0])
+                return
             self.observer.on_next(item[0])
-        elif ended is not None:
-            self.finish(ended[0])
+            if not self.active:  # the observer has disposed, or this is a child it has forked
+                return
 
     def _end(self, error: Exception | None) -> None:
         with self._lock:

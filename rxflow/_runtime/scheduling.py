@@ -13,7 +13,7 @@ from reactivex import abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import ImmediateScheduler, TrampolineScheduler, VirtualTimeScheduler
 
-from rxflow._runtime.iteration import PullScheduler
+from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
 from rxflow._runtime.poll_scheduler import PollScheduler
 from rxflow._runtime.turn_scheduler import TurnScheduler
 
@@ -33,6 +33,11 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
 def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
     """Whether a watch on this scheduler blocks the scheduler's thread until a reply arrives."""
     return isinstance(scheduler, PullScheduler | VirtualTimeScheduler)
+
+
+def buffers_items(scheduler: abc.SchedulerBase) -> bool:
+    """Whether items that are emitted on this scheduler wait in a buffer until a loop takes them."""
+    return isinstance(scheduler, PullScheduler | AsyncPullScheduler)
 
 
 def is_exit_on_thread(error: BaseException, scheduler: abc.SchedulerBase) -> TypeGuard[SystemExit]:

@@ -76,9 +76,10 @@ class SilenceSubscription(SerializedSubscription[FlowRunEvent, Q]):
         self._row_checks = CompositeDisposable()
         self._row_check_of: dict[str, abc.DisposableBase] = {}
 
-    def receive(self, item: FlowRunEvent) -> None:
-        """Record an event."""
+    def receive(self, item: FlowRunEvent) -> tuple[Q, ...]:
+        """Record an event, after which nothing is to be emitted at once."""
         self._detector.receive(item, self.clock())
+        return ()
 
     def due_in(self) -> float | None:
         """Return the seconds until a run counts as silent; None if no time is counted."""

@@ -1,12 +1,13 @@
 """A holdback loses no event, orders those within the lateness, and flags the others."""
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sample_events import at, changed, closed, entered, line, notice, second, seen
+from sample_events import changed, closed, entered, line, notice, second, seen
 
 from rxflow import FlowRunEvent, FlowRunLog, NoticeCode
 from rxflow._operators.holdback import Holdback
@@ -38,13 +39,13 @@ def run_holdback(
     for number, (stamp, pause) in enumerate(steps):
         received.append(line(stamp, str(number)))
         arrivals[str(number)] = now
-        emit(holdback.receive(received[-1], at(now)))
+        emit(holdback.receive(received[-1], now))
         until = now + pause
-        while (due := holdback.due_in(at(now))) is not None and now + due <= until:
+        while (due := holdback.due_in(now)) is not None and now + due <= until:
             now += due
-            emit(holdback.wake(at(now)))
+            emit(holdback.wake(now))
         now = until
-    emit(holdback.flush(at(now)))
+    emit(holdback.flush(now))
     return received, emitted, seconds_held
 
 
@@ -101,16 +102,16 @@ def test_an_outdated_flag_is_removed() -> None:
     """A line that its watch emitted late, and that is in order now, is not flagged."""
     holdback: Holdback[FlowRunLog] = Holdback(5)
     lines = [line(2), line(1, late=True)]
-    assert [item for one in lines for item in holdback.receive(one, at(2))] == []
-    assert holdback.flush(at(2)) == (line(1), line(2))
+    assert [item for one in lines for item in holdback.receive(one, 2)] == []
+    assert holdback.flush(2) == (line(1), line(2))
 
 
 def test_without_lateness_no_event_is_held() -> None:
     """With a lateness of 0 each event is emitted at once, and those out of order are flagged."""
     holdback: Holdback[FlowRunLog] = Holdback(0)
-    emitted = [*holdback.receive(line(2), at(0)), *holdback.receive(line(1), at(0))]
+    emitted = [*holdback.receive(line(2), 0), *holdback.receive(line(1), 0)]
     assert emitted == [line(2), line(1, late=True)]
-    assert holdback.due_in(at(0)) is None
+    assert holdback.due_in(0) is None
 
 
 def test_events_of_the_watch_keep_their_place() -> None:
@@ -118,17 +119,17 @@ def test_events_of_the_watch_keep_their_place() -> None:
     of_watch: list[FlowRunEvent] = [notice(NoticeCode.LATE_START, 99), closed(-99)]
     events: list[FlowRunEvent] = [seen(), of_watch[0], line(2), line(1), seen(), *of_watch, line(3)]
     holdback: Holdback[FlowRunEvent] = Holdback(5)
-    emitted = [item for event in events for item in holdback.receive(event, at(0))]
+    emitted = [item for event in events for item in holdback.receive(event, 0)]
     assert emitted == [seen(), of_watch[0], seen()]
-    assert holdback.flush(at(0)) == (line(1), line(2), *of_watch, line(3))
+    assert holdback.flush(0) == (line(1), line(2), *of_watch, line(3))
 
 
 def test_a_changed_row_is_never_flagged() -> None:
     """A row that arrives after later events is emitted at once, unchanged."""
     holdback: Holdback[FlowRunEvent] = Holdback(0)
-    holdback.receive(line(5), at(5))
-    assert holdback.receive(changed("Running", 1), at(5)) == (changed("Running", 1),)
-    late = holdback.receive(entered("Running", 1), at(5))
+    holdback.receive(line(5), 5)
+    assert holdback.receive(changed("Running", 1), 5) == (changed("Running", 1),)
+    late = holdback.receive(entered("Running", 1), 5)
     assert late == (replace(entered("Running", 1), late=True),)
 
 
@@ -148,7 +149,24 @@ def test_items_of_any_class_are_ordered() -> None:
     readings = [Reading(3), Reading(1), Reading(2)]
     holdback: Holdback[Reading] = Holdback(9)
     for reading in readings:
-        assert holdback.receive(reading, at(0)) == ()
-    emitted = holdback.flush(at(0))
+        assert holdback.receive(reading, 0) == ()
+    emitted = holdback.flush(0)
     assert {*emitted} == {*readings}
     assert all(before.timestamp < after.timestamp for before, after in pairwise(emitted))
+
+
+def test_items_that_were_emitted_are_not_kept() -> None:
+    """While an item is held for long, those emitted after its arrival are freed."""
+    holdback: Holdback[Reading] = Holdback(50)
+    emitted = [weakref.ref(reading) for reading in emitted_beside_held(holdback, 1000)]
+    assert len(emitted) == 1000
+    assert len([reference for reference in emitted if reference() is not None]) < 10
+    assert [second(90), second(100)] == [item.timestamp for item in holdback.flush(0)]
+
+
+def emitted_beside_held(holdback: Holdback[Reading], number: int) -> Iterator[Reading]:
+    """Yield what is emitted at once, while an item is held that arrived out of order."""
+    for seconds in (100, 90):
+        assert holdback.receive(Reading(seconds), 0) == ()
+    for count in range(number):
+        yield from holdback.receive(Reading(40 + count / number), 0)

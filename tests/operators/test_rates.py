@@ -5,9 +5,10 @@ from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_events import at, second
+from sample_events import second
 
 from rxflow import Rate
+from rxflow._models.times import Now
 from rxflow._operators.rates import RateCounter
 
 # Quarters of a second are exact, so that it is certain in which window an instant lies.
@@ -18,14 +19,14 @@ def count_items(
     seconds: float, pauses: list[float], *, wake_at_ends: bool
 ) -> tuple[list[Rate], float]:
     """Return the windows of items with pauses before them, and the second of the end."""
-    counter, now, rates = RateCounter(seconds, at(0)), 0.0, list[Rate]()
+    counter, now, rates = RateCounter(seconds, Now(0.0, second(0))), 0.0, list[Rate]()
     for pause in pauses:
-        while wake_at_ends and (due := counter.due_in(at(now)) or 0) < pause:
+        while wake_at_ends and (due := counter.due_in(now) or 0) < pause:
             now, pause = now + due, pause - due  # noqa: PLW2901 - the rest of it
-            rates += counter.wake(at(now))
+            rates += counter.wake(now)
         now += pause
-        rates += counter.receive("item", at(now))
-    return [*rates, *counter.flush(at(now))], now
+        rates += counter.receive("item", now)
+    return [*rates, *counter.flush(now)], now
 
 
 @given(QUARTERS.filter(bool), st.lists(QUARTERS))

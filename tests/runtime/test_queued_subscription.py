@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from reactivex import Observable, abc
 from reactivex import operators as ops
+from reactivex.disposable import Disposable, SerialDisposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
+from reactivex.testing import TestScheduler
 from threaded_sources import LINES, ThreadedSource
 from virtual_world import TEST_TIMEOUT, Recording
 
@@ -153,6 +156,110 @@ def test_a_busy_observer_does_not_block_the_source(operator: Callable[[Any], Any
     recording.wait()
     assert recording.completed
     assert len(recording.values) <= 4
+
+
+# -- turns --------------------------------------------------------------------------------------
+
+
+class Numbers(Observable[int]):
+    """Emits numbers at once on subscription, and further ones when it is called."""
+
+    def __init__(self, *numbers: int) -> None:
+        """Create a source.
+
+        Args:
+            numbers: What to emit on subscription.
+        """
+        super().__init__()
+        self._numbers = numbers
+        self.emit: Callable[[int], None]
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        self.emit = observer.on_next
+        for number in self._numbers:
+            observer.on_next(number)
+        return Disposable()
+
+
+def test_bounded_emits_many_items_in_a_turn() -> None:
+    """What others have scheduled for the same time waits for no more than 64 items."""
+    scheduler = TestScheduler()
+    emitted: list[int] = []
+    emitted_before: list[int] = []
+
+    def begin(*_: object) -> None:
+        Numbers(*range(200)).pipe(bounded(200)).subscribe(emitted.append, scheduler=scheduler)
+        look_again()
+
+    def look_again(*_: object) -> None:
+        emitted_before.append(len(emitted))
+        if len(emitted) < 200:
+            scheduler.schedule(look_again)
+
+    scheduler.schedule_absolute(210, begin)
+    scheduler.advance_to(211)
+    assert emitted == list(range(200))
+    assert emitted_before == [0, 64, 128, 192, 200]
+
+
+def test_bounded_stops_when_its_observer_disposes() -> None:
+    """An observer that disposes while items are held receives none of them."""
+    scheduler = TestScheduler()
+    emitted: list[int] = []
+    subscription = SerialDisposable()
+
+    def receive(number: int) -> None:
+        emitted.append(number)
+        if number == 2:
+            subscription.dispose()
+
+    numbers = Numbers(*range(10)).pipe(bounded(10))
+    subscription.disposable = numbers.subscribe(receive, scheduler=scheduler)
+    scheduler.advance_to(300)
+    assert emitted == [0, 1, 2]
+
+
+def test_an_item_that_arrives_during_a_turn_meets_the_queue() -> None:
+    """The items that a turn has not emitted yet are held, and may be dropped."""
+    scheduler = TestScheduler()
+    emitted: list[int] = []
+    source = Numbers(0, 1, 2)
+
+    def receive(number: int) -> None:
+        emitted.append(number)
+        if number == 0:
+            source.emit(3)
+            source.emit(4)
+
+    source.pipe(bounded(3, "drop_oldest")).subscribe(receive, scheduler=scheduler)
+    scheduler.advance_to(300)
+    assert emitted == [0, 2, 3, 4]
+
+
+def test_a_loop_pulls_one_item_in_a_turn() -> None:
+    """What a loop has not pulled is held by the queue, whose policy applies to it."""
+    source = Numbers(0, 1, 2)
+    items = rxflow.iterate(source.pipe(bounded(3, "drop_oldest")))
+    assert next(items) == 0
+    source.emit(3)
+    source.emit(4)
+    assert [next(items), next(items), next(items)] == [2, 3, 4]
+
+
+def test_an_async_loop_pulls_one_item_in_a_turn() -> None:
+    """In an async loop, too, the queue holds what was not pulled."""
+
+    async def main() -> list[int]:
+        source = Numbers(0, 1, 2)
+        items = rxflow.aiterate(source.pipe(bounded(3, "drop_oldest")))
+        first = await anext(items)
+        source.emit(3)
+        source.emit(4)
+        return [first, *[await anext(items) for _ in range(3)]]
+
+    assert asyncio.run(main()) == [0, 2, 3, 4]
 
 
 # -- errors in turns ----------------------------------------------------------------------------
