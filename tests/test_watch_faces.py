@@ -10,14 +10,13 @@ from reactivex import abc
 from reactivex import operators as ops
 from reactivex.scheduler import (
     CurrentThreadScheduler,
-    EventLoopScheduler,
     ImmediateScheduler,
     NewThreadScheduler,
     ThreadPoolScheduler,
     TimeoutScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
-from runtime_threads import NAMES, join_runtime_threads
+from runtime_threads import NAMES, JoinedEventLoopScheduler, join_runtime_threads
 from stream_faces import collect_async
 from virtual_world import HOUR, MISSING_RUN, TEST_TIMEOUT, Recording, World, identities
 from watched_runs import watch_past_run
@@ -50,7 +49,7 @@ def subscribe(stream: FlowRunStream, scheduler: abc.SchedulerBase | None) -> lis
 
 def on_event_loop_scheduler(stream: FlowRunStream) -> list[FlowRunEvent]:
     """Subscribe on reactivex's scheduler with one thread."""
-    scheduler = EventLoopScheduler()
+    scheduler = JoinedEventLoopScheduler()
     values = subscribe(stream, scheduler)
     scheduler.dispose()
     return values

@@ -8,11 +8,11 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.scheduler import (
-    EventLoopScheduler,
     NewThreadScheduler,
     ThreadPoolScheduler,
     TimeoutScheduler,
 )
+from runtime_threads import JoinedEventLoopScheduler
 from rx_subjects import OPERATORS, SINKS, Operator, add_past_run, quiet_client, watch
 from virtual_world import OverlapRecording, World
 
@@ -21,7 +21,7 @@ from rxflow import operators
 
 def event_loop_scheduler() -> tuple[abc.SchedulerBase, Callable[[], object]]:
     """Create a scheduler with one thread, and the function that ends it."""
-    scheduler = EventLoopScheduler()
+    scheduler = JoinedEventLoopScheduler()
     return scheduler, scheduler.dispose
 
 

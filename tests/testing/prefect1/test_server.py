@@ -112,9 +112,16 @@ def test_the_real_client_of_prefect_1_works_with_it(
     parent = server.add_task_run(run_id, slug="load-1")
     server.set_task_state(parent, "Mapped", "Ready to proceed with mapping.", n_map_states=1)
     server.add_task_run(run_id, slug="load-1", map_index=0, state="Success")
-    server.at(1, lambda: server.set_state(run_id, "Running", "Running flow."))
-    server.at(1, lambda: server.log(run_id, "hello"))
-    server.at(3, lambda: server.set_state(run_id, "Success", "All done."))
+
+    def begin(request: httpx.Request) -> None:
+        """Let the run begin after it was first read; the client takes seconds to start."""
+        if run_id in request.content.decode():
+            server.intercept = None
+            server.at(1, lambda: server.set_state(run_id, "Running", "Running flow."))
+            server.at(1, lambda: server.log(run_id, "hello"))
+            server.at(3, lambda: server.set_state(run_id, "Success", "All done."))
+
+    server.intercept = begin
     report = prefect1("client.py", url, run_id, flow_id)
     assert report["name"] == "nightly"
     assert report["flow"] == "etl"
