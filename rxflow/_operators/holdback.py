@@ -77,7 +77,7 @@ class Holdback(Generic[D]):
             in_order.append(entry)
         if self._displaced.arrived:
             return self._pop_while(self._is_settled)
-        # The same for a queue without displaced entries takes 0.5 us less.
+        # As in `_pop_while`, for a queue without displaced entries: 0.9 us less an item.
         newest = in_order[-1][0]
         emitted: list[D] = []
         while in_order and newest - in_order[0][0] >= self._distance:

@@ -189,7 +189,7 @@ class SerializedSubscription(OperatorSubscription[T, R]):
 
     def on_next(self, item: T) -> None:
         """Receive an item, then schedule a turn if one is due."""
-        with self._lock:  # as in `run`, whose calls would take 0.3 us more an item
+        with self._lock:  # as in `run`, whose calls would take 0.6 us more an item
             if not self.active:
                 self.end_if_inherited()
                 return
