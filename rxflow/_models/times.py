@@ -77,6 +77,8 @@ def plain_utc(time: datetime) -> datetime:
     beyond microseconds is dropped. A time that lies outside of the years 1 to 9999 in UTC becomes
     the first or the last of all times.
     """
+    if time.tzinfo is UTC and type(time).__module__ == "datetime":
+        return time  # as it is; the rest takes 2 us, and a watch reads the time twice a page
     offset = time.utcoffset()
     if offset is None:
         raise ValueError(f"{time!r} has no time zone")
