@@ -191,11 +191,12 @@ class _LoopFetcher:
         self._scheduler = scheduler
         self._post = post
         self._loop = asyncio.get_running_loop()
-        self._jobs: asyncio.Queue[_FetchJob] = asyncio.Queue()
+        self._next_job: asyncio.Future[_FetchJob] = self._loop.create_future()
         self._task = _spawn(scheduler, self._work())
 
     def fetch(self, query: Query, on_reply: OnReply, on_error: OnError) -> None:
-        self._jobs.put_nowait(_FetchJob(query, on_reply, on_error))
+        if not self._next_job.cancelled():  # as the task was, which awaits it
+            self._next_job.set_result(_FetchJob(query, on_reply, on_error))
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> abc.DisposableBase:
         return self._scheduler.schedule_relative(seconds, _posting(self._post, action))
@@ -207,7 +208,8 @@ class _LoopFetcher:
     async def _work(self) -> None:
         try:
             while True:
-                job = await self._jobs.get()
+                job = await self._next_job
+                self._next_job = self._loop.create_future()
                 try:
                     reply = await self._channel.send(job.query)
                 except Exception as error:  # noqa: BLE001 - a defect: channels do not raise
