@@ -28,8 +28,6 @@ class Resettable(Protocol):
 # At-fork functions cannot be unregistered, so there is one, and the objects are held weakly.
 _registered: WeakSet[Resettable] = WeakSet()
 
-_count = 0
-
 late_import = threading.RLock()
 """Held while a thread of rxflow imports a module, so that no process is forked meanwhile: in the
 child the module's lock would never be free."""
@@ -38,11 +36,6 @@ child the module's lock would never be free."""
 def register(resettable: Resettable) -> None:
     """Call an object's `reset_after_fork` in each forked child for as long as the object lives."""
     _registered.add(resettable)
-
-
-def fork_count() -> int:
-    """Return how many forks led to this process; another number than before is another process."""
-    return _count
 
 
 def inherited_watch() -> WatchInherited:
@@ -54,8 +47,6 @@ def inherited_watch() -> WatchInherited:
 
 
 def _reset_registered() -> None:
-    global _count  # noqa: PLW0603 - of the process, as its id is
-    _count += 1
     for resettable in list(_registered):
         resettable.reset_after_fork()
 

@@ -43,6 +43,7 @@ from rxflow._operators.rates import Rate, RateCounter
 from rxflow._operators.run_ends import RunEnds
 from rxflow._operators.silence import Quiet, SilenceDetector
 from rxflow._operators.windows import sliding_window
+from rxflow._runtime.paged import select
 from rxflow._runtime.queued_subscription import ItemQueue, QueuedSubscription
 from rxflow._runtime.row_watch import watch_row
 from rxflow._runtime.silence_subscription import SilenceSubscription
@@ -113,7 +114,8 @@ def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
         >>> list(rxflow.iterate(reactivex.of(1, "one", 2).pipe(only(int))))
         [1, 2]
     """
-    return ops.filter(is_one_of(kinds))
+    predicate = is_one_of(kinds)
+    return lambda source: select(source, predicate)
 
 
 def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]:
@@ -138,11 +140,7 @@ def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]
         >>> errors = rxflow.watch_flow_run(run_id).pipe(level_at_least("ERROR"))  # doctest: +SKIP
     """
     predicate = is_at_least(level)
-
-    def operator(source: Observable[L]) -> Observable[L]:
-        return source.pipe(ops.filter(predicate))
-
-    return operator
+    return lambda source: select(source, predicate)
 
 
 def for_task(
@@ -169,7 +167,7 @@ def for_task(
         ...     print(event.message)
     """
     predicate: Callable[[Any], bool] = is_of_task(task_run_id)
-    return ops.filter(predicate)
+    return lambda source: select(source, predicate)
 
 
 def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observable[W]]:
@@ -191,11 +189,7 @@ def matching(pattern: str | re.Pattern[str]) -> Callable[[Observable[W]], Observ
         >>> rows = rxflow.watch_flow_run(run_id).logs.pipe(matching(r"row \d+"))  # doctest: +SKIP
     """
     predicate = message_matches(pattern)
-
-    def operator(source: Observable[W]) -> Observable[W]:
-        return source.pipe(ops.filter(predicate))
-
-    return operator
+    return lambda source: select(source, predicate)
 
 
 def until_terminal(*flow_run_ids: str | UUID) -> Callable[[Observable[T]], Observable[T]]:

@@ -25,6 +25,7 @@ from rxflow._operators.rates import Rate
 from rxflow._operators.silence import Quiet
 from rxflow._runtime.futures import future_of, is_to_future
 from rxflow._runtime.iteration import apull, pull
+from rxflow._runtime.paged import PagedObservable, pages_of
 from rxflow._runtime.scheduling import running_loop
 from rxflow._runtime.sink_output import SinkOutput
 from rxflow.client import Client
@@ -117,7 +118,32 @@ class Stream(Fluent[T_co]):
     @staticmethod
     def of(observable: Observable[T]) -> "Stream[T]":
         """Make a stream of an observable, without a hop between the two."""
+        if isinstance(observable, PagedObservable):
+            return _PagedStream(observable.page_source)
         return _StreamOf(observable)
+
+    def pages(self) -> "Stream[tuple[T_co, ...]]":
+        """Emit the items in pages, for consumers that handle many events at a time.
+
+        A page is a tuple of items that arrived together, in order; none is empty. The pages of a
+        watch come from one reply of the server each, or from a part of it, and have up to 200
+        events. One after another the pages have the items of the stream, each once.
+
+        `only`, `level_at_least`, `for_task` and `matching` keep the pages. Other operators take
+        items one by one, so each page after them has one item; apply them to the pages instead.
+
+        Returns:
+            A stream of tuples, with all three faces: subscribe to it, or iterate it with ``for`` or
+            ``async for``.
+
+        Example:
+            >>> import reactivex, rxflow
+            >>> for page in rxflow.watch_flow_run(run_id).logs.pages():  # doctest: +SKIP
+            ...     table.insert([(line.timestamp, line.message) for line in page])
+            >>> list(Stream.of(reactivex.of(1, 2)).pages())
+            [(1,), (2,)]
+        """
+        return Stream.of(pages_of(self))
 
     def __iter__(self) -> Generator[T_co]:
         """Subscribe and yield the items, as `iterate` does."""
@@ -347,7 +373,7 @@ def _subscribed_with(
 
 def _is_plain(result: object) -> bool:
     # A function of its own: inline, the check would narrow the type to one with unknown items.
-    return type(result) in {Observable, SinkOutput}
+    return type(result) in {Observable, PagedObservable, SinkOutput}
 
 
 class _StreamOf(Stream[T]):
@@ -365,6 +391,10 @@ class _StreamOf(Stream[T]):
             last: Observable[Any] = self.pipe(ops.last_or_default(None))
             return last
         return super()._last_item()
+
+
+class _PagedStream(PagedObservable[T], Stream[T]):
+    """A stream of the items of pages."""
 
 
 def _check_observable(value: object) -> None:

@@ -4,11 +4,10 @@ Which queries are sent and which events are emitted is decided in `_watching`; w
 thread, in `_runtime`.
 """
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,7 +15,6 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._forks import fork_count
 from rxflow._models.arguments import (
     canonical_id,
     level_number,
@@ -25,6 +23,7 @@ from rxflow._models.arguments import (
 )
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
+from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
@@ -43,7 +42,7 @@ from rxflow.events import (
     StateChange,
     TaskRunStateChange,
 )
-from rxflow.stream import Stream, aiterate, iterate
+from rxflow.stream import Stream
 from rxflow.views import FlowRunView
 
 __all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_flow_run"]
@@ -51,36 +50,8 @@ __all__ = ["FlowRunStream", "await_for_flow_run", "wait_for_flow_run", "watch_fl
 _MAX_DURATION = timedelta(hours=12)
 """Default for how long to watch a run that does not end; the same as in Prefect 1."""
 
-T_co = TypeVar("T_co", covariant=True)
 
-
-class _PagedStream(Stream[T_co]):
-    """A stream of the events of pages. Its loops iterate pages: one call into Rx a page."""
-
-    def __init__(self, pages: Observable[tuple[T_co, ...]]) -> None:
-        super().__init__(_events_of(pages))
-        self._pages = pages
-
-    def __iter__(self) -> Generator[T_co]:
-        forks = fork_count()
-        with closing(iterate(self._pages)) as pages:
-            for page in pages:
-                for event in page:
-                    yield event
-                    if forks != fork_count():  # the rest of the page is the parent's
-                        break
-
-    async def __aiter__(self) -> AsyncGenerator[T_co]:
-        forks = fork_count()
-        async with aclosing(aiterate(self._pages)) as pages:
-            async for page in pages:
-                for event in page:
-                    yield event
-                    if forks != fork_count():  # the rest of the page is the parent's
-                        break
-
-
-class FlowRunStream(_PagedStream[FlowRunEvent]):
+class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
     """The events of one flow run; made by `watch_flow_run`.
 
     The stream is cold: each subscription and each loop reads the run from its beginning, with
@@ -107,22 +78,22 @@ class FlowRunStream(_PagedStream[FlowRunEvent]):
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
         """The run's state changes, and its row after every other change."""
-        return _PagedStream(self._part(EventSource.STATES))
+        return self._part(EventSource.STATES)
 
     @property
     def logs(self) -> Stream[FlowRunLog]:
         """The run's log lines."""
-        return _PagedStream(self._part(EventSource.LOGS))
+        return self._part(EventSource.LOGS)
 
     @property
     def tasks(self) -> Stream[TaskRunStateChange]:
         """The states of the run's task runs, as the polls find them."""
-        return _PagedStream(self._part(EventSource.TASKS))
+        return self._part(EventSource.TASKS)
 
     @property
     def notices(self) -> Stream[RunSeen | Notice | Closed]:
         """The events about the watch itself."""
-        return _PagedStream(self._part(EventSource.NOTICES))
+        return self._part(EventSource.NOTICES)
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the run: the scan of its events, one after each event that changes it."""
@@ -137,9 +108,9 @@ class FlowRunStream(_PagedStream[FlowRunEvent]):
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
-    def _part(self, source: EventSource) -> Observable[Any]:
+    def _part(self, source: EventSource) -> Stream[Any]:
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
-        return _pages_of(spec, self._client)
+        return Stream.of(PagedObservable(_pages_of(spec, self._client)))
 
 
 def watch_flow_run(
@@ -329,22 +300,3 @@ def _pages_of(spec: WatchSpec, client: Client) -> Observable[EventPage]:
         return CompositeDisposable(subscription, Disposable(engine.dispose))
 
     return Observable(subscribe)
-
-
-def _events_of(pages: Observable[tuple[T_co, ...]]) -> abc.Subscription[T_co]:
-    """Return the subscribe function of the events of pages."""
-
-    def subscribe(
-        observer: abc.ObserverBase[T_co], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        emit = observer.on_next
-
-        def on_next(page: tuple[T_co, ...]) -> None:
-            for event in page:
-                emit(event)
-
-        return pages.subscribe(
-            on_next, observer.on_error, observer.on_completed, scheduler=scheduler
-        )
-
-    return subscribe

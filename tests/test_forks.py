@@ -284,6 +284,8 @@ thread.join()
 LOOPS = {
     "watch": (4, "stream"),
     "views": (1, "stream.views()"),
+    "pages": (1, "stream.pages()"),
+    "selected": (4, "stream.level_at_least(0)"),
     "operators": (4, "stream.pipe(operators.bounded(9), operators.in_order(0))"),
     "plain observable": (4, "rxflow.iterate(stream.logs.pipe(ops.buffer_with_count(1)))"),
 }

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from stream_faces import collect_async
 from virtual_world import TEST_TIMEOUT, World
 
 from rxflow import Stream, iterate
+from rxflow._runtime.paged import PagedObservable
 
 SHORT = timedelta(milliseconds=5)
 
@@ -354,6 +355,28 @@ def test_close_disposes_once() -> None:
         assert [next(items), next(items)] == [0, 1]
     items.close()
     assert (source.emitted, source.disposed) == (2, 1)
+    assert list(items) == []
+
+
+def test_what_is_left_of_a_page_is_dropped_by_closing() -> None:
+    """A closed iterator has no further item, although its page has."""
+    items = iterate(PagedObservable(rx.of((1, 2, 3), (4,))))
+    assert next(items) == 1
+    items.close()
+    assert list(items) == []
+
+
+def test_an_iterator_is_a_generator() -> None:
+    """An iterator has the methods of a generator; throwing into it disposes."""
+    source = Source()
+    items = iterate(source)
+    assert isinstance(items, Generator)
+    assert [items.send(None), items.send(None)] == [0, 1]
+    with pytest.raises(ZeroDivisionError, match="thrown"):
+        items.throw(ZeroDivisionError("thrown"))
+    assert (source.emitted, source.disposed) == (2, 1)
+    with pytest.raises(ZeroDivisionError, match="by value"):
+        iterate(source).throw(ZeroDivisionError, ZeroDivisionError("by value"))
     assert list(items) == []
 
 

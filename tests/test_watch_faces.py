@@ -25,10 +25,12 @@ import rxflow
 from rxflow import (
     Closed,
     FlowRunEvent,
+    FlowRunLog,
     FlowRunStream,
     RunNotFound,
     watch_flow_run,
 )
+from rxflow.operators import level_at_least, matching
 
 
 @pytest.fixture
@@ -108,6 +110,25 @@ def test_all_faces_emit_the_same(face: str, past: FlowRunStream, world: World) -
     expected = identities(world.watch(past).values)
     assert identities(FACES[face](past)) == expected
     assert world.close_counts() == [1, 1]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_pages_have_the_events_on_all_faces(face: str, past: FlowRunStream, world: World) -> None:
+    """One after another the pages have the events of the stream, on each face; none is empty."""
+    expected = identities(world.watch(past).values)
+    pages: Any = FACES[face](past.pages())  # type: ignore[arg-type]
+    assert all(pages)
+    assert {type(page) for page in pages} == {tuple}
+    assert identities(event for page in pages for event in page) == expected
+    assert len(pages) < len(expected) / 10
+
+
+def test_selected_events_stay_in_pages(past: FlowRunStream) -> None:
+    """Operators that only select keep the pages, as methods and in `pipe`, in any number."""
+    lines = past.only(FlowRunLog).pipe(level_at_least(20), matching("line")).pages()
+    lengths = [len(page) for page in lines]
+    assert sum(lengths) == len(list(past.logs))
+    assert max(lengths) > 100
 
 
 @pytest.mark.parametrize("loop", [list, collect_async])

@@ -10,6 +10,7 @@ schedules the next turn instead of looping on, so that a consumer which has disp
 subscription meanwhile (`take(2)`) stops the polling.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,7 @@ from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
 from rxflow._runtime.iteration import PullScheduler
 from rxflow._runtime.query_channels import ChannelOpener, QueryChannel
-from rxflow._runtime.scheduling import fetches_inline, is_exit_on_thread, schedule_next
+from rxflow._runtime.scheduling import NextAction, fetches_inline, is_exit_on_thread
 from rxflow._runtime.thread_errors import exit_on_thread
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Done, Fetch, Session, Wait
@@ -55,19 +56,23 @@ class Engine:
         self._session = session
         self._opener = opener
         self._scheduler = scheduler
+        self._pull_scheduler = scheduler if isinstance(scheduler, PullScheduler) else None
         self._inline = fetches_inline(scheduler)
         self._clock = clock_of(scheduler)
         self._channel: QueryChannel | None = None
         self._fetcher: Fetcher | None = None
+        self._step_turn = self._turn(self._step)
         self._sources = sources
         self._observers: dict[EventSource, abc.ObserverBase[EventPage]] = {}
+        self._stopped = False
         self._inherited = False  # whether this is a forked child of the process that watches
         self._start_disposables()
         register(self)
 
     def _start_disposables(self) -> None:
-        self._next_turn = SerialDisposable()
+        self._next_step = NextAction(self._scheduler)
         self._wake_timer = SerialDisposable()
+        self._wake_due = math.inf  # when the wake timer is due, in monotonic seconds
         self._broken_off = False  # whether the query in flight must be sent again, or dropped
         self._connection = SingleAssignmentDisposable()
         # Turns never overlap on most schedulers. On one with many threads a wake-up could.
@@ -78,7 +83,7 @@ class Engine:
         """Stop in a forked child; the next turn there, if any, ends the watch with an error."""
         if self._stopped:
             return
-        self._inherited = True
+        self._stopped = self._inherited = True
         self._start_disposables()  # those of the parent may be locked, and hold its connection
 
     def source(self, source: EventSource) -> Observable[EventPage]:
@@ -99,13 +104,10 @@ class Engine:
         self._teardown.dispose()
 
     def _tear_down(self) -> None:
-        self._next_turn.dispose()
+        self._stopped = True
+        self._next_step.dispose()
         self._wake_timer.dispose()
         self._connection.dispose()
-
-    @property
-    def _stopped(self) -> bool:
-        return self._inherited or self._teardown.is_disposed
 
     # -- from the next command to the observers -------------------------------------------------
 
@@ -125,23 +127,22 @@ class Engine:
                 case Fetch(query):
                     if not self._inline:
                         return self._fetch(query, now)
-                    reply = self._send(query, now)
+                    reply = self._send(query)
                     if reply is None or self._receive(reply):
                         return self._schedule_step()
         return None
 
-    def _send(self, query: Query, now: Now) -> Reply | None:
+    def _send(self, query: Query) -> Reply | None:
         """Send a query and block until the reply arrives; return None if that was broken off."""
         if self._channel is None:
             self._channel = self._opener.open_channel()
             self._connection.disposable = Disposable(self._channel.close)
-        scheduler = self._scheduler
-        if not isinstance(scheduler, PullScheduler):
+        scheduler = self._pull_scheduler
+        if scheduler is None:
             return self._channel.send(query)
         self._broken_off = False
-        self._arm_wake_timer(now)
-        with scheduler.blocked():
-            reply = self._channel.send(query, partial(self._wait_for_reply, scheduler))
+        while_waiting = partial(self._wait_for_reply, scheduler)
+        reply = scheduler.block_for(partial(self._channel.send, query, while_waiting))
         return None if self._broken_off else reply
 
     def _wait_for_reply(self, scheduler: PullScheduler) -> float | None:
@@ -150,14 +151,15 @@ class Engine:
         A notice that was emitted meanwhile breaks it off, since the consumer gets the notice only
         when this action returns. The query is then sent again; there is one such notice an outage.
         """
+        self._arm_wake_timer(self._clock())
         pause = scheduler.run_due()
         self._broken_off |= pause is None or self._stopped
         return None if self._broken_off else pause
 
     def _is_blocked(self, now: Now) -> bool:
         """Whether another engine of the same loop waits for a reply; this one's step is next."""
-        scheduler = self._scheduler
-        if not isinstance(scheduler, PullScheduler) or not scheduler.is_blocked:
+        scheduler = self._pull_scheduler
+        if scheduler is None or not scheduler.is_blocked:
             return False
         scheduler.call_unblocked(self._schedule_step)
         self._arm_wake_timer(now)
@@ -179,17 +181,24 @@ class Engine:
         return self._emit(self._session.receive(reply, self._clock()))
 
     def _arm_wake_timer(self, now: Now) -> None:
-        """Schedule the turn for what is due if no reply comes; an early one does nothing."""
+        """Schedule the turn for what is due if no reply comes.
+
+        A timer that is due before that stays, since an early turn only arms the next one: with
+        each query what is due moves ahead, and a new timer would wake the poll thread each time.
+        """
         due_in = self._session.due_in(now)
-        if due_in is None:
+        if due_in is None or now.mono + due_in >= self._wake_due:
             return
+        self._wake_due = now.mono + due_in
         if self._fetcher is not None:
-            self._wake_timer.disposable = self._fetcher.call_later(due_in, self._wake)
+            timer = self._fetcher.call_later(due_in, self._wake)
         else:
-            schedule_next(self._scheduler, due_in, self._turn(self._wake), slot=self._wake_timer)
+            timer = self._scheduler.schedule_relative(due_in, self._turn(self._wake))
+        self._wake_timer.disposable = timer
 
     def _wake(self) -> None:
         """Emit what is due without a reply, and finish a watch that has reached its limit."""
+        self._wake_due = math.inf
         now = self._clock()
         self._broken_off |= self._emit(self._session.wake(now))
         if self._stopped:
@@ -219,7 +228,7 @@ class Engine:
 
     def _schedule_step(self, seconds: float = 0.0) -> None:
         if not self._stopped:
-            schedule_next(self._scheduler, seconds, self._turn(self._step), slot=self._next_turn)
+            self._next_step.schedule(seconds, self._step_turn)
 
     def _post(self, action: Callable[[], None]) -> None:
         """Schedule a turn from any thread."""
@@ -234,12 +243,9 @@ class Engine:
             self.dispose()
 
     def _turn(self, action: Callable[[], None]) -> abc.ScheduledAction[Any]:
-        def run(_: abc.SchedulerBase, __: Any = None) -> None:
-            self._run_turn(action)
+        return partial(self._run_turn, action)
 
-        return run
-
-    def _run_turn(self, action: Callable[[], None]) -> None:
+    def _run_turn(self, action: Callable[[], None], _: abc.SchedulerBase, __: Any = None) -> None:
         with self._lock:
             if not self._stopped:
                 self._run_action(action)

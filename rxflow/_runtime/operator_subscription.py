@@ -15,16 +15,16 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxflow._forks import inherited_watch, register
 from rxflow._own_log import log
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.scheduling import (
+    NextAction,
     fetches_inline,
     is_exit_on_thread,
     running_loop,
-    schedule_next,
     scheduler_for,
 )
 from rxflow._runtime.thread_errors import exit_on_thread
@@ -52,7 +52,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = True  # `start` schedules the first turn, which finds out the loop
-        self._next_turn = SerialDisposable()
+        self._next_turn = NextAction(self.scheduler)
         self._source = SingleAssignmentDisposable()
         self._teardown = Disposable(self.tear_down)
         register(self)
@@ -60,7 +60,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
     def reset_after_fork(self) -> None:
         """Stop in a forked child; the next item or turn there, if any, ends it with an error."""
         self._lock = threading.RLock()
-        self._next_turn = SerialDisposable()
+        self._next_turn = NextAction(self.scheduler)
         self._inherited, self.active = not self.stopped, False
         self._scheduled, self._loop = False, None
 
@@ -136,7 +136,7 @@ class OperatorSubscription(ABC, Generic[T, R]):
             self._teardown.dispose()
 
     def _schedule(self, seconds: float) -> None:
-        schedule_next(self.scheduler, seconds, self._take_turn, slot=self._next_turn)
+        self._next_turn.schedule(seconds, self._take_turn)
 
     def _take_turn(self, _: abc.SchedulerBase, __: Any = None) -> None:
         # A pull scheduler may be iterated in a loop's thread: the blocked loop runs no callback.

@@ -3,6 +3,9 @@
 import sys
 import threading
 import time
+from typing import Any
+
+from reactivex import abc, typing
 
 from rxflow._runtime.thread_errors import report_thread_error
 from rxflow._runtime.timer_queue import Timer, TimerQueue
@@ -48,7 +51,14 @@ class PollScheduler(TimerQueue):
         thread.join(timeout)
         return not thread.is_alive()
 
-    def _before_add(self) -> None:
+    def _add(
+        self, due: float, action: typing.ScheduledAction[Any], state: Any
+    ) -> abc.DisposableBase:
+        with self._lock:
+            self._ensure_thread()
+            return super()._add(due, action, state)
+
+    def _ensure_thread(self) -> None:
         give_up = time.monotonic() + self._start_timeout
         while self._thread is None:  # another caller may start it during the pause
             try:
@@ -66,7 +76,7 @@ class PollScheduler(TimerQueue):
     def _work(self) -> None:
         while (timer := self._wait_for_timer()) is not None:
             try:
-                self.run_timer(timer)
+                timer.run(self)
             except BaseException as error:  # noqa: BLE001 - the actions of other watches must run
                 report_thread_error(error, "An action on the poll scheduler failed")
             del timer  # free what the action holds before waiting for the next one

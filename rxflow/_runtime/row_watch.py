@@ -10,6 +10,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._runtime.engine import Engine
+from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.query_channels import ChannelOpener
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._watching.event_order import EventPage
@@ -32,18 +33,11 @@ def watch_row(flow_run_id: str, opener: ChannelOpener) -> Observable[FlowRunEven
     spec = WatchSpec(flow_run_id=flow_run_id, sources=frozenset({source}))
 
     def subscribe(
-        observer: abc.ObserverBase[FlowRunEvent], given: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
         engine = Engine(session, opener, scheduler_for(given), spec.sources)
-
-        def on_next(page: EventPage) -> None:
-            for event in page:
-                observer.on_next(event)
-
-        subscription = engine.source(source).subscribe(
-            on_next, observer.on_error, observer.on_completed
-        )
+        subscription = engine.source(source).subscribe(observer)
         return CompositeDisposable(subscription, Disposable(engine.dispose))
 
-    return Observable(subscribe)
+    return PagedObservable(Observable(subscribe))

@@ -6,11 +6,11 @@ schedulers: which ones can wait, which ones may block.
 
 import asyncio
 import math
+import threading
 from datetime import timedelta
 from typing import Any, TypeGuard
 
 from reactivex import abc
-from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import ImmediateScheduler, TrampolineScheduler, VirtualTimeScheduler
 
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
@@ -56,25 +56,50 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def schedule_next(
-    scheduler: abc.SchedulerBase,
-    seconds: float,
-    action: abc.ScheduledAction[Any],
-    *,
-    slot: SerialDisposable,
-) -> None:
-    """Schedule an action that may itself schedule the next one.
+class NextAction(abc.DisposableBase):
+    """The action that is scheduled next; there is one at a time.
 
-    Args:
-        scheduler: The scheduler to use.
-        seconds: The delay.
-        action: The action.
-        slot: Holds the action scheduled last; the one it held before is cancelled.
+    Disposing of it cancels the action, and every one that is scheduled later.
     """
-    # Fill the slot before scheduling: the action may run at once and fill it with the next one.
-    scheduled = SingleAssignmentDisposable()
-    slot.disposable = scheduled
-    # Schedulers count in microseconds. Round up: an action that runs too early would find nothing
-    # due and be scheduled again for the same moment, for ever.
-    delay = timedelta(microseconds=math.ceil(seconds * 1e6))
-    scheduled.disposable = scheduler.schedule_relative(delay, action)
+
+    def __init__(self, scheduler: abc.SchedulerBase) -> None:
+        """Create it without an action.
+
+        Args:
+            scheduler: The scheduler of all actions.
+        """
+        self._scheduler = scheduler
+        self._lock = threading.Lock()
+        self._number = 0  # of the action scheduled last
+        self._scheduled: abc.DisposableBase | None = None
+        self._is_disposed = False
+
+    def schedule(self, seconds: float, action: abc.ScheduledAction[Any]) -> None:
+        """Schedule an action, which may itself schedule the next one; cancel the one before."""
+        number = self._number = self._number + 1
+        if self._scheduled is not None:
+            self._cancel()
+        if seconds:
+            # Schedulers count in microseconds. Round up: an action that runs too early would find
+            # nothing due and be scheduled again for the same moment, for ever.
+            delay = timedelta(microseconds=math.ceil(seconds * 1e6))
+            scheduled = self._scheduler.schedule_relative(delay, action)
+        else:
+            scheduled = self._scheduler.schedule(action)
+        with self._lock:
+            # The action may have run by now, and have scheduled the next one.
+            if number == self._number and not self._is_disposed:
+                self._scheduled = scheduled
+                return
+        scheduled.dispose()
+
+    def dispose(self) -> None:
+        """Cancel the action. Callable from any thread."""
+        self._is_disposed = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            scheduled, self._scheduled = self._scheduled, None
+        if scheduled is not None:
+            scheduled.dispose()

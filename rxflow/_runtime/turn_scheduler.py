@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from reactivex import abc, typing
-from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from rxflow._forks import register
 from rxflow._runtime.fetch_loop import fetch_loop
@@ -53,7 +53,7 @@ class TurnScheduler(MonotonicScheduler):
             must_start, self._has_thread = not self._has_thread, True
         if must_start:
             self._start()
-        return CompositeDisposable(Disposable(timer.cancel), timer.returned)
+        return timer
 
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[Any], state: Any = None
@@ -96,7 +96,7 @@ class TurnScheduler(MonotonicScheduler):
     def _run_due(self) -> None:
         while (timer := self._next()) is not None:
             try:
-                self.run_timer(timer)
+                timer.run(self)
             except BaseException as error:  # noqa: BLE001 - the next actions must run
                 report_thread_error(error, "An action of a subscription failed")
             del timer  # free what the action holds before waiting for the next one

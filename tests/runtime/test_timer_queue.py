@@ -167,7 +167,7 @@ def test_an_action_may_be_cancelled_just_before_it_runs(scheduler: AnyTimerQueue
         scheduled = scheduler.schedule(calling(lambda: ran.append("cancelled")))
         timer = scheduler._pop()
         scheduled.dispose()
-        scheduler.run_timer(timer)
+        timer.run(scheduler)
     run_all(scheduler)
     assert ran == []
 

@@ -16,6 +16,7 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.engine import Engine
+from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.query_channels import (
     AsyncQueryChannel,
     ChannelOpener,
@@ -27,7 +28,6 @@ from rxflow._watching.run_session import RunSession
 from rxflow._watching.session import Session
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import ConfigurationError
-from rxflow.watch import _events_of
 
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 """All sources but the task runs."""
@@ -57,7 +57,7 @@ def events_of_engine(
         engine = Engine(session, opener, scheduler, frozenset(sources))
         pages = rx.merge(*(engine.source(source) for source in sources))
         return CompositeDisposable(
-            Observable(_events_of(pages)).subscribe(observer, scheduler=scheduler),
+            PagedObservable(pages).subscribe(observer, scheduler=scheduler),
             Disposable(engine.dispose),
         )
 

@@ -1,7 +1,7 @@
 """What the rules of `tests/rx_contract` are checked on: subjects, faces, runs and observers.
 
-A *subject* is an observable made of a watch: the watch itself, each of its parts, its views, each
-operator and each sink. A *face* is a way to use it: subscribe, iterate, await.
+A *subject* is an observable made of a watch: the watch itself, each of its parts, its views, its
+pages, each operator and each sink. A *face* is a way to use it: subscribe, iterate, await.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ PARTS: dict[str, SubjectOf] = {
     "tasks": attrgetter("tasks"),
     "notices": attrgetter("notices"),
     "views": lambda watch: watch.views(),
+    "pages": lambda watch: watch.pages(),
 }
 OPERATORS: dict[str, Operator] = {
     "only": operators.only(FlowRunLog),

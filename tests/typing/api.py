@@ -38,6 +38,10 @@ assert_type(aiter(stream), AsyncGenerator[rxflow.FlowRunEvent])
 assert_type(stream.logs, rxflow.Stream[rxflow.FlowRunLog])
 assert_type(stream.states, rxflow.Stream[rxflow.StateChange | rxflow.RunChanged])
 assert_type(stream.views(), rxflow.Stream[rxflow.FlowRunView])
+assert_type(stream.pages(), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
+assert_type(
+    stream.logs.level_at_least("ERROR").pages(), rxflow.Stream[tuple[rxflow.FlowRunLog, ...]]
+)
 
 # Names are imported when they are first used; each has its type, and a misspelt one is an error.
 assert_type(rxflow.fold(None, rxflow.decode_event(b"")), rxflow.Snapshot | None)
