@@ -37,6 +37,8 @@ from rxflow._operators.predicates import (
     is_of_task,
     is_one_of,
     message_matches,
+    of_kinds,
+    of_level,
 )
 from rxflow._operators.queues import BoundedQueue, ConflatingQueue, OverflowPolicy
 from rxflow._operators.rates import Rate, RateCounter
@@ -114,8 +116,8 @@ def only(*kinds: type[Any]) -> Callable[[Observable[Any]], Observable[Any]]:
         >>> list(rxflow.iterate(reactivex.of(1, "one", 2).pipe(only(int))))
         [1, 2]
     """
-    predicate = is_one_of(kinds)
-    return lambda source: select(source, predicate)
+    predicate, select_page = is_one_of(kinds), of_kinds(kinds)
+    return lambda source: select(source, predicate, select_page)
 
 
 def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]:
@@ -140,7 +142,8 @@ def level_at_least(level: int | str) -> Callable[[Observable[L]], Observable[L]]
         >>> errors = rxflow.watch_flow_run(run_id).pipe(level_at_least("ERROR"))  # doctest: +SKIP
     """
     predicate = is_at_least(level)
-    return lambda source: select(source, predicate)
+    select_page: Callable[[tuple[Any, ...]], tuple[Any, ...]] = of_level(level)
+    return lambda source: select(source, predicate, select_page)
 
 
 def for_task(

@@ -76,20 +76,26 @@ def pages_of(source: Observable[T]) -> Observable[Page[T]]:
     return source.pipe(ops.map(_page_of_one))
 
 
-def select(source: Observable[Any], predicate: Callable[[Any], bool]) -> Observable[Any]:
+def select(
+    source: Observable[Any],
+    predicate: Callable[[Any], bool],
+    select_page: Callable[[Page[Any]], Page[Any]] | None = None,
+) -> Observable[Any]:
     """Emit the items for which a predicate is true, page by page where there are pages.
 
     Args:
         source: The items. Of a `PagedObservable`, the result is one too.
         predicate: Must not raise: the items of a page are selected before the first is emitted.
+        select_page: Selects the same from a whole page; if None, the predicate is called.
     """
     if not isinstance(source, PagedObservable):
         return source.pipe(ops.filter(predicate))
 
-    def select_of_page(page: Page[Any]) -> Page[Any]:
+    def call_for_each(page: Page[Any]) -> Page[Any]:
         return tuple(filter(predicate, page))
 
-    return PagedObservable(source.page_source.pipe(ops.map(select_of_page), ops.filter(bool)))
+    pages = source.page_source.pipe(ops.map(select_page or call_for_each))
+    return PagedObservable(pages.pipe(ops.filter(bool)))
 
 
 def _items_to(

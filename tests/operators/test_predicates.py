@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from sample_events import OTHER, TASK, closed, entered, line, notice, seen, task_entered
 
 from rxflow import FlowRunLog, InvalidRunId, Notice, NoticeCode, StateChange
-from rxflow._operators.predicates import is_at_least, is_of_task, is_one_of, message_matches
+from rxflow._operators.predicates import (
+    is_at_least,
+    is_of_task,
+    is_one_of,
+    message_matches,
+    of_kinds,
+    of_level,
+)
 
 EVENTS = [seen(), entered("Running"), line(), notice(NoticeCode.DEGRADED), closed()]
 
@@ -113,3 +120,17 @@ def test_an_unusable_pattern_is_rejected(pattern: Any, error: type[Exception]) -
     """A pattern that is not a regular expression over text is rejected at the call."""
     with pytest.raises(error):
         message_matches(pattern)
+
+
+@pytest.mark.parametrize("kinds", [(FlowRunLog,), (Notice, StateChange), (int,), (object,)])
+def test_kinds_are_selected_from_a_page_as_one_by_one(kinds: tuple[type, ...]) -> None:
+    """A page is reduced to the events for which the predicate is true, in order."""
+    page = tuple(EVENTS)
+    assert of_kinds(kinds)(page) == tuple(filter(is_one_of(kinds), page))
+
+
+@pytest.mark.parametrize("level", [0, "DEBUG", 20, "WARNING", 41])
+def test_levels_are_selected_from_a_page_as_one_by_one(level: int | str) -> None:
+    """A page is reduced to the events for which the predicate is true, in order."""
+    page: tuple[Any, ...] = (*EVENTS, *(line(level=number) for number in (10, 20, 30, 40, 50)))
+    assert of_level(level)(page) == tuple(filter(is_at_least(level), page))
