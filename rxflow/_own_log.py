@@ -19,7 +19,7 @@ def log(level: str, message: str, *args: object, error: BaseException | None = N
     """Log a message in the name of the calling module, if the program enabled that.
 
     Args:
-        level: A level of loguru, ``DEBUG`` or ``ERROR``.
+        level: A level of loguru, such as ``DEBUG``.
         message: The message, with a ``{}`` for each argument.
         args: The arguments.
         error: The error whose traceback is logged below the message.

@@ -19,6 +19,7 @@ from sample_events import closed, entered, line, seen, task_entered
 from virtual_world import TEST_TIMEOUT
 
 import rxflow
+from rxflow.testing import FakePrefect3
 
 MODULES = [
     "agents",
@@ -56,7 +57,9 @@ def output_of(program: str, *arguments: str) -> str:
 
 def imported_by(program: str, *arguments: str) -> set[str]:
     """The packages that an interpreter has imported after a program."""
-    show = "print('\\n', *{name.partition('.')[0] for name in sys.modules})"
+    show = (
+        "print('\\n', *{name.partition('.')[0] for name, module in sys.modules.items() if module})"
+    )
     text = f"import atexit, sys\natexit.register(lambda: {show})\n{program}"
     return set(output_of(text, *arguments).splitlines()[-1].split())
 
@@ -103,25 +106,51 @@ def test_help_is_shown_without_what_watching_needs(arguments: list[str]) -> None
     assert imported & (HEAVY | {"asyncio", "reactivex"}) == set()
 
 
+def test_watching_on_the_command_line_needs_no_rich() -> None:
+    """`rxflow watch` does without the command line of httpx, and httpx is whole without it."""
+    server = FakePrefect3()
+    run_id = server.add_run(state="COMPLETED")
+    program = """
+from rxflow.cli import main
+try:
+    main()
+finally:
+    import httpx
+    assert set(httpx.__all__) <= set(vars(httpx))
+"""
+    with server.serve() as url:
+        imported = imported_by(program, "watch", run_id, "--api-url", url)
+    assert "httpx" in imported
+    assert imported & (HEAVY - {"httpx"}) == set()
+
+
 # -- every name ---------------------------------------------------------------------------------
 
 
-def test_each_public_name_and_module_can_be_the_first() -> None:
+FIRST = {
+    "names": [f"import rxflow; rxflow.{name}" for name in rxflow.__all__],
+    "attributes": [f"import rxflow; rxflow.{name}" for name in MODULES],
+    "modules": [f"import rxflow.{name}; rxflow.{name}" for name in [*MODULES, "sinks"]],
+    "imported names": [f"from rxflow import {name}" for name in ["operators", "sinks", "Stream"]],
+}
+
+
+@pytest.mark.parametrize("statements", FIRST.values(), ids=FIRST)
+def test_each_name_can_be_the_first(statements: list[str], tmp_path: Path) -> None:
     """Each name, and each module, is found where nothing of rxflow was imported before it."""
-    names = [f"import rxflow; rxflow.{name}" for name in [*rxflow.__all__, *MODULES]]
-    modules = [f"import rxflow.{name}; rxflow.{name}" for name in MODULES]
-    imports = [f"from rxflow import {name}" for name in ("operators", "sinks", "watch_flow_run")]
-    statements = names + modules + imports
     printed = output_of(
         """
 import os, sys
-for statement in sys.argv[1:]:
+import msgspec, reactivex  # once for all; rxflow is compiled once
+sys.pycache_prefix, sys.dont_write_bytecode = sys.argv[1], False
+for statement in sys.argv[2:]:
     child = os.fork()
     if child == 0:
         exec(statement)
         os._exit(0)
     print(statement, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sep=" -> ")
 """,
+        str(tmp_path),
         *statements,
     )
     assert printed.splitlines() == [f"{statement} -> 0" for statement in statements]

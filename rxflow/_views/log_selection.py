@@ -6,10 +6,9 @@ task run are applied afterwards, since the server's count can only prove the unf
 
 from datetime import datetime
 
-from loguru import logger
-
 from rxflow._logs.full_read import FullRead, read_all_logs
 from rxflow._models.arguments import optional_utc_time
+from rxflow._own_log import log
 from rxflow._protocol.pages import Poll
 from rxflow.events import FlowRunLog
 
@@ -53,10 +52,10 @@ class LogSelection:
         if read.malformed:
             reason = read.malformed[0].reason
             text = "{} log rows of flow run {} cannot be read and are left out; the first: {}"
-            logger.warning(text, len(read.malformed), self._flow_run_id, reason)
+            log("WARNING", text, len(read.malformed), self._flow_run_id, reason)
         if not read.proven:
             text = "Log rows of flow run {} may be missing: the server's count never agreed"
-            logger.warning(text, self._flow_run_id)
+            log("WARNING", text, self._flow_run_id)
         start, end, task = self._start, self._end, self._task_run_id
         if start is None and end is None and task is None:
             return read.rows

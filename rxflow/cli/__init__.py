@@ -17,6 +17,10 @@ def main() -> None:
         sys.exit(
             "rxflow: the command line needs the extra 'cli' (from a checkout: pip install '.[cli]')"
         )
+    # Where rich is installed httpx imports its own command line with it, which takes a fifth of the
+    # time to the first line. So that import fails here, as it does without rich: httpx (0.28) then
+    # defines a `main` that only prints a message. This process is the command's, and calls neither.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end a watch.
         if isinstance(stream, io.TextIOWrapper):
