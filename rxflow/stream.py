@@ -133,8 +133,7 @@ class Stream(Fluent[T_co]):
         items one by one, so each page after them has one item; apply them to the pages instead.
 
         Returns:
-            A stream of tuples, with all three faces: subscribe to it, or iterate it with ``for`` or
-            ``async for``.
+            A stream of tuples; subscribe to it, or iterate it with ``for`` or ``async for``.
 
         Example:
             >>> import reactivex, rxflow
