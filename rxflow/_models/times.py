@@ -67,7 +67,9 @@ def in_any_zone(time: datetime) -> datetime:
 
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
     """Return the later of two times; None is earlier than any time."""
-    return max((time for time in (a, b) if time is not None), default=None)
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
 
 
 def plain_utc(time: datetime) -> datetime:
@@ -82,6 +84,8 @@ def plain_utc(time: datetime) -> datetime:
     offset = time.utcoffset()
     if offset is None:
         raise ValueError(f"{time!r} has no time zone")
+    if type(time).__module__ == "datetime" and time.tzinfo is UTC:
+        return time
     plain = plain_datetime()
     date = (time.year, time.month, time.day)
     local = plain(*date, time.hour, time.minute, time.second, time.microsecond)
