@@ -74,6 +74,23 @@ def httpx_client(url: str) -> Pages:
             yield client.post(PATH, content=BODY, headers=HEADERS).content
 
 
+def httpx_asyncio(url: str) -> Pages:
+    """Read pages with httpx on an event loop, without a client."""
+
+    async def read() -> bytes:
+        request = httpx.Request("POST", to, content=BODY, headers=HEADERS)
+        return await (await transport.handle_async_request(request)).aread()
+
+    with asyncio.Runner() as runner:
+        transport = httpx.AsyncHTTPTransport()
+        to = httpx.URL(url + PATH)
+        try:
+            while True:
+                yield runner.run(read())
+        finally:
+            runner.run(transport.aclose())
+
+
 def rxflow_threads(url: str) -> Pages:
     """Read pages with the transport of blocking loops."""
     with closing(Transport(Endpoint(Settings(api_url=url), None))) as transport:
@@ -149,6 +166,7 @@ def report(url: str) -> Iterator[str]:
         httpx_transport,
         httpx_client,
         rxflow_threads,
+        httpx_asyncio,
         rxflow_asyncio,
     ]
     yield f"a page of 200 rows; Python {platform.python_version()}, httpx {version('httpx')}"
