@@ -1,7 +1,11 @@
 """The connector of a client: opens its channels, and holds what they share.
 
-This module imports httpx and the backends. A client imports it with its first channel.
+This module imports httpx, what httpx needs, and the backends. A client imports it with its first
+channel.
 """
+
+# httpx imports it with its first client, where no fork would wait for the import.
+import httpcore  # noqa: F401
 
 from rxflow._config.settings import Settings
 from rxflow._models.arguments import check_type

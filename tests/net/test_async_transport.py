@@ -206,6 +206,7 @@ def test_a_cancellation_at_the_deadline_is_a_cancellation() -> None:
         task = asyncio.create_task(transport.send(GET))
         await asyncio.sleep(0)
         await end_cancelled(task)
+        assert task.cancelled()
 
     asyncio.run(send())
 
