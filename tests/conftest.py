@@ -36,6 +36,8 @@ settings.register_profile(
 )
 # The gate of the coverage must not depend on what was drawn.
 settings.register_profile("repeatable", settings.get_profile("ci"), derandomize=True)
+# Where another environment draws all the examples for the same code.
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
 settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent
