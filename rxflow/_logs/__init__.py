@@ -5,7 +5,8 @@ rows that a count says are missing, the audit, the forecast of new rows. Does no
 states, tasks and the end of a watch (`_watching`), and how a query is sent (`_net`).
 
 To read it: `buckets`, `row_columns`, `kept_rows`, `ledger`, `table_reader`, `forecast`,
-`gap_search`, `bucket_search`, `audit`, and then `cursor_poll` and `cursor`, which put them together.
+`gap_search`, `bucket_search`, `audit`, and then `cursor_poll` and `cursor`, which put them
+together.
 
 `_watching`, `_views` and the layers above them may import it.
 """
