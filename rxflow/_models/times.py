@@ -84,8 +84,6 @@ def plain_utc(time: datetime) -> datetime:
     offset = time.utcoffset()
     if offset is None:
         raise ValueError(f"{time!r} has no time zone")
-    if type(time).__module__ == "datetime" and time.tzinfo is UTC:
-        return time
     plain = plain_datetime()
     date = (time.year, time.month, time.day)
     local = plain(*date, time.hour, time.minute, time.second, time.microsecond)
