@@ -65,11 +65,8 @@ def is_whole(events):
 """
 
 
-def failure_of(program: str) -> str:
-    """Run a program with the prelude; return what it printed to standard error and its status.
-
-    Empty if it ended well and printed nothing.
-    """
+def run_program(program: str) -> None:
+    """Run a program with the prelude; it must end well and print nothing to standard error."""
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", PRELUDE + program],
         capture_output=True,
@@ -77,7 +74,8 @@ def failure_of(program: str) -> str:
         timeout=TEST_TIMEOUT,
         check=False,
     )
-    return done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
+    assert done.stderr == ""
+    assert done.returncode == 0
 
 
 # -- reads with a client --------------------------------------------------------------------------
@@ -131,23 +129,19 @@ CHILDREN_READ = {
 @pytest.mark.parametrize("children", CHILDREN_READ)
 def test_each_child_reads_what_it_queried(children: str) -> None:
     """Forked processes that share a used client read 24 runs at once, and each gets its own."""
-    assert (
-        failure_of(
-            f"""
+    run_program(
+        f"""
 runs = {{f"run {{i}}": server.add_run(name=f"run {{i}}") for i in range(24)}}
 with server.serve() as url, rxflow.Client(api_url=url) as client:
     assert name_of(runs["run 0"]) == "run 0"
 {CHILDREN_READ[children]}
 """
-        )
-        == ""
     )
 
 
 def test_a_child_reads_while_a_thread_of_the_parent_waits_for_a_reply() -> None:
     """A read in another thread of the parent holds up no read of the child, and gets its reply."""
-    assert (
-        failure_of("""
+    run_program("""
 run, other = server.add_run(name="run"), server.add_run(name="other")
 with server.serve() as url, rxflow.Client(api_url=url) as client:
     name_of(run)
@@ -160,14 +154,11 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     thread.join()
     assert found == ["run"]
 """)
-        == ""
-    )
 
 
 def test_an_async_read_after_a_fork_has_a_connection_of_its_own() -> None:
     """A child reads on an event loop of its own while the parent's loop keeps its connection."""
-    assert (
-        failure_of("""
+    run_program("""
 run, other = server.add_run(name="run"), server.add_run(name="other")
 
 async def aname(run_id):
@@ -187,14 +178,11 @@ with server.serve() as url:
     client = rxflow.Client(api_url=url)
     asyncio.run(main())
 """)
-        == ""
-    )
 
 
 def test_a_fork_waits_for_an_import_in_another_thread() -> None:
     """A child reads although the process was forked while a thread imported what reading needs."""
-    assert (
-        failure_of("""
+    run_program("""
 run = server.add_run(name="run")
 importing, forking = threading.Event(), threading.Event()
 
@@ -214,8 +202,6 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     assert is_good(child)
     reader.join()
 """)
-        == ""
-    )
 
 
 LOCKS = {
@@ -232,9 +218,8 @@ LOCKS = {
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_that_was_held_during_a_fork_is_free_in_the_child(lock: str) -> None:
     """A child reads, watches and closes, whichever lock a thread of the parent held."""
-    assert (
-        failure_of(
-            f"""
+    run_program(
+        f"""
 run = server.add_run(name="run", state="RUNNING")
 server.set_state(run, "COMPLETED")
 held, done = threading.Event(), threading.Event()
@@ -263,15 +248,12 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     thread.join()
     assert name_of(run) == "run"
 """
-        )
-        == ""
     )
 
 
 def test_a_fake_server_can_be_used_in_the_child() -> None:
     """A child has a copy of a fake server, whichever of its locks a thread of the parent held."""
-    assert (
-        failure_of("""
+    run_program("""
 run = server.add_run(name="run", state="RUNNING")
 client = server.client()
 gate = server.hold()
@@ -295,8 +277,6 @@ assert is_good(child)
 done.set()
 thread.join()
 """)
-        == ""
-    )
 
 
 # -- watches --------------------------------------------------------------------------------------
@@ -315,9 +295,8 @@ LOOPS = {
 def test_a_loop_raises_in_the_child_and_continues_in_the_parent(loop: str) -> None:
     """The next item of an inherited loop is an error, also in the middle of a page."""
     count, expression = LOOPS[loop]
-    assert (
-        failure_of(
-            f"""
+    run_program(
+        f"""
 run = server.add_run(state="RUNNING")
 for line in range(5):
     server.log(run, str(line))
@@ -338,15 +317,12 @@ with server.serve() as url:
     assert len(seen) >= len(later)
     assert len({{str(item) for item in seen}}) == len(seen) or {loop!r} == "views"
 """
-        )
-        == ""
     )
 
 
 def test_an_async_loop_raises_in_the_child_and_continues_in_the_parent() -> None:
     """The next item of an inherited async loop is an error; the parent's loop ends by itself."""
-    assert (
-        failure_of("""
+    run_program("""
 run = server.add_run(state="RUNNING")
 
 async def main():
@@ -379,16 +355,13 @@ with server.serve() as url:
     client = rxflow.Client(api_url=url)
     assert is_whole(drive(main()))
 """)
-        == ""
-    )
 
 
 @pytest.mark.parametrize("pipeline", ["stream", "stream.pipe(operators.bounded(9))"])
 def test_an_observer_that_forks_gets_the_error_in_the_child(pipeline: str) -> None:
     """A subscription that is continued in the child, by its observer, ends there with an error."""
-    assert (
-        failure_of(
-            f"""
+    run_program(
+        f"""
 run = server.add_run(state="RUNNING")
 seen, over, children = [], threading.Event(), []
 
@@ -416,15 +389,12 @@ with server.serve() as url:
     assert over.wait(30)
     assert is_whole(seen)
 """
-        )
-        == ""
     )
 
 
 def test_a_subscription_is_silent_in_the_child_and_continues_in_the_parent() -> None:
     """A child sends no request for a subscription of the parent's, and can dispose of it."""
-    assert (
-        failure_of("""
+    run_program("""
 run = server.add_run(state="RUNNING")
 seen, over, first = [], threading.Event(), threading.Event()
 
@@ -444,14 +414,11 @@ with server.serve() as url:
     assert over.wait(30)
     assert is_whole(seen)
 """)
-        == ""
-    )
 
 
 def test_nothing_is_kept_for_a_fork_that_never_comes() -> None:
     """Clients, channels and watches that are no longer used are no longer registered."""
-    assert (
-        failure_of("""
+    run_program("""
 from rxflow._forks import _registered
 run = server.add_run(state="COMPLETED")
 
@@ -467,5 +434,3 @@ use()
 gc.collect()
 assert len(_registered) == before, [*_registered]
 """)
-        == ""
-    )

@@ -67,9 +67,7 @@ def in_any_zone(time: datetime) -> datetime:
 
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
     """Return the later of two times; None is earlier than any time."""
-    if a is None or b is None:
-        return b if a is None else a
-    return max(a, b)
+    return max((time for time in (a, b) if time is not None), default=None)
 
 
 def plain_utc(time: datetime) -> datetime:

@@ -101,27 +101,25 @@ class _DemandScheduler(TimerQueue):
         self._unread: Iterator[Any] = iter(self._batch)
         self._end: tuple[Exception | None] | None = None
         self._consumer_thread = get_ident()
-        # The consumer's thread, while an action runs there because the consumer waits and the end
-        # is not reached; else 0. One attribute, since `put` looks at it for each item.
-        self._demand_thread = 0
+        self._on_demand = False  # whether an action is running because the consumer waits
 
     def reset_after_fork(self) -> None:
         """End the iteration in a forked child with an error; the parent's goes on."""
         super().reset_after_fork()
         self._items.clear()
         self._batch.clear()  # which ends its iterator, so that a fork need not be looked for
-        self._set_end(inherited_watch())
+        self._end = (inherited_watch(),)
 
     def subscribe_to(self, observable: Observable[Any]) -> abc.DisposableBase:
         """Subscribe to the observable; items that it emits at once count as requested."""
-        self._demand_thread = get_ident()
+        self._on_demand = True
         try:
             if isinstance(observable, PagedObservable):
                 pages = observable.page_source
                 return pages.subscribe(self.put_page, self.end, self.end, scheduler=self)
             return observable.subscribe(self.put, self.end, self.end, scheduler=self)
         finally:
-            self._demand_thread = 0
+            self._on_demand = False
 
     def put(self, item: Any) -> None:
         """Buffer an item. Callable from any thread; never blocks.
@@ -129,24 +127,26 @@ class _DemandScheduler(TimerQueue):
         A blocking call would deadlock where a source emits under a lock that the consumer's actions
         need, such as the lock of `merge`.
         """
-        if get_ident() == self._demand_thread:  # the consumer runs this very action: none to wake
-            self._items.append(item)
-        else:
-            self._put_unrequested((item,))
+        if self._on_demand and get_ident() == self._consumer_thread:
+            if self._end is None:  # the consumer is running this very action: no one to wake
+                self._items.append(item)
+            return
+        self._put_unrequested((item,))
 
     def put_page(self, page: Page[Any]) -> None:
         """Buffer the items of a page; otherwise as `put`."""
-        if get_ident() == self._demand_thread:
-            self._items.extend(page)
-        else:
-            self._put_unrequested(page)
+        if self._on_demand and get_ident() == self._consumer_thread:
+            if self._end is None:
+                self._items.extend(page)
+            return
+        self._put_unrequested(page)
 
     def _put_unrequested(self, page: Page[Any]) -> None:
         with self._lock:
             if self._end is not None:
                 return
             if self._is_full():
-                self._set_end(Overflow(_OVERFLOW))
+                self._end = (Overflow(_OVERFLOW),)
                 return
             self._items.extend(page)
             self._notify()
@@ -169,13 +169,8 @@ class _DemandScheduler(TimerQueue):
     def end(self, error: Exception | None = None) -> None:
         """End the iteration after the buffered items, with an error or without one."""
         with self._lock:
-            if self._end is None:
-                self._set_end(error)
-                self._notify()
-
-    def _set_end(self, error: Exception | None) -> None:
-        self._end = (error,)
-        self._demand_thread = 0  # whatever is emitted from now on is dropped
+            self._end = self._end or (error,)
+            self._notify()
 
     def _next_timer(self) -> tuple[Timer | None, float]:
         """Return the timer to run now, or the seconds to wait; called with `_lock` held."""
@@ -184,17 +179,15 @@ class _DemandScheduler(TimerQueue):
             return None, 0.0
         due = self._next_due()
         pause = math.inf if due is None else due - time.monotonic()
-        if pause > 0:
-            return None, min(pause, threading.TIMEOUT_MAX)
-        self._demand_thread = self._consumer_thread
-        return self._pop(), 0.0
+        return (self._pop(), 0.0) if pause <= 0 else (None, min(pause, threading.TIMEOUT_MAX))
 
-    def _run_timer(self, timer: Timer) -> None:
-        """Run the action of the next timer; what it emits was requested."""
+    def run_timer(self, timer: Timer) -> None:
+        """Run the action of a timer; what it emits was requested."""
+        outer, self._on_demand = self._on_demand, True
         try:
             timer.run(self)
         finally:
-            self._demand_thread = 0
+            self._on_demand = outer
 
 
 class PullScheduler(_DemandScheduler):
@@ -254,7 +247,7 @@ class PullScheduler(_DemandScheduler):
                     return math.inf
                 timer = self._pop()
             try:
-                timer.run(self)
+                self.run_timer(timer)
             except BaseException as error:  # noqa: BLE001 - raised again by `_step`
                 self._raised = error
 
@@ -271,7 +264,7 @@ class PullScheduler(_DemandScheduler):
                 self._wait(pause)
         if timer is None:
             return
-        self._run_timer(timer)
+        self.run_timer(timer)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised
@@ -331,7 +324,7 @@ class AsyncPullScheduler(_DemandScheduler):
             timer, pause = self._next_timer()
         if timer is not None:
             self._acted = True
-            self._run_timer(timer)
+            self.run_timer(timer)
         elif pause:
             timeout = self._loop.call_later(pause, self._woken.set)
             try:
