@@ -26,7 +26,7 @@ from rxflow.errors import Unreachable
 if TYPE_CHECKING:
     from rxflow._net.channel import AsyncChannel, Channel
     from rxflow._net.connector import Connector
-    from rxflow._net.http_clients import HttpTransport
+    from rxflow._net.endpoint import HttpTransport
 
 __all__ = ["Client"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from loguru import logger
 from virtual_world import World
 
@@ -26,9 +26,18 @@ from virtual_world import World
 pytest.register_assert_rewrite("promises")
 
 # Draw new examples in each run; a failure prints the blob that reproduces it.
-settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
+# A busy machine is slow to draw, and that is no failure.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 # The gate of the coverage must not depend on what was drawn.
-settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("repeatable", settings.get_profile("ci"), derandomize=True)
+# Where another environment draws all the examples for the same code.
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
 settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent

@@ -65,8 +65,11 @@ def is_whole(events):
 """
 
 
-def run_program(program: str) -> None:
-    """Run a program with the prelude; it must end well and print nothing to standard error."""
+def failure_of(program: str) -> str:
+    """Run a program with the prelude; return what it printed to standard error and its status.
+
+    Empty if it ended well and printed nothing.
+    """
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", PRELUDE + program],
         capture_output=True,
@@ -74,8 +77,7 @@ def run_program(program: str) -> None:
         timeout=TEST_TIMEOUT,
         check=False,
     )
-    assert done.stderr == ""
-    assert done.returncode == 0
+    return done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 
 # -- reads with a client --------------------------------------------------------------------------
@@ -129,19 +131,23 @@ CHILDREN_READ = {
 @pytest.mark.parametrize("children", CHILDREN_READ)
 def test_each_child_reads_what_it_queried(children: str) -> None:
     """Forked processes that share a used client read 24 runs at once, and each gets its own."""
-    run_program(
-        f"""
+    assert (
+        failure_of(
+            f"""
 runs = {{f"run {{i}}": server.add_run(name=f"run {{i}}") for i in range(24)}}
 with server.serve() as url, rxflow.Client(api_url=url) as client:
     assert name_of(runs["run 0"]) == "run 0"
 {CHILDREN_READ[children]}
 """
+        )
+        == ""
     )
 
 
 def test_a_child_reads_while_a_thread_of_the_parent_waits_for_a_reply() -> None:
     """A read in another thread of the parent holds up no read of the child, and gets its reply."""
-    run_program("""
+    assert (
+        failure_of("""
 run, other = server.add_run(name="run"), server.add_run(name="other")
 with server.serve() as url, rxflow.Client(api_url=url) as client:
     name_of(run)
@@ -154,11 +160,14 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     thread.join()
     assert found == ["run"]
 """)
+        == ""
+    )
 
 
 def test_an_async_read_after_a_fork_has_a_connection_of_its_own() -> None:
     """A child reads on an event loop of its own while the parent's loop keeps its connection."""
-    run_program("""
+    assert (
+        failure_of("""
 run, other = server.add_run(name="run"), server.add_run(name="other")
 
 async def aname(run_id):
@@ -178,11 +187,14 @@ with server.serve() as url:
     client = rxflow.Client(api_url=url)
     asyncio.run(main())
 """)
+        == ""
+    )
 
 
 def test_a_fork_waits_for_an_import_in_another_thread() -> None:
     """A child reads although the process was forked while a thread imported what reading needs."""
-    run_program("""
+    assert (
+        failure_of("""
 run = server.add_run(name="run")
 importing, forking = threading.Event(), threading.Event()
 
@@ -202,6 +214,8 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     assert is_good(child)
     reader.join()
 """)
+        == ""
+    )
 
 
 LOCKS = {
@@ -218,8 +232,9 @@ LOCKS = {
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_that_was_held_during_a_fork_is_free_in_the_child(lock: str) -> None:
     """A child reads, watches and closes, whichever lock a thread of the parent held."""
-    run_program(
-        f"""
+    assert (
+        failure_of(
+            f"""
 run = server.add_run(name="run", state="RUNNING")
 server.set_state(run, "COMPLETED")
 held, done = threading.Event(), threading.Event()
@@ -248,12 +263,15 @@ with server.serve() as url, rxflow.Client(api_url=url) as client:
     thread.join()
     assert name_of(run) == "run"
 """
+        )
+        == ""
     )
 
 
 def test_a_fake_server_can_be_used_in_the_child() -> None:
     """A child has a copy of a fake server, whichever of its locks a thread of the parent held."""
-    run_program("""
+    assert (
+        failure_of("""
 run = server.add_run(name="run", state="RUNNING")
 client = server.client()
 gate = server.hold()
@@ -277,6 +295,8 @@ assert is_good(child)
 done.set()
 thread.join()
 """)
+        == ""
+    )
 
 
 # -- watches --------------------------------------------------------------------------------------
@@ -295,8 +315,9 @@ LOOPS = {
 def test_a_loop_raises_in_the_child_and_continues_in_the_parent(loop: str) -> None:
     """The next item of an inherited loop is an error, also in the middle of a page."""
     count, expression = LOOPS[loop]
-    run_program(
-        f"""
+    assert (
+        failure_of(
+            f"""
 run = server.add_run(state="RUNNING")
 for line in range(5):
     server.log(run, str(line))
@@ -317,12 +338,15 @@ with server.serve() as url:
     assert len(seen) >= len(later)
     assert len({{str(item) for item in seen}}) == len(seen) or {loop!r} == "views"
 """
+        )
+        == ""
     )
 
 
 def test_an_async_loop_raises_in_the_child_and_continues_in_the_parent() -> None:
     """The next item of an inherited async loop is an error; the parent's loop ends by itself."""
-    run_program("""
+    assert (
+        failure_of("""
 run = server.add_run(state="RUNNING")
 
 async def main():
@@ -355,13 +379,16 @@ with server.serve() as url:
     client = rxflow.Client(api_url=url)
     assert is_whole(drive(main()))
 """)
+        == ""
+    )
 
 
 @pytest.mark.parametrize("pipeline", ["stream", "stream.pipe(operators.bounded(9))"])
 def test_an_observer_that_forks_gets_the_error_in_the_child(pipeline: str) -> None:
     """A subscription that is continued in the child, by its observer, ends there with an error."""
-    run_program(
-        f"""
+    assert (
+        failure_of(
+            f"""
 run = server.add_run(state="RUNNING")
 seen, over, children = [], threading.Event(), []
 
@@ -389,12 +416,15 @@ with server.serve() as url:
     assert over.wait(30)
     assert is_whole(seen)
 """
+        )
+        == ""
     )
 
 
 def test_a_subscription_is_silent_in_the_child_and_continues_in_the_parent() -> None:
     """A child sends no request for a subscription of the parent's, and can dispose of it."""
-    run_program("""
+    assert (
+        failure_of("""
 run = server.add_run(state="RUNNING")
 seen, over, first = [], threading.Event(), threading.Event()
 
@@ -414,11 +444,14 @@ with server.serve() as url:
     assert over.wait(30)
     assert is_whole(seen)
 """)
+        == ""
+    )
 
 
 def test_nothing_is_kept_for_a_fork_that_never_comes() -> None:
     """Clients, channels and watches that are no longer used are no longer registered."""
-    run_program("""
+    assert (
+        failure_of("""
 from rxflow._forks import _registered
 run = server.add_run(state="COMPLETED")
 
@@ -434,3 +467,5 @@ use()
 gc.collect()
 assert len(_registered) == before, [*_registered]
 """)
+        == ""
+    )

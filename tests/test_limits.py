@@ -200,6 +200,7 @@ def test_a_dispose_from_another_thread_breaks_off_a_request(face: str, held: Hel
     FACES[face](watch_flow_run(server.add_run(), client=client).pipe(ops.take_until(stop)))
     thread.join(TEST_TIMEOUT)
     hold.until_left()
+    assert (hold.came, hold.left) == (1, 1)
 
 
 @pytest.mark.usefixtures("interruptible")

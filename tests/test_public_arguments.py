@@ -500,14 +500,28 @@ NO_DURATIONS = [
 each_duration_call = pytest.mark.parametrize("call", DURATION_CALLS.values(), ids=DURATION_CALLS)
 
 
+def result_types(call: DurationCall, scene: Scene, value: Any) -> list[type[Any]]:
+    """Return the type of the result of a call, or the types of a stream's items."""
+    result = finish(call.function(scene, value))
+    return [type(item) for item in (result if isinstance(result, list) else [result])]
+
+
 @each_duration_call
 @pytest.mark.parametrize(
-    "value",
-    [timedelta.max, 1e300, SubclassedDuration(1), pendulum.duration(hours=1), WholeNumber(3600)],
+    ("value", "seconds"),
+    [
+        (timedelta.max, timedelta.max.total_seconds()),
+        (1e300, timedelta.max.total_seconds()),
+        (SubclassedDuration(1), 86_400),
+        (pendulum.duration(hours=1), 3600),
+        (WholeNumber(3600), 3600),
+    ],
 )
-def test_a_duration_may_be_of_any_class(call: DurationCall, value: Any, scene: Scene) -> None:
+def test_a_duration_may_be_of_any_class(
+    call: DurationCall, value: Any, seconds: float, scene: Scene
+) -> None:
     """Timedeltas of any class and numbers of any type are taken, and none overflows a timer."""
-    finish(call.function(scene, value))
+    assert result_types(call, scene, value) == result_types(call, scene, seconds)
 
 
 @pytest.mark.parametrize(

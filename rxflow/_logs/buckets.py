@@ -4,6 +4,7 @@ A bucket forgets which rows it holds. But the digest of all rows that the server
 the bucket's own digest, is the digest of those that were not delivered, and so identifies them.
 """
 
+from binascii import unhexlify
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
@@ -14,7 +15,8 @@ MODULUS = (1 << 128) - 1
 """The modulus of digests: a number equals the sum of its 16-byte digits modulo this, as a decimal
 number equals the sum of its digits modulo 9. So the ids of a bucket are added as one number."""
 
-_RANDOM_VERSIONS = frozenset([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's version byte
+_RANDOM_VERSIONS = bytes([*range(0x40, 0x50), *range(0x70, 0x80)])  # a UUID's version byte
+_HYPHENS = (8, 13, 18, 23)  # where a UUID has them
 
 
 class Bucket(msgspec.Struct, array_like=True):
@@ -63,17 +65,31 @@ def digest_of(ids: Sequence[str]) -> int:
     are random (RFC 9562; Prefect draws them from the system), and so are those of the difference
     of two sets' sums, whatever the other bits. Any other id is hashed.
     """
-    digits = [row_id.replace("-", "") for row_id in ids]
-    try:
-        numbers = bytes.fromhex("".join(digits))
-    except ValueError:
-        numbers = b""
-    each_is_a_number = len(numbers) == 16 * len(ids) and {*map(len, digits)} <= {32}
-    if each_is_a_number and _RANDOM_VERSIONS.issuperset(numbers[6::16]):
-        return int.from_bytes(numbers) % MODULUS
+    # Columns of characters are checked, since a step for each id would double the time.
+    text = "\n".join(ids).encode()
+    hyphens, breaks = b"-" * len(ids), b"\n" * (len(ids) - 1)
+    if text[36::37] == breaks and all(text[place::37] == hyphens for place in _HYPHENS):
+        try:
+            numbers = unhexlify(text.translate(None, b"-\n"))
+        except ValueError:
+            numbers = b""
+        if len(numbers) == 16 * len(ids) and not numbers[6::16].translate(None, _RANDOM_VERSIONS):
+            return _sum_of_digits(int.from_bytes(numbers), len(ids))
     if len(ids) == 1:
         return int.from_bytes(blake2b(ids[0].encode(), digest_size=16).digest()) % MODULUS
     return sum(digest_of([row_id]) for row_id in ids) % MODULUS
+
+
+def _sum_of_digits(number: int, digits: int) -> int:
+    """Return the sum of a number's 16-byte digits modulo `MODULUS`.
+
+    Adding the upper half of the digits to the lower half, again and again, takes half the time of
+    a division.
+    """
+    while digits > 1:
+        digits = (digits + 1) // 2
+        number = (number >> 128 * digits) + (number & ((1 << 128 * digits) - 1))
+    return number % MODULUS
 
 
 def _as_bytes(number: int) -> bytes:

@@ -98,6 +98,13 @@ class LogCursor:
         self.progress = self.progress.after_poll(read, self.ledger)
         if read.table_shrank or read.audit_failed:
             return
+        if read.columns is not None:
+            self.ledger.record_columns(read.columns)
+        else:
+            self._record_rows(read)
+        self.ledger.advance_floor()
+
+    def _record_rows(self, read: LogRead) -> None:
         rows: Sequence[LogTableRow] = (*read.rows, *read.malformed)
         self.ledger.remove_vanished(read.vanished_ids)
         for bucket in read.replaced_buckets:
@@ -106,7 +113,6 @@ class LogCursor:
             recorded = {row.id for bucket in read.replaced_buckets for row in bucket.rows}
             rows = [row for row in rows if row.id not in recorded]
         self.ledger.record_delivered(rows)
-        self.ledger.advance_floor()
 
     def join(self, other: "LogCursor") -> None:
         """Read the runs of another cursor as well, from now on as one table.

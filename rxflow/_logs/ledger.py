@@ -8,24 +8,25 @@ digest. With a bucket's rows at hand the digest shows whether exactly those were
 otherwise which ones were not.
 
 Each log line of a run passes through here, and most arrive in order. So pages are recorded as a
-whole, and rows above the floor are kept sorted, so that rising past them cuts them off at one end.
+whole, in columns, and rows above the floor are kept sorted, so that rising past them cuts them off
+at one end.
 
 Queries do not belong here: what to read, and what a count means, is up to the other modules.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from heapq import heappop, heappush, merge
 from itertools import combinations, islice
-from operator import attrgetter, itemgetter
-from typing import Protocol, TypeVar
+from operator import attrgetter
+from typing import TypeVar
 
 import msgspec
 
 from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs
+from rxflow._logs.kept_rows import RowsAboveFloor, Straggler, Stragglers
+from rxflow._logs.row_columns import LedgerRow, LogRow, RowColumns
 from rxflow._models.times import MICROSECOND, PLAUSIBLE_YEARS, later, shifted
 
 FLOOR_LAG = timedelta(seconds=10)
@@ -36,34 +37,16 @@ _LOWEST_FLOOR = datetime.min.replace(tzinfo=UTC) + MICROSECOND
 _MAX_COMBINATIONS = 20_000
 
 
-class LogRow(Protocol):
-    """The fields of a log row that a ledger uses, of readable and malformed rows alike."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def flow_run_id(self) -> str: ...
-    @property
-    def timestamp(self) -> datetime: ...
-    @property
-    def created(self) -> datetime: ...
-
-
 R = TypeVar("R", bound=LogRow)
 
-
-LedgerRow = tuple[datetime, datetime, str, str]
-"""A delivered row: its timestamp, created, flow_run_id and id, so that rows sort by time."""
-
 _ledger_row = attrgetter("timestamp", "created", "flow_run_id", "id")
-_timestamp = itemgetter(0)
 
 
 class LedgerState(msgspec.Struct, frozen=True):
     """All of a ledger, to save and load."""
 
     rows_above_floor: list[LedgerRow]
-    stragglers: list[tuple[datetime, str]]
+    stragglers: list[Straggler]
     buckets: dict[str, list[Bucket]]
     floor: datetime | None
     newest_timestamp: datetime | None
@@ -77,6 +60,7 @@ class Ledger:
 
     Attributes:
         floor: The time below which rows are counted in buckets; None before the first row.
+        newest_timestamp: The latest time of a delivered row, by its writer's clock.
         newest_created: When the newest delivered row was stored, by the server's clock.
     """
 
@@ -92,14 +76,13 @@ class Ledger:
             max_buckets: Buckets of a run before neighbours are merged.
         """
         self._buckets: dict[str, list[Bucket]] = {run: [Bucket(None)] for run in flow_run_ids}
-        self._above_floor: list[LedgerRow] = []  # sorted
-        self._stragglers: list[tuple[datetime, str]] = []  # a heap of (created, id)
-        self._kept_ids: set[str] = set()  # those of both
+        self._above_floor = RowsAboveFloor()
+        self._stragglers = Stragglers()
         self._bucket_size = bucket_size
         self._max_buckets = max_buckets
         self._count_below_floor = 0
-        self._newest_timestamp: datetime | None = None
         self.floor: datetime | None = None
+        self.newest_timestamp: datetime | None = None
         self.newest_created: datetime | None = None
 
     @property
@@ -120,7 +103,7 @@ class Ledger:
     @property
     def kept_id_count(self) -> int:
         """How many ids are kept."""
-        return len(self._kept_ids)
+        return len(self._above_floor.ids) + len(self._stragglers.ids)
 
     @property
     def id_horizon(self) -> datetime | None:
@@ -142,14 +125,11 @@ class Ledger:
         The guess is that they became visible within ten seconds of being stored, and were
         delivered then.
         """
-        ids, floor, horizon = self._kept_ids, self.floor, self.id_horizon
+        unknown = self._without_kept_id(rows)
+        floor, horizon = self.floor, self.id_horizon
         if floor is None or horizon is None:
-            return [row for row in rows if row.id not in ids]
-        return [
-            row
-            for row in rows
-            if row.id not in ids and (row.timestamp >= floor or row.created >= horizon)
-        ]
+            return unknown
+        return [row for row in unknown if row.timestamp >= floor or row.created >= horizon]
 
     def is_undelivered(self, row: LogRow) -> bool:
         """Whether a row was not delivered; guessed as in `undelivered`."""
@@ -157,11 +137,11 @@ class Ledger:
 
     def is_known_delivered(self, row: LogRow) -> bool:
         """Whether a row was delivered and its id is still kept, so that this is no guess."""
-        return row.id in self._kept_ids
+        return not self._without_kept_id([row])
 
     def count_later_than(self, time: datetime) -> int:
         """Return how many delivered rows are dated later than a time, not one below the floor."""
-        return len(self._above_floor) - bisect_right(self._above_floor, time, key=_timestamp)
+        return self._above_floor.count_later_than(time)
 
     def ids_above_floor(self) -> list[str]:
         """Return the ids of all delivered rows that are not older than the floor."""
@@ -190,7 +170,7 @@ class Ledger:
             return guess
         # A commit took longer than the guess allows. The rows that were stored last are the most
         # likely ones, so their combinations are tried first.
-        numbered = [(row, digest_of([row.id])) for row in rows if row.id not in self._kept_ids]
+        numbered = [(row, digest_of([row.id])) for row in self._without_kept_id(rows)]
         numbered.sort(key=lambda pair: (pair[0].created, pair[0].id), reverse=True)
         for chosen in islice(combinations(numbered, wanted), _MAX_COMBINATIONS):
             if sum(number for _, number in chosen) % MODULUS == difference:
@@ -199,44 +179,49 @@ class Ledger:
 
     def record_delivered(self, rows: Iterable[LogRow]) -> None:
         """Record rows as delivered."""
-        delivered = sorted(map(_ledger_row, rows))
-        self._keep_ids(delivered)
-        low = 0 if self.floor is None else bisect_left(delivered, self.floor, key=_timestamp)
-        for timestamp, created, run, row_id in delivered[:low]:
-            heappush(self._stragglers, (created, row_id))
-            self._count_in_bucket(run, timestamp, [row_id])
-        self._insert_above_floor(delivered[low:])
+        self.record_columns(RowColumns.sorted(map(_ledger_row, rows)))
+
+    def record_columns(self, rows: RowColumns) -> None:
+        """Record rows as delivered, which are sorted by time."""
+        if not rows:
+            return
+        self._note_newest(rows)
+        low = 0 if self.floor is None else bisect_left(rows.timestamps, self.floor)
+        if low:
+            below, rows = rows[:low], rows[low:]
+            self._stragglers.add(zip(below.created, below.ids, strict=True))
+            for timestamp, _, run, row_id in below:
+                self._count_in_bucket(run, timestamp, [row_id])
+        self._above_floor.add(rows)
 
     def remove_vanished(self, ids: Iterable[str]) -> None:
         """Remove rows above the floor that vanished from the server."""
         vanished = set(ids)
         if vanished:
-            self._above_floor = [row for row in self._above_floor if row[3] not in vanished]
-            self._kept_ids -= vanished
+            self._above_floor.remove(vanished)
 
     def replace_bucket(self, flow_run_id: str, index: int, rows: Iterable[LogRow]) -> None:
         """Record exactly these rows as the delivered ones of a bucket."""
         bucket = self._buckets[flow_run_id][index]
-        delivered = sorted(map(_ledger_row, rows))
+        delivered = RowColumns.sorted(map(_ledger_row, rows))
+        if delivered:
+            self._note_newest(delivered)
         # A recently stored row would count as undelivered when it is read again, so ids are kept.
-        self._keep_ids(delivered)
-        for _, created, _, row_id in delivered:
-            heappush(self._stragglers, (created, row_id))
+        self._stragglers.add(zip(delivered.created, delivered.ids, strict=True))
         self._count_below_floor += len(delivered) - bucket.count
-        bucket.replace([row_id for *_, row_id in delivered])
+        bucket.replace(delivered.ids)
 
     def advance_floor(self) -> None:
         """Raise the floor as far as the recorded rows allow, and drop ids that grew old."""
-        if self._newest_timestamp is None or self.newest_created is None:
+        if self.newest_timestamp is None or self.newest_created is None:
             return
         # A writer whose clock is ahead must not drag the floor away from the others.
         floor = max(
-            _LOWEST_FLOOR, shifted(min(self._newest_timestamp, self.newest_created), -FLOOR_LAG)
+            _LOWEST_FLOOR, shifted(min(self.newest_timestamp, self.newest_created), -FLOOR_LAG)
         )
         horizon = shifted(self.newest_created, -FLOOR_LAG)
         self.raise_floor(floor if self.floor is None else max(floor, self.floor), horizon)
-        while self._stragglers and self._stragglers[0][0] < horizon:
-            self._kept_ids.discard(heappop(self._stragglers)[1])
+        self._stragglers.remove_before(horizon)
 
     def raise_floor(self, floor: datetime, horizon: datetime | None = None) -> None:
         """Raise the floor, and move the rows that it passes into buckets.
@@ -246,16 +231,16 @@ class Ledger:
             horizon: Drop the ids of rows that it passes and that were stored before this time.
         """
         old, self.floor = self.floor, floor
-        passed = bisect_left(self._above_floor, floor, key=_timestamp)
-        ids_by_run: defaultdict[str, list[str]] = defaultdict(list)
-        for _, created, run, row_id in self._above_floor[:passed]:
-            ids_by_run[run].append(row_id)
-            if horizon is not None and created < horizon:
-                self._kept_ids.discard(row_id)
-            else:
-                heappush(self._stragglers, (created, row_id))
-        del self._above_floor[:passed]
-        for run, ids in ids_by_run.items():
+        passed = self._above_floor.remove_below(floor)
+        if not passed:
+            return
+        if horizon is None or max(passed.created) >= horizon:
+            self._stragglers.add(
+                (created, row_id)
+                for _, created, _, row_id in passed
+                if horizon is None or created >= horizon
+            )
+        for run, ids in passed.ids_by_run().items():
             self._extend_last_bucket(run, old, ids)
 
     def join(self, other: "Ledger") -> None:
@@ -270,11 +255,10 @@ class Ledger:
             other.raise_floor(floor)
         state = other.save()
         self._buckets |= state.buckets
-        self._above_floor = sorted(self._above_floor + state.rows_above_floor)
-        self._stragglers = [*merge(sorted(self._stragglers), sorted(state.stragglers))]
-        self._kept_ids = {*self.ids_above_floor(), *(row_id for _, row_id in self._stragglers)}
+        self._above_floor = RowsAboveFloor([*self._above_floor, *state.rows_above_floor])
+        self._stragglers = Stragglers([*self._stragglers, *state.stragglers])
         self._count_below_floor += other.total - other.count_above_floor
-        self._newest_timestamp = later(self._newest_timestamp, state.newest_timestamp)
+        self.newest_timestamp = later(self.newest_timestamp, state.newest_timestamp)
         self.newest_created = later(self.newest_created, state.newest_created)
 
     def leave(self, flow_run_id: str) -> "Ledger":
@@ -283,15 +267,13 @@ class Ledger:
         Returns:
             A ledger of that run alone.
         """
-        rows = [row for row in self._above_floor if row[2] == flow_run_id]
+        rows = self._above_floor.remove_run(flow_run_id)
         buckets = {flow_run_id: self._buckets.pop(flow_run_id)}
         # A straggler does not say which run it belongs to, so both ledgers keep all of them until
         # they grow old.
         left = Ledger.load(
             msgspec.structs.replace(self.save(), rows_above_floor=rows, buckets=buckets)
         )
-        self._above_floor = [row for row in self._above_floor if row[2] != flow_run_id]
-        self._kept_ids.difference_update(left.ids_above_floor())
         self._count_below_floor -= left.total - left.count_above_floor
         return left
 
@@ -302,7 +284,7 @@ class Ledger:
             stragglers=list(self._stragglers),
             buckets=_copied(self._buckets),
             floor=self.floor,
-            newest_timestamp=self._newest_timestamp,
+            newest_timestamp=self.newest_timestamp,
             newest_created=self.newest_created,
             bucket_size=self._bucket_size,
             max_buckets=self._max_buckets,
@@ -312,37 +294,30 @@ class Ledger:
     def load(cls, state: LedgerState) -> "Ledger":
         """Return a ledger that continues from a saved one."""
         ledger = cls(state.buckets, bucket_size=state.bucket_size, max_buckets=state.max_buckets)
-        ledger._above_floor, ledger._stragglers = state.rows_above_floor[:], state.stragglers[:]
-        ledger._kept_ids = {
-            *ledger.ids_above_floor(),
-            *(row_id for _, row_id in state.stragglers),
-        }
+        ledger._above_floor = RowsAboveFloor(state.rows_above_floor)
+        ledger._stragglers = Stragglers(state.stragglers)
         ledger._buckets = _copied(state.buckets)
         ledger.floor = state.floor
-        ledger._newest_timestamp = state.newest_timestamp
+        ledger.newest_timestamp = state.newest_timestamp
         ledger.newest_created = state.newest_created
         ledger._count_below_floor = sum(
             bucket.count for buckets in state.buckets.values() for bucket in buckets
         )
         return ledger
 
-    def _keep_ids(self, rows: Sequence[LedgerRow]) -> None:
-        """Keep the ids of sorted rows, and note how new they are."""
-        if not rows:
-            return
-        self._kept_ids.update([row_id for _, _, _, row_id in rows])
-        self._newest_timestamp = later(self._newest_timestamp, rows[-1][0])
-        created = [row[1] for row in rows if row[1].year in PLAUSIBLE_YEARS]
-        # A row that was stored at another time must not move the clock for good.
-        self.newest_created = later(self.newest_created, max(created, default=None))
+    def _without_kept_id(self, rows: Iterable[R]) -> list[R]:
+        """Return the rows whose ids are not kept."""
+        above_floor, stragglers = self._above_floor.ids, self._stragglers.ids
+        return [row for row in rows if row.id not in above_floor and row.id not in stragglers]
 
-    def _insert_above_floor(self, rows: list[LedgerRow]) -> None:
-        """Insert sorted rows that are not older than the floor."""
-        if not rows:
-            return
-        at = bisect_right(self._above_floor, rows[0])
-        behind = self._above_floor[at:]
-        self._above_floor[at:] = sorted(behind + rows) if behind else rows
+    def _note_newest(self, rows: RowColumns) -> None:
+        """Note how new some rows are, which are sorted."""
+        self.newest_timestamp = later(self.newest_timestamp, rows.timestamps[-1])
+        created = rows.created
+        if max(created).year not in PLAUSIBLE_YEARS:
+            # A row that was stored at another time must not move the clock for good.
+            created = [time for time in created if time.year in PLAUSIBLE_YEARS]
+        self.newest_created = later(self.newest_created, max(created, default=None))
 
     def _count_in_bucket(self, flow_run_id: str, time: datetime, ids: Sequence[str]) -> None:
         self._buckets[flow_run_id][self.bucket_index_at(flow_run_id, time)].add(ids)

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 import msgspec
 
+from rxflow._logs.row_columns import RowColumns
 from rxflow._logs.table_reader import ReplacedBucket
 from rxflow._models.times import PLAUSIBLE_YEARS
 from rxflow._protocol.pages import MalformedRow
@@ -20,6 +21,7 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rows: Undelivered rows, in `LOG_ORDER`. Those that may have been delivered, since others
             vanished, are flagged ``replayed``.
+        columns: The same rows for the ledger, if the poll has them in columns.
         malformed: Undelivered rows that cannot be read, in the same order.
         backfill_position: While a history is read page by page, where its next page begins; None
             once it was read to its end.
@@ -38,6 +40,7 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rows: tuple[FlowRunLog, ...] = ()
+    columns: RowColumns | None = None
     malformed: tuple[MalformedRow, ...] = ()
     backfill_position: datetime | None = None
     backfill_began: datetime | None = None

@@ -67,7 +67,9 @@ def in_any_zone(time: datetime) -> datetime:
 
 def later(a: datetime | None, b: datetime | None) -> datetime | None:
     """Return the later of two times; None is earlier than any time."""
-    return max((time for time in (a, b) if time is not None), default=None)
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
 
 
 def plain_utc(time: datetime) -> datetime:

@@ -1,13 +1,17 @@
 """The connector of a client: opens its channels, and holds what they share.
 
-This module imports httpx and the backends. A client imports it with its first channel.
+This module imports httpx, what httpx needs, and the backends. A client imports it with its first
+channel.
 """
+
+# httpx imports it with its first client, where no fork would wait for the import.
+import httpcore  # noqa: F401
 
 from rxflow._config.settings import Settings
 from rxflow._models.arguments import check_type
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
+from rxflow._net.endpoint import Endpoint, HttpTransport
 from rxflow._net.failure_texts import FailureTexts
-from rxflow._net.http_clients import HttpTransport
 from rxflow._net.tls import tls_context
 from rxflow._net.transport import AsyncTransport, Transport
 
@@ -27,24 +31,20 @@ class Connector:
             transport: An httpx transport to use in place of the network; None for the network.
 
         Raises:
-            ConfigurationError: The file of certificates cannot be read.
+            ConfigurationError: The URL cannot be used, or the file of certificates not be read.
             TypeError: ``transport`` is of another class.
         """
         if transport is not None:
             check_type(
                 "transport", transport, HttpTransport, "an httpx.MockTransport or another one"
             )
-        self.shared_backend = SharedBackend(settings.backend, FailureTexts(settings, transport))
-        self._settings = settings
-        self._transport = transport
-        self._tls = tls_context(settings)
+        self._endpoint = Endpoint(settings, tls_context(settings), transport)
+        self.shared_backend = SharedBackend(settings.backend, FailureTexts(self._endpoint))
 
     def open_channel(self) -> Channel:
         """Return a channel for threads, which the caller must close."""
-        transport = Transport(self._settings, self._tls, self._transport)
-        return Channel(transport, self.shared_backend)
+        return Channel(Transport(self._endpoint), self.shared_backend)
 
     def open_async_channel(self) -> AsyncChannel:
         """Return a channel for the running event loop, which the caller must close there."""
-        transport = AsyncTransport(self._settings, self._tls, self._transport)
-        return AsyncChannel(transport, self.shared_backend)
+        return AsyncChannel(AsyncTransport(self._endpoint), self.shared_backend)

@@ -7,8 +7,7 @@ no backend can forget it. Log rows are left as they were written.
 from msgspec.structs import replace
 
 from rxflow._config.redaction import Redactor, secrets_of, user_info_secrets
-from rxflow._config.settings import Settings
-from rxflow._net.http_clients import HttpTransport, proxy_of
+from rxflow._net.endpoint import Endpoint
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 
 # Failures by a reply that may be the proxy's; those of the connection name the proxy anyway.
@@ -25,17 +24,16 @@ _REPLIED = {
 class FailureTexts:
     """Completes the failures of one server."""
 
-    def __init__(self, settings: Settings, transport: HttpTransport | None) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Collect the secrets.
 
         Args:
-            settings: The server's URL and credentials.
-            transport: An httpx transport that is used in place of the network; it has no proxy.
+            endpoint: The server; its credentials and those of the proxy are masked.
         """
-        proxy = proxy_of(settings.api_url) if transport is None else None
+        proxy = endpoint.proxy
         self._proxy = proxy.name if proxy is not None else ""
         proxy_secrets = user_info_secrets(proxy.user_info) if proxy is not None else ()
-        self._redactor = Redactor((*secrets_of(settings), *proxy_secrets))
+        self._redactor = Redactor((*secrets_of(endpoint.settings), *proxy_secrets))
 
     def complete(self, reply: Reply) -> Reply:
         """Return a reply with the texts that people may read."""

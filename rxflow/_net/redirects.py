@@ -1,7 +1,6 @@
 """The requests of one HTTP call: the first one, and those that redirects on the server lead to.
 
-httpx itself follows no redirects here: it would follow them to other servers, and send these all
-headers but Authorization.
+A client of httpx would follow them to other servers, and send these all headers but Authorization.
 """
 
 from collections.abc import Mapping
@@ -10,9 +9,11 @@ from typing import Any
 import httpx
 
 from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
-from rxflow._config.settings import Settings
+from rxflow._net.http_requests import RequestBuilder
 
 _MAX_REDIRECTS = 3
+_REDIRECTS = {301, 302, 303, 307, 308}
+_SAME_METHOD = {307, 308}  # after the others a POST would become a GET
 
 
 class RequestChain:
@@ -23,51 +24,39 @@ class RequestChain:
     """
 
     def __init__(
-        self,
-        client: httpx.Client | httpx.AsyncClient,
-        settings: Settings,
-        call: HttpCall,
-        extensions: Mapping[str, Any],
+        self, requests: RequestBuilder, call: HttpCall, extensions: Mapping[str, Any]
     ) -> None:
         """Start with the request of the call itself.
 
         Args:
-            client: The client that will send the requests.
-            settings: The server's URL.
+            requests: Builds the requests.
             call: The call.
             extensions: The extensions of each request; see
                 https://www.python-httpx.org/advanced/extensions/.
         """
-        self._client = client
+        self._requests = requests
         self._call = call
         self._extensions = extensions
         self._redirects = 0
-        url = httpx.URL(settings.api_url + call.path)
-        self.request = self._request_to(url.copy_with(params=call.params) if call.params else url)
+        self.request = requests.build(call, extensions)
 
     def follow(self, result: HttpResult) -> bool:
         """Follow the redirect that a request resulted in, if it may be followed.
 
         Returns:
             Whether there is another request to send.
+
+        Raises:
+            httpx.InvalidURL: The redirect leads to what is not a URL.
         """
-        if self._redirects == _MAX_REDIRECTS or not isinstance(result, HttpResponse):
+        if not isinstance(result, HttpResponse):
             return False
         target = redirect_target(self.request.url, result)
-        if target is None:
+        if target is None or self._redirects == _MAX_REDIRECTS:
             return False
         self._redirects += 1
-        self.request = self._request_to(target)
+        self.request = self._requests.build(self._call, self._extensions, target)
         return True
-
-    def _request_to(self, url: httpx.URL) -> httpx.Request:
-        return self._client.build_request(
-            self._call.method,
-            url,
-            content=self._call.body,
-            headers=dict(self._call.headers),
-            extensions=dict(self._extensions),
-        )
 
 
 def redirect_target(url: httpx.URL, reply: HttpResponse) -> httpx.URL | None:
@@ -76,12 +65,16 @@ def redirect_target(url: httpx.URL, reply: HttpResponse) -> httpx.URL | None:
     Args:
         url: The URL that the request was sent to.
         reply: The reply to it.
+
+    Raises:
+        httpx.InvalidURL: It redirects to what is not a URL.
     """
-    if reply.status not in {307, 308} or "location" not in reply.headers:
+    if reply.status not in _REDIRECTS or "location" not in reply.headers:
         return None
     try:
         target = url.join(reply.headers["location"])
-    except (httpx.InvalidURL, ValueError):
-        return None
-    same_server = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
-    return target if same_server and not target.userinfo else None
+        place = target.scheme, target.host, target.port
+    except ValueError as error:  # of a host name or a number in it
+        raise httpx.InvalidURL(str(error)) from error
+    same_server = place == (url.scheme, url.host, url.port) and not target.userinfo
+    return target if same_server and reply.status in _SAME_METHOD else None

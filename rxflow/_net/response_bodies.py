@@ -60,9 +60,10 @@ class BodyReader:
             return self._failure
         if self._response.status_code == 400 and _HTTP_TO_TLS.search(self._body[:_ERROR_PAGE]):
             return _WRONG_SCHEME
-        headers = {name.lower(): value for name, value in self._response.headers.items()}
         return HttpResponse(
-            status=self._response.status_code, headers=headers, body=bytes(self._body)
+            status=self._response.status_code,
+            headers=dict(self._response.headers.items()),  # httpx has lower-cased the names
+            body=bytes(self._body),
         )
 
 

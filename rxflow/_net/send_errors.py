@@ -63,6 +63,8 @@ def send_failure(error: Exception, server: str, *, passed_deadline: float | None
             case ConnectionRefusedError():
                 kind = FailureKind.REFUSED
                 text = f"No process listens at {server}; is the server running?"
+            case httpx.InvalidURL():
+                text = f"{server} redirects to what is not a URL"
             case socket.gaierror() | UnicodeError():
                 text = f"The host name of {server} cannot be resolved"
             case _:

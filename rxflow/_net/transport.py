@@ -5,13 +5,12 @@ that watch only. A call on a kept connection that the server has closed in the m
 more, at once. A forked child cannot send: its transports are closed, and their sockets released.
 
 Belongs here: deadlines, closing and the replay. Does not belong here: whatever needs no connection
-(`http_clients`, `redirects`, `response_bodies`, `send_errors`).
+(`endpoint`, `http_requests`, `redirects`, `response_bodies`, `send_errors`).
 """
 
 import asyncio
 import math
 import socket
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
@@ -22,9 +21,9 @@ from typing import Any, cast
 import httpx
 
 from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
-from rxflow._config.settings import Settings
 from rxflow._forks import register
-from rxflow._net.http_clients import HttpTransport, build_http_client, describe_server
+from rxflow._net.endpoint import Endpoint
+from rxflow._net.http_requests import RequestBuilder
 from rxflow._net.inherited_sockets import SocketDescriptor
 from rxflow._net.redirects import RequestChain
 from rxflow._net.response_bodies import BodyReader
@@ -37,12 +36,14 @@ from rxflow._net.send_errors import (
 )
 from rxflow._own_log import log
 from rxflow._protocol.failures import Failure
-from rxflow.errors import ConfigurationError
 
 WhileWaiting = Callable[[], float | None]
 """Called while a response is awaited: returns the seconds after which to call it again at the
 latest, or None to abort the call. Never raises."""
 
+_CONNECTING = tuple(
+    f".{step}.{phase}" for step in ("connect_tcp", "start_tls") for phase in ("started", "complete")
+)  # the ends of events
 _LONGEST_READ = 0.5  # seconds between two calls of `while_waiting`
 _SHORTEST_READ = 0.001  # seconds; a time-out of 0 is none
 _SHORTEST_CONNECT = 2.0  # seconds: a lost packet is sent again after one
@@ -51,27 +52,19 @@ _SHORTEST_CONNECT = 2.0  # seconds: a lost packet is sent again after one
 class Transport:
     """Sends HTTP calls to one server, one at a time, and blocks until each has a result."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        tls: ssl.SSLContext | None,
-        transport: HttpTransport | None = None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Build a transport that is not connected yet.
 
         Args:
-            settings: The server's URL, credentials and time-outs.
-            tls: How to verify the server; None for plain HTTP.
-            transport: An httpx transport to use in place of the network.
+            endpoint: The server.
 
         Raises:
-            ConfigurationError: The URL, or the proxy that the environment names, cannot be used;
-                or the httpx transport is for asyncio only.
+            ConfigurationError: The server cannot be reached in the way that is set; see
+                `Endpoint.open_http`.
         """
-        if not isinstance(transport, httpx.BaseTransport | None):
-            raise ConfigurationError(_unsuitable(transport, httpx.BaseTransport, "for"))
-        self._settings = settings
-        self._server = describe_server(settings, transport)
+        self._endpoint = endpoint
+        self._http = endpoint.open_http()
+        self._requests = RequestBuilder(endpoint.settings)
         self._lock = threading.Lock()
         # A duplicate of the connection's socket: it can be shut down while another thread reads
         # from the original, whatever TLS does there, and its number cannot be reused meanwhile.
@@ -83,7 +76,6 @@ class Transport:
         self._sending = 0
         self._closed = False
         self._inherited = False  # whether the connection is that of a parent process
-        self._client = build_http_client(httpx.Client, settings, tls, transport)
         register(self)
 
     def send(self, call: HttpCall, while_waiting: WhileWaiting | None = None) -> HttpResult:
@@ -96,7 +88,7 @@ class Transport:
         if not self._begin():
             return CONNECTION_CLOSED
         self._while_waiting = while_waiting
-        self._deadline_at = time.monotonic() + self._settings.deadline
+        self._deadline_at = time.monotonic() + self._endpoint.settings.deadline
         try:
             result = self._attempt(call)
         finally:
@@ -118,7 +110,7 @@ class Transport:
             sending = self._sending
         self._shut_down_socket()
         if not sending:  # otherwise the sending thread uses it, and closes it
-            self._close_client()
+            self._close_http()
 
     def reset_after_fork(self) -> None:
         """Let go of the parent's connection in a forked child, and send nothing any more."""
@@ -141,23 +133,23 @@ class Transport:
             self._sending -= 1
             closed = self._closed
         if closed:
-            self._close_client()
+            self._close_http()
         return closed
 
-    def _close_client(self) -> None:
+    def _close_http(self) -> None:
         if not self._inherited:  # a lock of httpx's may be held, by a thread of the parent
-            self._client.close()
+            self._http.close()
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Apply the deadline to httpx's connecting and reading, and duplicate its socket."""
-        step, _, phase = event.rpartition(".")
-        if not step.endswith((".connect_tcp", ".start_tls")):
+        if not event.endswith(_CONNECTING):  # so are ten events of each request
             return
+        step, _, phase = event.rpartition(".")
         if phase == "started":
             # An attempt to connect cannot be paused, and one that is too short never succeeds.
             longest = max(self._pause(), _SHORTEST_CONNECT)
             info["timeout"] = min(info["timeout"], self._time_left(), longest)
-        elif phase == "complete":
+        else:
             stream = info["return_value"]
             stream.read = partial(self._read, stream.read)
             if step.endswith(".connect_tcp"):
@@ -222,15 +214,15 @@ class Transport:
         try:
             # A transport in place of the network may call `while_waiting`: `rxflow.testing` does.
             extensions = {"trace": self._trace, "while_waiting": self._while_waiting}
-            chain = RequestChain(self._client, self._settings, call, extensions)
+            chain = RequestChain(self._requests, call, extensions)
             while True:
                 result = self._request(chain.request)
                 _log_result(call, result)
                 if not chain.follow(result):
                     return result
         except SEND_ERRORS as error:
-            passed_deadline = None if self._time_left() else self._settings.deadline
-            return send_failure(error, self._server, passed_deadline=passed_deadline)
+            passed_deadline = None if self._time_left() else self._endpoint.settings.deadline
+            return send_failure(error, self._endpoint.name, passed_deadline=passed_deadline)
 
     def _request(self, request: httpx.Request) -> HttpResult:
         response = self._open(request)
@@ -247,12 +239,13 @@ class Transport:
         """Send a request, and again if the server had closed the connection that was kept."""
         connects = self._connects
         try:
-            return self._client.send(request, stream=True)
+            response = self._http.handle_request(request)
         except STALE_CONNECTION_ERRORS:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-        return self._client.send(request, stream=True)  # safe: all calls only read
+            response = self._http.handle_request(request)  # safe: all calls only read
+        return self._requests.receive(request, response)
 
 
 class AsyncTransport:
@@ -261,34 +254,25 @@ class AsyncTransport:
     Cancelling the task of a call aborts it. The deadline includes name look-up and connecting.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        tls: ssl.SSLContext | None,
-        transport: HttpTransport | None = None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Build a transport that is not connected yet.
 
         Args:
-            settings: The server's URL, credentials and time-outs.
-            tls: How to verify the server; None for plain HTTP.
-            transport: An httpx transport to use in place of the network.
+            endpoint: The server.
 
         Raises:
-            ConfigurationError: The URL, or the proxy that the environment names, cannot be used;
-                or the httpx transport is not for asyncio.
+            ConfigurationError: The server cannot be reached in the way that is set; see
+                `Endpoint.open_async_http`.
         """
-        if not isinstance(transport, httpx.AsyncBaseTransport | None):
-            raise ConfigurationError(_unsuitable(transport, httpx.AsyncBaseTransport, "async for"))
-        self._settings = settings
-        self._server = describe_server(settings, transport)
+        self._endpoint = endpoint
+        self._http = endpoint.open_async_http()
+        self._requests = RequestBuilder(endpoint.settings)
         self._connects = 0
         self._connection: Any = None
         self._descriptor = SocketDescriptor(None)
         self._deadlines: set[asyncio.Timeout] = set()  # of the calls in progress
         self._closed = False
         self._inherited = False  # whether the connection is that of a parent process
-        self._client = build_http_client(httpx.AsyncClient, settings, tls, transport)
         register(self)
 
     async def send(self, call: HttpCall) -> HttpResult:
@@ -304,7 +288,7 @@ class AsyncTransport:
         for deadline in self._deadlines:  # httpx would not abort a call that is still connecting
             if not deadline.expired():
                 deadline.reschedule(0.0)
-        await self._client.aclose()
+        await self._http.aclose()
 
     def reset_after_fork(self) -> None:
         """Let go of the parent's connection in a forked child, and send nothing any more."""
@@ -321,19 +305,19 @@ class AsyncTransport:
             await self._connection.aclose()  # httpx leaves it open after a cancellation
 
     async def _attempt(self, call: HttpCall) -> HttpResult:
-        deadline = asyncio.timeout(self._settings.deadline)
+        deadline = asyncio.timeout(self._endpoint.settings.deadline)
         self._deadlines.add(deadline)
         try:
             async with deadline:
-                chain = RequestChain(self._client, self._settings, call, {"trace": self._trace})
+                chain = RequestChain(self._requests, call, {"trace": self._trace})
                 while not self._closed:  # it may be closed while a redirect is read
                     result = await self._request(chain.request)
                     _log_result(call, result)
                     if not chain.follow(result):
                         return result
         except SEND_ERRORS as error:
-            passed_deadline = self._settings.deadline if deadline.expired() else None
-            return send_failure(error, self._server, passed_deadline=passed_deadline)
+            passed_deadline = self._endpoint.settings.deadline if deadline.expired() else None
+            return send_failure(error, self._endpoint.name, passed_deadline=passed_deadline)
         except RuntimeError as error:
             if "start new thread" not in str(error):
                 raise
@@ -358,22 +342,16 @@ class AsyncTransport:
         """Send a request, and again if the server had closed the connection that was kept."""
         connects = self._connects
         try:
-            return await self._client.send(request, stream=True)
+            response = await self._http.handle_async_request(request)
         except STALE_CONNECTION_ERRORS:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-        return await self._client.send(request, stream=True)  # safe: all calls only read
+            response = await self._http.handle_async_request(request)  # safe: all calls only read
+        return self._requests.receive(request, response)
 
 
 def _log_result(call: HttpCall, result: HttpResult) -> None:
     # Of a redirect too the path of the call: the one that the server named may hold a secret.
     outcome = result.status if isinstance(result, HttpResponse) else result.kind.value
     log("DEBUG", "{} {} -> {}", call.method, call.path, outcome)
-
-
-def _unsuitable(transport: object, needed: type, loop: str) -> str:
-    return (
-        f"{type(transport).__name__} cannot send the requests of `{loop}`; "
-        f"pass a transport that is an httpx.{needed.__name__} too"
-    )

@@ -101,25 +101,27 @@ class _DemandScheduler(TimerQueue):
         self._unread: Iterator[Any] = iter(self._batch)
         self._end: tuple[Exception | None] | None = None
         self._consumer_thread = get_ident()
-        self._on_demand = False  # whether an action is running because the consumer waits
+        # The consumer's thread, while an action runs there because the consumer waits and the end
+        # is not reached; else 0. One attribute, since `put` looks at it for each item.
+        self._demand_thread = 0
 
     def reset_after_fork(self) -> None:
         """End the iteration in a forked child with an error; the parent's goes on."""
         super().reset_after_fork()
         self._items.clear()
         self._batch.clear()  # which ends its iterator, so that a fork need not be looked for
-        self._end = (inherited_watch(),)
+        self._set_end(inherited_watch())
 
     def subscribe_to(self, observable: Observable[Any]) -> abc.DisposableBase:
         """Subscribe to the observable; items that it emits at once count as requested."""
-        self._on_demand = True
+        self._demand_thread = get_ident()
         try:
             if isinstance(observable, PagedObservable):
                 pages = observable.page_source
                 return pages.subscribe(self.put_page, self.end, self.end, scheduler=self)
             return observable.subscribe(self.put, self.end, self.end, scheduler=self)
         finally:
-            self._on_demand = False
+            self._demand_thread = 0
 
     def put(self, item: Any) -> None:
         """Buffer an item. Callable from any thread; never blocks.
@@ -127,26 +129,24 @@ class _DemandScheduler(TimerQueue):
         A blocking call would deadlock where a source emits under a lock that the consumer's actions
         need, such as the lock of `merge`.
         """
-        if self._on_demand and get_ident() == self._consumer_thread:
-            if self._end is None:  # the consumer is running this very action: no one to wake
-                self._items.append(item)
-            return
-        self._put_unrequested((item,))
+        if get_ident() == self._demand_thread:  # the consumer runs this very action: none to wake
+            self._items.append(item)
+        else:
+            self._put_unrequested((item,))
 
     def put_page(self, page: Page[Any]) -> None:
         """Buffer the items of a page; otherwise as `put`."""
-        if self._on_demand and get_ident() == self._consumer_thread:
-            if self._end is None:
-                self._items.extend(page)
-            return
-        self._put_unrequested(page)
+        if get_ident() == self._demand_thread:
+            self._items.extend(page)
+        else:
+            self._put_unrequested(page)
 
     def _put_unrequested(self, page: Page[Any]) -> None:
         with self._lock:
             if self._end is not None:
                 return
             if self._is_full():
-                self._end = (Overflow(_OVERFLOW),)
+                self._set_end(Overflow(_OVERFLOW))
                 return
             self._items.extend(page)
             self._notify()
@@ -169,8 +169,13 @@ class _DemandScheduler(TimerQueue):
     def end(self, error: Exception | None = None) -> None:
         """End the iteration after the buffered items, with an error or without one."""
         with self._lock:
-            self._end = self._end or (error,)
-            self._notify()
+            if self._end is None:
+                self._set_end(error)
+                self._notify()
+
+    def _set_end(self, error: Exception | None) -> None:
+        self._end = (error,)
+        self._demand_thread = 0  # whatever is emitted from now on is dropped
 
     def _next_timer(self) -> tuple[Timer | None, float]:
         """Return the timer to run now, or the seconds to wait; called with `_lock` held."""
@@ -179,15 +184,17 @@ class _DemandScheduler(TimerQueue):
             return None, 0.0
         due = self._next_due()
         pause = math.inf if due is None else due - time.monotonic()
-        return (self._pop(), 0.0) if pause <= 0 else (None, min(pause, threading.TIMEOUT_MAX))
+        if pause > 0:
+            return None, min(pause, threading.TIMEOUT_MAX)
+        self._demand_thread = self._consumer_thread
+        return self._pop(), 0.0
 
-    def run_timer(self, timer: Timer) -> None:
-        """Run the action of a timer; what it emits was requested."""
-        outer, self._on_demand = self._on_demand, True
+    def _run_timer(self, timer: Timer) -> None:
+        """Run the action of the next timer; what it emits was requested."""
         try:
             timer.run(self)
         finally:
-            self._on_demand = outer
+            self._demand_thread = 0
 
 
 class PullScheduler(_DemandScheduler):
@@ -247,7 +254,7 @@ class PullScheduler(_DemandScheduler):
                     return math.inf
                 timer = self._pop()
             try:
-                self.run_timer(timer)
+                timer.run(self)
             except BaseException as error:  # noqa: BLE001 - raised again by `_step`
                 self._raised = error
 
@@ -264,7 +271,7 @@ class PullScheduler(_DemandScheduler):
                 self._wait(pause)
         if timer is None:
             return
-        self.run_timer(timer)
+        self._run_timer(timer)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised
@@ -324,7 +331,7 @@ class AsyncPullScheduler(_DemandScheduler):
             timer, pause = self._next_timer()
         if timer is not None:
             self._acted = True
-            self.run_timer(timer)
+            self._run_timer(timer)
         elif pause:
             timeout = self._loop.call_later(pause, self._woken.set)
             try:

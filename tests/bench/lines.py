@@ -4,7 +4,8 @@
 An httpx transport in this process responds with pages that were encoded before, so the server costs
 next to nothing, and the same in each loop. Only figures of one run are compared: CPU seconds of one
 machine say little about another. `README.md` beside this file keeps the results.
-``--profile FILE`` writes a cProfile of the watch in server of measuring.
+``--profile FILE`` writes a cProfile of the watch in place of measuring; ``--growth`` measures only
+what a line costs in shorter and longer runs.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -41,6 +43,7 @@ except ImportError:
 LINES = 100_000
 PAGE = 200
 ROUNDS = 5
+GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 MIB = 1024 * 1024
 GOAL_RATIO = 1.15  # watch beside bare
 LEAN_GOAL_RATIO = 1.6  # watch beside lean
@@ -51,7 +54,7 @@ RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STEP = timedelta(milliseconds=10)
 
-_JSON = {"content-type": "application/json", "date": "Sun, 22 Nov 2026 14:00:00 GMT"}
+_JSON = {"content-type": "application/json"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,7 +85,6 @@ class _LogsBody(msgspec.Struct):
     logs: _Where
     offset: int
     limit: int
-    sort: str
 
 
 _rows = msgspec.json.Decoder(list[Row]).decode
@@ -94,26 +96,30 @@ class Lines(httpx.BaseTransport):
 
     Args:
         zipped: Whether to compress responses, as Prefect does if the client accepts it.
-        lines: How many lines the run has.
+        count: The run's lines. Pages of more than 100,000 lines are encoded when they are
+            requested, and are not kept.
     """
 
-    def __init__(self, *, zipped: bool, lines: int = LINES) -> None:
-        self._lines = lines
-        self._headers = _JSON | ({"content-encoding": "gzip"} if zipped else {})
+    def __init__(self, *, zipped: bool, count: int = LINES) -> None:
+        end = START + STEP * count
+        self._headers = _JSON | {"date": format_datetime(end + timedelta(hours=1), usegmt=True)}
+        self._headers |= {"content-encoding": "gzip"} if zipped else {}
         self._zip = (lambda body: gzip.compress(body, 5)) if zipped else bytes
+        self._count = count
         self._pages: dict[tuple[int, ...], bytes] = {}
-        end = START + STEP * lines
         states = [_state("RUNNING", START), _state("COMPLETED", end)]
         self._fixed = {
             "/api/admin/version": self._zip(_encode("3.8.8")),
-            f"/api/flow_runs/{RUN_ID}": self._zip(_encode(_run(states[-1], end))),
+            f"/api/flow_runs/{RUN_ID}": self._zip(_encode(_run(states[-1]))),
             "/api/flow_run_states/": self._zip(_encode(states)),
         }
         # The pages of a reader by offset, and of one whose next page begins with the last row of
         # the one before. Others are encoded when they are requested.
-        for step in (PAGE, PAGE - 1):
-            for first in range(0, lines, step):
-                self._encoded(first, min(lines, first + PAGE))
+        if count <= LINES:
+            for step in (PAGE, PAGE - 1):
+                for first in range(0, count, step):
+                    rows = (first, min(count, first + PAGE))
+                    self._pages[rows] = self._encoded(*rows)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Respond to one request."""
@@ -123,18 +129,13 @@ class Lines(httpx.BaseTransport):
     def _page(self, wanted: _LogsBody) -> bytes:
         after, before = wanted.logs.timestamp.after_, wanted.logs.timestamp.before_
         first = 0 if after is None else -((START - after) // STEP)
-        end = self._lines if before is None else (before - START) // STEP + 1
-        if wanted.sort == "TIMESTAMP_DESC":
-            end -= wanted.offset + 1
-            return self._encoded(end, max(first - 1, end - wanted.limit), -1)
+        end = self._count if before is None else (before - START) // STEP + 1
         first += wanted.offset
-        return self._encoded(first, min(end, first + wanted.limit))
+        rows = (first, min(end, first + wanted.limit))
+        return self._pages.get(rows) or self._encoded(*rows)
 
-    def _encoded(self, *rows: int) -> bytes:
-        """Encode the rows of a range: its start, its end and its step."""
-        if rows not in self._pages:
-            self._pages[rows] = self._zip(_encode([_row(number) for number in range(*rows)]))
-        return self._pages[rows]
+    def _encoded(self, first: int, end: int) -> bytes:
+        return self._zip(_encode([_row(number) for number in range(first, end)]))
 
 
 def _row(number: int) -> dict[str, Any]:
@@ -160,8 +161,8 @@ def _state(kind: str, time: datetime) -> dict[str, Any]:
     }
 
 
-def _run(state: dict[str, Any], updated: datetime) -> dict[str, Any]:
-    row = {"id": RUN_ID, "name": "brisk-otter", "created": START, "updated": updated}
+def _run(state: dict[str, Any]) -> dict[str, Any]:
+    row = {"id": RUN_ID, "name": "brisk-otter", "created": START, "updated": state["timestamp"]}
     return row | {"state": state, "state_id": state["id"]}
 
 
@@ -176,10 +177,10 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def in_another_process() -> Iterator[Server]:
+def in_another_process(count: int = LINES) -> Iterator[Server]:
     """The server in a process of its own, over loopback HTTP, with gzip as Prefect sends it."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, count))
     process.start()
     try:
         yield Server(f"http://127.0.0.1:{ours.recv()}/api", None)
@@ -188,8 +189,8 @@ def in_another_process() -> Iterator[Server]:
         process.join()
 
 
-def _serve(port: Connection) -> None:
-    lines = Lines(zipped=True)
+def _serve(port: Connection, count: int) -> None:
+    lines = Lines(zipped=True, count=count)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -268,13 +269,13 @@ def _bodies() -> Iterator[bytes]:
 Loop = Callable[[Server], Iterator[int]]
 
 
-def cpu(loop: Loop, server: Server) -> float:
+def cpu(loop: Loop, server: Server, count: int = LINES) -> float:
     """CPU seconds of one pass."""
     gc.collect()
     began = process_time()
     emitted = sum(1 for _ in loop(server))
     spent = process_time() - began
-    assert emitted == LINES, emitted
+    assert emitted == count, emitted
     return spent
 
 
@@ -294,13 +295,29 @@ def memory(server: Server) -> tuple[float, float]:
     for number, _ in enumerate(watch(server)):
         if number % PAGE == 0:
             most = max(most, process.memory_info().rss)
+    return traced_peak(server), (most - start) / MIB
+
+
+def traced_peak(server: Server) -> float:
+    """The MiB of a watch at its peak above its start, by tracemalloc."""
     gc.collect()
     tracemalloc.start()
     for _ in watch(server):
         pass
     _, traced = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return traced / MIB, (most - start) / MIB
+    return traced / MIB
+
+
+def growth() -> Iterator[str]:
+    """Watch runs of different lengths, and yield a table of what a line and a watch cost."""
+    yield "\nlonger runs over loopback HTTP, gzip: CPU of the reader, peak by tracemalloc"
+    for count in GROWTH:
+        with in_another_process(count) as server:
+            rounds = ROUNDS if count <= LINES else 1
+            spent = min(cpu(watch, server, count) for _ in range(rounds))
+            peak = traced_peak(server)
+        yield f"{count:11,} lines{spent / count * 1e6:9.2f} us a line{peak:9.2f} MiB"
 
 
 def report() -> Iterator[str]:
@@ -319,6 +336,7 @@ def report() -> Iterator[str]:
     yield from _compared("responses from this process, plain", loops, server)
     with in_another_process() as server:
         yield from _compared("responses over loopback HTTP, gzip", loops, server)
+    yield from growth()
     yield f"\nGoals of watch over loopback HTTP: at most {GOAL_RATIO:g} x beside bare, and"
     yield f"{LEAN_GOAL_RATIO:g} x beside lean"
     if PrefectLog is None:
@@ -337,7 +355,9 @@ def main() -> None:
     """Measure, or profile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", metavar="FILE")
-    path = parser.parse_args().profile
+    parser.add_argument("--growth", action="store_true", help="measure longer runs alone")
+    options = parser.parse_args()
+    path = options.profile
     if path is not None:
         server = Server(URL, Lines(zipped=False))
         cpu(watch, server)
@@ -345,7 +365,7 @@ def main() -> None:
         profile.runcall(cpu, watch, server)
         profile.dump_stats(path)
         return
-    for line in report():
+    for line in growth() if options.growth else report():
         print(line, flush=True)
 
 

@@ -28,6 +28,7 @@ from wire_server import (
 )
 
 from rxflow._config.settings import Settings
+from rxflow._net.endpoint import Endpoint
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow.errors import ConfigurationError
@@ -41,7 +42,7 @@ async def open_transport(
     settings: Settings, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[AsyncTransport]:
     """Open a transport on the running event loop."""
-    async with aclosing(AsyncTransport(settings, tls)) as transport:
+    async with aclosing(AsyncTransport(Endpoint(settings, tls))) as transport:
         yield transport
 
 
@@ -145,7 +146,7 @@ def test_the_end_of_an_event_loop_aborts_a_call() -> None:
     script = WatchedScript(stall_response)
 
     async def leave(server: WireServer) -> asyncio.Task[Any]:
-        transport = AsyncTransport(settings_for(server.url), None)
+        transport = AsyncTransport(Endpoint(settings_for(server.url), None))
         task = asyncio.create_task(transport.send(GET))
         await has_stalled(server)
         return task
@@ -186,7 +187,7 @@ def test_the_deadline_includes_connecting() -> None:
 
     async def send() -> Failure:
         settings = settings_for("http://nowhere.invalid/api", deadline=0.05)
-        transport = AsyncTransport(settings, None, never_connects)
+        transport = AsyncTransport(Endpoint(settings, None, never_connects))
         return failure_of(await transport.send(GET))
 
     failure = asyncio.run(send())
@@ -200,11 +201,12 @@ def test_a_cancellation_at_the_deadline_is_a_cancellation() -> None:
 
     async def send() -> None:
         transport = AsyncTransport(
-            settings_for("http://there/api", deadline=0.0), None, NeverConnects()
+            Endpoint(settings_for("http://there/api", deadline=0.0), None, NeverConnects())
         )
         task = asyncio.create_task(transport.send(GET))
         await asyncio.sleep(0)
         await end_cancelled(task)
+        assert task.cancelled()
 
     asyncio.run(send())
 
@@ -213,7 +215,9 @@ def test_a_time_out_around_a_call_is_raised() -> None:
     """A time-out of the caller is raised there, and is no failure of the server."""
 
     async def send() -> None:
-        transport = AsyncTransport(settings_for("http://there/api"), None, NeverConnects())
+        transport = AsyncTransport(
+            Endpoint(settings_for("http://there/api"), None, NeverConnects())
+        )
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await transport.send(GET)
@@ -253,7 +257,7 @@ def test_a_closed_transport_follows_no_redirect() -> None:
             await transport.aclose()
             return httpx.Response(307, headers={"location": f"{request.url.path}/"})
 
-    transport = AsyncTransport(settings_for("http://there/api"), None, Redirecting())
+    transport = AsyncTransport(Endpoint(settings_for("http://there/api"), None, Redirecting()))
     assert "closed" in failure_of(asyncio.run(transport.send(POST))).text
     assert paths == ["/api/logs/filter"]
 
@@ -292,9 +296,9 @@ def test_an_unsuitable_httpx_transport_is_refused() -> None:
     settings = settings_for("http://there/api")
     blocking, both = httpx.HTTPTransport(), FakePrefect3().transport()
     with pytest.raises(ConfigurationError, match=r"HTTPTransport.*`async for`.*AsyncBaseTransport"):
-        AsyncTransport(settings, None, blocking)
+        AsyncTransport(Endpoint(settings, None, blocking))
     with pytest.raises(ConfigurationError, match=r"NeverConnects.*`for`.*\.BaseTransport"):
-        Transport(settings, None, NeverConnects())
+        Transport(Endpoint(settings, None, NeverConnects()))
     blocking.close()
-    Transport(settings, None, both).close()
-    asyncio.run(AsyncTransport(settings, None, both).aclose())
+    Transport(Endpoint(settings, None, both)).close()
+    asyncio.run(AsyncTransport(Endpoint(settings, None, both)).aclose())

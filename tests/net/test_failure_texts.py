@@ -20,6 +20,7 @@ from wire_server import (
 import rxflow
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
+from rxflow._net.endpoint import Endpoint
 from rxflow._net.failure_texts import FailureTexts
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.pages import MalformedRow, Page
@@ -91,7 +92,7 @@ def test_the_proxy_is_named_when_it_may_have_replied(
     with WireServer(*[respond_always(page)] * 9) as proxy:
         monkeypatch.setenv("http_proxy", f"http://user:canary17@{proxy.address}")
         client = rxflow.Client(api_url="http://prefect.invalid/api", backend="prefect3")
-        texts = FailureTexts(Settings(api_url="http://prefect.invalid/api"), None)
+        texts = FailureTexts(Endpoint(Settings(api_url="http://prefect.invalid/api"), None))
         channel = client.open_channel()
         failure = channel.send(RunQuery(RUN))
         channel.close()
@@ -108,11 +109,11 @@ def test_the_proxy_is_named_when_it_may_have_replied(
 
 def test_rows_are_left_as_they_were_written() -> None:
     """Only the reason of a row that cannot be read is masked."""
-    texts = FailureTexts(Settings(api_url="http://127.0.0.1/api", origin="a test"), None)
+    texts = FailureTexts(Endpoint(Settings(api_url="http://127.0.0.1/api", origin="a test"), None))
     page: Page[str] = Page(("canary",))
     assert texts.complete(page) is page
     settings = Settings(api_url="http://127.0.0.1/api", api_key=Secret(KEY))
     malformed = Page((KEY,), datetime(2026, 1, 1, tzinfo=UTC), (MalformedRow("1", f"got {KEY!r}"),))
-    completed = FailureTexts(settings, None).complete(malformed)
+    completed = FailureTexts(Endpoint(settings, None)).complete(malformed)
     assert isinstance(completed, Page)
     assert (completed.rows, completed.malformed[0].reason) == ((KEY,), "got '***'")

@@ -11,6 +11,7 @@ from http_calls import GET, OpenTransport, reply_of, settings_for
 from wire_server import ServerConnection, WireServer, http_response, respond, respond_always
 
 from rxflow._backends.backend import HttpResult
+from rxflow._net.endpoint import Endpoint
 from rxflow._net.inherited_sockets import SocketDescriptor
 from rxflow._net.send_errors import CONNECTION_CLOSED
 from rxflow._net.tls import tls_context
@@ -60,7 +61,7 @@ def test_an_inherited_transport_sends_nothing(
     server_tls = authority.server_context() if tls else None
     with WireServer(respond_always(http_response(b"[1]")), tls=server_tls) as server:
         settings = settings_for(server.url, ssl_cert_file=authority.file)
-        transport = Transport(settings, tls_context(settings))
+        transport = Transport(Endpoint(settings, tls_context(settings)))
         reply_of(transport.send(GET))
 
         def check() -> bool:

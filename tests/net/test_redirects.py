@@ -1,14 +1,19 @@
 """Redirects: those on the same server are followed, and no others."""
 
+from contextlib import suppress
+
 import httpx
 import pytest
-from http_calls import GET, POST, ConnectTo, OpenTransport, reply_of
+from http_calls import GET, POST, ConnectTo, OpenTransport, failure_of, reply_of
+from hypothesis import given
+from hypothesis import strategies as st
 from wire_server import ServerConnection, WireServer, http_response, respond, respond_always
 
 from rxflow._backends.backend import HttpCall, HttpResponse
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
 from rxflow._net.redirects import redirect_target
+from rxflow._protocol.failures import FailureKind
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -85,8 +90,23 @@ def test_a_redirect_to_another_server_is_not_followed(
         assert other.connections == 0
 
 
-@pytest.mark.parametrize("location", ["\x00", "http://a:b/", "http://h:99999999/", "http://[::1/"])
-def test_a_redirect_to_an_invalid_url_is_not_followed(location: str) -> None:
-    """A location that is no URL is no target."""
-    junk = HttpResponse(status=307, headers={"location": location}, body=b"")
-    assert redirect_target(httpx.URL("http://h/api"), junk) is None
+@pytest.mark.parametrize("status", ["301 Moved", "307 Temporary Redirect"])
+@pytest.mark.parametrize("location", ["http://a:b/", "http://[::1/"])
+def test_a_redirect_to_an_invalid_url_is_a_failure(
+    location: str, status: str, connect_to: ConnectTo
+) -> None:
+    """The failure says so, and does not quote it, since it may hold a secret."""
+    script = respond(redirect(location, status))
+    with WireServer(script) as server, connect_to(server) as transport:
+        failure = failure_of(transport.send(POST))
+        assert failure.kind is FailureKind.NETWORK
+        assert failure.text.endswith("redirects to what is not a URL")
+        assert len(server.requests) == 1
+
+
+@given(location=st.text())
+def test_a_location_is_a_url_or_is_invalid(location: str) -> None:
+    """No text in a redirect raises another exception."""
+    reply = HttpResponse(status=307, headers={"location": location}, body=b"")
+    with suppress(httpx.InvalidURL):
+        assert isinstance(redirect_target(httpx.URL("http://h/api"), reply), httpx.URL | None)

@@ -157,8 +157,9 @@ def test_a_successful_poll_resets_the_limit() -> None:
     retry = policy(Random(0), attached=True)
     for start in (0, 60, 120):
         retry.record_sent(at(start))
-        delay_of(retry.record_failure(failure(FailureKind.AUTH), at(start)))
-        delay_of(retry.record_failure(failure(FailureKind.AUTH), at(start + 59)))
+        for second in (start, start + 59):
+            outcome = retry.record_failure(failure(FailureKind.AUTH), at(second))
+            assert isinstance(outcome, float)
         retry.record_success(at(start + 59))
 
 
@@ -225,8 +226,10 @@ def test_two_odd_replies_however_far_apart_end_no_watch(kind: FailureKind) -> No
 def test_the_suspension_of_a_machine_uses_up_no_grace() -> None:
     """A retry that is sent an hour late, with the same reply, is followed by another one."""
     retry = policy(Random(0), attached=True)
-    delay_of(retry.record_failure(failure(FailureKind.UNREADABLE, retry_after=300), at(0)))
-    delay_of(retry.record_failure(failure(FailureKind.UNREADABLE), at(3600)))
+    first = retry.record_failure(failure(FailureKind.UNREADABLE, retry_after=300), at(0))
+    assert delay_of(first) == 60  # the grace
+    late = retry.record_failure(failure(FailureKind.UNREADABLE), at(3600))
+    assert 0 < delay_of(late) <= RULES[FailureKind.UNREADABLE].cap
 
 
 # -- reads beside watches -----------------------------------------------------------------------

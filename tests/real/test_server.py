@@ -241,6 +241,7 @@ def test_an_overdue_run_is_marked_late(writer: ApiWriter, until: Until) -> None:
     a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)  # noqa: TID251
     run = writer.new_run(scheduled=a_minute_ago)
     until(lambda: writer.get(f"/flow_runs/{run}")["state_name"] == "Late", limit=60)
+    assert writer.get(f"/flow_runs/{run}")["state_type"] == "SCHEDULED"
 
 
 def test_two_writers_make_rows_late(

@@ -1,6 +1,7 @@
 """Scheduling: which schedulers are replaced, and on which ones a watch fetches inline."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from reactivex import abc
@@ -12,10 +13,11 @@ from reactivex.scheduler import (
     TrampolineScheduler,
 )
 from reactivex.testing import TestScheduler
+from timer_queues import calling
 
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
 from rxflow._runtime.poll_scheduler import PollScheduler
-from rxflow._runtime.scheduling import fetches_inline, scheduler_for
+from rxflow._runtime.scheduling import NextAction, fetches_inline, scheduler_for
 from rxflow._runtime.turn_scheduler import TurnScheduler
 
 
@@ -56,3 +58,47 @@ def test_an_async_pull_scheduler_does_not_fetch_inline() -> None:
         assert not fetches_inline(given)
 
     asyncio.run(check())
+
+
+def test_the_action_scheduled_last_is_the_one_that_runs() -> None:
+    """Scheduling an action cancels the one before."""
+    scheduler, ran = TestScheduler(), list[str]()
+    following = NextAction(scheduler)
+    following.schedule(5.0, calling(lambda: ran.append("before")))
+    following.schedule(2.0, calling(lambda: ran.append("last")))
+    scheduler.start()
+    assert ran == ["last"]
+
+
+def test_an_action_that_runs_at_once_may_schedule_the_next() -> None:
+    """On a scheduler that runs actions at once, the next action is kept, and can be cancelled."""
+    later, ran = TestScheduler(), list[str]()
+
+    class Either(ImmediateScheduler):
+        """Runs at once what is due, and what is due later in virtual time."""
+
+        def schedule_relative(self, duetime: Any, action: Any, state: Any = None) -> Any:
+            """Schedule in virtual time."""
+            return later.schedule_relative(duetime, action, state)
+
+    for disposed in (False, True):
+        following = NextAction(Either())
+
+        def schedule_next(following: NextAction = following) -> None:
+            following.schedule(2.0, calling(lambda: ran.append("next")))
+
+        following.schedule(0.0, calling(schedule_next))
+        if disposed:
+            following.dispose()
+        later.start()
+    assert ran == ["next"]
+
+
+def test_an_action_scheduled_after_a_dispose_is_cancelled() -> None:
+    """Once disposed of, nothing is left to run."""
+    scheduler, ran = TestScheduler(), list[str]()
+    following = NextAction(scheduler)
+    following.dispose()
+    following.schedule(2.0, calling(lambda: ran.append("late")))
+    scheduler.start()
+    assert ran == []

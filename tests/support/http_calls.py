@@ -18,6 +18,7 @@ from wire_server import WireServer
 
 from rxflow._backends.backend import HttpCall, HttpResponse, HttpResult
 from rxflow._config.settings import Settings
+from rxflow._net.endpoint import Endpoint
 from rxflow._net.transport import AsyncTransport, Transport
 from rxflow._protocol.failures import Failure
 
@@ -53,14 +54,14 @@ OpenTransport: TypeAlias = Callable[
 @contextmanager
 def open_blocking(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[BlockingTransport]:
     """Open a blocking transport."""
-    with closing(Transport(settings, tls)) as transport:
+    with closing(Transport(Endpoint(settings, tls))) as transport:
         yield transport
 
 
 @contextmanager
 def open_on_loop(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[BlockingTransport]:
     """Open an async transport on an event loop, on which all tasks must end."""
-    transport = AsyncTransport(settings, tls)
+    transport = AsyncTransport(Endpoint(settings, tls))
     with loop_in_thread() as loop, closing(_OnLoop(transport, loop)) as on_loop:
         yield on_loop
 

@@ -55,9 +55,9 @@ class Outcome(NamedTuple):
 MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
-            "ledger.py",
-            "passed = bisect_left(self._above_floor",
-            "passed = bisect_right(self._above_floor",
+            "kept_rows.py",
+            "slice(bisect_left(self._columns.timestamps, floor))",
+            "slice(bisect_right(self._columns.timestamps, floor))",
         )
     ],
     "a gap is ignored": [
@@ -107,9 +107,11 @@ MUTANTS: dict[str, list[Change]] = {
     "rows ahead are read last": [
         Change(
             "forecast.py",
-            "        yield TablePart(\n            span=Span(ledger.runs, limit + MICROSECOND),",
+            "        yield TablePart(\n"
+            "            span=Span(ledger.runs, shifted(limit, MICROSECOND)),",
             "        yield part._replace(span=part.span._replace(before=limit))\n"
-            "        yield TablePart(\n            span=Span(ledger.runs, limit + MICROSECOND),",
+            "        yield TablePart(\n"
+            "            span=Span(ledger.runs, shifted(limit, MICROSECOND)),",
         ),
         Change(
             "forecast.py",
@@ -148,17 +150,27 @@ MUTANTS: dict[str, list[Change]] = {
         )
     ],
     "rows below the floor are undelivered": [
-        Change("ledger.py", " and (row.timestamp >= floor or row.created >= horizon)", "")
+        Change("ledger.py", " if row.timestamp >= floor or row.created >= horizon", "")
     ],
     "a shrunk table is believed at once": [
         Change("cursor_poll.py", "_POLLS_TO_BELIEVE = 3 ", "_POLLS_TO_BELIEVE = 0 ")
     ],
     "a backfill page is delivered to its end": [
         Change(
+            "table_reader.py",
+            "            return [row for row in rows if row.timestamp < end], end\n",
+            "            return rows, end\n",
+        )
+    ],
+    "a backfill page in order is new": [
+        Change(
             "cursor_poll.py",
-            "            rows = [row for row in rows if row.timestamp < next_start]\n",
+            "            or (newest is not None and columns.timestamps[0] <= newest)\n",
             "",
         )
+    ],
+    "ties of a backfill page are in order": [
+        Change("row_columns.py", "from operator import lt\n", "from operator import le as lt\n")
     ],
     "the search goes on where the probe began": [
         Change(
@@ -195,20 +207,24 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "old ids are kept": [
         Change(
-            "ledger.py",
-            "                self._kept_ids.discard(row_id)\n",
-            "                pass\n",
-        )
+            "kept_rows.py",
+            "        self._ids.difference_update(passed.ids[:entered])\n",
+            "",
+        ),
     ],
     "the floor follows writers that are ahead": [
         Change(
             "ledger.py",
-            "max(min(self._newest_timestamp, self.newest_created), ",
-            "max(self._newest_timestamp, ",
+            "shifted(min(self.newest_timestamp, self.newest_created), -FLOOR_LAG)",
+            "shifted(self.newest_timestamp, -FLOOR_LAG)",
         )
     ],
     "rows that pass the floor are counted twice": [
-        Change("ledger.py", "        del self._above_floor[:passed]\n", "")
+        Change(
+            "row_columns.py",
+            "        del self.timestamps[part], self.created[part], ",
+            "        _ = self.timestamps[part], self.created[part], ",
+        )
     ],
 }
 

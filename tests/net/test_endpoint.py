@@ -1,12 +1,12 @@
-"""httpx clients: URLs, proxies, and secrets that no text has."""
+"""Endpoints: URLs, proxies, and secrets that no text has."""
 
 import base64
 import io
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 
-import httpx
 import pytest
 from broken_responses import BROKEN
 from certificates import Authority
@@ -26,8 +26,6 @@ from wire_server import ServerConnection, WireServer, http_response, respond, st
 
 from rxflow._config.secrets import Secret
 from rxflow._config.settings import Settings
-from rxflow._models.entities import BackendName
-from rxflow._net.http_clients import build_http_client
 from rxflow._net.tls import tls_context
 from rxflow._protocol.failures import FailureKind
 from rxflow.client import Client
@@ -54,11 +52,12 @@ def test_a_proxy_of_the_environment_is_used(
 ) -> None:
     """A server elsewhere is reached through the proxy that the environment names."""
     with WireServer(respond(http_response(b"[1]"))) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://user:pw@{proxy.address}")
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:p%20w@{proxy.address}")
         with open_transport(settings_for(REMOTE_URL), None) as transport:
             assert reply_of(transport.send(POST)).body == b"[1]"
         assert proxy.requests[0].target == f"{REMOTE_URL}/logs/filter"
-        assert "proxy-authorization" in proxy.requests[0].headers
+        login = base64.b64encode(b"user:p w").decode()
+        assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {login}"
 
 
 @pytest.mark.usefixtures("_no_proxies")
@@ -88,7 +87,17 @@ def test_a_proxy_is_named_without_its_password(
 
 
 @pytest.mark.usefixtures("_no_proxies")
-@pytest.mark.parametrize("proxy", ["http://user:canary/x@host", "ftp://user:canary@host:21"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:canary/x@host",
+        "ftp://user:canary@host:21",
+        pytest.param(
+            "socks5://user:canary@host:1080",
+            marks=pytest.mark.skipif(find_spec("socksio") is not None, reason="it can be used"),
+        ),
+    ],
+)
 def test_an_unusable_proxy_is_a_configuration_error(
     proxy: str, monkeypatch: pytest.MonkeyPatch, open_transport: OpenTransport
 ) -> None:
@@ -98,6 +107,18 @@ def test_an_unusable_proxy_is_a_configuration_error(
         open_transport(settings_for(REMOTE_URL), None).__enter__()
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_an_unusable_proxy_of_another_scheme_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, open_transport: OpenTransport
+) -> None:
+    """Only the proxy that is used for the server must be one that can be used."""
+    with WireServer(respond(http_response(b"[1]"))) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+        monkeypatch.setenv("HTTPS_PROXY", "ftp://nowhere")
+        with open_transport(settings_for(REMOTE_URL), None) as transport:
+            assert reply_of(transport.send(GET)).body == b"[1]"
 
 
 @pytest.mark.usefixtures("_no_proxies")
@@ -136,61 +157,6 @@ def test_a_proxy_that_refuses_a_tunnel_is_named(
     assert failure.kind is FailureKind.NETWORK
     assert "407 Proxy" in failure.text
     assert "canary" not in failure.text
-
-
-# -- the tenant of Prefect Cloud 1 ----------------------------------------------------------------
-
-TENANT, OTHER_TENANT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "ab")
-KEY = Secret("key")
-CLOUD_URL = "https://api.prefect.io"
-
-
-@pytest.mark.parametrize(
-    ("settings", "sent"),
-    [
-        pytest.param(
-            Settings(api_url=CLOUD_URL, api_key=KEY, tenant_id=Secret(TENANT)), TENANT, id="key"
-        ),
-        pytest.param(Settings(api_url=CLOUD_URL, tenant_id=Secret(TENANT)), None, id="no key"),
-        pytest.param(Settings(api_url=CLOUD_URL, api_key=KEY), None, id="no tenant"),
-        pytest.param(
-            Settings(
-                api_url=CLOUD_URL,
-                api_key=KEY,
-                tenant_id=Secret(TENANT),
-                backend=BackendName.PREFECT_3,
-            ),
-            None,
-            id="not to Prefect 3",
-        ),
-        pytest.param(
-            Settings(
-                api_url=CLOUD_URL,
-                api_key=KEY,
-                tenant_id=Secret(TENANT),
-                backend=BackendName.PREFECT_1,
-            ),
-            TENANT,
-            id="to Prefect 1",
-        ),
-        pytest.param(
-            Settings(
-                api_url=CLOUD_URL,
-                api_key=KEY,
-                tenant_id=Secret(TENANT),
-                headers=(("X-Prefect-Tenant-Id", Secret(OTHER_TENANT)),),
-            ),
-            OTHER_TENANT,
-            id="a custom header",
-        ),
-    ],
-)
-def test_the_tenant_is_sent_only_with_a_key(settings: Settings, sent: str | None) -> None:
-    """The tenant's header accompanies a key, which is sent as Bearer, or is not sent at all."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200))
-    with build_http_client(httpx.Client, settings, None, transport) as client:
-        assert client.headers.get("X-PREFECT-TENANT-ID") == sent
-        assert client.headers.get("Authorization") == ("Bearer key" if settings.api_key else None)
 
 
 # -- secrets --------------------------------------------------------------------------------------
