@@ -144,8 +144,8 @@ def watch_flow_run(
         level: Emit only log lines of this level and above, a number as in `logging` or a name such
             as ``"WARNING"``.
         drain: Quiet time without new rows before the watch of a run that is over is closed, in
-            seconds if a number; None for 5 s on Prefect 3 and 10 s on Prefect 1, whose log lines
-            arrive later.
+            seconds if a number; None for 5 s on Prefect 3, or up to 30 s while the line is missing
+            that its engine logs last, and 10 s on Prefect 1, whose log lines arrive later.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 

@@ -40,6 +40,17 @@ TERMINAL_TYPES = frozenset(
 _KNOWN_TYPES = {str(known): known for known in StateType}
 
 
+class StateDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What Prefect 3 records of a state beside its type, name and time.
+
+    Attributes:
+        transition_id: Identifies the transition that the process of the run proposed; None for a
+            state that was set from outside, as by a person in the UI.
+    """
+
+    transition_id: str | None = None
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """One state of a flow run or a task run.
 
@@ -53,6 +64,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         message: The message that was set with the state, if any.
         version: The number of the state among its run's states, on servers that count them, as
             Prefect 1 does.
+        state_details: What is known beside that; None on Prefect 1.
     """
 
     id: str
@@ -61,6 +73,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: Instant
     message: str | None = None
     version: int | None = None
+    state_details: StateDetails | None = None
 
     def __post_init__(self) -> None:
         known = _KNOWN_TYPES.get(self.type)

@@ -28,6 +28,12 @@ DRAINS = {BackendName.PREFECT_3: 5.0, BackendName.PREFECT_1: 10.0}
 Each process of Prefect 1 stores its log rows every 5 s, up to 5.1 s late as measured with 1.4.1.
 """
 
+LAST_LINE_WAIT = 30.0
+"""Seconds without news before a run whose last own line has not come is closed.
+
+A server with little time to spare stored the lines of a run 6 to 16 s after its end.
+"""
+
 NOT_FOUND_REPLIES = 3
 NOT_FOUND_SECONDS = 5.0
 """A run is deleted after that many "not found" replies in a row over at least that many seconds.
@@ -104,12 +110,24 @@ class Lifecycle:
         until = outage.ended + self._drain + extra
         self._not_before = max(self._not_before, until)
 
-    def drained_in(self, server_time: datetime | None, now: Now) -> float:
-        """Return the seconds until the run may be closed if no news comes; 0 if it may be now."""
+    def drained_in(
+        self, server_time: datetime | None, now: Now, *, awaits_last_line: bool = False
+    ) -> float:
+        """Return the seconds until the run may be closed if no news comes; 0 if it may be now.
+
+        Args:
+            server_time: The server's time, as far as it is known.
+            now: The time.
+            awaits_last_line: Whether the run's own last line is still to come. It is not awaited
+                where the user set the drain.
+        """
+        drain = self._drain
+        if awaits_last_line and self._given_drain is None:
+            drain = max(drain, LAST_LINE_WAIT)
         read = now.mono if self._last_news_read is None else self._last_news_read
-        ours = theirs = read + self._drain - now.mono
+        ours = theirs = read + drain - now.mono
         if server_time is not None and self._last_news is not None:
-            theirs = self._drain - (server_time - self._last_news).total_seconds()
+            theirs = drain - (server_time - self._last_news).total_seconds()
         if theirs <= -_RETRY_LONGEST:
             return 0.0  # ended so long ago that no writer is still retrying
         return max(0.0, min(ours, theirs), self._not_before - now.mono)

@@ -13,6 +13,7 @@ from rxflow._models.entities import FlowRun
 from rxflow._models.times import Now, later
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
+from rxflow._watching.last_line import LastLine
 from rxflow._watching.lifecycle import Lifecycle, Phase
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.reopenings import ReopeningDetector
@@ -69,6 +70,7 @@ class RunWatch:
         self.notices = RunNotices(spec.flow_run_id)
         self._reopenings = ReopeningDetector()
         self._order = EventOrder(spec.sources)
+        self._last_line = LastLine(spec)
 
     @property
     def row(self) -> FlowRun | None:
@@ -88,10 +90,12 @@ class RunWatch:
 
     def drained_in(self, server_time: datetime | None, now: Now) -> float | None:
         """Return the seconds until a close check is due if no news comes; None if none is."""
-        if self._lifecycle.phase is not Phase.DRAINING:
+        row = self.reader.row
+        if row is None or self._lifecycle.phase is not Phase.DRAINING:
             return None
+        awaited = self._last_line.is_awaited(row)
         return max(
-            self._lifecycle.drained_in(server_time, now),
+            self._lifecycle.drained_in(server_time, now, awaits_last_line=awaited),
             self.reader.task_runs.settled_in(server_time, now),
         )
 
@@ -121,6 +125,7 @@ class RunWatch:
             for task_run, state in tick.tasks.changed
         )
         self.reader.commit(tick, now)
+        self._last_line.receive(self.reader.row, tick.logs.rows)
         self._observe_run(now)
         pages = self._order.arrange(
             first=first,
@@ -149,6 +154,7 @@ class RunWatch:
             return CheckEvents()
         dated = state_and_row_events(run, run, check.states) if check.states else []
         self.reader.commit_close_check(check, now)
+        self._last_line.receive(run, logs.rows)
         pages = self._order.arrange(
             dated=dated,
             logs=logs.rows,

@@ -162,6 +162,7 @@ class Prefect3Store(Timeline):
         *,
         message: str | None = None,
         timestamp: datetime | None = None,
+        transition_id: str | None = None,
     ) -> str:
         """Put a run in a state; every transition is allowed.
 
@@ -171,6 +172,8 @@ class Prefect3Store(Timeline):
             name: The state's name; None: the type's own.
             message: The state's message.
             timestamp: The state's time; None: the server's time.
+            transition_id: The transition that the process of the run proposed; None: the state is
+                set from outside.
 
         Returns:
             The state's id.
@@ -183,7 +186,8 @@ class Prefect3Store(Timeline):
             scheduled = None
             if type == StateType.SCHEDULED:
                 scheduled = run["next_scheduled_start_time"] or run["expected_start_time"]
-            state = self._new_state(now, type, name, flow_run_id=run_id, scheduled_time=scheduled)
+            details = {"scheduled_time": scheduled, "transition_id": transition_id}
+            state = self._new_state(now, type, name, flow_run_id=run_id, **details)
             state |= {"timestamp": stamp or now, "message": message}
             self.states[run_id].append(state)
             run["next_scheduled_start_time"] = scheduled
