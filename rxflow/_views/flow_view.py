@@ -8,6 +8,8 @@ from copy import deepcopy
 from typing import Any, Self
 from uuid import UUID
 
+import msgspec
+
 from rxflow._models.arguments import canonical_id, stored_id, text_of
 from rxflow._models.entities import Deployment, FlowRegistration
 from rxflow._protocol.pages import Poll
@@ -23,6 +25,23 @@ from rxflow.client import Client
 from rxflow.errors import FlowNotFound
 
 _NOT_REGISTERED = FlowRegistration()
+
+
+class _FlowFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What a view shows; values that callers could change are copied on the way in and out."""
+
+    flow_id: str
+    name: str
+    labels: tuple[str, ...]
+    settings: dict[str, Any]
+    run_config: Any
+    serialized_flow: Any
+    archived: bool
+    project_name: str | None
+    core_version: str | None
+    storage: Any
+    deployment: str | None
+    version: str | None
 
 
 class FlowView:
@@ -77,21 +96,21 @@ class FlowView:
             deployment: The deployment of the run that the flow was read for.
             version: The flow's version in that run; on Prefect 1 the count of its registrations.
         """
-        fields: dict[str, Any] = {
-            "flow_id": stored_id(flow_id),
-            "name": name,
-            "labels": tuple(flow_group_labels),
-            "settings": dict(settings or {}),
-            "run_config": run_config,
-            "serialized_flow": serialized_flow,
-            "archived": archived,
-            "project_name": project_name,
-            "core_version": core_version,
-            "storage": storage,
-            "deployment": deployment,
-            "version": version,
-        }
-        self._fields = deepcopy(fields)
+        # Copies, so that a later change to what was passed does not change the view.
+        self._fields = _FlowFields(
+            flow_id=stored_id(flow_id),
+            name=name,
+            labels=tuple(flow_group_labels),
+            settings=deepcopy(dict(settings or {})),
+            run_config=deepcopy(run_config),
+            serialized_flow=deepcopy(serialized_flow),
+            archived=archived,
+            project_name=project_name,
+            core_version=core_version,
+            storage=deepcopy(storage),
+            deployment=None if deployment is None else deployment.name,
+            version=version,
+        )
 
     @classmethod
     def from_id(cls, flow_id: str | UUID, *, client: Client | None = None) -> Self:
@@ -276,7 +295,7 @@ class FlowView:
     @property
     def flow_id(self) -> str:
         """The flow's id."""
-        return str(self._get("flow_id"))
+        return self._fields.flow_id
 
     @property
     def id(self) -> str:
@@ -286,13 +305,12 @@ class FlowView:
     @property
     def name(self) -> str:
         """The flow's name."""
-        return str(self._get("name"))
+        return self._fields.name
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The flow's labels; on Prefect 3 its tags."""
-        labels: tuple[str, ...] = self._get("labels")
-        return labels
+        return self._fields.labels
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -307,8 +325,7 @@ class FlowView:
     @property
     def settings(self) -> dict[str, Any]:
         """The flow's settings, a copy; on Prefect 3 empty."""
-        settings: dict[str, Any] = self._get("settings")
-        return settings
+        return deepcopy(self._fields.settings)
 
     @property
     def run_config(self) -> Any:
@@ -316,46 +333,42 @@ class FlowView:
 
         On Prefect 3 the work pool, queue and job variables of the deployment.
         """
-        return self._get("run_config")
+        return deepcopy(self._fields.run_config)
 
     @property
     def serialized_flow(self) -> Any:
         """The flow's graph; on Prefect 3 None."""
-        return self._get("serialized_flow")
+        return deepcopy(self._fields.serialized_flow)
 
     @property
     def archived(self) -> bool:
         """Whether it was archived; on Prefect 3 False."""
-        return bool(self._get("archived"))
+        return self._fields.archived
 
     @property
     def project_name(self) -> str | None:
         """The flow's project; on Prefect 3 None."""
-        project_name: str | None = self._get("project_name")
-        return project_name
+        return self._fields.project_name
 
     @property
     def core_version(self) -> str | None:
         """The version of Prefect that registered it; on Prefect 3 None."""
-        core_version: str | None = self._get("core_version")
-        return core_version
+        return self._fields.core_version
 
     @property
     def storage(self) -> Any:
         """Where its code is; on Prefect 3 the deployment's entry point, path and pull steps."""
-        return self._get("storage")
+        return deepcopy(self._fields.storage)
 
     @property
     def deployment(self) -> str | None:
         """The name of the deployment of the run that the flow was read for, if it has one."""
-        deployment: Deployment | None = self._get("deployment")
-        return deployment.name if deployment else None
+        return self._fields.deployment
 
     @property
     def version(self) -> str | None:
         """The flow's version in the run that it was read for; on Prefect 1 a number."""
-        version: str | None = self._get("version")
-        return version
+        return self._fields.version
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other view shows the same."""
@@ -368,10 +381,6 @@ class FlowView:
     def __repr__(self) -> str:
         """Show the flow's id, name and deployment."""
         return f"<FlowView {self.flow_id} name={self.name!r} deployment={self.deployment!r}>"
-
-    def _get(self, name: str) -> Any:
-        # A copy, so that a caller's change to it does not change the view.
-        return deepcopy(self._fields[name])
 
 
 def _flow_id(name: str, value: object) -> str:
