@@ -43,7 +43,8 @@ class Holdback(Generic[D]):
 
     An item is held until another has arrived whose timestamp is ``lateness`` above its own, or
     until ``lateness`` has passed since its arrival. An item that arrives after a later one was
-    emitted is late, and is emitted at once.
+    emitted is late, and is emitted at once. The time that a method is given, ``mono``, is seconds
+    of a clock that never steps.
     """
 
     def __init__(self, lateness: float) -> None:

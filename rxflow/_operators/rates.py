@@ -27,7 +27,10 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateCounter:
-    """Counts items by windows of one length that follow each other without a gap."""
+    """Counts items by windows of one length that follow each other without a gap.
+
+    The time that a method is given, ``mono``, is the monotonic part of a `Now`.
+    """
 
     def __init__(self, seconds: float, start: Now) -> None:
         """Begin the first window.
