@@ -79,7 +79,7 @@ W = TypeVar("W", bound=HasMessage)
 
 _ITEMS_PER_TURN = 64
 """The largest number of items that `bounded` emits in one turn. A page of a watch, which is emitted
-at once as well, has more. A turn takes 8 us, so each of the items has 0.1 us of it."""
+at once as well, has more. A turn takes 5 to 10 us, so each of them has up to 0.2 us of it."""
 
 
 # -- selecting events ---------------------------------------------------------------------------
