@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
         r"any|py:.*",
         r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|uuid)(\..*)?",
     ),
-    (r"any|py:.*", r"Logger|SequenceContainsNoElementsError|merge"),
+    (r"any|py:.*", r"HttpTransport|Logger|SequenceContainsNoElementsError|merge"),
     # Private types in signatures, and type variables.
     (r"py:.*", r"rxflow\.(\w+\.)*(_.*|[A-Z](_co)?)"),
 ]

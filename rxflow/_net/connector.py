@@ -5,7 +5,7 @@ channel.
 """
 
 # httpx imports it with its first client, where no fork would wait for the import.
-import httpcore  # noqa: F401
+import httpcore  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from rxflow._config.settings import Settings
 from rxflow._models.arguments import check_type

@@ -82,7 +82,7 @@ class RunSession(Session):
 
     def _receive_not_found(self, now: Now) -> EventPages:
         found = self._run.receive_not_found(self._server_time, now)
-        if isinstance(found, float):
+        if isinstance(found, int | float):
             self._retry_at = now.mono + found
             return ()
         self._done = Done()

@@ -46,6 +46,7 @@ from rxflow._protocol.queries import (
     ResultQuery,
     ResultsQuery,
     RunQuery,
+    RunsQuery,
     StatesQuery,
     TaskRunQuery,
     TaskRunStatesQuery,
@@ -358,7 +359,8 @@ def test_a_result_of_another_shape_is_unreadable(state: Any) -> None:
 def test_a_column_may_be_null(kind: type, column: str) -> None:
     """Any column but those of `NEEDED_COLUMNS` may be null, and the row is read without it."""
     query = query_of(kind)
-    if (kind, column) == (RunQuery, "states"):  # a list is never null, but it may be empty
+    if kind in {RunQuery, RunsQuery} and column == "states":
+        # A list is never null, but it may be empty.
         assert read_page(query, rows_reply({**ROWS[kind], column: []})).rows[0].state is None
     else:
         page = read_page(query, rows_reply({**ROWS[kind], column: None}))

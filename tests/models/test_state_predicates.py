@@ -146,4 +146,5 @@ def test_predicates_are_not_encoded() -> None:
         "timestamp",
         "message",
         "version",
+        "state_details",
     }

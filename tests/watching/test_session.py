@@ -596,7 +596,7 @@ def test_no_max_duration() -> None:
     """None is no limit."""
     world = World()
     run_id = world.server.add_run()
-    world.at(100_000, lambda: world.server.set_state(run_id, "COMPLETED"))
+    world.at(50_000, lambda: world.server.set_state(run_id, "COMPLETED"))
     assert watch(world, run_id, max_duration=None).run().error is None
 
 
