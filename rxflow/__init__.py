@@ -132,6 +132,8 @@ __all__ = [
 if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
     from importlib import import_module
 
+    from rxflow._forks import late_import
+
     _HOMES = {
         "AuthError": "rxflow.errors",
         "BackendName": "rxflow._models.entities",
@@ -206,10 +208,13 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
     def __getattr__(name: str) -> object:
         """Import a public name, or a public module, when it is first used."""
         if name in _MODULES:
-            return import_module(f"rxflow.{name}")
+            with late_import:
+                return import_module(f"rxflow.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(_HOMES[name]), name)
+        # One at a time: Python 3.12 may find a deadlock between threads that import one package.
+        with late_import:
+            value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
 
