@@ -16,7 +16,8 @@ from rxflow.testing._rows import uuid7
 def row_ids(draw: st.DrawFn) -> list[str]:
     """Draw ids as servers give them, random or by time, and some that are much alike."""
     random = Random(draw(st.integers()))
-    alike = [f"row-{number}" for number in range(4)]
+    alike = [f"row-{number}" for number in range(2)]
+    alike += [f"0000000{number}-0000-4000-8000-00000000row-" for number in range(2)]
     counted = [str(UUID(int=number)) for number in range(4)]
     version_4 = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(4)]
     version_7 = [uuid7(START, random) for _ in range(4)]

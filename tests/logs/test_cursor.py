@@ -5,6 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 
+import msgspec
 import pytest
 from cursor_reader import (
     PERIOD,
@@ -22,7 +23,7 @@ from simulated_world import START, SimulatedWatch, World
 
 from rxflow import FlowRunLog
 from rxflow._logs.ledger import Ledger
-from rxflow._logs.log_read import LogRead
+from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import LogsQuery, Query
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -101,6 +102,27 @@ def test_a_poll_that_breaks_off_changes_nothing(times: list[float]) -> None:
     world.wait(30)
     reader.catch_up()
     assert sorted(reader.ids) == sorted(stored(world))
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
+def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) -> None:
+    """Pages in order, with ties, and ties of more than a page; with and without a server time."""
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    write(world, run, *range(50), *[30.0] * 3, *[42.0] * 45, *range(50, 90))
+    world.wait(60)
+    send = at_once(world)
+
+    def send_as_dated(query: LogsQuery) -> Reply:
+        reply = send(query)
+        if dated or isinstance(reply, Failure):
+            return reply
+        return msgspec.structs.replace(reply, server_time=None)
+
+    reader = CursorReader(send_as_dated, run, limit=20)
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
+    assert reader.delivered == sorted(reader.delivered, key=LOG_ORDER)
 
 
 # -- saving and loading -------------------------------------------------------------------------
