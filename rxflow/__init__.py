@@ -44,12 +44,14 @@ if TYPE_CHECKING:
         WatchTimedOut,
     )
     from rxflow.events import (
+        AllClosed,
         Closed,
         FlowRunEvent,
         FlowRunLog,
         Notice,
         NoticeCode,
         RunChanged,
+        RunOutcome,
         RunSeen,
         StateChange,
         TaskRunStateChange,
@@ -66,10 +68,17 @@ if TYPE_CHECKING:
         wait_for_flow_run,
         watch_flow_run,
     )
+    from rxflow.watch_runs import (
+        FlowRunsStream,
+        await_for_flow_runs,
+        wait_for_flow_runs,
+        watch_flow_runs,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AllClosed",
     "AuthError",
     "BackendName",
     "BadResponse",
@@ -83,6 +92,7 @@ __all__ = [
     "FlowRunLog",
     "FlowRunStream",
     "FlowRunView",
+    "FlowRunsStream",
     "FlowView",
     "InvalidEvent",
     "InvalidRunId",
@@ -98,6 +108,7 @@ __all__ = [
     "ResultUnreadable",
     "RunChanged",
     "RunNotFound",
+    "RunOutcome",
     "RunSeen",
     "RxflowError",
     "ServerError",
@@ -118,6 +129,7 @@ __all__ = [
     "acheck_for_compatible_agents",
     "aiterate",
     "await_for_flow_run",
+    "await_for_flow_runs",
     "check_for_compatible_agents",
     "decode_event",
     "encode_event",
@@ -126,7 +138,9 @@ __all__ = [
     "stream_flow_run_logs",
     "to_dict",
     "wait_for_flow_run",
+    "wait_for_flow_runs",
     "watch_flow_run",
+    "watch_flow_runs",
 ]
 
 if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
@@ -135,6 +149,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
     from rxflow._forks import late_import
 
     _HOMES = {
+        "AllClosed": "rxflow.events",
         "AuthError": "rxflow.errors",
         "BackendName": "rxflow._models.entities",
         "BadResponse": "rxflow.errors",
@@ -148,6 +163,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "FlowRunLog": "rxflow.events",
         "FlowRunStream": "rxflow.watch",
         "FlowRunView": "rxflow.views",
+        "FlowRunsStream": "rxflow.watch_runs",
         "FlowView": "rxflow.views",
         "InvalidEvent": "rxflow.errors",
         "InvalidRunId": "rxflow.errors",
@@ -163,6 +179,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "ResultUnreadable": "rxflow.errors",
         "RunChanged": "rxflow.events",
         "RunNotFound": "rxflow.errors",
+        "RunOutcome": "rxflow.events",
         "RunSeen": "rxflow.events",
         "RxflowError": "rxflow.errors",
         "ServerError": "rxflow.errors",
@@ -183,6 +200,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "acheck_for_compatible_agents": "rxflow.agents",
         "aiterate": "rxflow.stream",
         "await_for_flow_run": "rxflow.watch",
+        "await_for_flow_runs": "rxflow.watch_runs",
         "check_for_compatible_agents": "rxflow.agents",
         "decode_event": "rxflow.events",
         "encode_event": "rxflow.events",
@@ -191,7 +209,9 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "stream_flow_run_logs": "rxflow.printing",
         "to_dict": "rxflow.events",
         "wait_for_flow_run": "rxflow.watch",
+        "wait_for_flow_runs": "rxflow.watch_runs",
         "watch_flow_run": "rxflow.watch",
+        "watch_flow_runs": "rxflow.watch_runs",
     }
     _MODULES = {
         "agents",
@@ -203,6 +223,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "stream",
         "views",
         "watch",
+        "watch_runs",
     }
 
     def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ Prefect 1's log lines did, it unpacks into its timestamp, level and message, and
 """
 
 import logging
+from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, get_args
@@ -21,12 +22,14 @@ from rxflow._models.times import Instant, encode_time
 from rxflow.errors import FlowRunFailed, InvalidEvent
 
 __all__ = [
+    "AllClosed",
     "Closed",
     "FlowRunEvent",
     "FlowRunLog",
     "Notice",
     "NoticeCode",
     "RunChanged",
+    "RunOutcome",
     "RunSeen",
     "StateChange",
     "TaskRunStateChange",
@@ -42,6 +45,14 @@ _STATE_LEVELS: dict[str, int] = {
 }
 
 
+_BADNESS: dict[str, int] = {
+    StateType.CRASHED: 5,
+    StateType.FAILED: 4,
+    StateType.CANCELLED: 3,
+}
+_MOST_NAMED = 5  # runs in one text
+
+
 class NoticeCode(StrEnum):
     """The subject of a `Notice`."""
 
@@ -55,6 +66,8 @@ class NoticeCode(StrEnum):
     """A run that was over entered another state; the watch continues."""
     RUN_DELETED = "run-deleted"
     """The run was deleted from the server; the stream ends."""
+    RUN_NOT_FOUND = "run-not-found"
+    """The server has no such run, which was to be watched with others."""
     SOURCE_REWOUND = "source-rewound"
     """Log rows that were delivered are gone from the server; rows that may be new are emitted with
     ``replayed`` set."""
@@ -281,8 +294,95 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
             raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {one_line(last)}")
 
 
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How the watch of one run of many ended; the fields are those of its `Closed`.
+
+    Attributes:
+        name: The run's name; None if the run was never found.
+        state: The run's last state; None if it had none, or was never found.
+    """
+
+    flow_run_id: str
+    name: str | None = None
+    state: State | None = None
+    verified: bool = False
+    log_count: int = 0
+    unsettled: tuple[str, ...] = ()
+    malformed: int = 0
+
+
+class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
+    """The last event of a watch over many runs: all of them are closed.
+
+    Attributes:
+        flow_run_id: Empty: the event is about all runs.
+        timestamp: That of the last `Closed`; without runs, when the watch ended.
+        runs: The outcome of each run, in the order in which they were closed.
+        late: Always False.
+    """
+
+    kind: ClassVar[Literal["all-closed"]] = "all-closed"
+    _rank: ClassVar[int] = 2
+
+    timestamp: Instant
+    runs: tuple[RunOutcome, ...] = ()
+
+    @property
+    def level(self) -> int:
+        """``logging.DEBUG``."""
+        return logging.DEBUG
+
+    @property
+    def message(self) -> str:
+        """How many runs ended in which states, and whether all are verified."""
+        if not self.runs:
+            return "No flow runs were watched"
+        names = Counter(run.state.name if run.state else "unknown" for run in self.runs)
+        states = ", ".join(f"{number} {name}" for name, number in names.most_common())
+        proof = "all verified" if self.verified else "not all verified"
+        total = "1 flow run" if len(self.runs) == 1 else f"{len(self.runs)} flow runs"
+        return f"{total} ended: {states}; {proof}"
+
+    @property
+    def verified(self) -> bool:
+        """Whether every run is verified."""
+        return all(run.verified for run in self.runs)
+
+    @property
+    def worst(self) -> RunOutcome | None:
+        """The first of the runs with the worst outcome; None without runs.
+
+        From the worst on: Crashed, Failed, Cancelled, any other state but Completed, no state,
+        Completed.
+        """
+        return max(self.runs, key=_badness, default=None)
+
+    def raise_for_state(self) -> None:
+        """Raise unless every run completed.
+
+        Raises:
+            FlowRunFailed: Some runs ended in another state; the message names up to five of them.
+        """
+        failed = [run for run in self.runs if run.state is None or not run.state.is_completed]
+        if failed:
+            named = "; ".join(
+                f"{run.flow_run_id} in {_described(run.state) if run.state else 'no state'}"
+                for run in failed[:_MOST_NAMED]
+            )
+            more = f"; and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
+            text = f"{len(failed)} of {len(self.runs)} flow runs did not complete: {named}{more}"
+            raise FlowRunFailed(one_line(text))
+
+
 FlowRunEvent = (
-    RunSeen | RunChanged | StateChange | FlowRunLog | TaskRunStateChange | Notice | Closed
+    RunSeen
+    | RunChanged
+    | StateChange
+    | FlowRunLog
+    | TaskRunStateChange
+    | Notice
+    | Closed
+    | AllClosed
 )
 """Any event of a watch. Distinguish the kinds with ``match`` or ``isinstance``."""
 
@@ -407,6 +507,12 @@ def _derived_of(event: FlowRunEvent) -> tuple[str, ...]:
             f"{type(event).__name__} is not an event; pass one of the kinds of FlowRunEvent"
         )
     return derived
+
+
+def _badness(run: RunOutcome) -> int:
+    if run.state is None:
+        return 1
+    return 0 if run.state.is_completed else _BADNESS.get(run.state.type, 2)
 
 
 def _described(state: State) -> str:

@@ -17,6 +17,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import (
     canonical_id,
+    check_type,
     level_number,
     optional_seconds,
     optional_utc_time,
@@ -191,6 +192,7 @@ def wait_for_flow_run(
     flow_run_id: str | UUID,
     timeout: timedelta | float | None = None,
     *,
+    raise_final_state: bool = False,
     client: Client | None = None,
 ) -> FlowRunView:
     """Wait until a run is over and a second read confirms it; return the final view.
@@ -198,6 +200,7 @@ def wait_for_flow_run(
     Args:
         flow_run_id: The run's id, a UUID.
         timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        raise_final_state: Whether to raise `FlowRunFailed` unless the run completed.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -208,6 +211,7 @@ def wait_for_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``timeout`` is negative or not a number.
         WatchTimedOut: The run was not over within ``timeout``.
+        FlowRunFailed: The run did not complete, and ``raise_final_state`` is set.
         RunNotFound: The server has no such run, or it was deleted during the wait.
         RxflowError: As for `watch_flow_run`.
 
@@ -220,8 +224,9 @@ def wait_for_flow_run(
         >>> view.state.is_completed()
         True
     """
+    check_type("raise_final_state", raise_final_state, bool, "True or False")
     for event in _watch_to_end(flow_run_id, timeout, client):
-        view = _final_view(event, client)
+        view = _final_view(event, client, raise_final_state=raise_final_state)
         if view is not None:
             return view
     raise _deleted(flow_run_id)
@@ -231,6 +236,7 @@ async def await_for_flow_run(
     flow_run_id: str | UUID,
     timeout: timedelta | float | None = None,  # noqa: ASYNC109 - the same as in its blocking twin
     *,
+    raise_final_state: bool = False,
     client: Client | None = None,
 ) -> FlowRunView:
     """Wait as `wait_for_flow_run` does, on the running event loop.
@@ -238,6 +244,7 @@ async def await_for_flow_run(
     Args:
         flow_run_id: The run's id, a UUID.
         timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        raise_final_state: Whether to raise `FlowRunFailed` unless the run completed.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -248,13 +255,15 @@ async def await_for_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``timeout`` is negative or not a number.
         WatchTimedOut: The run was not over within ``timeout``.
+        FlowRunFailed: The run did not complete, and ``raise_final_state`` is set.
         RunNotFound: The server has no such run, or it was deleted during the wait.
         RxflowError: As for `watch_flow_run`.
     """
+    check_type("raise_final_state", raise_final_state, bool, "True or False")
     stream = _watch_to_end(flow_run_id, timeout, client)
     async with aclosing(aiter(stream)) as events:
         async for event in events:
-            view = _final_view(event, client)
+            view = _final_view(event, client, raise_final_state=raise_final_state)
             if view is not None:
                 return view
     raise _deleted(flow_run_id)
@@ -274,9 +283,13 @@ def _watch_to_end(
     return FlowRunStream(spec, client)
 
 
-def _final_view(event: FlowRunEvent, client: Client | None) -> FlowRunView | None:
+def _final_view(
+    event: FlowRunEvent, client: Client | None, *, raise_final_state: bool
+) -> FlowRunView | None:
     match event:
         case Closed(view=Snapshot() as view) if view.run.is_terminal:
+            if raise_final_state:
+                event.raise_for_state()
             return FlowRunView.from_snapshot(view, client=client)
         case _:
             return None

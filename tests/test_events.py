@@ -10,6 +10,7 @@ from sample_events import NOON, second
 from sample_events import RUN as RUN_ID
 
 from rxflow import (
+    AllClosed,
     Closed,
     FlowRun,
     FlowRunEvent,
@@ -18,6 +19,7 @@ from rxflow import (
     Notice,
     NoticeCode,
     RunChanged,
+    RunOutcome,
     RunSeen,
     Snapshot,
     State,
@@ -155,6 +157,20 @@ SAMPLES = [
         level=logging.DEBUG,
         message="Flow run ended in state Completed; 3 log lines, verified",
     ),
+    Sample(
+        event=AllClosed(
+            flow_run_id="",
+            timestamp=second(8),
+            runs=(
+                RunOutcome(flow_run_id=RUN_ID, name="amber-fox", state=state("COMPLETED")),
+                RunOutcome(flow_run_id="other"),
+            ),
+        ),
+        kind="all-closed",
+        timestamp=second(8),
+        level=logging.DEBUG,
+        message="2 flow runs ended: 1 Completed, 1 unknown; not all verified",
+    ),
 ]
 
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
@@ -173,7 +189,7 @@ def test_every_event_has_kind_run_id_timestamp_level_and_message(sample: Sample)
     """The values are those that the docstring of each kind states."""
     event = sample.event
     assert event.kind == sample.kind == type(event).__struct_config__.tag
-    assert event.flow_run_id == RUN_ID
+    assert event.flow_run_id == ("" if isinstance(event, AllClosed) else RUN_ID)
     assert event.timestamp == sample.timestamp
     assert event.level == sample.level
     assert event.message == sample.message
@@ -308,3 +324,54 @@ def test_a_run_that_did_not_complete_raises(described: str, ended: State | None)
     with pytest.raises(FlowRunFailed) as raised:
         closed_in(ended).raise_for_state()
     assert str(raised.value) == f"Flow run {RUN_ID} ended in {described}"
+
+
+def outcome(number: int, ended: State | None) -> RunOutcome:
+    """The outcome of a run that was read to its end."""
+    return RunOutcome(flow_run_id=f"run {number}", name="a", state=ended, verified=True)
+
+
+def all_closed_in(*ended: State | None) -> AllClosed:
+    """The end of a watch of runs that ended in these states."""
+    runs = tuple(outcome(number, each) for number, each in enumerate(ended))
+    return AllClosed(flow_run_id="", timestamp=NOON, runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("types", "worst"),
+    [
+        (("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), 2),
+        (("COMPLETED", "CANCELLED", "FAILED", "FAILED"), 2),
+        (("COMPLETED", "RUNNING", "CANCELLED"), 2),
+        ((None, "RUNNING", "COMPLETED"), 1),
+        (("COMPLETED", None), 1),
+        (("COMPLETED", "COMPLETED"), 0),
+    ],
+)
+def test_the_worst_outcome_is_the_first_of_the_worst(
+    types: tuple[str | None, ...], worst: int
+) -> None:
+    """Crashed is worse than Failed, and no state worse than Completed."""
+    closed = all_closed_in(*(None if each is None else state(each) for each in types))
+    assert closed.worst is closed.runs[worst]
+
+
+def test_all_closed_raises_for_runs_that_did_not_complete() -> None:
+    """At most five are named, on one line."""
+    all_closed_in(state("COMPLETED")).raise_for_state()
+    failed = all_closed_in(
+        *(state("FAILED", message="no\ndisk") for _ in range(6)), None, state("COMPLETED")
+    )
+    with pytest.raises(FlowRunFailed) as caught:
+        failed.raise_for_state()
+    text = str(caught.value)
+    assert text.startswith("7 of 8 flow runs did not complete: run 0 in state Failed: no\\ndisk; ")
+    assert text.endswith("; and 2 more")
+    with pytest.raises(FlowRunFailed, match="1 of 1 flow runs did not complete"):
+        all_closed_in(None).raise_for_state()
+
+
+def test_the_end_of_one_run_and_of_none() -> None:
+    """The message counts in words."""
+    assert all_closed_in(state("FAILED")).message == "1 flow run ended: 1 Failed; all verified"
+    assert all_closed_in().message == "No flow runs were watched"

@@ -64,6 +64,7 @@ class Engine:
         self._step_turn = self._turn(self._step)
         self._sources = sources
         self._observers: dict[EventSource, abc.ObserverBase[EventPage]] = {}
+        self._waits = False  # whether the next step is to come only after a while
         self._stopped = False
         self._inherited = False  # whether this is a forked child of the process that watches
         self._start_disposables()
@@ -103,6 +104,22 @@ class Engine:
         """Stop polling and emitting; abort the query in flight. Callable from any thread."""
         self._teardown.dispose()
 
+    def call(self, action: Callable[[], None]) -> None:
+        """Run an action on the session in a turn of its own, and do at once what it made due.
+
+        Callable from any thread, once the sources are subscribed to.
+        """
+        self._post(partial(self._call, action))
+
+    def fail(self, error: Exception) -> None:
+        """End the watch with an error. Callable from any thread."""
+        self._post(partial(self._finish, error))
+
+    def _call(self, action: Callable[[], None]) -> None:
+        action()
+        if self._waits:
+            self._schedule_step()
+
     def _tear_down(self) -> None:
         self._stopped = True
         self._next_step.dispose()
@@ -113,6 +130,7 @@ class Engine:
 
     def _step(self) -> None:
         """Carry out commands up to the first that emits events or has to wait."""
+        self._waits = False
         while not self._stopped:
             now = self._clock()
             if self._emit(self._session.wake(now)):
@@ -121,6 +139,7 @@ class Engine:
                 return None
             match self._session.next_command(now):
                 case Wait(seconds):
+                    self._waits = True
                     return self._schedule_step(seconds)
                 case Done(error):
                     return self._finish(error)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from rxflow._models.entities import Snapshot, TaskRun
 from rxflow._models.states import State
 from rxflow.events import (
+    AllClosed,
     Closed,
     FlowRunEvent,
     FlowRunLog,
@@ -30,7 +31,8 @@ def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
     `StateChange` sets the row's state and adds it to the states, which are unique by id and sorted
     by timestamp, then Prefect 1's version number, then id. `TaskRunStateChange` adds or replaces
     the task run; task runs are unique by id and sorted by (created, id). `Closed` sets the row's
-    last state where no `StateChange` did. `FlowRunLog` and `Notice` add nothing.
+    last state where no `StateChange` did. `FlowRunLog`, `Notice` and
+    `AllClosed` add nothing.
 
     Args:
         snapshot: The snapshot so far, or None before the run's `RunSeen`.
@@ -66,7 +68,7 @@ def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
             return replace(snapshot, task_runs=_with_task_run(snapshot.task_runs, event.task_run))
         case Closed():
             return _with_last_state(snapshot, event)
-        case FlowRunLog() | Notice():
+        case FlowRunLog() | Notice() | AllClosed():
             return snapshot
         case _:
             assert_never(event)

@@ -3,12 +3,15 @@
 Belongs here: words. Does not belong here: when the limit is reached (`session`).
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 
 from rxflow._models.entities import FlowRun
 from rxflow._protocol.failures import Failure
 from rxflow._watching.watch_spec import WatchSpec
 
+_MOST_NAMED = 5  # runs
 _NOTABLE = 1.0  # seconds without a reply that are worth a word
 
 
@@ -26,15 +29,51 @@ def limit_text(
     watched = timedelta(seconds=spec.max_duration or 0)
     known = "its state was never read" if row is None else _state_of(row)
     text = f"Flow run {spec.flow_run_id} was watched for {watched} and {known}"
+    return f"{text}{_why(failure, unanswered)}; {_advice(spec)}"
+
+
+def runs_limit_text(
+    spec: WatchSpec,
+    rows: Mapping[str, FlowRun | None],
+    failure: Failure | None,
+    unanswered: float | None,
+) -> str:
+    """Say how long some runs were watched, and which of them are not over.
+
+    Args:
+        spec: What was watched of each run.
+        rows: The runs that are not over, as read last; None for those that were never read.
+        failure: The last failure, unless a poll has succeeded since.
+        unanswered: Seconds since the query in flight was sent; None if there is none.
+    """
+    watched = timedelta(seconds=spec.max_duration or 0)
+    named = ", ".join(
+        f"{run_id} ({_state_name(row) if row else 'never read'})"
+        for run_id, row in islice(rows.items(), _MOST_NAMED)
+    )
+    more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
+    text = f"Flow runs were watched for {watched}, and {len(rows)} are not over: {named}{more}"
+    return f"{text}{_why(failure, unanswered)}; {_advice(spec)}"
+
+
+def _why(failure: Failure | None, unanswered: float | None) -> str:
     if failure is not None:
-        text += f" (the last request failed: {failure.text})"
-    elif unanswered is not None and unanswered >= _NOTABLE:
-        text += f" (the server has sent no complete response for {unanswered:.1f} s)"
-    return f"{text}; pass a longer {spec.limit_name}, or None for no limit"
+        return f" (the last request failed: {failure.text})"
+    if unanswered is not None and unanswered >= _NOTABLE:
+        return f" (the server has sent no complete response for {unanswered:.1f} s)"
+    return ""
+
+
+def _advice(spec: WatchSpec) -> str:
+    return f"pass a longer {spec.limit_name}, or None for no limit"
+
+
+def _state_name(row: FlowRun) -> str:
+    return row.state.name if row.state else "unknown"
 
 
 def _state_of(row: FlowRun) -> str:
-    state = row.state.name if row.state else "unknown"
+    state = _state_name(row)
     if row.is_terminal:
         return f"is in state {state}, but could not be read to its end"
     return f"is still in state {state}"

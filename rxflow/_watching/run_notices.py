@@ -81,6 +81,11 @@ class RunNotices:
         """Report that the run was deleted."""
         return self._notice(NoticeCode.RUN_DELETED, "The flow run was deleted from the server", now)
 
+    def not_found(self, now: Now) -> Notice:
+        """Report that the run does not exist, and was never read."""
+        text = "The server has no such flow run; check the id, and which server it is from"
+        return self._notice(NoticeCode.RUN_NOT_FOUND, text, now)
+
     def degraded(self, seconds: float, failure: Failure | None, now: Now) -> Notice:
         """Report that there was no good reply for some seconds, with the last failure."""
         why = f": {failure.text}" if failure else ""

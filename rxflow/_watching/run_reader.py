@@ -154,7 +154,7 @@ class RunReader:
         states are read again, too.
         """
         logs = LogRead(proven=True)
-        if EventSource.LOGS in self._spec.sources and self.logs is not None:
+        if self._streams_logs and self.logs is not None:
             logs = yield from self.logs.last_poll()
         history = _HistoryRead()
         if self.row is not None and self._row_may_miss_states():
@@ -185,7 +185,7 @@ class RunReader:
 
     def record_duration(self, query: Query, seconds: float) -> None:
         """Record how long a reply took."""
-        if self.logs is not None:
+        if self.logs is not None:  # pragma: no branch - a group records what it reads itself
             self.logs.record_duration(query, seconds)
 
     def adapt_to(self, query: Query | None, failure: Failure) -> bool:
@@ -205,14 +205,28 @@ class RunReader:
             return self._newest_created
         return self.logs.cursor.newest_created
 
-    def share_logs(self) -> LogReader:
-        """Leave the log rows to a group; return their reader, which must have caught up."""
-        logs = self.logs
-        if logs is None or self.position is not None:
-            raise ValueError("The log rows are not read by this reader alone, up to their end")
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether the run's history was read to its end."""
+        if self.row is None or self.position is not None:
+            return False
+        return self.logs is None or not self._streams_logs or self.logs.cursor.progress.backfilled
+
+    def share_logs(self) -> LogCursor | None:
+        """Leave the log rows to a group; return those delivered, or None if none are streamed."""
+        if self.logs is None or not self._streams_logs:
+            return None
         self._newest_created, self._was_shared = self.newest_created, True
-        self.logs = None
-        return logs
+        cursor, self.logs = self.logs.cursor, None
+        return cursor
+
+    def resume_logs(self, cursor: LogCursor) -> None:
+        """Read the log rows again that were left to a group.
+
+        Args:
+            cursor: Those of the run that were delivered.
+        """
+        self.logs = LogReader(cursor, self._row_limit, self._spec.since)
 
     def skip_optional(self, query: Query | None, failure: Failure, now: Now) -> bool:
         """Skip the optional late-start query after a failure.
@@ -227,6 +241,10 @@ class RunReader:
         if self._late_reason is None:
             self._late_reason = f"what it waits for could not be read: {failure.text}"
         return True
+
+    @property
+    def _streams_logs(self) -> bool:
+        return EventSource.LOGS in self._spec.sources
 
     def _commit_logs(self, read: LogRead, now: Now) -> None:
         self.position = read.backfill_position
@@ -259,7 +277,7 @@ class RunReader:
         return of_prefect1 and EventSource.STATES in self._spec.sources
 
     def _read_new_logs(self, now: Now) -> Poll[LogRead]:
-        if EventSource.LOGS not in self._spec.sources or self.logs is None:
+        if not self._streams_logs or self.logs is None:
             return LogRead(proven=True)
         return (yield from self.logs.poll(now))
 

@@ -47,7 +47,7 @@ class RunSession(Session):
 
     def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
         pages = self._polling.receive(result, self._server_time, now)
-        if self._run.is_closed:
+        if self._run.closed is not None:
             self._done = Done()
         return pages
 

@@ -55,6 +55,7 @@ class RunWatch:
         spec: What is watched.
         reader: Reads the run, and records what was delivered.
         notices: Makes the run's notices.
+        closed: The run's last event, once it was returned; None before that.
     """
 
     def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
@@ -71,6 +72,7 @@ class RunWatch:
         self._reopenings = ReopeningDetector()
         self._order = EventOrder(spec.sources)
         self._last_line = LastLine(spec)
+        self.closed: Closed | None = None
 
     @property
     def row(self) -> FlowRun | None:
@@ -82,11 +84,6 @@ class RunWatch:
         """Whether the run was in a terminal state when it was read last."""
         row = self.reader.row
         return row is not None and row.is_terminal
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the run's last event was returned."""
-        return self._lifecycle.phase is Phase.ENDED
 
     def drained_in(self, server_time: datetime | None, now: Now) -> float | None:
         """Return the seconds until a close check is due if no news comes; None if none is."""
@@ -168,15 +165,17 @@ class RunWatch:
         return CheckEvents(self._close(verified=logs.proven, server_time=server_time, now=now))
 
     def receive_not_found(self, server_time: datetime | None, now: Now) -> float | EventPages:
-        """Receive a reply that the run, which was read before, does not exist.
+        """Receive a reply that the run does not exist.
 
         Returns:
-            Seconds until the next query for the run, or its last events if it is deleted.
+            Seconds until the next query for the run, or its last events if that is believed.
         """
         delay = self._lifecycle.receive_not_found(now)
         if delay is not None:
             return delay
-        pages = self._order.arrange(last=[self.notices.deleted(now)])
+        found = self.reader.row is not None
+        notice = self.notices.deleted(now) if found else self.notices.not_found(now)
+        pages = self._order.arrange(last=[notice])
         return (*pages, *self._close(verified=False, server_time=server_time, now=now))
 
     # -- replies as such ------------------------------------------------------------------------
@@ -212,7 +211,7 @@ class RunWatch:
 
     def _close(self, *, verified: bool, server_time: datetime | None, now: Now) -> EventPages:
         row, malformed = self.reader.row, self.notices.unread_count
-        closed = Closed(
+        self.closed = Closed(
             flow_run_id=self.spec.flow_run_id,
             # The server's time is in whole seconds, and writers have clocks of their own.
             timestamp=later(server_time or now.utc, self._order.newest) or now.utc,
@@ -223,4 +222,4 @@ class RunWatch:
             unsettled=self.reader.task_runs.unsettled,
             view=self._order.view,
         )
-        return self._order.arrange(last=[closed])
+        return self._order.arrange(last=[self.closed])

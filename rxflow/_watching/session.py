@@ -26,6 +26,7 @@ from rxflow.errors import RxflowError, WatchTimedOut
 
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _FIRST_REPLY_GRACE = 1.0  # seconds for the first poll, however short the limit: 0 is one look
+_LONGEST_WAIT = 3600.0  # seconds, where nothing is to be polled yet
 _LAST_LOOK = 1.0  # seconds before the limit at which a poll is sent in any case
 
 
@@ -93,7 +94,7 @@ class Session(ABC):
             pause = self._poll_due() - now.mono
             if pause > _INSTANT:
                 due = self.due_in(now)
-                return Wait(pause if due is None else min(pause, due))
+                return Wait(min(pause, _LONGEST_WAIT, math.inf if due is None else due))
             self._poll_began = now.mono
             self._poll = self._start_poll(now)
             self._query = next(self._poll)
@@ -205,7 +206,7 @@ class Session(ABC):
         """Return when the next poll is to be sent, in monotonic seconds."""
         due = max(self._next_poll(), self._retry_at)
         last_look = self._deadline - _LAST_LOOK
-        if self._is_terminal or self._poll_began >= last_look:
+        if due == math.inf or self._is_terminal or self._poll_began >= last_look:
             return due
         return min(due, last_look)
 

@@ -20,6 +20,8 @@ from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, St
 from rxflow._logs.cursor import LogCursor
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.testing import Faults, World
 
@@ -98,7 +100,7 @@ class HostileWatch(simulated_world.World):
 
     def _start_faults(self) -> None:
         """Let requests fail once the watch has read its run."""
-        if self._faults is not None and self.watched.session._run.row is not None:
+        if self._faults is not None and _run_of(self.watched).row is not None:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
@@ -171,8 +173,14 @@ class HostileWatch(simulated_world.World):
 _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 
+def _run_of(watched: SimulatedWatch) -> RunWatch:
+    session = watched.session
+    assert isinstance(session, RunSession)
+    return session._run
+
+
 def _cursor_of(watched: SimulatedWatch) -> LogCursor:
-    logs = watched.session._run.reader.logs
+    logs = _run_of(watched).reader.logs
     assert logs is not None
     return logs.cursor
 

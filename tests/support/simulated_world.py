@@ -8,7 +8,7 @@ any two of them.
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from conversations import carry_out, send_to_fake
@@ -19,7 +19,7 @@ from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.run_session import RunSession
-from rxflow._watching.session import Done, Fetch, Wait
+from rxflow._watching.session import Done, Fetch, Session, Wait
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError
 from rxflow.events import Closed, FlowRunEvent
@@ -79,10 +79,19 @@ class SimulatedWatch:
         sent: The queries, each with the time at which it was sent.
     """
 
-    def __init__(self, world: World, spec: WatchSpec, *, seed: int = 0) -> None:
-        """Make a watch that has sent no query yet."""
+    def __init__(
+        self, world: World, spec: WatchSpec, *, seed: int = 0, session: Session | None = None
+    ) -> None:
+        """Make a watch that has sent no query yet.
+
+        Args:
+            world: What it watches.
+            spec: What to watch, by a session over one run.
+            seed: That of the session's jitter.
+            session: Another session, in place of that one.
+        """
         self.world = world
-        self.session = RunSession(spec, Random(seed))
+        self.session: Session = session or RunSession(spec, Random(seed))
         self.emitted: list[tuple[float, FlowRunEvent]] = []
         self.sent: list[tuple[float, Query]] = []
         self.ended = False
@@ -104,7 +113,7 @@ class SimulatedWatch:
         """Return the events of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def run(self, until: float = 1e6) -> "SimulatedWatch":
+    def run(self, until: float = 1e6) -> Self:
         """Watch to the end, or until a time."""
         while not self.ended and self.world.now < until:
             self.step(until)

@@ -1,0 +1,208 @@
+"""Runs of one watch that have caught up, read together: one query for all rows, one log table.
+
+A tick costs two requests while nothing happens, however many runs there are: the rows of all runs,
+and a count of all their log rows. A run joins when its history was read, by a reader of its own,
+and leaves when it is to be closed or is not found, so that its own reader finds out why. What the
+reads mean for a run is decided in `run_watch`; when to poll, and who joins, in `runs_session`.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from heapq import merge
+from itertools import groupby
+
+import msgspec
+from msgspec.structs import replace
+
+from rxflow._logs.log_read import LogRead
+from rxflow._models.entities import FlowRun, Server
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Failure
+from rxflow._protocol.pages import MalformedRow, Page, Poll
+from rxflow._protocol.queries import Query, RunFilter, RunsQuery
+from rxflow._watching.event_order import EventPages
+from rxflow._watching.log_reader import LogReader, RowLimit
+from rxflow._watching.run_reader import Tick
+from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.watch_spec import EventSource
+from rxflow.events import FlowRunEvent, FlowRunLog
+
+MAX_RUNS = 200
+"""The most runs of a group: as many rows as a server sends at once."""
+
+
+class GroupTick(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tick of a group found.
+
+    Attributes:
+        ticks: Of each run that was found what is new, without its log rows.
+        logs: The log rows of all runs.
+        missing: Runs of which no row was found; nothing else was read then.
+    """
+
+    ticks: Mapping[str, Tick] = {}
+    logs: LogRead = LogRead()
+    missing: tuple[str, ...] = ()
+
+
+class RunGroup:
+    """Some runs that are read together."""
+
+    def __init__(self, server: Server, limit: RowLimit) -> None:
+        """Start without runs.
+
+        Args:
+            server: The server's kind and version.
+            limit: The most rows to query at once.
+        """
+        self._server = server
+        self._limit = limit
+        self._runs: dict[str, RunWatch] = {}
+        self._logs: LogReader | None = None
+        self._reading: RunWatch | None = None  # of which a poll reads more than its row
+
+    @property
+    def runs(self) -> Collection[RunWatch]:
+        """The runs, in the order in which they joined."""
+        return self._runs.values()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another run may join now."""
+        caught_up = self._logs is None or self._logs.position is None
+        return caught_up and len(self._runs) < MAX_RUNS
+
+    # -- joining and leaving --------------------------------------------------------------------
+
+    def join(self, run: RunWatch) -> None:
+        """Read a run together with the others from now on; it must have caught up."""
+        cursor = run.reader.share_logs()
+        if cursor is not None:
+            if self._logs is None:
+                self._logs = LogReader(cursor, self._limit, run.spec.since)
+            else:
+                self._logs.cursor.join(cursor)
+        self._runs[run.spec.flow_run_id] = run
+
+    def leave(self, flow_run_id: str) -> RunWatch:
+        """Leave the reading of a run to a reader of its own; none may be under way."""
+        run = self._runs.pop(flow_run_id)
+        if self._logs is not None:
+            cursor = self._logs.cursor
+            run.reader.resume_logs(cursor.leave(flow_run_id) if self._runs else cursor)
+        if not self._runs:
+            self._logs = None
+        return run
+
+    # -- polls ----------------------------------------------------------------------------------
+
+    def tick(self, now: Now, server_time: datetime | None) -> Poll[GroupTick]:
+        """Read what is new of each run.
+
+        Args:
+            now: The time.
+            server_time: The server's time, as far as it is known.
+        """
+        if self._logs is not None and self._logs.position is not None:
+            return GroupTick(logs=(yield from self._logs.poll(now)))
+        rows: dict[str, FlowRun] = {}
+        for ids in self._ids_by_page():
+            page: Page[FlowRun] = yield RunsQuery(
+                where=RunFilter(flow_run_ids=ids), limit=self._limit.rows
+            )
+            server_time = page.server_time or server_time
+            rows.update((row.id, row) for row in page.rows)
+        if missing := tuple(run_id for run_id in self._runs if run_id not in rows):
+            return GroupTick(missing=missing)
+        time = server_time or now.utc
+        ticks: dict[str, Tick] = {}
+        for run_id, run in self._runs.items():
+            self._reading = run
+            ticks[run_id] = yield from run.reader.tick_of_row(rows[run_id], self._server, time, now)
+        logs = LogRead(proven=True)
+        if self._logs is not None:
+            logs = yield from self._logs.poll(now)
+        return GroupTick(ticks=ticks, logs=logs)
+
+    def receive_tick(self, tick: GroupTick, now: Now) -> tuple[EventPages, bool]:
+        """Record as delivered what a tick found, and return its events in order.
+
+        Returns:
+            The events, and whether any of them shows that a run is at work.
+        """
+        lines: defaultdict[str, list[FlowRunLog]] = defaultdict(list)
+        for row in tick.logs.rows:
+            lines[row.flow_run_id].append(row)
+        malformed: defaultdict[str, list[MalformedRow]] = defaultdict(list)
+        anyone = next(iter(self._runs))
+        for bad in tick.logs.malformed:  # of some it cannot be read whose they are
+            malformed[bad.flow_run_id if bad.flow_run_id in self._runs else anyone].append(bad)
+        rewound = self._rewound(tick.logs)
+        if self._logs is not None:
+            self._logs.commit(tick.logs, now)
+        found = [
+            run.receive_tick(
+                replace(
+                    tick.ticks.get(run_id, Tick()),
+                    logs=LogRead(
+                        rows=tuple(lines[run_id]),
+                        malformed=tuple(malformed[run_id]),
+                        backfill_position=tick.logs.backfill_position,
+                        rewound=run_id in rewound,
+                    ),
+                ),
+                now,
+            )
+            for run_id, run in self._runs.items()
+        ]
+        return merged([pages for pages, _ in found if pages]), any(active for _, active in found)
+
+    def record_duration(self, query: Query, seconds: float) -> None:
+        """Record how long a reply took."""
+        if self._logs is not None:
+            self._logs.record_duration(query, seconds)
+
+    def adapt_to(self, query: Query | None, failure: Failure, now: Now) -> bool:
+        """Adapt later queries to a limit of the server that a failure reveals.
+
+        Returns:
+            Whether later queries differ, so that a poll can be sent again at once.
+        """
+        if self._reading is not None and self._reading.reader.skip_optional(query, failure, now):
+            return True
+        if self._limit.adapt_to(failure):
+            return True
+        return self._logs is not None and self._logs.adapt_to(query, failure)
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _ids_by_page(self) -> Iterator[tuple[str, ...]]:
+        ids, size = tuple(self._runs), self._limit.rows
+        return (ids[start : start + size] for start in range(0, len(ids), size))
+
+    def _rewound(self, read: LogRead) -> Collection[str]:
+        """Return the runs of which delivered rows vanished; all of them if that is not known."""
+        if not read.rewound:
+            return ()
+        return {bucket.flow_run_id for bucket in read.replaced_buckets} or self._runs.keys()
+
+
+def merged(found: list[EventPages]) -> EventPages:
+    """Merge the events of some runs by their timestamps; the order within each run is kept."""
+    if len(found) <= 1:
+        return found[0] if found else ()
+    sourced = ([(source, event) for source, page in pages for event in page] for pages in found)
+    ordered = merge(*sourced, key=_timestamp)
+    return tuple(
+        (source, tuple(event for _, event in page))
+        for source, page in groupby(ordered, key=_source)
+    )
+
+
+def _timestamp(sourced: tuple[EventSource, FlowRunEvent]) -> datetime:
+    return sourced[1].timestamp
+
+
+def _source(sourced: tuple[EventSource, FlowRunEvent]) -> EventSource:
+    return sourced[0]

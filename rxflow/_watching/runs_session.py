@@ -1,0 +1,295 @@
+"""A watch over many runs without its I/O: which of them is read next, alone or in a group.
+
+A run is first read by itself, page by page if its history is long. Once it has caught up it joins a
+group, which reads all its runs by the same two queries. It leaves the group to be closed, since a
+run's proof is its own, and when a page lacks it. So that a long history does not delay the others'
+news, groups and single runs take turns. What is common to all watches is in `session`. A clock, a
+thread or a socket does not belong here.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+
+from rxflow._models.entities import Server
+from rxflow._models.times import Now, later
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.intervals import PollInterval
+from rxflow._protocol.pages import Poll
+from rxflow._protocol.queries import Query
+from rxflow._protocol.retry import Outage
+from rxflow._watching.event_order import EventPages
+from rxflow._watching.limit_text import runs_limit_text
+from rxflow._watching.log_reader import RowLimit
+from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.run_group import GroupTick, RunGroup
+from rxflow._watching.run_notices import RunNotices
+from rxflow._watching.run_polling import HTTP_DATE_STEP, RunPolling
+from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.session import Done, Session
+from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow.events import AllClosed, Closed, Notice, RunOutcome
+
+
+class _GroupPolling:
+    """The ticks of one group."""
+
+    def __init__(self, group: RunGroup, random: Random, due: float) -> None:
+        self.group = group
+        self.due = due
+        self._interval = PollInterval(random)
+
+    def schedule(self, drained_in: float | None, now: Now, *, active: bool, again: bool) -> None:
+        """Decide when the next tick is due.
+
+        Args:
+            drained_in: The seconds until the first of its runs has drained; None if none drains.
+            now: The time.
+            active: Whether the last tick showed that a run is at work.
+            again: Whether the last tick left something to be read at once.
+        """
+        pause = self._interval.next_delay(active=active)
+        if drained_in is not None:
+            pause = min(pause, max(drained_in, HTTP_DATE_STEP / 4))
+        self.due = now.mono + (0.0 if again else pause)
+
+
+_Polling = RunPolling | _GroupPolling
+
+
+class RunsSession(Session):
+    """One watch over many runs."""
+
+    def __init__(self, spec: WatchSpec, random: Random) -> None:
+        """Make a watch without runs.
+
+        Args:
+            spec: What to watch of each run; its run is not used.
+            random: The source of jitter.
+        """
+        super().__init__(random, max_duration=spec.max_duration, end_grace=spec.end_grace)
+        self._spec = spec
+        self._random = random
+        self._limit = RowLimit()
+        self._notices = RunNotices("")
+        self._server: Server | None = None
+        self._runs: dict[str, RunWatch] = {}  # those that are not closed
+        self._closed: dict[str, RunOutcome] = {}
+        self._last_closed: datetime | None = None
+        self._groups: list[_GroupPolling] = []
+        # When each run that is read alone, and each group, is due; entries may be outdated.
+        self._queues: tuple[list[Any], list[Any]] = ([], [])
+        self._number = count()
+        self._current: _Polling | None = None
+        self._group_is_next = True
+        self._all_given = False
+
+    def wake(self, now: Now) -> EventPages:
+        """Return the events that are due because time has passed, or runs are complete."""
+        return (*super().wake(now), *self._end_if_all_closed(now))
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def add(self, flow_run_ids: Iterable[str]) -> None:
+        """Watch more runs; those that are or were watched already are left as they are."""
+        for run_id in flow_run_ids:
+            if run_id not in self._runs and run_id not in self._closed:
+                run = RunWatch(replace(self._spec, flow_run_id=run_id), self._limit)
+                run.reader.server = self._server
+                self._runs[run_id] = run
+                self._enqueue(RunPolling(run, self._random))
+
+    def complete(self) -> None:
+        """End the watch once all runs are closed, since no more will be added."""
+        self._all_given = True
+
+    def _poll_alone(self, run: RunWatch, now: Now, *, close_check: bool = False) -> None:
+        polling = RunPolling(run, self._random, due=now.mono)
+        if close_check:
+            polling.schedule_close_check(now)
+        self._enqueue(polling)
+
+    def _enqueue(self, polling: _Polling) -> None:
+        queue = self._queues[isinstance(polling, _GroupPolling)]
+        heappush(queue, (polling.due, next(self._number), polling))
+
+    def _join_group(self, run: RunWatch, server: Server, now: Now) -> None:
+        for polling in self._groups:
+            if polling.group.has_room:
+                return polling.group.join(run)
+        group = RunGroup(server, self._limit)
+        group.join(run)
+        polling = _GroupPolling(group, self._random, now.mono)
+        polling.schedule(None, now, active=True, again=False)
+        self._groups.append(polling)
+        return self._enqueue(polling)
+
+    # -- polls ----------------------------------------------------------------------------------
+
+    def _next_poll(self) -> float:
+        return min((queue[0][0] for queue in self._queues if queue), default=math.inf)
+
+    def _start_poll(self, now: Now) -> Poll[Any]:
+        polling = self._pop_due(now)
+        self._current = polling
+        if isinstance(polling, _GroupPolling):
+            return polling.group.tick(now, self._server_time)
+        polling.run.reader.server = self._server
+        return polling.start(self._server_time, now)
+
+    def _pop_due(self, now: Now) -> _Polling:
+        """Take groups and single runs in turn where both are due, else what is due first."""
+        alone, groups = self._queues
+        turn = groups if self._group_is_next else alone
+        if not (turn and turn[0][0] <= now.mono):
+            turn = min((queue for queue in self._queues if queue), key=lambda queue: queue[0])
+        self._group_is_next = turn is alone
+        polling: _Polling = heappop(turn)[2]
+        return polling
+
+    def _receive_result(self, result: Any, now: Now) -> EventPages:
+        polling, self._current = self._current, None
+        pages: EventPages = ()
+        if isinstance(polling, _GroupPolling):
+            pages = self._receive_group(polling, result, now)
+        elif polling is not None:  # pragma: no branch - a result is that of the poll under way
+            pages = self._receive_run(polling, result, now)
+        return (*pages, *self._end_if_all_closed(now))
+
+    def _receive_run(self, polling: RunPolling, result: Any, now: Now) -> EventPages:
+        run = polling.run
+        pages = polling.receive(result, self._server_time, now)
+        self._server = server = self._server or run.reader.server
+        run.receive_found()
+        drains = run.drained_in(self._server_time, now) is not None
+        if run.closed is not None:
+            self._record_closed(run, run.closed)
+        elif run.reader.has_caught_up and server is not None and not drains:
+            self._join_group(run, server, now)
+        else:
+            self._enqueue(polling)
+        return pages
+
+    def _receive_group(self, polling: _GroupPolling, tick: GroupTick, now: Now) -> EventPages:
+        group = polling.group
+        if tick.missing:
+            for run_id in tick.missing:
+                self._poll_alone(group.leave(run_id), now)
+            self._reschedule(polling, now, active=False, again=True)
+            return ()
+        pages, active = group.receive_tick(tick, now)
+        for run in group.runs:
+            run.receive_found()
+        again = tick.logs.backfill_position is not None
+        if not again:
+            for run in [*group.runs]:
+                if run.drained_in(self._server_time, now) == 0:
+                    group.leave(run.spec.flow_run_id)
+                    self._poll_alone(run, now, close_check=True)
+        self._reschedule(polling, now, active=active, again=again)
+        return pages
+
+    def _reschedule(self, polling: _GroupPolling, now: Now, *, active: bool, again: bool) -> None:
+        if not polling.group.runs:
+            return self._groups.remove(polling)
+        drains = (run.drained_in(self._server_time, now) for run in polling.group.runs)
+        first = min((seconds for seconds in drains if seconds is not None), default=None)
+        polling.schedule(first, now, active=active, again=again)
+        return self._enqueue(polling)
+
+    def _record_duration(self, query: Query, seconds: float) -> None:
+        if isinstance(self._current, _GroupPolling):
+            self._current.group.record_duration(query, seconds)
+        elif self._current is not None:  # pragma: no branch - it is that of the poll under way
+            self._current.run.reader.record_duration(query, seconds)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _record_closed(self, run: RunWatch, closed: Closed) -> None:
+        del self._runs[run.spec.flow_run_id]
+        self._last_closed = later(self._last_closed, closed.timestamp)
+        self._closed[closed.flow_run_id] = RunOutcome(
+            flow_run_id=closed.flow_run_id,
+            name=run.row.name if run.row is not None else None,
+            state=closed.state,
+            verified=closed.verified,
+            log_count=closed.log_count,
+            malformed=closed.malformed,
+            unsettled=closed.unsettled,
+        )
+
+    def _end_if_all_closed(self, now: Now) -> EventPages:
+        if not self._all_given or self._runs or self._done is not None:
+            return ()
+        self._done = Done()
+        event = AllClosed(
+            flow_run_id="",
+            timestamp=self._last_closed or now.utc,
+            runs=tuple(self._closed.values()),
+        )
+        return self._page_of(event)
+
+    # -- the limit ------------------------------------------------------------------------------
+
+    @property
+    def _is_found(self) -> bool:
+        return self._server is not None
+
+    @property
+    def _is_terminal(self) -> bool:
+        return self._all_given and all(run.is_terminal for run in self._runs.values())
+
+    def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
+        rows = {run_id: run.row for run_id, run in self._runs.items()}
+        return runs_limit_text(self._spec, rows, failure, unanswered)
+
+    # -- failures -------------------------------------------------------------------------------
+
+    def _adapt_to(self, query: Query | None, failure: Failure, now: Now) -> EventPages | None:
+        polling, self._current = self._current, None
+        if polling is None:
+            return None
+        if isinstance(polling, _GroupPolling):
+            self._enqueue(polling)
+            return () if polling.group.adapt_to(query, failure, now) else None
+        run = polling.run
+        if failure.kind is FailureKind.RUN_NOT_FOUND:
+            return self._receive_not_found(polling, now)
+        self._enqueue(polling)
+        skipped = run.reader.skip_optional(query, failure, now)
+        return () if skipped or run.reader.adapt_to(query, failure) else None
+
+    def _receive_not_found(self, polling: RunPolling, now: Now) -> EventPages:
+        found = polling.run.receive_not_found(self._server_time, now)
+        if isinstance(found, int | float):
+            polling.due = now.mono + found
+            self._enqueue(polling)
+            return ()
+        if polling.run.closed is not None:  # pragma: no branch - its last events close it
+            self._record_closed(polling.run, polling.run.closed)
+        return (*found, *self._end_if_all_closed(now))
+
+    def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
+        return self._page_of(self._notices.degraded(DEGRADED_AFTER, failure, now))
+
+    def _report_success(
+        self, degraded: float | None, outage: Outage | None, now: Now
+    ) -> EventPages:
+        if outage is not None:
+            for run in self._runs.values():
+                run.apply_outage(outage)
+        if degraded is None:
+            return ()
+        return self._page_of(self._notices.recovered(degraded, now))
+
+    def _page_of(self, event: Notice | AllClosed) -> EventPages:
+        """Return an event about the watch as a page, unless such events are not emitted."""
+        if EventSource.NOTICES not in self._spec.sources:
+            return ()
+        return ((EventSource.NOTICES, (event,)),)

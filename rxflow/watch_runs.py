@@ -1,0 +1,417 @@
+"""Watch many flow runs as one stream, and wait for them.
+
+One subscription is one session over all runs: it reads the rows of up to 200 runs by one query, and
+their log rows by another. What that means is decided in `rxflow._watching`; when and in which
+thread, in `rxflow._runtime`.
+"""
+
+from collections.abc import Iterable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import reactivex
+from reactivex import Observable, abc, merge
+from reactivex import operators as ops
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxflow._models.arguments import (
+    canonical_id,
+    check_type,
+    level_number,
+    optional_seconds,
+    optional_utc_time,
+)
+from rxflow._models.entities import Snapshot
+from rxflow._runtime.engine import Engine
+from rxflow._runtime.paged import PagedObservable, select
+from rxflow._runtime.scheduling import scheduler_for
+from rxflow._views.temporary_client import check_client
+from rxflow._watching.event_order import EventPage
+from rxflow._watching.fold import fold
+from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow.client import Client
+from rxflow.errors import RunNotFound
+from rxflow.events import (
+    AllClosed,
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    RunChanged,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
+from rxflow.stream import Stream
+from rxflow.views import FlowRunView
+
+__all__ = [
+    "FlowRunsStream",
+    "await_for_flow_runs",
+    "wait_for_flow_runs",
+    "watch_flow_runs",
+]
+
+_MAX_DURATION = timedelta(hours=12)
+
+_Ids = Iterable[str | UUID] | Observable[str | UUID]
+_CheckedIds = tuple[str, ...] | Observable[str | UUID]
+
+
+class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
+    """The events of many flow runs; made by `watch_flow_runs`.
+
+    The stream is cold: each subscription and each loop reads all runs from their beginning, with
+    requests of its own.
+    """
+
+    def __init__(self, ids: _CheckedIds, spec: WatchSpec, given: Client | None) -> None:
+        """Create a stream; the first request is sent on subscription.
+
+        Args:
+            ids: The runs.
+            spec: What to watch of each run.
+            given: The client of the server to read from; None finds the server from the environment
+                and the active profile.
+
+        Raises:
+            TypeError: ``given`` is not a `Client`.
+        """
+        check_client(given)
+        self._client = given or Client()
+        super().__init__(_pages_of(ids, spec, self._client))
+        self._ids = ids
+        self._spec = spec
+        self._given = given
+
+    def __repr__(self) -> str:
+        """Show how many runs are watched, if that is known."""
+        runs = "runs of an observable" if isinstance(self._ids, Observable) else len(self._ids)
+        return f"<FlowRunsStream runs={runs}, not subscribed to until it is used>"
+
+    @property
+    def states(self) -> Stream[StateChange | RunChanged]:
+        """The runs' state changes, and their rows after every other change."""
+        return self._part(EventSource.STATES)
+
+    @property
+    def logs(self) -> Stream[FlowRunLog]:
+        """The runs' log lines."""
+        return self._part(EventSource.LOGS)
+
+    @property
+    def tasks(self) -> Stream[TaskRunStateChange]:
+        """The states of the runs' task runs, as the polls find them."""
+        return self._part(EventSource.TASKS)
+
+    @property
+    def notices(self) -> Stream[RunSeen | Notice | Closed | AllClosed]:
+        """The events about the watch itself."""
+        return self._part(EventSource.NOTICES)
+
+    def for_run(self, flow_run_id: str | UUID) -> Stream[FlowRunEvent]:
+        """Select the events of one run, from its `RunSeen` to its `Closed`.
+
+        Each subscription reads all runs; to read one alone, use `watch_flow_run`.
+
+        Args:
+            flow_run_id: The run's id, a UUID.
+
+        Raises:
+            InvalidRunId: The id is not a UUID.
+        """
+        wanted = canonical_id("flow_run_id", flow_run_id)
+        return Stream.of(select(self, lambda event: event.flow_run_id == wanted))
+
+    def views(self) -> Stream[FlowRunView]:
+        """Snapshots of the runs: after each event that changes a run, the view of that run."""
+
+        def changed_views(_: abc.SchedulerBase) -> Observable[FlowRunView]:
+            folds = _Folds()
+            changed: Observable[Snapshot | None] = self.pipe(ops.map(folds.changed))
+            return changed.pipe(
+                ops.filter(lambda snapshot: snapshot is not None), ops.map(self._view)
+            )
+
+        return Stream.of(reactivex.defer(changed_views))
+
+    def _view(self, snapshot: Any) -> FlowRunView:
+        return FlowRunView.from_snapshot(snapshot, client=self._given)
+
+    def _part(self, source: EventSource) -> Stream[Any]:
+        spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
+        return Stream.of(PagedObservable(_pages_of(self._ids, spec, self._client)))
+
+
+def watch_flow_runs(
+    flow_run_ids: Iterable[str | UUID] | Observable[str | UUID],
+    stream_states: bool = True,
+    stream_logs: bool = True,
+    max_duration: timedelta | float | None = _MAX_DURATION,
+    *,
+    stream_tasks: bool = False,
+    since: datetime | None = None,
+    level: int | str = 0,
+    drain: timedelta | float | None = None,
+    client: Client | None = None,
+) -> FlowRunsStream:
+    """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
+
+    Every event has the ``flow_run_id`` of its run, begins with the run's `RunSeen` and ends with
+    its `Closed`. A run that the server does not have is closed with a `Notice`, and does not end
+    the watch of the others. A `Notice` about the server has an empty ``flow_run_id``. Events of one
+    poll are in order of their timestamps across runs.
+
+    However many the runs, one request is sent at a time; while nothing happens, two for every 200
+    runs. The history of a run that has just been added is read between those.
+
+    Args:
+        flow_run_ids: The runs' ids, UUIDs; an id that comes twice is one run. Or an observable of
+            ids, whose runs are watched from when they come; the watch ends once it has completed
+            and all its runs are over.
+        stream_states: Whether to emit state changes.
+        stream_logs: Whether to emit log lines.
+        max_duration: Maximum time to watch runs that do not end, in seconds if a number; None for
+            no limit. It breaks off a request under way. If all runs are over, they are watched to
+            their end, as long as the server replies.
+        stream_tasks: Whether to emit the states of the runs' task runs, for one more request per
+            run and poll.
+        since: Emit only log lines of this time and later, an aware datetime. States are always
+            complete.
+        level: Emit only log lines of this level and above, a number as in `logging` or a name such
+            as ``"WARNING"``.
+        drain: Quiet time without new rows before the watch of a run that is over is closed, in
+            seconds if a number; None for the default of `watch_flow_run`.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
+
+    Returns:
+        A stream of events. The last is `AllClosed`, with the outcome of each run. The stream ends
+        with an error instead:
+
+        - `WatchTimedOut` after ``max_duration``, with the runs that are not over,
+        - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
+          begin. Once it has begun, it continues through outages and emits a `Notice` of each.
+        - the error of an observable of ids, or `InvalidRunId` for an item that is not a UUID.
+
+    Raises:
+        InvalidRunId: An id is not a UUID.
+        ConfigurationError: No server is configured.
+        TypeError: An argument is of another type, such as one id in place of several.
+        ValueError: A duration is negative or not a number, ``since`` has no time zone, or no level
+            is named ``level``.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3
+        >>> server = FakePrefect3()
+        >>> runs = [server.add_run(state="COMPLETED") for _ in range(3)]
+        >>> last = rxflow.watch_flow_runs(runs, drain=0, client=server.client()).run()
+        >>> last.message
+        '3 flow runs ended: 3 Completed; all verified'
+    """
+    enabled = {
+        EventSource.STATES: stream_states,
+        EventSource.LOGS: stream_logs,
+        EventSource.TASKS: stream_tasks,
+        EventSource.NOTICES: True,
+    }
+    spec = WatchSpec(
+        flow_run_id="",
+        sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
+        level=level_number("level", level),
+        since=optional_utc_time("since", since),
+        drain=optional_seconds("drain", drain),
+        max_duration=optional_seconds("max_duration", max_duration),
+    )
+    return FlowRunsStream(_checked(flow_run_ids), spec, client)
+
+
+def wait_for_flow_runs(
+    flow_run_ids: Iterable[str | UUID],
+    timeout: timedelta | float | None = None,
+    *,
+    raise_final_state: bool = False,
+    client: Client | None = None,
+) -> list[FlowRunView]:
+    """Wait until runs are over and a second read confirms it; return their final views.
+
+    Args:
+        flow_run_ids: The runs' ids, UUIDs.
+        timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        raise_final_state: Whether to raise `FlowRunFailed` unless all runs completed.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
+
+    Returns:
+        The runs in their final states, in the order of the ids, one for each.
+
+    Raises:
+        InvalidRunId: An id is not a UUID.
+        TypeError: An argument is of another type.
+        ValueError: ``timeout`` is negative or not a number.
+        WatchTimedOut: Some runs were not over within ``timeout``; the message names them.
+        RunNotFound: The server does not have one of the runs, or it was deleted during the wait.
+        FlowRunFailed: A run did not complete, and ``raise_final_state`` is set.
+        RxflowError: As for `watch_flow_runs`.
+
+    Example:
+        >>> import rxflow
+        >>> from rxflow.testing import FakePrefect3
+        >>> server = FakePrefect3()
+        >>> runs = [server.add_run(state=state) for state in ("COMPLETED", "FAILED")]
+        >>> views = rxflow.wait_for_flow_runs(runs, timeout=600, client=server.client())
+        >>> [view.state.name for view in views]
+        ['Completed', 'Failed']
+    """
+    stream, finals = _watch_to_end(flow_run_ids, timeout, raise_final_state, client)
+    for event in stream:
+        finals.receive(event)
+    return finals.views()
+
+
+async def await_for_flow_runs(
+    flow_run_ids: Iterable[str | UUID],
+    timeout: timedelta | float | None = None,  # noqa: ASYNC109 - the same as in its blocking twin
+    *,
+    raise_final_state: bool = False,
+    client: Client | None = None,
+) -> list[FlowRunView]:
+    """Wait as `wait_for_flow_runs` does, on the running event loop.
+
+    Args:
+        flow_run_ids: The runs' ids, UUIDs.
+        timeout: Maximum time to wait, in seconds if a number; None for no limit.
+        raise_final_state: Whether to raise `FlowRunFailed` unless all runs completed.
+        client: The client of the server to read from; None finds the server from the environment
+            and the active profile.
+
+    Returns:
+        The runs in their final states, in the order of the ids, one for each.
+
+    Raises:
+        InvalidRunId: An id is not a UUID.
+        TypeError: An argument is of another type.
+        ValueError: ``timeout`` is negative or not a number.
+        WatchTimedOut: Some runs were not over within ``timeout``; the message names them.
+        RunNotFound: The server does not have one of the runs, or it was deleted during the wait.
+        FlowRunFailed: A run did not complete, and ``raise_final_state`` is set.
+        RxflowError: As for `watch_flow_runs`.
+    """
+    stream, finals = _watch_to_end(flow_run_ids, timeout, raise_final_state, client)
+    async with aclosing(aiter(stream)) as events:
+        async for event in events:
+            finals.receive(event)
+    return finals.views()
+
+
+class _Folds:
+    """The snapshot of each run that is not closed yet."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[str, Snapshot | None] = {}
+
+    def changed(self, event: FlowRunEvent) -> Snapshot | None:
+        """Fold an event; return the run's snapshot if it changed."""
+        known = self._snapshots.get(event.flow_run_id)
+        snapshot = fold(known, event)
+        if isinstance(event, Closed):
+            self._snapshots.pop(event.flow_run_id, None)
+        elif snapshot is not None:
+            self._snapshots[event.flow_run_id] = snapshot
+        return None if snapshot == known else snapshot
+
+
+class _Finals:
+    """The final views of the runs of a wait."""
+
+    def __init__(self, ids: tuple[str, ...], *, raises: bool, client: Client | None) -> None:
+        self._ids = ids
+        self._raises = raises
+        self._client = client
+        self._views: dict[str, FlowRunView] = {}
+
+    def receive(self, event: FlowRunEvent) -> None:
+        """Keep the view of a run that is closed."""
+        match event:
+            case AllClosed() if self._raises:
+                event.raise_for_state()
+            case Closed(flow_run_id=run_id, view=Snapshot() as view) if view.run.is_terminal:
+                self._views[run_id] = FlowRunView.from_snapshot(view, client=self._client)
+            case Closed(flow_run_id=run_id, view=None):
+                raise RunNotFound(f"The server has no flow run {run_id}; check the id")
+            case Closed(flow_run_id=run_id):
+                raise RunNotFound(f"Flow run {run_id} was deleted before it was over")
+            case _:
+                pass
+
+    def views(self) -> list[FlowRunView]:
+        """Return the views in the order of the ids."""
+        return [self._views[run_id] for run_id in self._ids]
+
+
+def _watch_to_end(
+    flow_run_ids: Iterable[str | UUID],
+    timeout: timedelta | float | None,
+    raise_final_state: bool,
+    client: Client | None,
+) -> tuple[FlowRunsStream, _Finals]:
+    check_type("raise_final_state", raise_final_state, bool, "True or False")
+    spec = WatchSpec(
+        flow_run_id="",
+        sources=frozenset({EventSource.STATES, EventSource.NOTICES}),
+        drain=0,
+        max_duration=optional_seconds("timeout", timeout),
+        limit_name="timeout",
+        end_grace=1.0,
+    )
+    ids = _canonical(flow_run_ids)
+    return FlowRunsStream(ids, spec, client), _Finals(ids, raises=raise_final_state, client=client)
+
+
+def _checked(ids: _Ids) -> _CheckedIds:
+    return ids if isinstance(ids, Observable) else _canonical(ids)
+
+
+def _canonical(ids: Iterable[str | UUID]) -> tuple[str, ...]:
+    advice = "a list of ids; for one run use watch_flow_run"
+    if isinstance(ids, str | bytes | Observable):
+        check_type("flow_run_ids", ids, list, advice)
+    check_type("flow_run_ids", ids, Iterable, advice)
+    return tuple(canonical_id("flow_run_ids", each) for each in ids)
+
+
+def _pages_of(ids: _CheckedIds, spec: WatchSpec, client: Client) -> Observable[EventPage]:
+    """Return the watch as pages: for each subscription one session over all runs."""
+
+    def subscribe(
+        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        scheduler = scheduler_for(given)
+        session = RunsSession(spec, Random())  # noqa: S311 - jitter, not a secret
+        engine = Engine(session, client, scheduler, spec.sources)
+        pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
+        if not isinstance(ids, Observable):
+            session.add(ids)
+            session.complete()
+            watch = pages.subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(watch, Disposable(engine.dispose))
+
+        def add(run_id: str | UUID) -> None:
+            wanted = canonical_id("flow_run_ids", run_id)
+            engine.call(lambda: session.add([wanted]))
+
+        watch = pages.subscribe(observer, scheduler=scheduler)
+        given_ids = ids.pipe(ops.do_action(add)).subscribe(
+            on_error=engine.fail,
+            on_completed=lambda: engine.call(session.complete),
+            scheduler=scheduler,
+        )
+        return CompositeDisposable(given_ids, watch, Disposable(engine.dispose))
+
+    return Observable(subscribe)

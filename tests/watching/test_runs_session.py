@@ -1,0 +1,577 @@
+"""`RunsSession`: many runs in one watch, each with the promises that one run has by itself."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+from itertools import groupby, pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from simulated_world import START, SimulatedWatch, World, refused
+
+from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.queries import LogsQuery, Query, RunQuery, RunsQuery, WorkPoolQuery
+from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow.errors import WatchTimedOut
+from rxflow.events import (
+    AllClosed,
+    Closed,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
+
+SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
+UNKNOWN = "ca449f3a-c029-47d8-acb6-1db88b00c1f2"
+
+
+class ManyRuns(SimulatedWatch):
+    """A watch over runs that may be added while it goes on."""
+
+    session: RunsSession
+
+    def __init__(
+        self, world: World, ids: Iterable[str] = (), *, more: bool = False, **options: Any
+    ) -> None:
+        """Make a watch of some runs.
+
+        Args:
+            world: What is watched.
+            ids: The runs.
+            more: Whether others will be added.
+            options: Those of `WatchSpec`.
+        """
+        spec = WatchSpec(**{"flow_run_id": "", "sources": SOURCES, **options})
+        super().__init__(world, spec, session=RunsSession(spec, Random(0)))
+        self.session.add(ids)
+        if not more:
+            self.session.complete()
+
+    def add_at(self, seconds: float, ids: Iterable[str]) -> None:
+        """Add runs at a time, and no more after them."""
+
+        def add() -> None:
+            self.session.add(ids)
+            self.session.complete()
+
+        self.world.at(seconds, add)
+
+    def of_run(self, run_id: str) -> list[Any]:
+        """Return the events of one run, in order."""
+        return [event for event in self.events if event.flow_run_id == run_id]
+
+    @property
+    def all_closed(self) -> AllClosed:
+        """The last event."""
+        last = self.events[-1]
+        assert isinstance(last, AllClosed), last
+        return last
+
+    def queries_between(self, begin: float, end: float) -> Counter[str]:
+        """Count the queries sent within a time, by their kinds."""
+        return Counter(type(query).__name__ for at, query in self.sent if begin <= at < end)
+
+
+def running(world: World, count: int, **row: Any) -> list[str]:
+    """Add runs that are at work."""
+    return [world.server.add_run(state="RUNNING", **row) for _ in range(count)]
+
+
+def complete_at(world: World, seconds: float, ids: Iterable[str]) -> None:
+    """Let runs complete at a time."""
+    for run_id in ids:
+        world.at(seconds, partial(world.server.set_state, run_id, "COMPLETED"))
+
+
+def codes(watched: SimulatedWatch) -> list[NoticeCode]:
+    """Return the codes of the notices."""
+    return [notice.code for notice in watched.of(Notice)]
+
+
+def rows_of(world: World, run_id: str) -> set[str]:
+    """Return the ids of the states and log rows that the server has of a run."""
+    states = {state["id"] for state in world.server.states[run_id]}
+    return states | {row["id"] for row in world.server.logs if row["flow_run_id"] == run_id}
+
+
+# -- hostile lives ---------------------------------------------------------------------------------
+
+
+def play(world: World, run_id: str, random: Random) -> bool:
+    """Schedule the life of a run; return whether it is deleted in the end."""
+    server, end = world.server, random.uniform(1, 120)
+    for _ in range(random.choice([0, 3, 30, 300])):
+        written = random.uniform(0, end)
+        time = START + timedelta(seconds=written)
+        log = partial(server.log, run_id, "line", timestamp=time)
+        world.at(written + random.uniform(0, 2), log)
+    is_deleted = random.random() < 0.15
+    if is_deleted:
+        world.at(end, partial(server.delete_run, run_id))
+        return True
+    world.at(end, partial(server.set_state, run_id, random.choice(["COMPLETED", "FAILED"])))
+    if random.random() < 0.2:
+        world.at(end + 3, partial(server.set_state, run_id, "RUNNING"))
+        world.at(end + 40, partial(server.log, run_id, "after a retry"))
+        world.at(end + 41, partial(server.set_state, run_id, "COMPLETED"))
+    return False
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_row_of_every_run_is_emitted_once(seed: int) -> None:
+    """Runs come, log late, retry, end and vanish; each has its whole stream, as if alone."""
+    random = Random(seed)
+    world = World(random=Random(seed), page_limit=random.choice([7, 200]))
+    ids = running(world, 14)
+    deleted = {run_id for run_id in ids if play(world, run_id, random)}
+    watched = ManyRuns(world, ids[:9], more=True, max_duration=None)
+    watched.add_at(random.uniform(1, 60), ids[9:])
+    if seed % 3 == 0:  # an outage
+        world.at(30, lambda: setattr(world, "fault", refused))
+        world.at(50, lambda: setattr(world, "fault", lambda _: None))
+    watched.run()
+    assert watched.ended
+    for run_id in ids:
+        events = watched.of_run(run_id)
+        emitted = [event.id for event in events if isinstance(event, StateChange | FlowRunLog)]
+        assert len(emitted) == len(set(emitted))
+        assert isinstance(events[-1], Closed)
+        if run_id not in deleted:
+            assert set(emitted) == rows_of(world, run_id)
+            assert isinstance(events[0], RunSeen)
+            assert events[-1].verified
+            assert events[-1].log_count == sum(isinstance(event, FlowRunLog) for event in events)
+            dated = [e for e in events if isinstance(e, StateChange | FlowRunLog)]
+            on_time = [event.timestamp for event in dated if not event.late]
+            assert on_time == sorted(on_time)
+    assert {outcome.flow_run_id for outcome in watched.all_closed.runs} == set(ids)
+
+
+def test_all_closed_has_the_outcome_of_each_run() -> None:
+    """The last event names each run, its state and whether its lines were proven complete."""
+    world = World()
+    ids = running(world, 2, name="amber-fox")
+    world.server.log(ids[0], "a line")
+    world.at(3, partial(world.server.set_state, ids[0], "COMPLETED"))
+    world.at(4, partial(world.server.set_state, ids[1], "FAILED"))
+    watched = ManyRuns(world, [*ids, ids[0]]).run()
+    first, second = watched.all_closed.runs
+    assert (first.flow_run_id, second.flow_run_id) == (ids[0], ids[1])
+    assert (first.name, first.log_count, first.verified) == ("amber-fox", 1, True)
+    assert watched.all_closed.verified
+    assert watched.all_closed.worst is second
+    assert watched.all_closed.timestamp == watched.of(Closed)[-1].timestamp
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def test_a_tick_of_many_runs_takes_two_queries() -> None:
+    """While nothing happens the rows of all runs are one query, and their log rows another."""
+    world = World()
+    ids = running(world, 40)
+    watched = ManyRuns(world, ids, more=True, max_duration=None).run(until=60)
+    sent = watched.queries_between(30, 60)
+    assert sent.keys() == {"RunsQuery", "LogsQuery"}
+    assert abs(sent["RunsQuery"] - sent["LogsQuery"]) <= 1
+    assert 5 <= sent["RunsQuery"] <= 8
+
+
+def test_more_runs_than_a_group_has_room_for_are_two_groups() -> None:
+    """A query is about 200 runs at most."""
+    world = World()
+    ids = running(world, 201)
+    watched = ManyRuns(world, ids, max_duration=None)
+    complete_at(world, 60, ids)
+    watched.run(until=50)
+    sizes = {len(q.where.flow_run_ids) for _, q in watched.sent if isinstance(q, RunsQuery)}
+    assert {200, 1} <= sizes
+    assert max(sizes) == 200
+    watched.run()
+    assert len(watched.all_closed.runs) == 201
+    assert watched.all_closed.verified
+
+
+def test_a_long_history_does_not_delay_the_others() -> None:
+    """While 6,000 lines of one run are read, a line of another is delivered at once."""
+    world = World(page_limit=50)
+    quiet, long = running(world, 2)
+    for number in range(6_000):
+        time = START - timedelta(seconds=6_000 - number)
+        world.server.log(long, f"line {number}", timestamp=time)
+    watched = ManyRuns(world, [quiet], more=True, max_duration=None)
+    watched.add_at(5, [long])
+    world.at(5.3, partial(world.server.log, quiet, "news"))
+    watched.run(until=60)
+    (news,) = (at for at, event in watched.emitted if event.message == "news")
+    end = max(at for at, event in watched.emitted if event.flow_run_id == long)
+    assert news < end
+    # The interval of an active run is half a second, and a query takes 0.01 s.
+    later = [at for at, query in watched.sent if isinstance(query, RunsQuery) and at > 5.3]
+    assert news - later[0] < 0.1
+
+
+def test_a_page_limit_below_the_number_of_runs() -> None:
+    """Rows of more runs than fit on a page are read by several queries."""
+    world = World(page_limit=3)
+    ids = running(world, 7)
+    complete_at(world, 20, ids)
+    watched = ManyRuns(world, ids).run()
+    assert all(len(q.where.flow_run_ids) <= 3 for _, q in watched.sent if isinstance(q, RunsQuery))
+    assert watched.all_closed.verified
+
+
+# -- one run of many -------------------------------------------------------------------------------
+
+
+def test_an_unknown_run_does_not_end_the_others() -> None:
+    """A run that the server does not have is closed with a notice, and the others go on."""
+    world = World()
+    (known,) = running(world, 1)
+    complete_at(world, 20, [known])
+    watched = ManyRuns(world, [UNKNOWN, known]).run()
+    notice, closed = watched.of_run(UNKNOWN)
+    assert notice.code is NoticeCode.RUN_NOT_FOUND
+    assert (closed.state, closed.verified) == (None, False)
+    assert watched.of_run(known)[-1].verified
+    unknown, _ = watched.all_closed.runs
+    assert (unknown.name, unknown.state) == (None, None)
+    assert watched.all_closed.worst is unknown
+
+
+def test_a_deleted_run_leaves_the_others_proven() -> None:
+    """Its lines are deleted after it, which must not unbalance the count of the others'."""
+    world = World()
+    ids = running(world, 3)
+    for run_id in ids:
+        for number in range(10):
+            world.server.log(run_id, f"line {number}")
+    lines = [row["id"] for row in world.server.logs if row["flow_run_id"] == ids[0]]
+    world.at(10, partial(world.server.delete_run, ids[0]))
+    world.at(12, partial(world.server.delete_logs, lines))
+    complete_at(world, 40, ids[1:])
+    watched = ManyRuns(world, ids).run()
+    assert NoticeCode.SOURCE_REWOUND not in codes(watched)
+    *_, notice, closed = watched.of_run(ids[0])
+    assert notice.code is NoticeCode.RUN_DELETED
+    assert not closed.verified
+    assert all(watched.of_run(run_id)[-1].verified for run_id in ids[1:])
+
+
+def test_a_run_that_is_missing_once_is_watched_on() -> None:
+    """One page of a replica that lags does not close a run."""
+    world = World()
+    ids = running(world, 3)
+    complete_at(world, 30, ids)
+    watched = ManyRuns(world, ids)
+    lost = world.server.runs[ids[1]]
+
+    def lag() -> None:
+        del world.server.runs[ids[1]]
+
+    world.at(10, lag)
+    world.at(11.5, lambda: world.server.runs.setdefault(ids[1], lost))
+    watched.run()
+    assert codes(watched) == []
+    assert [isinstance(event, Closed) for event in watched.of_run(ids[1])].count(True) == 1
+    assert watched.all_closed.verified
+
+
+def test_a_reopened_run_is_read_with_the_others_again() -> None:
+    """A run that leaves a terminal state while it drains is watched on, to its second end."""
+    world = World()
+    ids = running(world, 2)
+    for seconds, state in ((10, "FAILED"), (12, "RUNNING"), (30, "COMPLETED")):
+        world.at(seconds, partial(world.server.set_state, ids[0], state))
+    complete_at(world, 40, [ids[1]])
+    watched = ManyRuns(world, ids).run()
+    assert codes(watched) == [NoticeCode.REOPENED]
+    assert [e.state.name for e in watched.of_run(ids[0]) if isinstance(e, StateChange)] == [
+        *("Running", "Failed", "Running", "Completed"),
+    ]
+    last = [q for at, q in watched.sent if isinstance(q, RunsQuery) and 20 < at < 30]
+    assert all(set(query.where.flow_run_ids) == set(ids) for query in last)
+
+
+def test_a_run_that_is_reopened_by_its_close_check_joins_again() -> None:
+    """What the check finds is emitted, and the run is watched on."""
+    world = World()
+    ids = running(world, 2)
+    world.at(5, partial(world.server.set_state, ids[0], "COMPLETED"))
+    watched = ManyRuns(world, ids, max_duration=None)
+
+    def reopen(query: Query) -> None:
+        if isinstance(query, RunQuery) and world.now > 6:
+            world.server.set_state(ids[0], "RUNNING")
+            world.fault = lambda _: None
+
+    world.fault = reopen
+    complete_at(world, 60, ids)
+    watched.run()
+    assert codes(watched) == [NoticeCode.REOPENED]
+    assert watched.all_closed.verified
+
+
+def test_a_malformed_line_of_a_run_is_that_runs() -> None:
+    """Of a row that does not say whose it is, some run reports it; none is passed over."""
+    world = World()
+    ids = running(world, 2)
+    complete_at(world, 30, ids)
+    watched = ManyRuns(world, ids)
+
+    def log_malformed(run_id: Any) -> None:
+        world.server.log(ids[1], "malformed")
+        world.server.logs[-1].update(level="high", flow_run_id=run_id)
+
+    world.at(10, partial(log_malformed, ids[1]))
+    watched.run()
+    assert codes(watched) == [NoticeCode.MALFORMED]
+    outcomes = {outcome.flow_run_id: outcome for outcome in watched.all_closed.runs}
+    assert (outcomes[ids[1]].malformed, outcomes[ids[1]].verified) == (1, False)
+    assert outcomes[ids[0]].verified
+
+
+def test_lines_that_vanished_are_reported() -> None:
+    """Of a table that shrank, the lines that may be new are emitted again, as of one run."""
+    world = World()
+    ids = running(world, 2)
+    for number in range(30):
+        world.server.log(ids[0], f"line {number}")
+    complete_at(world, 60, ids)
+    first = [row["id"] for row in world.server.logs][:5]
+    world.at(20, partial(world.server.delete_logs, first))
+    watched = ManyRuns(world, ids).run()
+    assert NoticeCode.SOURCE_REWOUND in codes(watched)
+    assert watched.ended
+
+
+def test_lines_that_vanished_long_ago_are_reported_for_their_run() -> None:
+    """Rows that are only counted any more name their run by their bucket."""
+    world = World()
+    ids = running(world, 2)
+    for number in range(30):
+        world.server.log(ids[0], f"line {number}", timestamp=START - timedelta(seconds=90 - number))
+    first = [row["id"] for row in world.server.logs][:5]
+    for second in range(1, 60, 3):
+        world.at(second, partial(world.server.log, ids[1], f"line {second}"))
+    world.at(30, partial(world.server.delete_logs, first))
+    complete_at(world, 60, ids)
+    watched = ManyRuns(world, ids).run()
+    rewound = [n for n in watched.of(Notice) if n.code is NoticeCode.SOURCE_REWOUND]
+    assert [notice.flow_run_id for notice in rewound] == [ids[0]]
+
+
+# -- the watch as a whole --------------------------------------------------------------------------
+
+
+def test_a_watch_without_runs_ends_at_once() -> None:
+    """It needs no server to know that."""
+    watched = ManyRuns(World()).run()
+    assert (watched.ended, watched.sent) == (True, [])
+    assert watched.all_closed.runs == ()
+    assert watched.all_closed.worst is None
+
+
+def test_a_watch_that_awaits_runs_sends_nothing() -> None:
+    """It waits for runs to be added, as long as its limit allows."""
+    watched = ManyRuns(World(), more=True, max_duration=10_000).run(until=20_000)
+    assert watched.sent == []
+    assert isinstance(watched.error, WatchTimedOut)
+
+
+def test_an_outage_is_one_notice() -> None:
+    """It is about the watch, not about each run, and nothing is lost by it."""
+    world = World()
+    ids = running(world, 5)
+    complete_at(world, 60, ids)
+    world.at(10, lambda: setattr(world, "fault", refused))
+    for run_id in ids:
+        world.at(15, partial(world.server.log, run_id, "during the outage"))
+    world.at(30, lambda: setattr(world, "fault", lambda _: None))
+    watched = ManyRuns(world, ids).run()
+    assert codes(watched) == [NoticeCode.DEGRADED, NoticeCode.RECOVERED]
+    assert {notice.flow_run_id for notice in watched.of(Notice)} == {""}
+    assert len(watched.of(FlowRunLog)) == 5
+    assert watched.all_closed.verified
+
+
+def test_an_outage_gives_every_run_time_for_its_last_lines() -> None:
+    """Writers retry after an outage, so a run that ended in it is drained for longer."""
+    world = World()
+    ids = running(world, 2)
+    complete_at(world, 15, ids)
+    world.at(10, lambda: setattr(world, "fault", refused))
+    world.at(30, lambda: setattr(world, "fault", lambda _: None))
+    world.at(50, partial(world.server.log, ids[1], "retried"))
+    watched = ManyRuns(world, ids).run()
+    assert [line.message for line in watched.of(FlowRunLog)] == ["retried"]
+
+
+def test_refused_offsets_make_a_watch_unverified() -> None:
+    """A server that refuses them is read without, which shows no proof, but all lines."""
+    world = World()
+    ids = running(world, 2)
+    for run_id in ids:
+        world.server.log(run_id, "a line")
+    complete_at(world, 30, ids)
+
+    def refuse(query: Query) -> Failure | None:
+        if isinstance(query, LogsQuery) and query.offset and world.now > 5:
+            return Failure(kind=FailureKind.REJECTED, text="no offsets")
+        return None
+
+    world.fault = refuse
+    watched = ManyRuns(world, ids).run()
+    assert len(watched.of(FlowRunLog)) == 2
+    assert not watched.all_closed.verified
+
+
+def test_a_burst_is_read_page_by_page() -> None:
+    """More lines than a poll reads are a history of their own, for the group as a whole."""
+    world = World(page_limit=10)
+    ids = running(world, 2)
+    for number in range(300):
+        world.at(10, partial(world.server.log, ids[number % 2], f"line {number}"))
+    complete_at(world, 11, ids)
+    watched = ManyRuns(world, ids).run()
+    assert len(watched.of(FlowRunLog)) == 300
+    assert watched.all_closed.verified
+    for run_id in ids:
+        kinds = [type(e) for e in watched.of_run(run_id) if isinstance(e, FlowRunLog | StateChange)]
+        assert [kind for kind, _ in groupby(kinds)] == [StateChange, FlowRunLog, StateChange]
+
+
+def test_events_of_one_tick_are_in_order_across_runs() -> None:
+    """What two runs did since the last tick is emitted by time, not run by run."""
+    world = World()
+    ids = running(world, 2)
+    for number in range(20):
+        world.at(10 + number / 100, partial(world.server.log, ids[number % 2], f"line {number}"))
+    complete_at(world, 30, ids)
+    watched = ManyRuns(world, ids).run()
+    at = Counter(at for at, event in watched.emitted if isinstance(event, FlowRunLog))
+    instant, count = at.most_common(1)[0]
+    assert count > 10
+    times = [e.timestamp for at, e in watched.emitted if at == instant]
+    assert all(earlier <= later for earlier, later in pairwise(times))
+
+
+def test_log_lines_can_be_left_out() -> None:
+    """Then no query for them is sent, and the runs are closed all the same."""
+    world = World()
+    ids = running(world, 3)
+    complete_at(world, 20, ids)
+    sources = frozenset({EventSource.STATES, EventSource.NOTICES})
+    watched = ManyRuns(world, ids, sources=sources).run()
+    assert not any(isinstance(query, LogsQuery) for _, query in watched.sent)
+    assert watched.all_closed.verified
+
+
+def test_task_runs_of_each_run() -> None:
+    """Task runs belong to their run, and are waited for."""
+    world = World()
+    ids = running(world, 2)
+    tasks = [world.server.add_task_run(run_id, state="RUNNING") for run_id in ids]
+    complete_at(world, 10, ids)
+    for run_id, task in zip(ids, tasks, strict=True):
+        world.at(20, partial(world.server.set_task_state, run_id, task, "COMPLETED"))
+    sources = SOURCES | {EventSource.TASKS}
+    watched = ManyRuns(world, ids, sources=sources).run()
+    found = [(e.flow_run_id, e.state.name) for e in watched.of(TaskRunStateChange)]
+    assert sorted(found) == sorted(
+        (run_id, name) for run_id in ids for name in ("Running", "Completed")
+    )
+    assert all(outcome.unsettled == () for outcome in watched.all_closed.runs)
+
+
+def test_why_a_run_of_many_is_late() -> None:
+    """A run that should have started says why it has not; a failed query for that is skipped."""
+    world = World()
+    world.server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "NOT_READY"}
+    late = world.server.add_run(work_pool_name="gpu")
+    ids = [late, *running(world, 2)]
+    failures = iter([Failure(kind=FailureKind.SERVER, text="busy")])
+
+    def fault(query: Query) -> Failure | None:
+        wanted = isinstance(query, WorkPoolQuery) and world.now > 20
+        return next(failures, None) if wanted else None
+
+    world.fault = fault
+    watched = ManyRuns(world, ids, more=True, max_duration=None).run(until=90)
+    assert {notice.flow_run_id for notice in watched.of(Notice)} == {late}
+    assert set(codes(watched)) == {NoticeCode.LATE_START}
+    assert next(failures, None) is None
+
+
+@pytest.mark.parametrize(("count", "rest"), [(2, ""), (8, " and 3 more")])
+def test_the_limit_names_the_runs_that_are_not_over(count: int, rest: str) -> None:
+    """At most five of them, each with its state."""
+    world = World()
+    ids = running(world, count)
+    watched = ManyRuns(world, ids, max_duration=20).run()
+    text = str(watched.error)
+    assert isinstance(watched.error, WatchTimedOut)
+    assert f"0:00:20, and {count} are not over" in text
+    assert f"{ids[0]} (Running)" in text
+    assert f"(Running){rest}; pass a longer max_duration" in text
+
+
+def test_the_limit_says_why_a_run_was_never_read() -> None:
+    """The last failure is quoted, since it is what to mend."""
+    world = World()
+    world.fault = refused
+    watched = ManyRuns(world, [UNKNOWN], max_duration=5).run()
+    assert "never read" in str(watched.error)
+    assert "Nothing listens there" in str(watched.error)
+
+
+def test_the_limit_spares_runs_that_drain() -> None:
+    """Where all runs are over, they are watched to their end."""
+    world = World()
+    ids = running(world, 3)
+    complete_at(world, 9, ids)
+    watched = ManyRuns(world, ids, max_duration=10).run()
+    assert watched.error is None
+    assert watched.all_closed.verified
+
+
+def test_events_about_the_watch_can_be_left_out() -> None:
+    """One source alone has no notice of an outage, and no last event of all runs."""
+    world = World()
+    ids = running(world, 2)
+    complete_at(world, 60, ids)
+    world.at(10, lambda: setattr(world, "fault", refused))
+    world.at(30, lambda: setattr(world, "fault", lambda _: None))
+    watched = ManyRuns(world, ids, sources=frozenset({EventSource.STATES})).run()
+    assert {event.kind for event in watched.events} == {"state", "run-changed"}
+    assert (watched.ended, watched.error) == (True, None)
+
+
+def test_a_page_limit_that_falls_while_runs_are_watched() -> None:
+    """A group reads in smaller pages from then on."""
+    world = World()
+    ids = running(world, 5)
+    complete_at(world, 30, ids)
+    failures = iter([Failure(kind=FailureKind.PAGE_LIMIT, text="too many", limit=2)])
+    world.fault = lambda q: next(failures, None) if isinstance(q, RunsQuery) else None
+    watched = ManyRuns(world, ids).run()
+    sizes = [len(q.where.flow_run_ids) for _, q in watched.sent if isinstance(q, RunsQuery)]
+    assert max(sizes[:1]) > 2 >= max(sizes[2:])
+    assert codes(watched) == []
+    assert watched.all_closed.verified
+
+
+def test_a_failure_that_is_not_waited_for_is_retried_like_any() -> None:
+    """No poll is under way that it could be the failure of."""
+    world = World()
+    ids = running(world, 1)
+    watched = ManyRuns(world, ids)
+    assert watched.session.receive(refused(RunQuery(ids[0])), watched.now()) == ()
+    complete_at(world, 10, ids)
+    assert watched.run().all_closed.verified
