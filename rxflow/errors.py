@@ -29,7 +29,12 @@ no cursor: control characters are shown as ``\x1b``. An error that is also a bui
 caught by scripts that do not know rxflow, or that were written for Prefect 1.
 """
 
+from typing import TYPE_CHECKING
+
 from rxflow._escapes import safe_text
+
+if TYPE_CHECKING:
+    from rxflow._models.states import State
 
 __all__ = [
     "AuthError",
@@ -114,7 +119,21 @@ class InvalidEvent(RxflowError, ValueError):
 
 
 class FlowRunFailed(RxflowError):
-    """The run ended in another state than Completed; raised by ``Closed.raise_for_state``."""
+    """The run ended in another state than Completed; raised by ``Closed.raise_for_state``.
+
+    Attributes:
+        flow_run_id: The run; None if the error is about several.
+        state: The state in which the run ended; None if it had none, or if the error is about
+            several runs.
+    """
+
+    def __init__(
+        self, message: str, *, flow_run_id: str | None = None, state: "State | None" = None
+    ) -> None:
+        """Make an error of its message, and of the run that it is about if it is one."""
+        super().__init__(message)
+        self.flow_run_id = flow_run_id
+        self.state = state
 
 
 class Overflow(RxflowError):

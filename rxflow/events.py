@@ -287,11 +287,16 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
         """Raise unless the run completed.
 
         Raises:
-            FlowRunFailed: The run ended in any other state, which the message names.
+            FlowRunFailed: The run ended in any other state, which the message names; the error has
+                the run's id and the state as ``flow_run_id`` and ``state``.
         """
         if self.state is None or not self.state.is_completed:
             last = _described(self.state) if self.state else "no state"
-            raise FlowRunFailed(f"Flow run {self.flow_run_id} ended in {one_line(last)}")
+            raise FlowRunFailed(
+                f"Flow run {self.flow_run_id} ended in {one_line(last)}",
+                flow_run_id=self.flow_run_id,
+                state=self.state,
+            )
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):

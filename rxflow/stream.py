@@ -17,7 +17,7 @@ from reactivex import operators as ops
 from reactivex.pipe import pipe
 
 from rxflow import operators
-from rxflow._models.arguments import check_type
+from rxflow._models.arguments import check_type, whole_number
 from rxflow._operators.holdback import HasTimestamp
 from rxflow._operators.predicates import HasLevel, HasMessage
 from rxflow._operators.queues import OverflowPolicy
@@ -213,8 +213,22 @@ class Stream(Fluent[T_co]):
     __iadd__ = __add__
 
     def __getitem__(self, key: slice | int) -> "Stream[T_co]":
-        """Select items by their positions; see `reactivex.operators.slice`."""
-        return Stream.of(super().__getitem__(key))
+        """Select items by their positions, as of a list; negative ones count from the end.
+
+        Returns:
+            A stream of the selected items: of one position, of one item or of none.
+
+        Raises:
+            TypeError: The key is neither a position nor a slice, or the step is negative.
+            ValueError: The step is 0.
+
+        Example:
+            >>> import reactivex
+            >>> letters = Stream.of(reactivex.of("a", "b", "c"))
+            >>> letters[-1].run(), letters[0].run(), list(letters[1:])
+            ('c', 'a', ['b', 'c'])
+        """
+        return Stream.of(super().__getitem__(_slice_of(key)))
 
     # -- operators of rxflow, as methods --------------------------------------------------------
 
@@ -368,6 +382,16 @@ def _subscribed_with(
         return observable.subscribe(observer, scheduler=scheduler)
 
     return Observable(subscribe)
+
+
+def _slice_of(key: object) -> slice:
+    """Return what selects the same items; reactivex takes position -1 for no item at all."""
+    if not isinstance(key, slice):
+        position = whole_number("position", key)
+        return slice(position, position + 1 or None)
+    if key.step == 0:
+        raise ValueError(f"{key} has the step 0; pass a step of 1 or more")
+    return key
 
 
 def _is_plain(result: object) -> bool:

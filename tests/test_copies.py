@@ -104,6 +104,15 @@ def test_a_copied_error_has_type_and_text(
     assert back.__notes__ == ["a note"]
 
 
+@each_way
+def test_a_copied_failure_has_its_run_and_state(way: Callable[[Any], Any]) -> None:
+    """The attributes of `FlowRunFailed` survive; without a run they are None."""
+    back = way(errors.FlowRunFailed("what happened", flow_run_id=RUN, state=state("Failed")))
+    assert (back.flow_run_id, back.state) == (RUN, state("Failed"))
+    about_several = way(errors.FlowRunFailed("what happened to several"))
+    assert (about_several.flow_run_id, about_several.state) == (None, None)
+
+
 def test_a_set_holds_equal_values_once() -> None:
     """Rows that were read twice are one in a set, and a changed row is another."""
     once = row("Running")

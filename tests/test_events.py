@@ -324,6 +324,7 @@ def test_a_run_that_did_not_complete_raises(described: str, ended: State | None)
     with pytest.raises(FlowRunFailed) as raised:
         closed_in(ended).raise_for_state()
     assert str(raised.value) == f"Flow run {RUN_ID} ended in {described}"
+    assert (raised.value.flow_run_id, raised.value.state) == (RUN_ID, ended)
 
 
 def outcome(number: int, ended: State | None) -> RunOutcome:

@@ -523,6 +523,10 @@ DERIVED: dict[str, tuple[Callable[[Stream[int]], Any], list[Any]]] = {
     "slice": (lambda s: s[1:], [2, 3]),
     "slice from the end": (lambda s: s[-2:3], [2, 3]),
     "item": (lambda s: s[1], [2]),
+    "last item": (lambda s: s[-1], [3]),
+    "last item but one": (lambda s: s[-2], [2]),
+    "item before the first": (lambda s: s[-4], []),
+    "item after the last": (lambda s: s[3], []),
 }
 
 
@@ -535,6 +539,23 @@ def test_an_operator_on_a_stream_returns_a_stream(name: str) -> None:
     assert list(derived) == expected
     # Derive again: a shared stream that has completed emits nothing more.
     assert collect_async(derive(Stream.of(NUMBERS))) == expected
+
+
+UNSELECTABLE: dict[str, tuple[Any, type[Exception], str]] = {
+    "a text": ("1", TypeError, "position='1' is not a whole number"),
+    "a fraction": (1.0, TypeError, "position=1.0 is not a whole number"),
+    "a step of 0": (slice(None, None, 0), ValueError, "pass a step of 1 or more"),
+    "a step backwards": (slice(None, None, -1), TypeError, "step"),
+}
+
+
+@pytest.mark.parametrize(("key", "error", "text"), UNSELECTABLE.values(), ids=UNSELECTABLE)
+def test_what_selects_no_items_is_an_error_at_the_call(
+    key: Any, error: type[Exception], text: str
+) -> None:
+    """A key that is no position, and a step that no stream can take, are refused by `[]`."""
+    with pytest.raises(error, match=text):
+        Stream.of(NUMBERS)[key]
 
 
 def test_adding_in_place_returns_a_stream() -> None:

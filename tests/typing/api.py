@@ -43,6 +43,10 @@ assert_type(
     stream.logs.level_at_least("ERROR").pages(), rxflow.Stream[tuple[rxflow.FlowRunLog, ...]]
 )
 
+assert_type(stream[-1], rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.logs[10:], rxflow.Stream[rxflow.FlowRunLog])
+assert_type(rxflow.FlowRunFailed("").state, rxflow.State | None)
+
 # Names are imported when they are first used; each has its type, and a misspelt one is an error.
 assert_type(rxflow.fold(None, rxflow.decode_event(b"")), rxflow.Snapshot | None)
 assert_type(stream.pipe(rxflow.operators.tail(2)), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
