@@ -52,7 +52,12 @@ from rxflow._protocol.queries import (
 
 T = TypeVar("T")
 
-_API_HINT = "Prefect Server's API is at the root of port 4200"
+_API_HINT = (
+    "Prefect Server's API is at the root of port 4200; of a Prefect 3 the backend is prefect3"
+)
+
+# How the gateway replies, on every path, to what is no GraphQL.
+_NO_GRAPHQL = (b"GET query missing", b"POST body missing", b"Must provide query string")
 
 
 class _Error(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +115,11 @@ def is_graphql_reply(reply: HttpResponse) -> bool:
         return False
     has_error = any(error.text for error in body.errors or ())
     return has_error or (body.data is not None and "hello" in body.data)
+
+
+def is_reply_to_another_api(reply: HttpResponse) -> bool:
+    """Whether a reply is that of a Prefect 1 to a request that is no GraphQL."""
+    return reply.status in {400, 500} and any(text in reply.body for text in _NO_GRAPHQL)
 
 
 # -- good replies ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from msgspec.structs import asdict, replace
 from rxflow._backends.backend import HttpResponse
 from rxflow._backends.headers import is_json, server_time
 from rxflow._backends.json_bodies import DECODE_ERRORS, UnreadableBody, decode_body
+from rxflow._backends.prefect1_replies import is_reply_to_another_api
 from rxflow._backends.reply_failures import (
     after_comma,
     printable,
@@ -256,6 +257,12 @@ def _read_failure(query: Query, reply: HttpResponse) -> Failure:
             kind=FailureKind.AUTH,
             text=f"The server refused access (HTTP {status}{after_comma(error_text)}); check "
             "PREFECT_API_KEY, or PREFECT_API_AUTH_STRING for a self-hosted server",
+        )
+    if is_reply_to_another_api(reply):
+        return Failure(
+            kind=FailureKind.NOT_AN_API,
+            text=f"The server is not a Prefect 3: it replies with HTTP {status} as a Prefect 1 "
+            "does; set the backend to prefect1, or leave it out to detect it",
         )
     if status == 422 and (limit := _LIMIT.search(error_text)):
         return Failure(kind=FailureKind.PAGE_LIMIT, text=error_text, limit=int(limit[1]))

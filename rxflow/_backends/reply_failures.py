@@ -10,7 +10,13 @@ from rxflow._backends.backend import HttpResponse
 from rxflow._backends.headers import is_json, retry_after
 from rxflow._backends.json_bodies import UnreadableBody
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import Query, RunQuery, StatesQuery, TaskRunsQuery
+from rxflow._protocol.queries import (
+    Query,
+    RunQuery,
+    StatesQuery,
+    TaskRunsQuery,
+    subject_of,
+)
 
 _LONGEST_QUOTE = 256  # characters of a server's text that go into a message
 
@@ -40,7 +46,7 @@ def unreadable_body(
     if error.is_json or is_json(reply):
         return Failure(
             kind=FailureKind.UNREADABLE,
-            text=f"The reply to {type(query).__name__}{_of_run(query)} cannot be read: "
+            text=f"The reply to the query for {subject_of(query)}{_run_of(query)} cannot be read: "
             f"{printable(error.reason)}",
         )
     return not_an_api(reply, api_hint)
@@ -83,7 +89,7 @@ def query_rejected(query: Query, status: int, error_text: str) -> Failure:
     """Build the failure for a query that the server does not accept."""
     return Failure(
         kind=FailureKind.REJECTED,
-        text=f"The server rejected the query {type(query).__name__} "
+        text=f"The server rejected the query for {subject_of(query)} "
         f"(HTTP {status}{after_comma(error_text)})",
     )
 
@@ -112,9 +118,9 @@ def _with_retry_after(reply: HttpResponse, kind: FailureKind, text: str) -> Fail
     return Failure(kind=kind, text=text, retry_after=wait)
 
 
-def _of_run(query: Query) -> str:
+def _run_of(query: Query) -> str:
     match query:
         case RunQuery(run_id) | StatesQuery(run_id) | TaskRunsQuery(flow_run_id=run_id):
-            return f" of flow run {run_id}"
+            return f" (flow run {run_id})"
         case _:
             return ""

@@ -21,6 +21,7 @@ from rxflow._protocol.queries import (
     TaskRunQuery,
     TaskRunsQuery,
     WorkPoolQuery,
+    subject_of,
 )
 
 
@@ -63,8 +64,8 @@ def about_another(query: Query, *ids: str) -> Failure:
     wanted, found = ids[0], ids[-1]
     return Failure(
         kind=FailureKind.UNREADABLE,
-        text=f"The reply to {type(query).__name__} of {wanted} is about {found[:80]!r}, which was "
-        "not queried; does a proxy mix up replies?",
+        text=f"The reply to the query for {subject_of(query)} ({wanted}) is about "
+        f"{found[:80]!r}, which was not queried; does a proxy mix up replies?",
     )
 
 

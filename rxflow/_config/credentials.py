@@ -8,6 +8,7 @@ Which sources form a group is decided in `rxflow._config.source_order`.
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._config.secrets import Secret
 from rxflow._config.setting_sources import SettingSource, SettingText, first_text
@@ -28,12 +29,15 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         auth_string: The auth string, if any.
         tenant_id: The tenant of the key, if any.
         headers: The merged custom headers.
+        origin: What is sent to prove who one is, and where it was found, as a phrase for messages;
+            "" if nothing is.
     """
 
     api_key: Secret | None
     auth_string: Secret | None
     tenant_id: Secret | None
     headers: CustomHeaders
+    origin: str = ""
 
 
 def choose_credentials(
@@ -64,12 +68,26 @@ def choose_credentials(
             headers.pop("authorization", None)
         tenant_id = first_text(group, "tenant_id") or tenant_id
         headers |= added
-    return Credentials(
+    credentials = Credentials(
         api_key=read_key(api_key),
         auth_string=read_auth_string(auth_string),
         tenant_id=read_tenant(tenant_id),
         headers=headers,
     )
+    return replace(credentials, origin=_origin_of(credentials, api_key, auth_string))
+
+
+def _origin_of(
+    credentials: Credentials, api_key: SettingText | None, auth_string: SettingText | None
+) -> str:
+    """Return which credential is sent, by the precedence of `Settings.authorization`."""
+    if "authorization" in credentials.headers:
+        return "the Authorization header among the custom headers"
+    if credentials.auth_string is not None and auth_string is not None:
+        return f"the auth string from {auth_string.origin}"
+    if credentials.api_key is not None and api_key is not None:
+        return f"the key from {api_key.origin}"
+    return ""
 
 
 def _merge_headers(group: Sequence[SettingSource], *, reject_protected: bool) -> CustomHeaders:

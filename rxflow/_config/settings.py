@@ -19,7 +19,12 @@ from rxflow._config.credentials import choose_credentials
 from rxflow._config.secrets import Secret
 from rxflow._config.setting_sources import SettingSource, SettingText, first_text
 from rxflow._config.setting_values import read_file_path, read_flag, read_seconds, read_url
-from rxflow._config.source_order import argument_source, no_url_error, order_sources
+from rxflow._config.source_order import (
+    PASSED_URL_ORIGINS,
+    argument_source,
+    no_url_error,
+    order_sources,
+)
 from rxflow._models.entities import BackendName
 from rxflow.errors import ConfigurationError
 
@@ -48,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         backend: The kind of server, None if no setting says it.
         tenant_id: The tenant of Prefect Cloud 1, sent only together with a key.
         origin: Where the URL was found, as a phrase for messages.
+        credentials_origin: Which credential is sent and where it was found, as a phrase for
+            messages; "" if none is sent.
     """
 
     api_url: str
@@ -63,6 +70,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backend: BackendName | None = None
     tenant_id: Secret | None = None
     origin: str = "the argument api_url"
+    credentials_origin: str = ""
+
+    @property
+    def files_ignored(self) -> bool:
+        """Whether Prefect's files are not searched for credentials, since the URL was passed."""
+        # Of Prefect 1, auth.toml names the server of each key, and is read all the same.
+        return self.backend is not BackendName.PREFECT_1 and self.origin in PASSED_URL_ORIGINS
 
     def authorization(self) -> str | None:
         """Return the value of the Authorization header, a secret, or None if there is none to send.
@@ -230,4 +244,5 @@ def _load(
         backend=order.backend,
         tenant_id=credentials.tenant_id,
         origin=found_url.origin,
+        credentials_origin=credentials.origin,
     )

@@ -50,6 +50,12 @@ _PREFECT_1_ADVICE: Final = (
 # Of other arguments, such as of a URL of httpx, `str` is the text that is meant.
 _TEXT_ARGUMENTS: Final = ("api_key", "auth_string", "profile", "backend", "tenant_id")
 
+_ARGUMENT_URL: Final = "the argument api_url"
+_OWN_URL: Final = "RXFLOW_API_URL in the environment"
+
+PASSED_URL_ORIGINS: Final = frozenset({_ARGUMENT_URL, _OWN_URL})
+"""The origins of a URL that may belong to another server than the one in Prefect's files."""
+
 _SourceGroup = tuple[SettingSource, ...]
 
 
@@ -86,7 +92,7 @@ def argument_source(**arguments: object) -> SettingSource:
         for name, value in arguments.items()
         if value is not None
     }
-    return SettingSource(texts=texts, url_origin="the argument api_url", no_url_reason="not given")
+    return SettingSource(texts=texts, url_origin=_ARGUMENT_URL, no_url_reason="not given")
 
 
 def _check_text(name: str, value: object) -> None:
@@ -138,7 +144,7 @@ def _own_environment(environ: Mapping[str, str]) -> SettingSource:
         for name, variable in _OWN_VARIABLES.items()
         if environ.get(variable) or (variable in environ and name != "profile")
     }
-    return SettingSource(texts=texts, url_origin="RXFLOW_API_URL in the environment")
+    return SettingSource(texts=texts, url_origin=_OWN_URL)
 
 
 def _reject_ignored_profile(explicit: _SourceGroup) -> None:

@@ -7,6 +7,7 @@ no backend can forget it. Log rows are left as they were written.
 from msgspec.structs import replace
 
 from rxflow._config.redaction import Redactor, secrets_of, user_info_secrets
+from rxflow._config.settings import Settings
 from rxflow._net.endpoint import Endpoint
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 
@@ -30,10 +31,12 @@ class FailureTexts:
         Args:
             endpoint: The server; its credentials and those of the proxy are masked.
         """
-        proxy = endpoint.proxy
+        settings, proxy = endpoint.settings, endpoint.proxy
         self._proxy = proxy.name if proxy is not None else ""
+        self._server = f"the URL {settings.api_url} is from {settings.origin}"
+        self._credentials = _credentials_of(settings)
         proxy_secrets = user_info_secrets(proxy.user_info) if proxy is not None else ()
-        self._redactor = Redactor((*secrets_of(endpoint.settings), *proxy_secrets))
+        self._redactor = Redactor((*secrets_of(settings), *proxy_secrets))
 
     def complete(self, reply: Reply) -> Reply:
         """Return a reply with the texts that people may read."""
@@ -45,6 +48,24 @@ class FailureTexts:
             )
             return replace(reply, malformed=malformed)
         text = self._redactor.redact(reply.text)
+        if reply.kind is FailureKind.AUTH:
+            text = f"{text}; {self._credentials}; {self._server}"
+        if reply.kind is FailureKind.NOT_AN_API:
+            text = f"{text}; {self._server}"
         if self._proxy and reply.kind in _REPLIED:
             text = f"{text}; requests go through the proxy {self._proxy}, which may have replied"
         return reply if text == reply.text else replace(reply, text=text)
+
+
+def _credentials_of(settings: Settings) -> str:
+    """Say which credential was sent, or why none was."""
+    if settings.credentials_origin:
+        return f"{settings.credentials_origin} was sent"
+    if settings.authorization() is not None:
+        return "the credential in the settings was sent"
+    if not settings.files_ignored:
+        return "no key was sent, since none was found"
+    return (
+        f"no key was sent: for a URL from {settings.origin} profiles and other files are not "
+        "read; pass api_key=..., or set RXFLOW_API_KEY or PREFECT_API_KEY"
+    )

@@ -4,6 +4,7 @@ A query is data. A backend encodes it as a request, or returns an empty page at 
 does not support it. Rows are the structs of `rxflow._models`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -203,3 +204,29 @@ Query = (
     | WorkersQuery
     | AgentsQuery
 )
+
+SUBJECTS: Mapping[type, str] = {
+    ServerQuery: "the server's version",
+    RunQuery: "a flow run",
+    RunsQuery: "flow runs",
+    StatesQuery: "the states of a flow run",
+    LogsQuery: "log rows",
+    TaskRunsQuery: "task runs",
+    TaskRunQuery: "a task run",
+    TaskRunStatesQuery: "the states of a task run",
+    ResultQuery: "a task run's result",
+    ResultsQuery: "task runs' results",
+    FlowsQuery: "flows",
+    FlowQuery: "a flow",
+    DeploymentQuery: "a deployment",
+    WorkPoolQuery: "a work pool",
+    WorkPoolsQuery: "work pools",
+    WorkersQuery: "workers",
+    AgentsQuery: "agents",
+}
+"""What each kind of query reads, in words for messages."""
+
+
+def subject_of(query: Query) -> str:
+    """Return what a query reads, in words for messages."""
+    return SUBJECTS[type(query)]

@@ -5,7 +5,7 @@ in `_prefect3/rows.py` and `_prefect1/rows.py`.
 """
 
 import uuid
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -27,6 +27,45 @@ def columns(row: Mapping[str, Any]) -> Row:
     Ids become text, and times those of the class `datetime` in UTC.
     """
     return {name: _stored(name, value) for name, value in row.items()}
+
+
+def with_columns(noun: str, row: Row, given: Mapping[str, Any]) -> Row:
+    """Return a row with the fields that a caller has given in place of its own.
+
+    Args:
+        noun: What the row stands for, for the error.
+        row: The row, with every field that rows of its table have.
+        given: The given fields.
+
+    Raises:
+        TypeError: Rows of this table have no such field, as if its name is misspelt.
+    """
+    unknown = sorted(given.keys() - row.keys())
+    if unknown:
+        raise TypeError(
+            f"{unknown[0]!r} is neither an argument of this method nor a field of a {noun}; its "
+            f"fields are {', '.join(sorted(row))}"
+        )
+    return row | columns(given)
+
+
+def known_type(name: str, value: object, types: Collection[str]) -> str:
+    """Return the type of a state that the server knows.
+
+    Args:
+        name: The argument's name, for the error.
+        value: The type.
+        types: The types that the server knows, as it spells them.
+
+    Raises:
+        ValueError: The server knows no such type.
+    """
+    if not isinstance(value, str) or value not in types:
+        raise ValueError(
+            f"{name}={value!r} is not the type of a state on this server; pass one of "
+            f"{', '.join(types)}"
+        )
+    return str(value)
 
 
 def known_id(name: str, row_id: object, table: Container[str]) -> str:

@@ -34,7 +34,7 @@ from rxflow._protocol.queries import (
         ("auth_post_no_csrf", LOGS, FailureKind.AUTH, "Missing CSRF token."),
         ("logs_filter_limit_201", LOGS, FailureKind.PAGE_LIMIT, "200"),
         ("logs_filter_limit_neg", LOGS, FailureKind.REJECTED, "greater than"),
-        ("logs_filter_bad_sort", LOGS, FailureKind.REJECTED, "LogsQuery"),
+        ("logs_filter_bad_sort", LOGS, FailureKind.REJECTED, "query for log rows"),
         ("logs_filter_unknown_field", LOGS, FailureKind.REJECTED, "Invalid request received."),
         ("csrf_disabled", LOGS, FailureKind.REJECTED, "CSRF protection is disabled."),
     ],

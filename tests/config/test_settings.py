@@ -53,6 +53,7 @@ def test_each_value_has_an_argument_and_variables(profiled: Installation) -> Non
     origins = {
         "origin": "RXFLOW_API_URL in the environment",
         "certificates_origin": "RXFLOW_SSL_CERT_FILE in the environment",
+        "credentials_origin": "the auth string from RXFLOW_API_AUTH_STRING in the environment",
     }
     assert by_own == msgspec.structs.replace(by_argument, **origins)
     assert (by_own.connect_timeout, by_own.read_timeout, by_own.deadline) == (1.0, 2.5, 3.0)

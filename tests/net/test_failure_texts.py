@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from wire_server import (
 
 import rxflow
 from rxflow._config.secrets import Secret
-from rxflow._config.settings import Settings
+from rxflow._config.settings import Settings, load_settings
 from rxflow._net.endpoint import Endpoint
 from rxflow._net.failure_texts import FailureTexts
 from rxflow._protocol.failures import Failure, FailureKind
@@ -105,6 +106,79 @@ def test_the_proxy_is_named_when_it_may_have_replied(
         assert completed.text.startswith("got '***'; requests go through the proxy")
         closed = Failure(kind=FailureKind.NETWORK, text="The connection was closed")
         assert texts.complete(closed) == closed
+
+
+URL = "http://prefect.test/api"
+
+SENT: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
+    "no key for a URL that was passed": (
+        {},
+        {"api_url": URL},
+        (
+            "no key was sent: for a URL from the argument api_url profiles and other files are not "
+            "read; pass api_key=..., or set RXFLOW_API_KEY or PREFECT_API_KEY; "
+            f"the URL {URL} is from the argument api_url"
+        ),
+    ),
+    "no key anywhere": (
+        {"PREFECT_API_URL": URL},
+        {},
+        (
+            "no key was sent, since none was found; the URL "
+            f"{URL} is from PREFECT_API_URL in the environment"
+        ),
+    ),
+    "a key that was passed": ({}, {"api_url": URL, "api_key": KEY}, "the key from the argument"),
+    "a key of the environment": (
+        {"PREFECT_API_KEY": KEY},
+        {"api_url": URL},
+        "the key from PREFECT_API_KEY in the environment was sent; the URL",
+    ),
+    "an auth string": (
+        {"RXFLOW_API_AUTH_STRING": USER_INFO},
+        {"api_url": URL},
+        "the auth string from RXFLOW_API_AUTH_STRING in the environment was sent",
+    ),
+    "a header": (
+        {},
+        {"api_url": URL, "headers": {"Authorization": f"Bearer {KEY}"}},
+        "the Authorization header among the custom headers was sent",
+    ),
+}
+
+
+@pytest.mark.parametrize(("environ", "arguments", "text"), SENT.values(), ids=SENT)
+def test_a_refusal_names_the_url_and_the_credential_by_their_origins(
+    environ: dict[str, str], arguments: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    """It says what was sent where, and has no secret."""
+    settings = load_settings(**arguments, environ=environ, cwd=tmp_path, home=tmp_path)
+    refused = Failure(kind=FailureKind.AUTH, text="The server refused access (HTTP 401)")
+    completed = FailureTexts(Endpoint(settings, None)).complete(refused)
+    assert isinstance(completed, Failure)
+    assert completed.text.startswith(f"The server refused access (HTTP 401); {text}")
+    assert KEY not in completed.text
+    assert "canary" not in completed.text
+
+
+def test_settings_made_by_hand_have_a_credential_without_an_origin() -> None:
+    """Then the text says that one was sent."""
+    settings = Settings(api_url=URL, api_key=Secret(KEY))
+    completed = FailureTexts(Endpoint(settings, None)).complete(
+        Failure(kind=FailureKind.AUTH, text="No")
+    )
+    assert isinstance(completed, Failure)
+    assert completed.text.startswith("No; the credential in the settings was sent; the URL")
+
+
+def test_another_api_is_named_by_its_url() -> None:
+    """The text says where the URL was found, without a word on credentials."""
+    failure = Failure(kind=FailureKind.NOT_AN_API, text="It is none")
+    completed = FailureTexts(Endpoint(Settings(api_url=URL, origin="a test"), None)).complete(
+        failure
+    )
+    assert isinstance(completed, Failure)
+    assert completed.text == f"It is none; the URL {URL} is from a test"
 
 
 def test_rows_are_left_as_they_were_written() -> None:

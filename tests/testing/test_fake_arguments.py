@@ -127,13 +127,14 @@ def test_times_of_rows_may_be_any_aware_datetimes(
     server, time = fake(), clock()
     run = server.add_run(state=None, created=time)
     server.log(run, timestamp=time, created=time)
-    server.set_state(run, "Running" if fake is FakePrefect1 else "RUNNING", timestamp=time)
-    server.change_run(run, scheduled_start_time=time, expected_start_time=time)
+    running, due = ("Running", "scheduled") if fake is FakePrefect1 else ("RUNNING", "expected")
+    server.set_state(run, running, timestamp=time)
+    server.change_run(run, **{f"{due}_start_time": time})
     task_run = server.add_task_run(run, start_time=time)
     row = server.runs[run]
     log = next(iter(server.logs.values() if isinstance(server, FakePrefect1) else server.logs))
     stored = [
-        *(row["created"], row["start_time"], row["expected_start_time"]),
+        *(row["created"], row["start_time"], row[f"{due}_start_time"]),
         *(log["timestamp"], log["created"], server.task_runs[task_run]["start_time"]),
     ]
     assert [(type(each), each) for each in stored] == [(datetime, TIME)] * 6
@@ -151,7 +152,7 @@ def test_another_time_is_refused_at_the_call(
     with pytest.raises(error, match=r"^created="):
         server.log(run, created=value)
     with pytest.raises(error, match=r"^timestamp="):
-        server.set_state(run, "Running", timestamp=value)
+        server.set_state(run, "Running" if fake is FakePrefect1 else "RUNNING", timestamp=value)
     with pytest.raises(error, match=r"^then="):
         server.restore_logs(value)
     with pytest.raises(error, match=r"^beginning="):
@@ -321,3 +322,97 @@ def test_a_level_may_be_a_number_or_a_name(level: Any, fake: type[Fake]) -> None
     assert line.level == 30
     with pytest.raises(TypeError, match=r"^level=None is not a level"):
         server.log(run, level=None)  # type: ignore[arg-type]
+
+
+# -- misspelt names -------------------------------------------------------------------------------
+
+MISSPELT: dict[str, tuple[type[Fake], Callable[[Any, str], object], str]] = {
+    "a run": (FakePrefect3, lambda s, _: s.add_run(flow_nmae="f"), "'flow_nmae' is .* flow run"),
+    "a change": (FakePrefect3, lambda s, r: s.change_run(r, nmae="n"), "'nmae' is .* flow run"),
+    "a task run": (
+        FakePrefect3,
+        lambda s, r: s.add_task_run(r, task_slug="t"),
+        "'task_slug' is .* task run; its fields are .*task_key",
+    ),
+    "a deployment": (
+        FakePrefect3,
+        lambda s, _: s.add_deployment(work_pool="p"),
+        "'work_pool' is .* deployment; its fields are .*work_pool_name",
+    ),
+    "a run of Prefect 1": (FakePrefect1, lambda s, _: s.add_run(flow="f"), "'flow' is .* flow run"),
+    "a change of Prefect 1": (FakePrefect1, lambda s, r: s.change_run(r, nmae="n"), "'nmae' is"),
+    "a task run of Prefect 1": (
+        FakePrefect1,
+        lambda s, r: s.add_task_run(r, task_slug="t"),
+        "'task_slug' is neither an argument of this method nor a field of a task run",
+    ),
+    "a flow of Prefect 1": (FakePrefect1, lambda s, _: s.add_flow(group="g"), "'group' is .* flow"),
+    "a task of Prefect 1": (
+        FakePrefect1,
+        lambda s, _: s.add_task(s.add_flow(), max_retry=1),
+        "'max_retry' is .* task; its fields are .*max_retries",
+    ),
+    "a project of Prefect 1": (
+        FakePrefect1,
+        lambda s, _: s.add_project(tenant="t"),
+        "'tenant' is .* project",
+    ),
+    "a state of Prefect 1": (
+        FakePrefect1,
+        lambda s, r: s.set_state(r, "Retrying", run_cuont=2),
+        "'run_cuont' is .* Retrying state; its fields are .*run_count",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fake", "write", "text"), MISSPELT.values(), ids=MISSPELT)
+def test_a_field_that_rows_do_not_have_is_refused(
+    fake: type[Fake], write: Callable[[Any, str], object], text: str
+) -> None:
+    """The error names the field, and those that there are."""
+    server = fake()
+    run = server.add_run()
+    with pytest.raises(TypeError, match=f"^{text}"):
+        write(server, run)
+
+
+UNKNOWN_TYPES = {
+    "a misspelt one": "Sucess",
+    "one in lower case": "completed",
+    "one of the other server": ("Success", "COMPLETED"),
+    "no text": 1,
+}
+
+
+@pytest.mark.parametrize("given", UNKNOWN_TYPES.values(), ids=UNKNOWN_TYPES)
+def test_a_state_that_the_server_does_not_know_is_refused(given: Any, fake: type[Fake]) -> None:
+    """The error shows all types as this server spells them, and nothing is stored."""
+    prefect1 = fake is FakePrefect1
+    known = "Scheduled, .*Success" if prefect1 else "SCHEDULED, .*COMPLETED"
+    value = given[prefect1] if isinstance(given, tuple) else given
+    server: Any = fake()
+    run = add_finished_run(server)
+    task_run = next(iter(server.task_runs))
+    same_run = () if prefect1 else (run,)
+    with pytest.raises(ValueError, match=rf"^state={value!r} is not .* pass one of .*{known}"):
+        server.add_run(state=value)
+    with pytest.raises(ValueError, match=rf"^state={value!r} is not"):
+        server.add_task_run(run, state=value)
+    with pytest.raises(ValueError, match=rf"^type={value!r} is not"):
+        server.set_state(run, value)
+    with pytest.raises(ValueError, match=rf"^type={value!r} is not"):
+        server.set_task_state(*same_run, task_run, value)
+    assert len(server.runs) == len(server.task_runs) == 1
+    assert read_all(server, run) == 6
+
+
+def test_a_line_of_a_run_that_never_was_is_refused(fake: type[Fake]) -> None:
+    """The error names the argument; a run that was deleted may still have writers."""
+    server = fake()
+    run = add_finished_run(server)
+    with pytest.raises(ValueError, match=rf"^run_id='{MISSING}' is no row"):
+        server.log(MISSING)
+    server.delete_run(run)
+    row_id = server.log(run, "too late")
+    logs = server.logs.values() if isinstance(server, FakePrefect1) else server.logs
+    assert row_id in {row["id"] for row in logs}

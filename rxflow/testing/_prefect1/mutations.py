@@ -20,7 +20,7 @@ from rxflow.testing._prefect1.registration import (
     register_tasks,
 )
 from rxflow.testing._prefect1.store import Prefect1Store
-from rxflow.testing._rows import Row
+from rxflow.testing._rows import Row, known_type
 
 _SUCCESS: Row = {"success": True}
 
@@ -205,6 +205,7 @@ def _write_run_logs(store: Prefect1Store, *, logs: list[Row]) -> Row:
 def _write_log(
     store: Prefect1Store, *, flow_run_id: str, message: str | None = None, **columns: Any
 ) -> None:
+    _require_run(store, flow_run_id)
     not_null = {name: value for name, value in columns.items() if value is not None}
     store.log(flow_run_id, message, **not_null)
 
@@ -264,17 +265,21 @@ def _accepted(run_id: str) -> Row:
 def _read_state(state: Any) -> tuple[str, str | None, Row]:
     """Return the type, the message and the other fields of a state, which may be JSON in a string.
 
+    Fields that a state of this type does not have are left out, as the client leaves them out.
+
     Raises:
         FieldError: It is not the JSON of a state.
     """
     try:
         fields = msgspec.json.decode(state) if isinstance(state, str) else dict(state)
-        type_ = fields.pop("type")
+        type_ = known_type("type", fields.pop("type"), rows.STATE_TYPES)
         if (start := fields.get("start_time")) is not None:
             datetime.fromisoformat(start)
     except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError):
         raise service_error("State could not be deserialized") from None
-    return type_, fields.pop("message", None), fields
+    message = fields.pop("message", None)
+    own = rows.serialized(type_, message)
+    return type_, message, {name: fields[name] for name in fields if name in own}
 
 
 def _require_run(store: Prefect1Store, run_id: str) -> Row:

@@ -38,6 +38,9 @@ TERMINAL_TYPES = frozenset(
     }
 )
 
+STATE_TYPES = tuple(sorted({*_STATE_FIELDS, *TERMINAL_TYPES, "Cancelling", "Pending", "Running"}))
+"""All types of states that the 1.4.1 client can read."""
+
 
 def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A002 - the client's name for it
     """Serialize a state as the 1.4.1 client does.
@@ -62,6 +65,11 @@ def serialized(type: str, message: str | None, **fields: Any) -> Row:  # noqa: A
 def new(now: datetime, *, row_id: str, **columns: Any) -> Row:
     """Make a row of any table."""
     return {"id": row_id, "created": now, "updated": now, **columns}
+
+
+def project(now: datetime, *, row_id: str, name: str, tenant_id: str) -> Row:
+    """Make a project."""
+    return {**new(now, row_id=row_id), "name": name, "description": None, "tenant_id": tenant_id}
 
 
 def flow(now: datetime, *, row_id: str, name: str, **columns: Any) -> Row:

@@ -15,7 +15,7 @@ from uuid import UUID
 from rxflow._models.arguments import level_number, optional_utc_time, stored_id, utc_time
 from rxflow.testing._prefect1 import rows
 from rxflow.testing._prefect1.hasura import Tables
-from rxflow.testing._rows import Row, columns, known_id, uuid4
+from rxflow.testing._rows import Row, columns, known_id, known_type, uuid4, with_columns
 from rxflow.testing._timeline import Timeline
 
 Table = dict[str, Row]
@@ -43,6 +43,7 @@ class Prefect1Store(Timeline):
         self.logs: Table = {}
         self.agents: Table = {}
         self._landed: dict[str, datetime] = {}
+        self._deleted_runs: set[str] = set()
         self._insert(self.tenants, name="default", slug="default")
 
     # -- writes ---------------------------------------------------------------------------------
@@ -59,8 +60,11 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             tenant = next(iter(self.tenants))
-            new = {"name": name, "description": None, "tenant_id": tenant} | columns(row)
-            return str(self._insert(self.projects, **new)["id"])
+            now, project_id = self._write_time(), uuid4(self._id_random)
+            new = rows.project(now, row_id=project_id, name=name, tenant_id=tenant)
+            project = with_columns("project", new, row)
+            self.projects[str(project["id"])] = project
+        return str(project["id"])
 
     def add_flow(
         self, name: str = "fake-flow", *, project: str = "fake-project", **row: Any
@@ -86,7 +90,7 @@ class Prefect1Store(Timeline):
                 group_id = group["id"]
             ids = {"project_id": project_id, "flow_group_id": group_id, "tenant_id": tenant}
             now, flow_id = self._write_time(), uuid4(self._id_random)
-            flow = rows.flow(now, row_id=flow_id, name=name, **ids) | columns(row)
+            flow = with_columns("flow", rows.flow(now, row_id=flow_id, name=name, **ids), row)
             self.flows[flow["id"]] = flow
         return str(flow["id"])
 
@@ -109,7 +113,8 @@ class Prefect1Store(Timeline):
                 "flow_id": flow_id,
                 "tenant_id": self.flows[flow_id]["tenant_id"],
             }
-            task = rows.task(now, row_id=task_id, slug=slug, **(derived | columns(row)))
+            new = rows.task(now, row_id=task_id, slug=slug, **derived)
+            task = with_columns("task", new, row)
             self.tasks[str(task["id"])] = task
         return str(task["id"])
 
@@ -133,12 +138,14 @@ class Prefect1Store(Timeline):
             Its id.
         """
         with self._lock:
+            if state is not None:
+                state = known_type("state", state, rows.STATE_TYPES)
             flow_id = self.add_flow() if flow_id is None else flow_id
             flow_id = known_id("flow_id", flow_id, self.flows)
             tenant = self.flows[flow_id]["tenant_id"]
             now, run_id = self._write_time(), uuid4(self._id_random)
-            run = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
-            run |= columns(row)
+            new = rows.flow_run(now, row_id=run_id, name=name, flow_id=flow_id, tenant_id=tenant)
+            run = with_columns("flow run", new, row)
             run_id = str(run["id"])
             self.runs[run_id] = run
             if state is not None:
@@ -180,14 +187,14 @@ class Prefect1Store(Timeline):
         with self._lock:
             run = self.runs[known_id("run_id", run_id, self.runs)]
             stamp = optional_utc_time("timestamp", timestamp)
-            state = rows.serialized(type, message, **_state_fields(run, type, fields))
+            state = _serialized(run, type, message, fields)
             return self._enter_state(run, state, stamp)
 
     def change_run(self, run_id: str | UUID, **fields: Any) -> None:
         """Change columns of a run's row."""
         with self._lock:
             run = self.runs[known_id("run_id", run_id, self.runs)]
-            run |= {**columns(fields), "updated": self._write_time()}
+            run |= with_columns("flow run", run, fields) | {"updated": self._write_time()}
 
     def log(
         self,
@@ -204,7 +211,7 @@ class Prefect1Store(Timeline):
         """Store a log line.
 
         Args:
-            run_id: The run that wrote it.
+            run_id: The run that wrote it, which may have been deleted since.
             message: The line.
             level: The name of its level, or its number as in `logging`.
             timestamp: When it was written, by the writer's clock; None: the server's time.
@@ -218,6 +225,8 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             self.catch_up()
+            if stored_id(run_id) not in self._deleted_runs:
+                run_id = known_id("run_id", run_id, self.runs)
             now = optional_utc_time("created", created) or self._write_time()
             row_id, run_id = uuid4(self._id_random), stored_id(run_id)
             self.logs[row_id] = rows.new(
@@ -258,12 +267,14 @@ class Prefect1Store(Timeline):
         """
         with self._lock:
             run_id = known_id("run_id", run_id, self.runs)
+            if state is not None:
+                state = known_type("state", state, rows.STATE_TYPES)
             task_id = self._task_id(self.runs[run_id]["flow_id"], slug)
             now, new_id = self._write_time(), uuid4(self._id_random)
-            task_run = rows.task_run(
+            new = rows.task_run(
                 now, row_id=new_id, flow_run_id=run_id, task_id=task_id, map_index=map_index
             )
-            task_run |= columns(row)
+            task_run = with_columns("task run", new, row)
             task_run_id = str(task_run["id"])
             self.task_runs[task_run_id] = task_run
             if state is not None:
@@ -283,7 +294,7 @@ class Prefect1Store(Timeline):
         with self._lock:
             task_run = self.task_runs[known_id("task_run_id", task_run_id, self.task_runs)]
             now, stamp = self._write_time(), optional_utc_time("timestamp", timestamp)
-            state = rows.serialized(type, message, **_state_fields(task_run, type, fields))
+            state = _serialized(task_run, type, message, fields)
             rows.enter(task_run, state, stamp or now, now)
 
     def add_agent(
@@ -318,6 +329,7 @@ class Prefect1Store(Timeline):
             self.catch_up()
             run_id = known_id("run_id", run_id, self.runs)
             del self.runs[run_id]
+            self._deleted_runs.add(run_id)
             self.states, self.task_runs, self.logs = (
                 {row_id: row for row_id, row in table.items() if row["flow_run_id"] != run_id}
                 for table in (self.states, self.task_runs, self.logs)
@@ -409,9 +421,18 @@ class Prefect1Store(Timeline):
         return table[row_id]
 
 
-def _state_fields(run: Row, type: str, given: Row) -> Row:  # noqa: A002 - as above
-    """Return the fields of a state, with datetimes as texts; those given replace the others."""
-    fields = _fields_from(run, type) | columns(given)
+def _serialized(run: Row, type: str, message: str | None, given: Row) -> Row:  # noqa: A002 - as above
+    """Serialize a state that a run enters, with datetimes as texts.
+
+    Args:
+        run: The run.
+        type: The state's type.
+        message: The state's message.
+        given: Fields that replace those that the state has by itself, and those from the run.
+    """
+    type = known_type("type", type, rows.STATE_TYPES)  # noqa: A001
+    own = rows.serialized(type, message, **_fields_from(run, type))
+    fields = with_columns(f"{type} state", own, given)
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in fields.items()

@@ -14,8 +14,10 @@ from rxflow._models.arguments import level_number, optional_utc_time, stored_id,
 from rxflow._models.states import StateType
 from rxflow.testing._prefect3 import rows
 from rxflow.testing._prefect3.state_effects import enter
-from rxflow.testing._rows import Row, columns, known_id, uuid4, uuid7
+from rxflow.testing._rows import Row, known_id, known_type, uuid4, uuid7, with_columns
 from rxflow.testing._timeline import Timeline
+
+_STATE_TYPES = tuple(str(known) for known in StateType)
 
 
 class Prefect3Store(Timeline):
@@ -40,6 +42,7 @@ class Prefect3Store(Timeline):
         self.workers: dict[str, list[Row]] = {}
         self._on_run: dict[str, Callable[[str], object]] = {}
         self._landed: dict[str, datetime] = {}
+        self._deleted_runs: set[str] = set()
 
     # -- writes ---------------------------------------------------------------------------------
 
@@ -63,11 +66,13 @@ class Prefect3Store(Timeline):
             Its id.
         """
         with self._lock:
+            if state is not None:
+                state = known_type("state", state, _STATE_TYPES)
             now = self._write_time()
             flow_id = self._flow_id(now, flow)
             run_id = uuid4(self._id_random)
-            run = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id)
-            run |= columns(row)
+            new = rows.flow_run(now, run_id=run_id, name=name, flow_id=flow_id)
+            run = with_columns("flow run", new, row)
             run_id = str(run["id"])
             self.runs[run_id] = run
             self.states[run_id] = []
@@ -116,7 +121,7 @@ class Prefect3Store(Timeline):
             now = self._write_time()
             flow_id, deployment_id = self._flow_id(now, flow), uuid4(self._id_random)
             new = rows.deployment(now, deployment_id=deployment_id, name=name, flow_id=flow_id)
-            deployment = new | columns(row)
+            deployment = with_columns("deployment", new, row)
             deployment_id = str(deployment["id"])
             self.deployments[deployment_id] = deployment
             if on_run is not None:
@@ -180,6 +185,7 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             run_id = known_id("run_id", run_id, self.runs)
+            type = known_type("type", type, _STATE_TYPES)  # noqa: A001
             stamp = optional_utc_time("timestamp", timestamp)
             now = self._write_time()
             run = self.runs[run_id]
@@ -198,7 +204,7 @@ class Prefect3Store(Timeline):
         """Change fields of a run's row."""
         with self._lock:
             run = self.runs[known_id("run_id", run_id, self.runs)]
-            run |= {**columns(fields), "updated": self._write_time()}
+            run |= with_columns("flow run", run, fields) | {"updated": self._write_time()}
 
     def log(
         self,
@@ -214,7 +220,7 @@ class Prefect3Store(Timeline):
         """Store a log line.
 
         Args:
-            run_id: The run that wrote it.
+            run_id: The run that wrote it, which may have been deleted since.
             message: The line.
             level: A number as in `logging`, or a name such as ``"WARNING"``.
             timestamp: When it was written, by the writer's clock; None: the server's time.
@@ -227,6 +233,8 @@ class Prefect3Store(Timeline):
         """
         with self._lock:
             self.catch_up()
+            if stored_id(run_id) not in self._deleted_runs:
+                run_id = known_id("run_id", run_id, self.runs)
             now = optional_utc_time("created", created) or self._write_time()
             row = rows.log(
                 now,
@@ -269,8 +277,10 @@ class Prefect3Store(Timeline):
             [('load-0', 'Completed')]
         """
         with self._lock:
+            state = known_type("state", state, _STATE_TYPES)
             task_run_id = self.set_task_state(run_id, None, state)
-            self.task_runs[task_run_id] |= columns(row)
+            new = self.task_runs[task_run_id]
+            new |= with_columns("task run", new, row)
         return task_run_id
 
     def set_task_state(
@@ -297,6 +307,7 @@ class Prefect3Store(Timeline):
         with self._lock:
             now = self._write_time()
             run_id = known_id("run_id", run_id, self.runs)
+            type = known_type("type", type, _STATE_TYPES)  # noqa: A001
             task_run_id = (
                 uuid7(now, self._id_random) if task_run_id is None else stored_id(task_run_id)
             )
@@ -321,6 +332,7 @@ class Prefect3Store(Timeline):
             self.catch_up()
             run_id = known_id("run_id", run_id, self.runs)
             del self.runs[run_id], self.states[run_id]
+            self._deleted_runs.add(run_id)
 
     def delete_logs(self, row_ids: Collection[str | UUID]) -> None:
         """Delete log rows.
@@ -359,4 +371,4 @@ class Prefect3Store(Timeline):
 
     def _new_state(self, now: datetime, type: str, name: str | None, **details: Any) -> Row:  # noqa: A002
         state_id = uuid7(now, self._id_random)
-        return rows.state(now, state_id=state_id, type=str(type), name=name, **details)
+        return rows.state(now, state_id=state_id, type=type, name=name, **details)
