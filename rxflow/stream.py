@@ -216,7 +216,7 @@ class Stream(Fluent[T_co]):
         """Select items by their positions, as of a list; negative ones count from the end.
 
         Returns:
-            A stream of the selected items: of one position, of one item or of none.
+            A stream of the selected items; of one position that is one item, or none.
 
         Raises:
             TypeError: The key is neither a position nor a slice, or the step is negative.
@@ -384,7 +384,7 @@ def _subscribed_with(
     return Observable(subscribe)
 
 
-def _slice_of(key: object) -> slice:
+def _slice_of(key: "slice[Any, Any, Any] | int") -> "slice[Any, Any, Any]":
     """Return what selects the same items; reactivex takes position -1 for no item at all."""
     if not isinstance(key, slice):
         position = whole_number("position", key)

@@ -69,6 +69,14 @@ def queued_for_tomorrow(scene: Scene) -> None:
     put(scene, "Queued", starts_in=timedelta(0))
 
 
+def put_in_an_unknown_state(scene: Scene) -> None:
+    """Put the run in a state of a type that only a later server knows."""
+    put(scene, "Pending")
+    run, row = scene.server.runs[scene.run], list(scene.server.states.values())[-1]
+    run["state"] = row["state"] = "Dreaming"
+    run["serialized_state"]["type"] = "Dreaming"
+
+
 NO_AGENT = "no agent is healthy; start one with label 'gpu'"
 NOTICES: dict[str, tuple[Callable[[Scene], object], str | None]] = {
     "Scheduled": (lambda _: None, NO_AGENT),
@@ -92,7 +100,7 @@ NOTICES: dict[str, tuple[Callable[[Scene], object], str | None]] = {
     "Cancelling": (partial(put, state="Cancelling"), None),
     "Success": (partial(put, state="Success"), None),
     "Failed": (partial(put, state="Failed"), None),
-    "an unknown state": (partial(put, state="Dreaming"), None),
+    "an unknown state": (put_in_an_unknown_state, None),
 }
 
 
