@@ -38,6 +38,8 @@ def stream_flow_run_logs(
         RunNotFound: The server has no such run.
         WatchTimedOut: The run was not over after ``max_duration``.
         RxflowError: As for `watch_flow_run`.
+        OSError: The output cannot be written, such as `BrokenPipeError` once its reader has closed
+            the pipe.
 
     Example:
         >>> import rxflow

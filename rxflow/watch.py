@@ -76,6 +76,10 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         self._spec = spec
         self._given = given
 
+    def __repr__(self) -> str:
+        """Show which run is watched, once the stream is used."""
+        return f"<FlowRunStream of {self._spec.flow_run_id}, not subscribed to until it is used>"
+
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
         """The run's state changes, and its row after every other change."""
@@ -171,6 +175,9 @@ def watch_flow_run(
         >>> for event in rxflow.watch_flow_run(flow_run_id):  # doctest: +SKIP
         ...     print(event.timestamp, event.level, event.message)
     """
+    check_type("stream_states", stream_states, bool, "True or False")
+    check_type("stream_logs", stream_logs, bool, "True or False")
+    check_type("stream_tasks", stream_tasks, bool, "True or False")
     enabled = {
         EventSource.STATES: stream_states,
         EventSource.LOGS: stream_logs,

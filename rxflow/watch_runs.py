@@ -215,6 +215,9 @@ def watch_flow_runs(
         >>> last.message
         '3 flow runs ended: 3 Completed; all verified'
     """
+    check_type("stream_states", stream_states, bool, "True or False")
+    check_type("stream_logs", stream_logs, bool, "True or False")
+    check_type("stream_tasks", stream_tasks, bool, "True or False")
     enabled = {
         EventSource.STATES: stream_states,
         EventSource.LOGS: stream_logs,

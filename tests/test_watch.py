@@ -32,6 +32,7 @@ from rxflow import (
     watch_flow_run,
 )
 from rxflow._net.channel import AsyncChannel, Channel
+from rxflow.testing import FakePrefect3
 
 LATER = 24 * HOUR
 
@@ -299,3 +300,20 @@ def test_a_merge_of_watches_can_be_iterated(world: World) -> None:
     assert Counter(event.flow_run_id for event in events) == dict.fromkeys(runs, 4 + 5 + 2)
     first = list(islice(rxflow.iterate(merged), 3))
     assert len(first) == 3
+
+
+@pytest.mark.parametrize("flag", ["stream_states", "stream_logs", "stream_tasks"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_a_flag_is_true_or_false(flag: str, value: Any) -> None:
+    """Text such as "no" would otherwise count as True."""
+    options: dict[str, Any] = {flag: value, "client": FakePrefect3().client()}
+    with pytest.raises(TypeError, match=f"{flag} is .*; pass True or False"):
+        rxflow.watch_flow_run(MISSING_RUN, **options)
+    with pytest.raises(TypeError, match=f"{flag} is .*; pass True or False"):
+        rxflow.watch_flow_runs([MISSING_RUN], **options)
+
+
+def test_the_repr_names_the_run() -> None:
+    """And it says that nothing is requested before the stream is used."""
+    stream = rxflow.watch_flow_run(MISSING_RUN, client=FakePrefect3().client())
+    assert repr(stream) == f"<FlowRunStream of {MISSING_RUN}, not subscribed to until it is used>"
