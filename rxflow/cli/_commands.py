@@ -5,6 +5,7 @@ command needs is imported when it is run, so that ``--help`` does not wait for i
 """
 
 import logging
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from rxflow import BackendName
 from rxflow._escapes import safe_text
 from rxflow.cli._lines import Transcript, summary
 
-_COMPLETED, _NOT_COMPLETED, _ERROR, _INTERRUPTED = 0, 1, 2, 130
+_COMPLETED, _NOT_COMPLETED, _ERROR, _OUTPUT_ERROR, _INTERRUPTED = 0, 1, 2, 74, 130
+_PIPE_CLOSED = 141  # as of a program that a closed pipe ends
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -53,6 +55,7 @@ def watch(  # noqa: PLR0917 - which click passes by name
 
     The exit status is 0 if the run completed, 1 if it ended otherwise, 2 after an error.
     """
+    lowest = level.upper() if level else None
     with (
         _exit_on_error(),
         rxflow.Client(api_url=api_url, profile=profile, backend=backend) as client,
@@ -61,10 +64,10 @@ def watch(  # noqa: PLR0917 - which click passes by name
             run_id,
             stream_tasks=tasks,
             max_duration=None,
-            level=logging.getLevelNamesMapping()[level.upper()] if level else 0,
+            level=logging.getLevelNamesMapping()[lowest] if lowest else 0,
             client=client,
         )
-        sys.exit(_show(stream))
+        sys.exit(_show(stream, lowest))
 
 
 @commands.command()
@@ -86,18 +89,48 @@ def demo() -> None:
     sys.exit(status)
 
 
-def _show(events: Iterable[rxflow.FlowRunEvent]) -> int:
-    """Print the lines of a watch and return the exit status."""
+def _show(events: Iterable[rxflow.FlowRunEvent], lowest: str | None = None) -> int:
+    """Print the lines of a watch and return the exit status.
+
+    Args:
+        events: The events of a watch.
+        lowest: The name of the level below which log lines are left out; None for all.
+    """
     transcript = Transcript()
     for event in events:
         for line in transcript.lines(event):
-            click.echo(line)
+            _write(line)
         if isinstance(event, rxflow.Closed):
             if event.view is not None:
-                click.echo("\n".join(["", *summary(event.view, event)]))
+                _write("\n".join(["", *summary(event.view, event, lowest)]))
             completed = event.state is not None and event.state.is_completed
             return _COMPLETED if completed else _NOT_COMPLETED
     return _NOT_COMPLETED
+
+
+class _OutputError(Exception):
+    """Standard output cannot be written."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _write(text: str) -> None:
+    try:
+        click.echo(text)
+    except OSError as error:
+        raise _OutputError(error) from error
+
+
+def _output_failed(error: OSError) -> int:
+    """Report an output that cannot be written, and return the exit status."""
+    # What is still buffered would fail once more when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # its reader, such as head, has read enough
+        return _PIPE_CLOSED
+    _report(f"the output cannot be written: {error.strerror}; the run goes on")
+    return _OUTPUT_ERROR
 
 
 def _report(text: str) -> None:
@@ -112,6 +145,8 @@ def _exit_on_error() -> Generator[None]:
     except rxflow.RxflowError as error:
         _report(str(error))
         sys.exit(_ERROR)
+    except _OutputError as error:
+        sys.exit(_output_failed(error.cause))
     except KeyboardInterrupt:
         _report("interrupted")
         sys.exit(_INTERRUPTED)

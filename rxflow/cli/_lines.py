@@ -56,8 +56,14 @@ class Transcript:
         return event.message if name is None else f"{name}: {event.message}"
 
 
-def summary(view: Snapshot, closed: Closed) -> Iterator[str]:
-    """Yield the last lines of a watch: the run's states and counts."""
+def summary(view: Snapshot, closed: Closed, lowest: str | None = None) -> Iterator[str]:
+    """Yield the last lines of a watch: the run's states and counts.
+
+    Args:
+        view: The run.
+        closed: The end of its watch.
+        lowest: The name of the level below which log lines were left out; None for all.
+    """
     path = " > ".join(state.name for state in view.states)
     proof = "as many as the server counts" if closed.verified else "not verified by a count"
     yield _title(view.run.name, view.run.id)
@@ -66,7 +72,8 @@ def summary(view: Snapshot, closed: Closed) -> Iterator[str]:
     if view.task_runs:
         done = sum(task_run.is_terminal for task_run in view.task_runs)
         yield f"  task runs  {done} of {len(view.task_runs)} over"
-    yield f"  log lines  {closed.log_count}, {proof}"
+    of_level = f" of level {lowest} and above" if lowest else ""
+    yield f"  log lines  {closed.log_count}{of_level}, {proof}"
 
 
 def _one_line(text: str) -> str:

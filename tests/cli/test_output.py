@@ -1,0 +1,69 @@
+"""`rxflow watch` as a program whose output cannot be written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rxflow.testing import FakePrefect3
+
+LINES = 2_000
+
+
+def command(url: str, run_id: str, *options: str) -> list[str]:
+    """Return the command that watches a run of a server."""
+    return [sys.executable, "-m", "rxflow", "watch", run_id, "--api-url", url, *options]
+
+
+def server_with_long_run() -> tuple[FakePrefect3, str]:
+    """Make a server with a run of many lines."""
+    server = FakePrefect3()
+    run_id = server.add_run(state="RUNNING")
+    for number in range(LINES):
+        server.log(run_id, f"line {number} " + "." * 80)
+    return server, run_id
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_a_sentence_and_status_74() -> None:
+    """No traceback, and not the status of a run that failed."""
+    server, run_id = server_with_long_run()
+    with server.serve() as url, Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            command(url, run_id), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 74
+    assert done.stderr == (
+        "rxflow: the output cannot be written: No space left on device; the run goes on\n"
+    )
+
+
+def test_a_closed_pipe_ends_the_command_quietly() -> None:
+    """As `head` closes it; the status is that of a program which the signal of that ends."""
+    server, run_id = server_with_long_run()
+    with server.serve() as url:
+        program = subprocess.Popen(
+            command(url, run_id), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert "Flow run" in program.stdout.readline()
+        program.stdout.close()
+        assert program.wait() == 141
+        assert program.stderr.read() == ""
+        program.stderr.close()
+
+
+def test_the_level_of_the_counted_lines_is_named() -> None:
+    """A count of no line does not read as if the run had none."""
+    server = FakePrefect3()
+    run_id = server.add_run(state="RUNNING")
+    server.log(run_id, "an info")
+    server.set_state(run_id, "COMPLETED")
+    with server.serve() as url:
+        done = subprocess.run(
+            command(url, run_id, "--level", "warning"), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert "log lines  0 of level WARNING and above, as many as the server counts" in done.stdout
