@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_events import NOON, changed, closed, entered, line, notice, second, seen
 
-from rxflow import Closed, FlowRunEvent, NoticeCode, RunSeen
+from rxflow import AllClosed, Closed, FlowRunEvent, NoticeCode, RunSeen
 
 KINDS: tuple[type[FlowRunEvent], ...] = get_args(FlowRunEvent)
 
@@ -28,9 +28,10 @@ def test_an_event_unpacks_into_timestamp_level_and_message(event: FlowRunEvent) 
 # -- order --------------------------------------------------------------------------------------
 
 
-def order(event: FlowRunEvent) -> tuple[bool, datetime, bool]:
-    """The documented order: RunSeen first, then by timestamp, Closed last of its timestamp."""
-    return not isinstance(event, RunSeen), event.timestamp, isinstance(event, Closed)
+def order(event: FlowRunEvent) -> tuple[bool, datetime, int]:
+    """The documented order: RunSeen first, then by timestamp, Closed and AllClosed last of it."""
+    last = (isinstance(event, Closed), isinstance(event, AllClosed))
+    return not isinstance(event, RunSeen), event.timestamp, last[0] + 2 * last[1]
 
 
 @given(emitted=st.lists(events()))
