@@ -472,7 +472,7 @@ def test_refused_query_is_an_rxflow_error(check: Call) -> None:
     world = AgentServer()
     refusal = {"errors": [{"message": "no", "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}
     world.server.intercept = lambda _: httpx.Response(400, json=refusal)
-    with pytest.raises(rxflow.BadResponse, match="AgentsQuery"):
+    with pytest.raises(rxflow.BadResponse, match="the query for agents"):
         check([], client=world.client)
 
 

@@ -40,10 +40,12 @@ class FakeTable:
         since: datetime | None = None,
         offsets_supported: bool = True,
     ) -> None:
-        """Start without rows; with a seed, pages have ties in random order."""
+        """Start without log rows; with a seed, pages have ties in random order."""
         random = None if seed is None else Random(seed)
         faults = Faults(ties=random is not None)
         self.server = FakePrefect3(clock=lambda: second(1000), random=random, faults=faults)
+        for run in RUNS:
+            self.server.add_run(id=run, state=None)
         self.ledger = Ledger(RUNS)
         self.reader = TableReader(LogTable(level, since, offsets_supported), self.ledger, limit)
         self.sent: list[LogsQuery] = []

@@ -88,15 +88,15 @@ def _due(new: NewScene) -> DefectScene:
 def unknown_state_type(new: NewScene) -> None:
     """A state of an unknown type is emitted and shown by its name, and is not terminal."""
     scene = new()
-    scene.at(20, lambda: scene.set_state("DREAMING"))
+    scene.at(20, scene.set_unknown_state)
     scene.log_at(40, "while it dreams")
     scene.at(60, scene.complete)
     events = scene.watch()
-    name = scene.state_name("DREAMING")
+    name = scene.unknown_state
     assert state_names(events) == [scene.state_name("RUNNING"), name, scene.state_name("COMPLETED")]
     assert messages(events) == ["while it dreams"]
 
-    scene.set_state("DREAMING")
+    scene.set_unknown_state()
     state = scene.view().state
     assert state is not None
     assert state.name == name

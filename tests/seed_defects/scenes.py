@@ -65,6 +65,8 @@ class DefectScene(ABC):
     """The column with the time at which a run is to start."""
     label_column: ClassVar[str]
     """The column with a run's labels."""
+    unknown_state: ClassVar[str] = "Dreaming"
+    """The name of a state whose type only a later server knows."""
 
     def __init__(
         self,
@@ -108,6 +110,10 @@ class DefectScene(ABC):
     @abstractmethod
     def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
         """Set the run's state, and return the state's id."""
+
+    @abstractmethod
+    def set_unknown_state(self) -> None:
+        """Put the run in the unknown state, which the fake refuses, by its rows."""
 
     @abstractmethod
     def log(self, text: str = "a line", *, level: int = 20, **fields: Any) -> str:
@@ -228,7 +234,6 @@ class OnPrefect1(DefectScene):
         "RUNNING": "Running",
         "COMPLETED": "Success",
         "FAILED": "Failed",
-        "DREAMING": "Dreaming",
     }
     _LEVELS: ClassVar[dict[int, str]] = {5: "TRACE", 10: "DEBUG", 20: "INFO", 30: "WARNING"}
 
@@ -251,6 +256,12 @@ class OnPrefect1(DefectScene):
     def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
         """Set a state by the scene's name or, if it has none, by its class."""
         return self.server.set_state(run or self.run, self._NAMES.get(state, state), **fields)
+
+    def set_unknown_state(self) -> None:
+        """Set a state, and change its type in all rows."""
+        row = self.server.states[self.set_state("PENDING")]
+        run = self.server.runs[self.run]
+        run["state"] = row["state"] = run["serialized_state"]["type"] = self.unknown_state
 
     def log(self, text: str | None = "a line", *, level: int = 20, **fields: Any) -> str:
         """Store a line with the name of the level, with a message or without."""
@@ -339,6 +350,13 @@ class OnPrefect3(DefectScene):
     def set_state(self, state: str, run: str | None = None, **fields: Any) -> str:
         """Set a state by its type."""
         return self.server.set_state(run or self.run, state, **fields)
+
+    def set_unknown_state(self) -> None:
+        """Set a state, and change its type and name in all rows."""
+        self.set_state("PENDING")
+        run, state = self.server.runs[self.run], self.server.states[self.run][-1]
+        state["type"] = run["state_type"] = self.unknown_state.upper()
+        state["name"] = run["state_name"] = self.unknown_state
 
     def log(self, text: str = "a line", *, level: int = 20, **fields: Any) -> str:
         """Store a line with the number of the level."""
