@@ -212,7 +212,8 @@ def test_watch_omits_lines_below_a_level(server: PrefectServer, completed: str) 
     shown = watch(server, completed, "--level", "warning")
     shown_messages = ["Entered state Running", "2 are odd", "Entered state Completed"]
     assert messages(shown.stdout) == shown_messages
-    assert "  log lines  1, as many as the server counts" in shown.stdout.splitlines()
+    counted = "  log lines  1 of level WARNING and above, as many as the server counts"
+    assert counted in shown.stdout.splitlines()
 
 
 def test_watch_finds_the_server_by_its_url(
