@@ -29,7 +29,7 @@ from rxflow.testing import FakePrefect3
 
 pytestmark = pytest.mark.long
 
-STATES = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING", "NEW_IN_PREFECT_4"]
+STATES = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]
 ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 Action = Callable[[FakePrefect3, str], object]
