@@ -83,7 +83,8 @@ class RunsSession(Session):
         self._closed: dict[str, RunOutcome] = {}
         self._last_closed: datetime | None = None
         self._groups: list[_GroupPolling] = []
-        # When each run that is read alone, and each group, is due; entries may be outdated.
+        # Heaps of when each run that is read alone, and each group, is due; the one of which a poll
+        # is under way is in neither.
         self._queues: tuple[list[Any], list[Any]] = ([], [])
         self._number = count()
         self._current: _Polling | None = None
@@ -257,13 +258,21 @@ class RunsSession(Session):
             return None
         if isinstance(polling, _GroupPolling):
             self._enqueue(polling)
-            return () if polling.group.adapt_to(query, failure, now) else None
+            return (
+                self._go_on(failure, now) if polling.group.adapt_to(query, failure, now) else None
+            )
         run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
         self._enqueue(polling)
         skipped = run.reader.skip_optional(query, failure, now)
-        return () if skipped or run.reader.adapt_to(query, failure) else None
+        adapted = skipped or run.reader.adapt_to(query, failure)
+        return self._go_on(failure, now) if adapted else None
+
+    def _go_on(self, failure: Failure, now: Now) -> EventPages:
+        """Send the next query as soon as the server takes one."""
+        self._retry_at = now.mono + failure.retry_in(now)
+        return ()
 
     def _receive_not_found(self, polling: RunPolling, now: Now) -> EventPages:
         found = polling.run.receive_not_found(self._server_time, now)

@@ -575,3 +575,22 @@ def test_a_failure_that_is_not_waited_for_is_retried_like_any() -> None:
     assert watched.session.receive(refused(RunQuery(ids[0])), watched.now()) == ()
     complete_at(world, 10, ids)
     assert watched.run().all_closed.verified
+
+
+def test_a_skipped_query_of_a_busy_server_slows_the_watch() -> None:
+    """What the server says to wait holds for every query, also after one that is done without."""
+    world = World()
+    world.server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "NOT_READY"}
+    ids = [world.server.add_run(work_pool_name="gpu"), *running(world, 2)]
+    busy: list[float] = []
+
+    def fault(query: Query) -> Failure | None:
+        if not isinstance(query, WorkPoolQuery) or busy:
+            return None
+        busy.append(world.now)
+        return Failure(kind=FailureKind.BUSY, text="busy", retry_after=7.0)
+
+    world.fault = fault
+    watched = ManyRuns(world, ids, more=True, max_duration=None).run(until=90)
+    (at,) = busy
+    assert min(sent for sent, _ in watched.sent if sent > at) >= at + 7
