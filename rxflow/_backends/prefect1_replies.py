@@ -57,7 +57,7 @@ _API_HINT = (
 )
 
 # How the gateway replies, on every path, to what is no GraphQL.
-_NO_GRAPHQL = (b"GET query missing", b"POST body missing", b"Must provide query string")
+_NO_GRAPHQL = (b"GET query missing", b"POST body missing")
 
 
 class _Error(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,8 +117,7 @@ class LogCursor:
     def join(self, other: "LogCursor") -> None:
         """Read the runs of another cursor as well, from now on as one table.
 
-        A watch has one run so far; joining, leaving, saving and loading are for watches over many
-        runs and for resumed ones.
+        Saving and loading have no other use yet than leaving.
 
         Args:
             other: A cursor that has caught up and reads the same level and time; it must not be

@@ -3,7 +3,7 @@
 Within a tick events are sorted by (timestamp, created, id). State changes wait until the log rows
 before them were emitted, so that no consumer reads "Completed" before line 1. An event whose key is
 below one emitted in an earlier tick is flagged late. What is emitted at all, and why, is decided in
-`session`, not here.
+`run_watch`, not here.
 """
 
 from collections.abc import Iterable

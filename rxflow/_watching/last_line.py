@@ -7,8 +7,9 @@ awaited. Here is decided whether to wait for the line; for how long, in `lifecyc
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 from rxflow._models.entities import FlowRun
 from rxflow._models.states import StateType
@@ -35,17 +36,19 @@ class LastLine:
         self._spec = spec
         self._found_after: str | None = None  # the id of the state that the line followed
 
-    def receive(self, run: FlowRun | None, rows: Iterable[FlowRunLog]) -> None:
+    def receive(self, run: FlowRun | None, rows: Sequence[FlowRunLog]) -> None:
         """Receive log rows that were read.
 
         Args:
             run: The run's row; None if it was not read yet.
-            rows: The rows.
+            rows: The rows, sorted by time.
         """
         if run is None or not self.is_awaited(run) or run.state is None:
             return
         earliest = shifted(run.state.timestamp, -_SKEW)
-        if any(_is_last(row) for row in rows if row.timestamp >= earliest):
+        # From the end, so that of a long history only the last page is looked at.
+        recent = takewhile(lambda row: row.timestamp >= earliest, reversed(rows))
+        if any(map(_is_last, recent)):
             self._found_after = run.state_id
 
     def is_awaited(self, run: FlowRun) -> bool:

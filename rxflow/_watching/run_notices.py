@@ -1,6 +1,7 @@
 """The notices of one run: their texts, and which of them were already made.
 
-A notice about one row or one reason is made once. When a notice is due is decided in `session`.
+A notice about one row or one reason is made once. When a notice is due is decided in
+`run_watch` and, where it is about the server, in the sessions.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 A server has no query for "changed since", and a filter on the state would miss a task run that
 began and ended between two polls, so each poll reads all task runs of the run. Which events they
-become is decided in `session`, not here.
+become is decided in `run_watch`, not here.
 """
 
 from datetime import datetime

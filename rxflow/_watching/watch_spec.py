@@ -1,7 +1,7 @@
 """What a user watches: the sources, the filters on log rows, and the time limits.
 
 Belongs here: plain data that `rxflow.watch` validates and a session reads. Does not belong here:
-decisions (`session`, `lifecycle`).
+decisions (`session`, `run_watch`, `lifecycle`).
 """
 
 from datetime import datetime
