@@ -208,6 +208,20 @@ def test_views_are_those_of_each_run() -> None:
     assert last == {run: FlowRunView.from_flow_run_id(run, client=client) for run in ids}
 
 
+def test_the_operators_of_one_run_hold_for_each_of_many() -> None:
+    """Events about the watch as a whole, which name no run, are no run to any of them."""
+    server = FakePrefect3()
+    ids = [add_ended(server), add_ended(server, well=False)]
+    stream = watch_flow_runs(ids, drain=0, client=server.client())
+    events = list(stream.in_order(0.0))
+    assert isinstance(events[-1], AllClosed)
+    until_over = list(stream.until_terminal(*ids))
+    assert {event.kind for event in until_over} >= {"state", "log"}
+    assert not any(isinstance(event, AllClosed) for event in until_over)
+    lines = [event.message for event in stream.only(FlowRunLog).matching("line 2")]
+    assert lines == ["line 2", "line 2"]
+
+
 # -- waiting ---------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,15 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from rxflow.events import Closed, FlowRunLog, Notice, RunSeen, StateChange, TaskRunStateChange
+from rxflow.events import (
+    AllClosed,
+    Closed,
+    FlowRunLog,
+    Notice,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
 
 
 class HasTimestamp(Protocol):
@@ -132,7 +140,7 @@ class Holdback(Generic[D]):
         match item:
             case RunSeen():
                 return None
-            case Notice() | Closed():
+            case Notice() | Closed() | AllClosed():
                 # Their timestamps are of other clocks; they sort after all that arrived before.
                 return self._in_order[-1][0] if self._in_order else None
             case _:

@@ -35,6 +35,8 @@ class RunEnds:
 
     def _record(self, event: FlowRunEvent) -> None:
         run_id = event.flow_run_id
+        if not run_id:  # the event is about a watch over many runs
+            return
         if self._expected and run_id not in self._expected:
             return
         if run_id not in self._seen:

@@ -107,16 +107,16 @@ class SilenceDetector:
         """Record an event."""
         run = self._runs.get(event.flow_run_id)
         if run is None:
+            if not event.flow_run_id:  # of a watch over many runs, as a whole
+                return self._receive_of_watch(event, now)
             self._runs[event.flow_run_id] = run = _RunActivity(now)
         match event:
             case FlowRunLog():  # first, since most events are: each class before it takes 0.1 us
                 state = None
             case Closed():
-                self.forget(event.flow_run_id)
-                return
+                return self.forget(event.flow_run_id)
             case Notice():
-                _record_notice(run, event.code, now)
-                return
+                return _record_notice(run, event.code, now)
             case _:
                 state = reported_state(event)
         run.last_event_at, run.counted_from, run.in_outage = now.utc, now.mono, False
@@ -125,6 +125,12 @@ class SilenceDetector:
             run.phase = _Phase.ENDED if state.is_terminal else _Phase.COUNTING
         elif run.phase is not _Phase.ENDED:
             run.phase = _Phase.COUNTING
+        return None
+
+    def _receive_of_watch(self, event: FlowRunEvent, now: Now) -> None:
+        if isinstance(event, Notice):
+            for run in self._runs.values():
+                _record_notice(run, event.code, now)
 
     def due_in(self, now: Now) -> float | None:
         """Return the seconds until `next_row_checks` returns runs; None if no time is counted."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sample_events import changed, closed, entered, line, notice, second, seen
+from sample_events import all_closed, changed, closed, entered, line, notice, second, seen
 
 from rxflow import FlowRunEvent, FlowRunLog, NoticeCode
 from rxflow._operators.holdback import Holdback
@@ -116,7 +116,11 @@ def test_without_lateness_no_event_is_held() -> None:
 
 def test_events_of_the_watch_keep_their_place() -> None:
     """Whatever their timestamps, rows are emitted at once, notices and the end by arrival."""
-    of_watch: list[FlowRunEvent] = [notice(NoticeCode.LATE_START, 99), closed(-99)]
+    of_watch: list[FlowRunEvent] = [
+        notice(NoticeCode.LATE_START, 99),
+        closed(-99),
+        all_closed(-99),
+    ]
     events: list[FlowRunEvent] = [seen(), of_watch[0], line(2), line(1), seen(), *of_watch, line(3)]
     holdback: Holdback[FlowRunEvent] = Holdback(5)
     emitted = [item for event in events for item in holdback.receive(event, 0)]

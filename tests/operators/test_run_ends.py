@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_events import OTHER, RUN, changed, closed, entered, line, seen
+from sample_events import OTHER, RUN, all_closed, changed, closed, entered, line, notice, seen
 
-from rxflow import FlowRunEvent
+from rxflow import FlowRunEvent, NoticeCode
 from rxflow._operators.run_ends import RunEnds
 
 NAMES = ["Pending", "Running", "Paused", "Completed", "Failed", "Crashed", "Cancelled"]
@@ -76,3 +76,11 @@ def test_items_that_are_not_events_end_nothing() -> None:
     """Items of other classes do not count, before and after the first event."""
     events = ["item", line(1), "item", entered("Completed", 2)]
     assert events_until_over([*events, "item"]) == events
+
+
+def test_an_event_about_the_watch_is_of_no_run() -> None:
+    """A notice of an outage of many runs opens none that never ends."""
+    outage = notice(NoticeCode.DEGRADED, 1, run="")
+    events = [entered("Running", 1), outage, entered("Failed", 2)]
+    assert events_until_over([*events, all_closed(3)]) == events
+    assert events_until_over([outage, all_closed(3)]) == [outage, all_closed(3)]

@@ -3,7 +3,20 @@
 import msgspec
 import pytest
 from msgspec.structs import replace
-from sample_events import OTHER, RUN, at, changed, closed, entered, line, notice, row, second, seen
+from sample_events import (
+    OTHER,
+    RUN,
+    all_closed,
+    at,
+    changed,
+    closed,
+    entered,
+    line,
+    notice,
+    row,
+    second,
+    seen,
+)
 
 from rxflow import FlowRunEvent, NoticeCode, Quiet
 from rxflow._operators.silence import SilenceDetector
@@ -107,6 +120,18 @@ def test_no_time_is_counted_in_an_outage() -> None:
     quiet = detector.receive_row(row("Running"), at(110))
     assert quiet is not None
     assert quiet.since == second(0)
+
+
+def test_an_outage_of_a_watch_over_many_runs_is_one_of_each() -> None:
+    """Its notices name no run; they are no run of their own, and hold for those that are seen."""
+    detector = detector_after(
+        (0, seen()), (0, seen(run=OTHER)), (5, notice(NoticeCode.DEGRADED, run=""))
+    )
+    assert checks_at(detector, 99) == []
+    detector.receive(notice(NoticeCode.RECOVERED, run=""), at(100))
+    assert sorted(checks_at(detector, 110)) == sorted([RUN, OTHER])
+    detector.receive(all_closed(120), at(120))
+    assert checks_at(detector, 999) == []
 
 
 def test_an_outage_during_a_check_cancels_it() -> None:

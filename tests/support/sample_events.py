@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from rxflow import (
+    AllClosed,
     Closed,
     FlowRun,
     FlowRunLog,
@@ -109,6 +110,11 @@ def task_entered(name: str, seconds: float = 0, *, task: str = TASK) -> TaskRunS
 def notice(code: NoticeCode, seconds: float = 0, *, run: str = RUN) -> Notice:
     """Build a notice of the watch."""
     return Notice(flow_run_id=run, code=code, message="a notice", timestamp=second(seconds))
+
+
+def all_closed(seconds: float = 0) -> AllClosed:
+    """Build the last event of a watch over many runs."""
+    return AllClosed(flow_run_id="", timestamp=second(seconds))
 
 
 def closed(seconds: float = 0, *, run: str = RUN) -> Closed:
