@@ -18,9 +18,6 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxflow._models.arguments import (
     canonical_id,
     check_type,
-    level_number,
-    optional_seconds,
-    optional_utc_time,
 )
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
@@ -30,6 +27,7 @@ from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
 from rxflow._watching.run_session import RunSession
+from rxflow._watching.spec_arguments import spec_of_arguments, spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import RunNotFound
@@ -175,22 +173,15 @@ def watch_flow_run(
         >>> for event in rxflow.watch_flow_run(flow_run_id):  # doctest: +SKIP
         ...     print(event.timestamp, event.level, event.message)
     """
-    check_type("stream_states", stream_states, bool, "True or False")
-    check_type("stream_logs", stream_logs, bool, "True or False")
-    check_type("stream_tasks", stream_tasks, bool, "True or False")
-    enabled = {
-        EventSource.STATES: stream_states,
-        EventSource.LOGS: stream_logs,
-        EventSource.TASKS: stream_tasks,
-        EventSource.NOTICES: True,
-    }
-    spec = WatchSpec(
-        flow_run_id=canonical_id("flow_run_id", flow_run_id),
-        sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
-        level=level_number("level", level),
-        since=optional_utc_time("since", since),
-        drain=optional_seconds("drain", drain),
-        max_duration=optional_seconds("max_duration", max_duration),
+    spec = spec_of_arguments(
+        canonical_id("flow_run_id", flow_run_id),
+        stream_states=stream_states,
+        stream_logs=stream_logs,
+        stream_tasks=stream_tasks,
+        max_duration=max_duration,
+        since=since,
+        level=level,
+        drain=drain,
     )
     return FlowRunStream(spec, client)
 
@@ -279,15 +270,8 @@ async def await_for_flow_run(
 def _watch_to_end(
     flow_run_id: str | UUID, timeout: timedelta | float | None, client: Client | None
 ) -> FlowRunStream:
-    spec = WatchSpec(
-        flow_run_id=canonical_id("flow_run_id", flow_run_id),
-        sources=frozenset({EventSource.STATES, EventSource.NOTICES}),
-        drain=0,
-        max_duration=optional_seconds("timeout", timeout),
-        limit_name="timeout",
-        end_grace=1.0,
-    )
-    return FlowRunStream(spec, client)
+    wanted = canonical_id("flow_run_id", flow_run_id)
+    return FlowRunStream(spec_of_wait(wanted, timeout), client)
 
 
 def _final_view(

@@ -21,9 +21,6 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxflow._models.arguments import (
     canonical_id,
     check_type,
-    level_number,
-    optional_seconds,
-    optional_utc_time,
 )
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
@@ -33,6 +30,7 @@ from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
 from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.spec_arguments import spec_of_arguments, spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import RunNotFound
@@ -215,22 +213,15 @@ def watch_flow_runs(
         >>> last.message
         '3 flow runs ended: 3 Completed; all verified'
     """
-    check_type("stream_states", stream_states, bool, "True or False")
-    check_type("stream_logs", stream_logs, bool, "True or False")
-    check_type("stream_tasks", stream_tasks, bool, "True or False")
-    enabled = {
-        EventSource.STATES: stream_states,
-        EventSource.LOGS: stream_logs,
-        EventSource.TASKS: stream_tasks,
-        EventSource.NOTICES: True,
-    }
-    spec = WatchSpec(
-        flow_run_id="",
-        sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
-        level=level_number("level", level),
-        since=optional_utc_time("since", since),
-        drain=optional_seconds("drain", drain),
-        max_duration=optional_seconds("max_duration", max_duration),
+    spec = spec_of_arguments(
+        "",
+        stream_states=stream_states,
+        stream_logs=stream_logs,
+        stream_tasks=stream_tasks,
+        max_duration=max_duration,
+        since=since,
+        level=level,
+        drain=drain,
     )
     return FlowRunsStream(_checked(flow_run_ids), spec, client)
 
@@ -365,16 +356,9 @@ def _watch_to_end(
     client: Client | None,
 ) -> tuple[FlowRunsStream, _Finals]:
     check_type("raise_final_state", raise_final_state, bool, "True or False")
-    spec = WatchSpec(
-        flow_run_id="",
-        sources=frozenset({EventSource.STATES, EventSource.NOTICES}),
-        drain=0,
-        max_duration=optional_seconds("timeout", timeout),
-        limit_name="timeout",
-        end_grace=1.0,
-    )
     ids = _canonical(flow_run_ids)
-    return FlowRunsStream(ids, spec, client), _Finals(ids, raises=raise_final_state, client=client)
+    stream = FlowRunsStream(ids, spec_of_wait("", timeout), client)
+    return stream, _Finals(ids, raises=raise_final_state, client=client)
 
 
 def _checked(ids: _Ids) -> _CheckedIds:

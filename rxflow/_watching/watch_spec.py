@@ -1,6 +1,6 @@
 """What a user watches: the sources, the filters on log rows, and the time limits.
 
-Belongs here: plain data that `rxflow.watch` validates and a session reads. Does not belong here:
+Belongs here: plain data, which `spec_arguments` builds and a session reads. Does not belong here:
 decisions (`session`, `run_watch`, `lifecycle`).
 """
 
