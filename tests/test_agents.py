@@ -467,6 +467,7 @@ def test_labels_may_be_any_iterable(check: Call) -> None:
         assert "It should pick up" in check(labels, client=world.client)
 
 
+@pytest.mark.long  # a refusal is believed after half a minute
 def test_refused_query_is_an_rxflow_error(check: Call) -> None:
     """A server that refuses the query raises BadResponse, which names the query."""
     world = AgentServer()
