@@ -305,6 +305,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The run's name; None if the run was never found.
         state: The run's last state; None if it had none, or was never found.
+        ended_by: `NoticeCode.RUN_DELETED` or `NoticeCode.RUN_NOT_FOUND` if that closed the run;
+            None if it ended.
     """
 
     flow_run_id: str
@@ -314,6 +316,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     log_count: int = 0
     unsettled: tuple[str, ...] = ()
     malformed: int = 0
+    ended_by: NoticeCode | None = None
 
 
 class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
@@ -339,14 +342,14 @@ class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
 
     @property
     def message(self) -> str:
-        """How many runs ended in which states, and whether all are verified."""
+        """How many runs ended in which states, were deleted or never found; and the proof."""
         if not self.runs:
             return "No flow runs were watched"
-        names = Counter(run.state.name if run.state else "unknown" for run in self.runs)
+        names = Counter(map(_end_of, self.runs))
         states = ", ".join(f"{number} {name}" for name, number in names.most_common())
         proof = "all verified" if self.verified else "not all verified"
         total = "1 flow run" if len(self.runs) == 1 else f"{len(self.runs)} flow runs"
-        return f"{total} ended: {states}; {proof}"
+        return f"{total} closed: {states}; {proof}"
 
     @property
     def verified(self) -> bool:
@@ -357,8 +360,8 @@ class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
     def worst(self) -> RunOutcome | None:
         """The first of the runs with the worst outcome; None without runs.
 
-        From the worst on: Crashed, Failed, Cancelled, any other state but Completed, no state,
-        Completed.
+        From the worst on: Crashed, Failed, Cancelled; any other state, or deleted; no state, or
+        never found; Completed.
         """
         return max(self.runs, key=_badness, default=None)
 
@@ -366,13 +369,13 @@ class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
         """Raise unless every run completed.
 
         Raises:
-            FlowRunFailed: Some runs ended in another state; the message names up to five of them.
+            FlowRunFailed: Some runs ended in another state, were deleted or never found; the
+                message names up to five of them.
         """
-        failed = [run for run in self.runs if run.state is None or not run.state.is_completed]
+        failed = [run for run in self.runs if _badness(run) > 0]
         if failed:
             named = "; ".join(
-                f"{run.flow_run_id} in {_described(run.state) if run.state else 'no state'}"
-                for run in failed[:_MOST_NAMED]
+                f"{run.flow_run_id} {_described_end(run)}" for run in failed[:_MOST_NAMED]
             )
             more = f"; and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
             text = f"{len(failed)} of {len(self.runs)} flow runs did not complete: {named}{more}"
@@ -514,10 +517,28 @@ def _derived_of(event: FlowRunEvent) -> tuple[str, ...]:
     return derived
 
 
+_ENDS: dict[NoticeCode | None, str] = {
+    NoticeCode.RUN_DELETED: "deleted",
+    NoticeCode.RUN_NOT_FOUND: "not found",
+}
+
+
+def _end_of(run: RunOutcome) -> str:
+    return _ENDS.get(run.ended_by) or (run.state.name if run.state else "no state")
+
+
+def _described_end(run: RunOutcome) -> str:
+    if run.ended_by is None:
+        return f"in {_described(run.state) if run.state else 'no state'}"
+    last = f", last in {_described(run.state)}" if run.state else ""
+    return f"was {_ENDS[run.ended_by]}{last}"
+
+
 def _badness(run: RunOutcome) -> int:
     if run.state is None:
         return 1
-    return 0 if run.state.is_completed else _BADNESS.get(run.state.type, 2)
+    is_well = run.state.is_completed and run.ended_by is None
+    return 0 if is_well else _BADNESS.get(run.state.type, 2)
 
 
 def _described(state: State) -> str:

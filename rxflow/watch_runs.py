@@ -24,7 +24,7 @@ from rxflow._models.arguments import (
 )
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
-from rxflow._runtime.paged import PagedObservable, select
+from rxflow._runtime.paged import PagedObservable, pages_of, select
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
@@ -88,9 +88,10 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         self._given = given
 
     def __repr__(self) -> str:
-        """Show how many runs are watched, if that is known."""
-        runs = "runs of an observable" if isinstance(self._ids, Observable) else len(self._ids)
-        return f"<FlowRunsStream runs={runs}, not subscribed to until it is used>"
+        """Show how many runs are watched, if that is known, once the stream is used."""
+        known = None if isinstance(self._ids, Observable) else len({*self._ids})
+        runs = "the runs of an observable" if known is None else f"{known} runs"
+        return f"<FlowRunsStream of {runs}, not subscribed to until it is used>"
 
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
@@ -113,7 +114,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return self._part(EventSource.NOTICES)
 
     def for_run(self, flow_run_id: str | UUID) -> Stream[FlowRunEvent]:
-        """Select the events of one run, from its `RunSeen` to its `Closed`.
+        """Select the events of one run; the stream ends with its `Closed`.
 
         Each subscription reads all runs; to read one alone, use `watch_flow_run`.
 
@@ -122,9 +123,15 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
 
         Raises:
             InvalidRunId: The id is not a UUID.
+            ValueError: The run is not one of those that are watched.
         """
         wanted = canonical_id("flow_run_id", flow_run_id)
-        return Stream.of(select(self, lambda event: event.flow_run_id == wanted))
+        if not isinstance(self._ids, Observable) and wanted not in self._ids:
+            raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
+        own = pages_of(select(self, lambda event: event.flow_run_id == wanted))
+        # The last event of a run ends a page.
+        to_its_end = ops.take_while(_goes_on, inclusive=True)
+        return Stream.of(PagedObservable(own.pipe(to_its_end)))
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the runs: after each event that changes a run, the view of that run."""
@@ -160,13 +167,15 @@ def watch_flow_runs(
 ) -> FlowRunsStream:
     """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
 
-    Every event has the ``flow_run_id`` of its run, begins with the run's `RunSeen` and ends with
-    its `Closed`. A run that the server does not have is closed with a `Notice`, and does not end
-    the watch of the others. A `Notice` about the server has an empty ``flow_run_id``. Events of one
-    poll are in order of their timestamps across runs.
+    Every event has the ``flow_run_id`` of its run. The events of a run begin with its `RunSeen` and
+    end with its `Closed`; ``late`` compares them with each other, and not with those of other runs.
+    A run that the server does not have for five seconds has only a `Notice` and its `Closed`, and
+    does not end the watch of the others. A `Notice` about the server has an empty ``flow_run_id``.
+    Events of one poll are in order of their timestamps across runs.
 
     However many the runs, one request is sent at a time; while nothing happens, two for every 200
-    runs. The history of a run that has just been added is read between those.
+    runs. A run that has just been added is first read by itself, in at least three requests between
+    those, and two more close it.
 
     Args:
         flow_run_ids: The runs' ids, UUIDs; an id that comes twice is one run. Or an observable of
@@ -211,7 +220,7 @@ def watch_flow_runs(
         >>> runs = [server.add_run(state="COMPLETED") for _ in range(3)]
         >>> last = rxflow.watch_flow_runs(runs, drain=0, client=server.client()).run()
         >>> last.message
-        '3 flow runs ended: 3 Completed; all verified'
+        '3 flow runs closed: 3 Completed; all verified'
     """
     spec = spec_of_arguments(
         "",
@@ -361,12 +370,16 @@ def _watch_to_end(
     return stream, _Finals(ids, raises=raise_final_state, client=client)
 
 
+def _goes_on(page: EventPage) -> bool:
+    return not isinstance(page[-1], Closed)
+
+
 def _checked(ids: _Ids) -> _CheckedIds:
     return ids if isinstance(ids, Observable) else _canonical(ids)
 
 
 def _canonical(ids: Iterable[str | UUID]) -> tuple[str, ...]:
-    advice = "a list of ids; for one run use watch_flow_run"
+    advice = "a list of ids; for one run there are watch_flow_run and wait_for_flow_run"
     if isinstance(ids, str | bytes | Observable):
         check_type("flow_run_ids", ids, list, advice)
     check_type("flow_run_ids", ids, Iterable, advice)

@@ -169,7 +169,7 @@ SAMPLES = [
         kind="all-closed",
         timestamp=second(8),
         level=logging.DEBUG,
-        message="2 flow runs ended: 1 Completed, 1 unknown; not all verified",
+        message="2 flow runs closed: 1 Completed, 1 no state; not all verified",
     ),
 ]
 
@@ -374,5 +374,5 @@ def test_all_closed_raises_for_runs_that_did_not_complete() -> None:
 
 def test_the_end_of_one_run_and_of_none() -> None:
     """The message counts in words."""
-    assert all_closed_in(state("FAILED")).message == "1 flow run ended: 1 Failed; all verified"
+    assert all_closed_in(state("FAILED")).message == "1 flow run closed: 1 Failed; all verified"
     assert all_closed_in().message == "No flow runs were watched"

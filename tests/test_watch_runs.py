@@ -112,7 +112,7 @@ def test_ids_can_be_an_observable(collect: Callable[[Any], list[Any]]) -> None:
     events = collect(stream)
     assert isinstance(events[-1], AllClosed)
     assert {outcome.flow_run_id for outcome in events[-1].runs} == set(ids)
-    assert "observable" in repr(stream)
+    assert "the runs of an observable" in repr(stream)
 
 
 def test_runs_can_come_while_others_are_watched() -> None:
@@ -180,7 +180,9 @@ def test_an_unknown_run_is_closed_with_a_notice() -> None:
     assert codes == [(UNKNOWN, NoticeCode.RUN_NOT_FOUND)]
     last = events[-1]
     assert isinstance(last, AllClosed)
-    assert last.message == "2 flow runs ended: 1 Completed, 1 unknown; not all verified"
+    assert last.message == "2 flow runs closed: 1 Completed, 1 not found; not all verified"
+    with pytest.raises(FlowRunFailed, match=f"1 of 2 .*: {UNKNOWN} was not found$"):
+        last.raise_for_state()
 
 
 def test_parts_of_the_stream() -> None:
@@ -189,7 +191,7 @@ def test_parts_of_the_stream() -> None:
     ids = [add_ended(server) for _ in range(2)]
     server.add_task_run(ids[0], state="COMPLETED")
     stream = watch_flow_runs(ids, drain=0, client=server.client())
-    assert "runs=2" in repr(stream)
+    assert "of 2 runs" in repr(stream)
     assert len(list(stream.logs)) == 2 * LINES
     assert {event.flow_run_id for event in stream.states} == set(ids)
     assert [event.flow_run_id for event in stream.tasks] == [ids[0]]
@@ -220,6 +222,31 @@ def test_the_operators_of_one_run_hold_for_each_of_many() -> None:
     assert not any(isinstance(event, AllClosed) for event in until_over)
     lines = [event.message for event in stream.only(FlowRunLog).matching("line 2")]
     assert lines == ["line 2", "line 2"]
+
+
+def test_the_stream_of_one_run_ends_with_it() -> None:
+    """Other runs may go on; a run that is not watched is refused at the call."""
+    server = FakePrefect3()
+    ended, going_on = add_ended(server), server.add_run(state="RUNNING")
+    stream = watch_flow_runs([ended, going_on], drain=0, client=server.client())
+    for events in (list(stream.for_run(ended)), collect_async(stream.for_run(ended))):
+        assert {event.flow_run_id for event in events} == {ended}
+        assert [isinstance(event, Closed) for event in events].index(True) == len(events) - 1
+    with pytest.raises(ValueError, match=f"{UNKNOWN} is not among"):
+        stream.for_run(UNKNOWN)
+
+
+def test_one_look_at_many_runs() -> None:
+    """A limit of 0 reads each run once; what is over is watched to its end, the rest is named."""
+    server = FakePrefect3()
+    ended = [add_ended(server) for _ in range(3)]
+    client = server.client()
+    assert len(rxflow.wait_for_flow_runs(ended, timeout=0, client=client)) == 3
+    last = watch_flow_runs(ended, max_duration=0, drain=0, client=client).run()
+    assert isinstance(last, AllClosed)
+    going_on = server.add_run(state="RUNNING")
+    with pytest.raises(WatchTimedOut, match=rf"0:00:00; 1 not over: {going_on} \(Running\); pass"):
+        rxflow.wait_for_flow_runs([*ended, going_on], timeout=0, client=client)
 
 
 # -- waiting ---------------------------------------------------------------------------------------

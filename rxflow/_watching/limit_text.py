@@ -3,9 +3,9 @@
 Belongs here: words. Does not belong here: when the limit is reached (`session`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from itertools import islice
+from typing import TypeGuard
 
 from rxflow._models.entities import FlowRun
 from rxflow._protocol.failures import Failure
@@ -42,18 +42,29 @@ def runs_limit_text(
 
     Args:
         spec: What was watched of each run.
-        rows: The runs that are not over, as read last; None for those that were never read.
+        rows: The runs that are not closed, as read last; None for those that were never read.
         failure: The last failure, unless a poll has succeeded since.
         unanswered: Seconds since the query in flight was sent; None if there is none.
     """
     watched = timedelta(seconds=spec.max_duration or 0)
-    named = ", ".join(
-        f"{run_id} ({_state_name(row) if row else 'never read'})"
-        for run_id, row in islice(rows.items(), _MOST_NAMED)
-    )
-    more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
-    text = f"Flow runs were watched for {watched}, and {len(rows)} are not over: {named}{more}"
+    still = [f"{run} ({_state_name(row)})" for run, row in rows.items() if _goes_on(row)]
+    unread = [run for run, row in rows.items() if row is None]
+    facts = [
+        *_listed("not over", still),
+        *_listed("not read yet", unread),
+    ] or ["all that were given are over"]
+    text = f"Flow runs were watched for {watched}; {'; '.join(facts)}"
     return f"{text}{_why(failure, unanswered)}; {_advice(spec)}"
+
+
+def _goes_on(row: FlowRun | None) -> TypeGuard[FlowRun]:
+    return row is not None and not row.is_terminal
+
+
+def _listed(what: str, runs: list[str]) -> Iterator[str]:
+    if runs:
+        more = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
+        yield f"{len(runs)} {what}: {', '.join(runs[:_MOST_NAMED])}{more}"
 
 
 def _why(failure: Failure | None, unanswered: float | None) -> str:

@@ -5,6 +5,7 @@ it has in `run_watch`. Here they are put together. A clock, a thread or a socket
 here.
 """
 
+import math
 from random import Random
 
 from rxflow._models.times import Now
@@ -57,8 +58,9 @@ class RunSession(Session):
     # -- the limit ------------------------------------------------------------------------------
 
     @property
-    def _is_found(self) -> bool:
-        return self._run.row is not None
+    def _is_first_look(self) -> bool:
+        has_failed = self._poll is None and self._poll_began > -math.inf
+        return self._run.row is None and not has_failed
 
     @property
     def _is_terminal(self) -> bool:
@@ -76,7 +78,7 @@ class RunSession(Session):
             return ()
         if reader.adapt_to(query, failure):
             return ()
-        if failure.kind is FailureKind.RUN_NOT_FOUND and self._is_found:
+        if failure.kind is FailureKind.RUN_NOT_FOUND and self._run.row is not None:
             return self._receive_not_found(now)
         return None
 

@@ -21,7 +21,15 @@ from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_
 from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
 from rxflow._watching.watch_spec import WatchSpec
-from rxflow.events import Closed, FlowRunEvent, Notice, RunChanged, RunSeen, TaskRunStateChange
+from rxflow.events import (
+    Closed,
+    FlowRunEvent,
+    Notice,
+    NoticeCode,
+    RunChanged,
+    RunSeen,
+    TaskRunStateChange,
+)
 
 
 class TickEvents(NamedTuple):
@@ -56,6 +64,7 @@ class RunWatch:
         reader: Reads the run, and records what was delivered.
         notices: Makes the run's notices.
         closed: The run's last event, once it was returned; None before that.
+        ended_by: The notice that the run was deleted or never found, if that closed it.
     """
 
     def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
@@ -73,6 +82,7 @@ class RunWatch:
         self._order = EventOrder(spec.sources)
         self._last_line = LastLine(spec)
         self.closed: Closed | None = None
+        self.ended_by: NoticeCode | None = None
 
     @property
     def row(self) -> FlowRun | None:
@@ -175,6 +185,7 @@ class RunWatch:
             return delay
         found = self.reader.row is not None
         notice = self.notices.deleted(now) if found else self.notices.not_found(now)
+        self.ended_by = notice.code
         pages = self._order.arrange(last=[notice])
         return (*pages, *self._close(verified=False, server_time=server_time, now=now))
 
@@ -186,7 +197,8 @@ class RunWatch:
 
     def apply_outage(self, outage: Outage) -> None:
         """Give writers time to send what they could not send during an outage that has ended."""
-        self._lifecycle.apply_outage(outage)
+        if self.spec.awaits_retries:
+            self._lifecycle.apply_outage(outage)
 
     def notify(self, notice: FlowRunEvent) -> EventPages:
         """Emit a notice now, and release nothing that is held back."""

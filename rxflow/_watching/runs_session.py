@@ -223,6 +223,7 @@ class RunsSession(Session):
             log_count=closed.log_count,
             malformed=closed.malformed,
             unsettled=closed.unsettled,
+            ended_by=run.ended_by,
         )
 
     def _end_if_all_closed(self, now: Now) -> EventPages:
@@ -239,8 +240,9 @@ class RunsSession(Session):
     # -- the limit ------------------------------------------------------------------------------
 
     @property
-    def _is_found(self) -> bool:
-        return self._server is not None
+    def _is_first_look(self) -> bool:
+        has_failed = self._outages.last_failure is not None
+        return not has_failed and any(run.row is None for run in self._runs.values())
 
     @property
     def _is_terminal(self) -> bool:
@@ -248,7 +250,8 @@ class RunsSession(Session):
 
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
         rows = {run_id: run.row for run_id, run in self._runs.items()}
-        return runs_limit_text(self._spec, rows, failure, unanswered)
+        text = runs_limit_text(self._spec, rows, failure, unanswered)
+        return text if self._all_given else f"{text} (the observable of ids has not completed)"
 
     # -- failures -------------------------------------------------------------------------------
 

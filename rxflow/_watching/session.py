@@ -25,7 +25,7 @@ from rxflow._watching.outage_tracker import OutageTracker
 from rxflow.errors import RxflowError, WatchTimedOut
 
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
-_FIRST_REPLY_GRACE = 1.0  # seconds for the first poll, however short the limit: 0 is one look
+_FIRST_REPLY_GRACE = 1.0  # seconds for a first look, however short the limit: 0 is one look
 _LONGEST_WAIT = 3600.0  # seconds, where nothing is to be polled yet
 _LAST_LOOK = 1.0  # seconds before the limit at which a poll is sent in any case
 
@@ -183,8 +183,8 @@ class Session(ABC):
 
     @property
     @abstractmethod
-    def _is_found(self) -> bool:
-        """Whether a first poll has succeeded."""
+    def _is_first_look(self) -> bool:
+        """Whether what is watched is still being read for the first time, without a failure."""
 
     @property
     @abstractmethod
@@ -224,8 +224,8 @@ class Session(ABC):
             if not self._in_flight:
                 return None
             end = max(end, self._query_sent + self._end_grace)
-        elif not self._is_found and (self._poll is not None or self._poll_began == -math.inf):
-            end = max(end, self._started + _FIRST_REPLY_GRACE)
+        elif end < (one_look := self._started + _FIRST_REPLY_GRACE) and self._is_first_look:
+            end = one_look
         return max(0.0, end - now.mono)
 
     def _check_limit(self, now: Now) -> None:

@@ -72,6 +72,7 @@ def spec_of_wait(flow_run_id: str, timeout: timedelta | float | None) -> WatchSp
         flow_run_id=flow_run_id,
         sources=frozenset({EventSource.STATES, EventSource.NOTICES}),
         drain=0,
+        awaits_retries=False,
         max_duration=optional_seconds("timeout", timeout),
         limit_name="timeout",
         end_grace=1.0,

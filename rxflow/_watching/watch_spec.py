@@ -33,6 +33,8 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
         since: The earliest time of the log rows to read, by the writers' clocks; None for all.
         drain: Seconds without news before a terminal run is closed; None for the default of the
             server's kind (`lifecycle.DRAINS`).
+        awaits_retries: Whether writers get time after an outage to send what they could not send
+            during it.
         max_duration: Seconds until the watch of a run that is not terminal times out; None for no
             limit.
         limit_name: The name of the argument that set ``max_duration``, for the error.
@@ -45,6 +47,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     level: int = 0
     since: datetime | None = None
     drain: float | None = None
+    awaits_retries: bool = True
     max_duration: float | None = None
     limit_name: str = "max_duration"
     end_grace: float = 10.0

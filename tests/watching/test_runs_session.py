@@ -14,6 +14,7 @@ from simulated_world import START, SimulatedWatch, World, refused
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery, Query, RunQuery, RunsQuery, WorkPoolQuery
 from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import WatchTimedOut
 from rxflow.events import (
@@ -517,7 +518,7 @@ def test_the_limit_names_the_runs_that_are_not_over(count: int, rest: str) -> No
     watched = ManyRuns(world, ids, max_duration=20).run()
     text = str(watched.error)
     assert isinstance(watched.error, WatchTimedOut)
-    assert f"0:00:20, and {count} are not over" in text
+    assert f"0:00:20; {count} not over: " in text
     assert f"{ids[0]} (Running)" in text
     assert f"(Running){rest}; pass a longer max_duration" in text
 
@@ -527,7 +528,7 @@ def test_the_limit_says_why_a_run_was_never_read() -> None:
     world = World()
     world.fault = refused
     watched = ManyRuns(world, [UNKNOWN], max_duration=5).run()
-    assert "never read" in str(watched.error)
+    assert f"1 not read yet: {UNKNOWN} (" in str(watched.error)
     assert "Nothing listens there" in str(watched.error)
 
 
@@ -594,3 +595,41 @@ def test_a_skipped_query_of_a_busy_server_slows_the_watch() -> None:
     watched = ManyRuns(world, ids, more=True, max_duration=None).run(until=90)
     (at,) = busy
     assert min(sent for sent, _ in watched.sent if sent > at) >= at + 7
+
+
+def test_a_limit_counts_only_the_runs_that_go_on() -> None:
+    """Runs that are over and not closed yet are not named, and unread ones are named apart."""
+    world = World()
+    ids = running(world, 3)
+    world.server.set_state(ids[0], "COMPLETED")
+    world.at(18, lambda: setattr(world, "fault", refused))
+    watched = ManyRuns(world, ids[:2], more=True, max_duration=20)
+    watched.add_at(19, [ids[2]])
+    text = str(watched.run().error)
+    assert f"1 not over: {ids[1]} (Running); 1 not read yet: {ids[2]} (the last request" in text
+
+
+def test_a_limit_says_that_more_runs_may_come() -> None:
+    """Where all runs are over the watch goes on for those that are still to be given."""
+    world = World()
+    ids = running(world, 1)
+    complete_at(world, 1, ids)
+    watched = ManyRuns(world, ids, more=True, max_duration=20).run()
+    assert "all that were given are over" in str(watched.error)
+    assert "the observable of ids has not completed" in str(watched.error)
+
+
+def test_a_wait_does_not_await_what_writers_retry() -> None:
+    """After an outage a watch gives them time for their last lines; a wait reads none."""
+    world = World()
+    ids = running(world, 2)
+    complete_at(world, 31, ids)
+    world.at(10, lambda: setattr(world, "fault", refused))
+    world.at(30, lambda: setattr(world, "fault", lambda _: None))
+    wait = spec_of_wait("", 60)
+    watched = ManyRuns(
+        world, ids, sources=wait.sources, drain=wait.drain, awaits_retries=wait.awaits_retries
+    )
+    watched.run()
+    assert watched.emitted[-1][0] < 31 + 10
+    assert len(watched.all_closed.runs) == 2

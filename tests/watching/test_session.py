@@ -26,6 +26,7 @@ from rxflow import (
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery
 from rxflow._watching.session import Fetch
+from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import AuthError, BadResponse, NotAPrefectApi, ServerError
 
@@ -559,6 +560,18 @@ def test_outage_is_reported_and_loses_nothing() -> None:
     assert sorted(ids(watched)) == sorted(stored(world, run_id))
     # Writers may need 35 s * 1.3 + 4 s to send what they could not send, and then 5 s of drain.
     assert world.now >= 40 + 35 + 4 + 5
+
+
+def test_a_wait_ends_soon_after_an_outage() -> None:
+    """A watch gives writers time for the lines that they retry; a wait reads no lines."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    world.at(10, lambda: setattr(world, "fault", refused))
+    world.at(30, lambda: setattr(world, "fault", lambda _: None))
+    world.at(31, lambda: world.server.set_state(run_id, "COMPLETED"))
+    watched = SimulatedWatch(world, spec_of_wait(run_id, 60)).run()
+    assert watched.error is None
+    assert watched.emitted[-1][0] < 31 + 10
 
 
 def test_a_failed_poll_changes_nothing() -> None:
