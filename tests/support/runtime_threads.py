@@ -38,7 +38,8 @@ class JoinedEventLoopScheduler(EventLoopScheduler):
 
 
 def _join(names: frozenset[str]) -> None:
-    for thread in threading.enumerate():
-        if thread.name in names:
+    # The last job of one thread may start another thread, so the list is read again.
+    while threads := [each for each in threading.enumerate() if each.name in names]:
+        for thread in threads:
             thread.join(TEST_TIMEOUT)
             assert not thread.is_alive()
