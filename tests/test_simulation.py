@@ -3,6 +3,7 @@
 import pytest
 from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
+from many_run_worlds import ManyRunWatch
 
 WORLDS = 300
 WORLDS_PER_CASE = 30
@@ -27,8 +28,26 @@ def test_nothing_is_lost_or_repeated_in_a_hostile_world(
     assert wrong == []
 
 
-@EACH_BACKEND
-def test_a_seed_determines_a_world_and_its_run(hostile: type[HostileWatch]) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(0, WORLDS, WORLDS_PER_CASE))
+def test_nothing_of_many_runs_is_lost_or_repeated_in_a_hostile_world(first: int) -> None:
+    """Each of many runs has the whole stream that a watch of it alone has, whatever the others."""
+    wrong = [
+        result
+        for seed in range(first, first + WORLDS_PER_CASE)
+        if not (result := ManyRunWatch(seed).watch()).good
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [HostileWatch, Prefect1HostileWatch, ManyRunWatch],
+    ids=["prefect3", "prefect1", "many runs"],
+)
+def test_a_seed_determines_a_world_and_its_run(
+    hostile: type[HostileWatch] | type[ManyRunWatch],
+) -> None:
     """The same seed gives the same world and run, so that a failure can be replayed."""
     once, again = hostile(11).watch(), hostile(11).watch()
     assert (once.rows, once.requests, once.kind) == (again.rows, again.requests, again.kind)

@@ -5,7 +5,7 @@ promises of `docs/contract.md` are checked.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from functools import reduce
 from random import Random
@@ -16,7 +16,17 @@ import msgspec
 import simulated_world
 from simulated_world import SimulatedWatch, exchange
 
-from rxflow import Closed, FlowRunLog, Notice, NoticeCode, RunSeen, Snapshot, StateChange, fold
+from rxflow import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    RunSeen,
+    Snapshot,
+    StateChange,
+    fold,
+)
 from rxflow._logs.cursor import LogCursor
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
@@ -122,12 +132,12 @@ class HostileWatch(simulated_world.World):
         emitted = Counter(log.id for log in logs if not log.replayed)
         result.lost = sorted(self.rows_at_last_read - {log.id for log in logs})
         result.repeated = sorted(row for row, count in emitted.items() if count > 1)
-        result.reordered = _reordered(logs)
+        result.reordered = reordered(logs)
         codes = [notice.code for notice in watched.of(Notice)]
         result.unresolved = codes.count(NoticeCode.SOURCE_REWOUND)
         rules = {
             "I1: emitted what was never stored": {log.id for log in logs} <= ever,
-            "I5: late is not late": _late_is_late(watched),
+            "I5: late is not late": late_is_late(watched.events),
             "I3: a row twice without a flag": not result.repeated,
             "I8: the count is not the table": kind in SHRINKING or self._counts(watched),
             "I9: ids kept that need not be": kind in SHRINKING or self._bounded(watched),
@@ -185,7 +195,8 @@ def _cursor_of(watched: SimulatedWatch) -> LogCursor:
     return logs.cursor
 
 
-def _reordered(logs: list[FlowRunLog]) -> list[str]:
+def reordered(logs: Iterable[FlowRunLog]) -> list[str]:
+    """Return the lines of a run that were emitted after a later one of their writer."""
     last: dict[str, int] = {}
     wrong: list[str] = []
     for log in logs:
@@ -201,9 +212,10 @@ def _verified(watched: SimulatedWatch) -> bool:
     return isinstance(last, Closed) and last.verified
 
 
-def _late_is_late(watched: SimulatedWatch) -> bool:
+def late_is_late(events: Iterable[FlowRunEvent]) -> bool:
+    """Whether the events of a run that are flagged late are those that follow a later one."""
     top: tuple[Any, ...] | None = None
-    for event in watched.events:
+    for event in events:
         if isinstance(event, StateChange | FlowRunLog):
             created = event.created if isinstance(event, FlowRunLog) else event.timestamp
             key = (event.timestamp, created, event.id)

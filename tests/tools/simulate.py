@@ -1,19 +1,25 @@
 """Watch many hostile worlds and print the outcome: ``tox -e simulate -- --runs 4000``.
 
 A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
-prefect1`` watches worlds around a Prefect 1. Exits 1 if a promise was broken.
+prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. Exits
+1 if a promise was broken.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_worlds import HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
+from many_run_worlds import ManyRunWatch
 
 WORLDS = {"prefect3": HostileWatch, "prefect1": Prefect1HostileWatch}
+MANY_RUN_WORLDS = {"prefect3": ManyRunWatch}
+
+Worlds = Mapping[str, Callable[[int], HostileWatch | ManyRunWatch]]
 
 
 def main() -> int:
@@ -22,10 +28,12 @@ def main() -> int:
     options.add_argument("--runs", type=int, default=300, help="how many worlds")
     options.add_argument("--seed", type=int, default=0, help="the first one's seed")
     options.add_argument("--backend", choices=WORLDS, default="prefect3", help="the kind of server")
+    options.add_argument("--many", action="store_true", help="many runs in each world")
     arguments = options.parse_args()
+    worlds: Worlds = MANY_RUN_WORLDS if arguments.many else WORLDS
     results: list[Result] = []
     for seed in range(arguments.seed, arguments.seed + arguments.runs):
-        results.append(WORLDS[arguments.backend](seed).watch())
+        results.append(worlds[arguments.backend](seed).watch())
         if not results[-1].good:
             print(f"seed {seed}: {results[-1]}")
     report(results)
