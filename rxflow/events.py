@@ -60,6 +60,8 @@ class NoticeCode(StrEnum):
     """Polls have failed for some time; the watch keeps retrying."""
     RECOVERED = "recovered"
     """Polls succeed again; nothing was lost."""
+    RATE_LIMITED = "rate-limited"
+    """The server refused several requests for their rate; they are sent further apart."""
     LATE_START = "late-start"
     """The run should have started by now; the message says what it waits for."""
     REOPENED = "reopened"

@@ -126,6 +126,7 @@ def watch_flow_run(
     since: datetime | None = None,
     level: int | str = 0,
     drain: timedelta | float | None = None,
+    requests_per_minute: int | None = None,
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
@@ -149,6 +150,8 @@ def watch_flow_run(
         drain: Quiet time without new rows before the watch of a run that is over is closed, in
             seconds if a number; None for 5 s on Prefect 3, or up to 30 s while the line is missing
             that its engine logs last, and 10 s on Prefect 1, whose log lines arrive later.
+        requests_per_minute: The most requests to send in any minute; None for no limit. A sixth of
+            them may be sent one right after another. Events come later, and none is lost.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -165,8 +168,8 @@ def watch_flow_run(
         InvalidRunId: The id is not a UUID.
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, or no level
-            is named ``level``.
+        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
+            named ``level``, or ``requests_per_minute`` is less than 1.
 
     Example:
         >>> import rxflow
@@ -182,6 +185,7 @@ def watch_flow_run(
         since=since,
         level=level,
         drain=drain,
+        requests_per_minute=requests_per_minute,
     )
     return FlowRunStream(spec, client)
 

@@ -163,6 +163,7 @@ def watch_flow_runs(
     since: datetime | None = None,
     level: int | str = 0,
     drain: timedelta | float | None = None,
+    requests_per_minute: int | None = None,
     client: Client | None = None,
 ) -> FlowRunsStream:
     """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
@@ -194,6 +195,8 @@ def watch_flow_runs(
             as ``"WARNING"``.
         drain: Quiet time without new rows before the watch of a run that is over is closed, in
             seconds if a number; None for the default of `watch_flow_run`.
+        requests_per_minute: The most requests to send in any minute; None for no limit. A sixth of
+            them may be sent one right after another. Events come later, and none is lost.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -210,8 +213,8 @@ def watch_flow_runs(
         InvalidRunId: An id is not a UUID.
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type, such as one id in place of several.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, or no level
-            is named ``level``.
+        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
+            named ``level``, or ``requests_per_minute`` is less than 1.
 
     Example:
         >>> import rxflow
@@ -231,6 +234,7 @@ def watch_flow_runs(
         since=since,
         level=level,
         drain=drain,
+        requests_per_minute=requests_per_minute,
     )
     return FlowRunsStream(_checked(flow_run_ids), spec, client)
 

@@ -30,6 +30,7 @@ from rxflow import (
     fold,
     wait_for_flow_run,
     watch_flow_run,
+    watch_flow_runs,
 )
 from rxflow._net.channel import AsyncChannel, Channel
 from rxflow.testing import FakePrefect3
@@ -275,6 +276,20 @@ def test_an_invalid_time_is_an_error_at_the_call(given: dict[str, Any], world: W
     """A naive, negative or infinite time raises at the call; the error names the argument."""
     with pytest.raises(ValueError, match=next(iter(given))):
         watch_flow_run(MISSING_RUN, client=world.client, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), ("60", TypeError)]
+)
+def test_an_invalid_budget_of_requests_is_an_error_at_the_call(
+    given: Any, error: type[Exception], world: World
+) -> None:
+    """Less than one request a minute, or not a whole number, raises at the call."""
+    options = {"client": world.client, "requests_per_minute": given}
+    with pytest.raises(error, match="requests_per_minute"):
+        watch_flow_run(MISSING_RUN, **options)
+    with pytest.raises(error, match="requests_per_minute"):
+        watch_flow_runs([MISSING_RUN], **options)
 
 
 # -- composing ----------------------------------------------------------------------------------

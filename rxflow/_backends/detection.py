@@ -24,7 +24,9 @@ from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import Query, ServerQuery
 
-_FAILURES_OF_ANY_SERVER = frozenset({FailureKind.AUTH, FailureKind.BUSY, FailureKind.SERVER})
+_FAILURES_OF_ANY_SERVER = frozenset(
+    {FailureKind.AUTH, FailureKind.BUSY, FailureKind.RATE_LIMITED, FailureKind.SERVER}
+)
 _API_HINT = (
     "the URL of a self-hosted Prefect 3's API ends in /api, and Prefect Server's API is at the "
     "root of port 4200"

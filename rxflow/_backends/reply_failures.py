@@ -71,7 +71,10 @@ def status_failure(query: Query, reply: HttpResponse, error_text: str, api_hint:
         api_hint: Where the server's API is usually found.
     """
     status = reply.status
-    if status in {408, 425, 429, 503}:
+    if status == 429:
+        text = f"The server limits the rate of requests (HTTP 429{after_comma(error_text)})"
+        return _with_retry_after(reply, FailureKind.RATE_LIMITED, text)
+    if status in {408, 425, 503}:
         return _with_retry_after(
             reply, FailureKind.BUSY, f"The server is busy (HTTP {status}{after_comma(error_text)})"
         )

@@ -14,6 +14,7 @@ from rxflow._protocol.failures import Failure, FailureKind, Reply
 # Failures by a reply that may be the proxy's; those of the connection name the proxy anyway.
 _REPLIED = {
     FailureKind.BUSY,
+    FailureKind.RATE_LIMITED,
     FailureKind.SERVER,
     FailureKind.UNREADABLE,
     FailureKind.NOT_AN_API,

@@ -59,6 +59,9 @@ _RULES = {
     FailureKind.CERTIFICATE: _RetryRule(error=Unreachable, attach=0, watch=GRACE, cap=5),
     FailureKind.WRONG_SCHEME: _RetryRule(error=Unreachable, attach=0, watch=GRACE, cap=5),
     FailureKind.BUSY: _RetryRule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
+    FailureKind.RATE_LIMITED: _RetryRule(
+        error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30
+    ),
     FailureKind.SERVER: _RetryRule(error=ServerError, attach=ATTACH_TIMEOUT, watch=None, cap=30),
     FailureKind.UNREADABLE: _RetryRule(
         error=BadResponse, attach=_UNREADABLE_ATTACH_TIMEOUT, watch=GRACE, cap=5
@@ -123,6 +126,10 @@ class RetryPolicy:
         self._query_sent = now.mono
         if self._poll_sent is None:
             self._poll_sent = now.mono
+
+    def record_page(self) -> None:
+        """Record that a page was received, after which the poll may go on later."""
+        self._query_sent = None
 
     def record_success(self, now: Now) -> Outage | None:
         """Record that a poll received all its pages.

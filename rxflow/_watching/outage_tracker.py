@@ -36,6 +36,11 @@ class OutageTracker:
         """Record that a query of a poll is sent."""
         self._retry.record_sent(now)
 
+    def record_page(self) -> None:
+        """Record that a page was received, after which the poll may go on later."""
+        if not self._degraded:  # else the poll's end is the recovery, and counts from its beginning
+            self._retry.record_page()
+
     def record_success(self, now: Now) -> Outage | None:
         """Record that a poll succeeded; return the outage that this ends, if there was one."""
         self._degraded = False

@@ -94,6 +94,11 @@ class RunNotices:
         text = f"No good reply for {seconds:.0f} s{why}{end} The watch keeps retrying"
         return self._notice(NoticeCode.DEGRADED, text, now)
 
+    def rate_limited(self, failure: Failure, now: Now) -> Notice:
+        """Report that the server limits the rate of requests, with its reply."""
+        text = f"{failure.text}. Requests are sent further apart; nothing is lost by it"
+        return self._notice(NoticeCode.RATE_LIMITED, text, now)
+
     def recovered(self, seconds: float, now: Now) -> Notice:
         """Report that the server replies well again, after some seconds."""
         text = f"The server replies again after {seconds:.0f} s; the watch continues where it was"

@@ -34,7 +34,7 @@ class RunSession(Session):
             spec: What to watch.
             random: The source of jitter.
         """
-        super().__init__(random, max_duration=spec.max_duration, end_grace=spec.end_grace)
+        super().__init__(spec, random)
         self._run = RunWatch(spec, RowLimit())
         self._polling = RunPolling(self._run, random)
 
@@ -92,6 +92,9 @@ class RunSession(Session):
 
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         return self._run.notify(self._run.notices.degraded(DEGRADED_AFTER, failure, now))
+
+    def _report_rate_limit(self, failure: Failure, now: Now) -> EventPages:
+        return self._run.notify(self._run.notices.rate_limited(failure, now))
 
     def _report_success(
         self, degraded: float | None, outage: Outage | None, now: Now

@@ -73,7 +73,7 @@ class RunsSession(Session):
             spec: What to watch of each run; its run is not used.
             random: The source of jitter.
         """
-        super().__init__(random, max_duration=spec.max_duration, end_grace=spec.end_grace)
+        super().__init__(spec, random)
         self._spec = spec
         self._random = random
         self._limit = RowLimit()
@@ -289,6 +289,9 @@ class RunsSession(Session):
 
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         return self._page_of(self._notices.degraded(DEGRADED_AFTER, failure, now))
+
+    def _report_rate_limit(self, failure: Failure, now: Now) -> EventPages:
+        return self._page_of(self._notices.rate_limited(failure, now))
 
     def _report_success(
         self, degraded: float | None, outage: Outage | None, now: Now

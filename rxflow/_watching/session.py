@@ -19,9 +19,11 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Poll
 from rxflow._protocol.queries import Query
+from rxflow._protocol.request_rate import RequestRate
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.outage_tracker import OutageTracker
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError, WatchTimedOut
 
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
@@ -54,18 +56,16 @@ Command = Fetch | Wait | Done
 class Session(ABC):
     """One watch."""
 
-    def __init__(self, random: Random, *, max_duration: float | None, end_grace: float) -> None:
+    def __init__(self, spec: WatchSpec, random: Random) -> None:
         """Make a watch that has sent no query yet.
 
         Args:
+            spec: What to watch, and for how long.
             random: The source of jitter.
-            max_duration: Seconds until the watch times out, unless all that it watches is over;
-                None for no limit.
-            end_grace: Seconds that a query may go without a reply after ``max_duration``, once all
-                that is watched is over.
         """
-        self._max_duration = max_duration
-        self._end_grace = end_grace
+        self._max_duration = spec.max_duration
+        self._end_grace = spec.end_grace
+        self._rate = RequestRate(spec.requests_per_minute)
         self._outages = OutageTracker(random)
         self._server_time: datetime | None = None
         # The poll under way and its query; a failure drops both.
@@ -91,24 +91,34 @@ class Session(ABC):
         if self._done is not None:
             return self._done
         if self._query is None:
-            pause = self._poll_due() - now.mono
+            pause = max(self._poll_due() - now.mono, self._rate.delay(now))
             if pause > _INSTANT:
-                due = self.due_in(now)
-                return Wait(min(pause, _LONGEST_WAIT, math.inf if due is None else due))
+                return self._wait(pause, now)
             self._poll_began = now.mono
             self._poll = self._start_poll(now)
             self._query = next(self._poll)
         if not self._in_flight:
+            pause = self._rate.delay(now)
+            if pause > _INSTANT:
+                return self._wait(pause, now)
             self._in_flight = True
+            self._rate.record_sent(now)
             self._outages.record_sent(now)
             self._query_sent = now.mono
         return Fetch(self._query)
 
+    def _wait(self, seconds: float, now: Now) -> Wait:
+        due = self.due_in(now)
+        return Wait(min(seconds, _LONGEST_WAIT, math.inf if due is None else due))
+
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive the reply to the query sent last, and return the events to emit."""
         self._in_flight = False
+        is_limited = self._rate.record_reply(reply)
         if isinstance(reply, Failure):
-            return self._receive_failure(reply, now)
+            notices = self._report_rate_limit(reply, now) if is_limited else ()
+            return (*notices, *self._receive_failure(reply, now))
+        self._outages.record_page()
         self._server_time = reply.server_time or self._server_time
         if self._poll is None or self._query is None:  # no poll waits for this reply any more
             return ()
@@ -168,6 +178,10 @@ class Session(ABC):
     @abstractmethod
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         """Return the notice that there has been no good reply for some time."""
+
+    @abstractmethod
+    def _report_rate_limit(self, failure: Failure, now: Now) -> EventPages:
+        """Return the notice that queries are further apart, since the server limits their rate."""
 
     @abstractmethod
     def _report_success(

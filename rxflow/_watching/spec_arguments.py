@@ -6,7 +6,13 @@ each of them means is said where the function is.
 
 from datetime import datetime, timedelta
 
-from rxflow._models.arguments import check_type, level_number, optional_seconds, optional_utc_time
+from rxflow._models.arguments import (
+    check_type,
+    level_number,
+    optional_seconds,
+    optional_utc_time,
+    positive_count,
+)
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 
 
@@ -20,6 +26,7 @@ def spec_of_arguments(
     since: datetime | None,
     level: int | str,
     drain: timedelta | float | None,
+    requests_per_minute: int | None,
 ) -> WatchSpec:
     """Build the specification of a watch.
 
@@ -32,11 +39,12 @@ def spec_of_arguments(
         since: The same.
         level: The same.
         drain: The same.
+        requests_per_minute: The same.
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, or no level
-            is named ``level``.
+        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
+            named ``level``, or ``requests_per_minute`` is less than 1.
     """
     check_type("stream_states", stream_states, bool, "True or False")
     check_type("stream_logs", stream_logs, bool, "True or False")
@@ -54,6 +62,11 @@ def spec_of_arguments(
         since=optional_utc_time("since", since),
         drain=optional_seconds("drain", drain),
         max_duration=optional_seconds("max_duration", max_duration),
+        requests_per_minute=(
+            None
+            if requests_per_minute is None
+            else positive_count("requests_per_minute", requests_per_minute)
+        ),
     )
 
 

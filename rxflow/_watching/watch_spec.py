@@ -37,6 +37,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
             during it.
         max_duration: Seconds until the watch of a run that is not terminal times out; None for no
             limit.
+        requests_per_minute: The most requests to send in any minute; None for no limit.
         limit_name: The name of the argument that set ``max_duration``, for the error.
         end_grace: Seconds that a query may go without a reply after ``max_duration``, once the run
             is terminal.
@@ -49,5 +50,6 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     drain: float | None = None
     awaits_retries: bool = True
     max_duration: float | None = None
+    requests_per_minute: float | None = None
     limit_name: str = "max_duration"
     end_grace: float = 10.0

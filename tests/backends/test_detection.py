@@ -320,7 +320,7 @@ def test_a_server_of_neither_kind_is_not_final(kind: str, name: BackendName) -> 
 DOWN: dict[str, tuple[Handler, FailureKind]] = {
     "bad gateway": (always(502, html=HTML), FailureKind.SERVER),
     "unavailable": (always(503, headers={"retry-after": "7"}), FailureKind.BUSY),
-    "too many": (always(429, json={}), FailureKind.BUSY),
+    "too many": (always(429, json={}), FailureKind.RATE_LIMITED),
     "refused by a proxy": (always(403, html=HTML), FailureKind.AUTH),
     "GraphQL down": (
         by_method(httpx.Response(400, text="GET query missing."), httpx.Response(502, html=HTML)),

@@ -149,7 +149,8 @@ def test_errors_of_another_shape_are_unreadable(errors: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, FailureKind.BUSY) for status in (408, 425, 429, 503)),
+        *((status, FailureKind.BUSY) for status in (408, 425, 503)),
+        (429, FailureKind.RATE_LIMITED),
         *((status, FailureKind.SERVER) for status in (409, 410, 500, 501, 502, 504, 507, 599)),
         *((status, FailureKind.AUTH) for status in (401, 403)),
         *((status, FailureKind.REJECTED) for status in (406, 413, 415, 422)),

@@ -61,7 +61,8 @@ def test_only_the_run_query_shows_that_a_run_is_missing(query: Prefect3Query) ->
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, FailureKind.BUSY) for status in (408, 425, 429, 503)),
+        *((status, FailureKind.BUSY) for status in (408, 425, 503)),
+        (429, FailureKind.RATE_LIMITED),
         *((status, FailureKind.SERVER) for status in (409, 410, 500, 501, 502, 504, 507, 599)),
         *((status, FailureKind.AUTH) for status in (401, 403)),
         *((status, FailureKind.REJECTED) for status in (400, 406, 413, 415, 422)),

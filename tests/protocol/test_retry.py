@@ -79,6 +79,7 @@ RULES = {
     FailureKind.CERTIFICATE: Rule(Unreachable, AT_ONCE, 60),
     FailureKind.WRONG_SCHEME: Rule(Unreachable, AT_ONCE, 60),
     FailureKind.BUSY: Rule(ServerError, 30, NEVER, cap=30),
+    FailureKind.RATE_LIMITED: Rule(ServerError, 30, NEVER, cap=30),
     FailureKind.SERVER: Rule(ServerError, 30, NEVER, cap=30),
     FailureKind.UNREADABLE: Rule(BadResponse, 5, 60),
     FailureKind.NOT_AN_API: Rule(NotAPrefectApi, AT_ONCE, NEVER, cap=30),

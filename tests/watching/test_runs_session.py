@@ -29,6 +29,7 @@ from rxflow.events import (
 )
 
 SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
+RATE_LIMITED = Failure(kind=FailureKind.RATE_LIMITED, text="Too many requests (HTTP 429)")
 UNKNOWN = "ca449f3a-c029-47d8-acb6-1db88b00c1f2"
 
 
@@ -576,6 +577,20 @@ def test_a_failure_that_is_not_waited_for_is_retried_like_any() -> None:
     assert watched.session.receive(refused(RunQuery(ids[0])), watched.now()) == ()
     complete_at(world, 10, ids)
     assert watched.run().all_closed.verified
+
+
+def test_a_rate_limit_slows_the_watch_as_a_whole_with_one_notice() -> None:
+    """A server that limits the rate is reported once for all runs."""
+    world = World()
+    ids = [world.server.add_run(state="COMPLETED") for _ in range(10)]
+    refusals = iter([RATE_LIMITED] * 5)
+    world.fault = lambda _: next(refusals, None)
+    watched = ManyRuns(world, ids, drain=0).run()
+    notices = [event for event in watched.of(Notice) if event.code is NoticeCode.RATE_LIMITED]
+    assert [(notice.flow_run_id, "429" in notice.message) for notice in notices] == [("", True)]
+    sent = [time for time, _ in watched.sent]
+    assert min(after - before for before, after in pairwise(sent[5:])) > 0.02
+    assert [len(last.runs) for last in watched.of(AllClosed)] == [10]
 
 
 def test_a_skipped_query_of_a_busy_server_slows_the_watch() -> None:

@@ -820,3 +820,55 @@ def test_long_poll_of_good_replies_is_no_outage() -> None:
     watched.run()
     assert len(watched.of(FlowRunLog)) == 60
     assert watched.of(Notice) == []
+
+
+def rate_limited(world: World, per_minute: int) -> Any:
+    """Return a fault of a server that accepts so many requests a minute, by its own clock."""
+    accepted: list[float] = []
+
+    def fault(_: Query) -> Failure | None:
+        if sum(time > world.now - 60 for time in accepted) >= per_minute:
+            return Failure(kind=FailureKind.RATE_LIMITED, text="The server limits requests")
+        accepted.append(world.now)
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("per_minute", [20, 60])
+def test_a_rate_limit_slows_a_watch_with_one_notice(per_minute: int) -> None:
+    """A server that limits the rate is reported once, and nothing is lost."""
+    world = World()
+    run_id = live_run(world, lines=150)
+    world.fault = rate_limited(world, per_minute)
+    watched = watch(world, run_id).run()
+    assert len(watched.of(FlowRunLog)) == 150
+    assert watched.closed.verified
+    codes = [notice.code for notice in watched.of(Notice)]
+    assert codes.count(NoticeCode.RATE_LIMITED) == 1
+    refused_share = 1 - per_minute * world.now / 60 / len(watched.sent)
+    assert refused_share < 0.5
+
+
+@pytest.mark.parametrize("per_minute", [4, 30, 120])
+def test_a_budget_of_requests_is_kept(per_minute: int) -> None:
+    """No minute has more requests than the budget; nothing is lost, and no outage is reported."""
+    world = World()
+    run_id = live_run(world, lines=150)
+    watched = watch(world, run_id, requests_per_minute=per_minute).run()
+    sent = [time for time, _ in watched.sent]
+    assert len(sent) > per_minute
+    windows = zip(sent, sent[per_minute:], strict=False)
+    assert all(last - first >= 60 - 1e-6 for first, last in windows)
+    assert len(watched.of(FlowRunLog)) == 150
+    assert watched.closed.verified
+    assert watched.of(Notice) == []
+
+
+def test_a_budget_does_not_delay_the_limit() -> None:
+    """A watch that waits for its budget ends at its limit."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    watched = watch(world, run_id, requests_per_minute=1, max_duration=30).run()
+    assert isinstance(watched.error, WatchTimedOut)
+    assert world.now == pytest.approx(30)
