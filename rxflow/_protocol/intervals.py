@@ -5,12 +5,20 @@ Retries after failures have delays of their own, in `rxflow._protocol.retry`.
 
 from random import Random
 
+LONGEST_INTERVAL = 5.0
+"""Seconds between two polls without news."""
+
 
 class PollInterval:
     """The adaptive delay from one poll to the next."""
 
     def __init__(
-        self, random: Random, *, shortest: float = 0.5, longest: float = 5.0, growth: float = 1.5
+        self,
+        random: Random,
+        *,
+        shortest: float = 0.5,
+        longest: float = LONGEST_INTERVAL,
+        growth: float = 1.5,
     ) -> None:
         """Start at the shortest delay.
 
@@ -24,12 +32,13 @@ class PollInterval:
         self._shortest, self._longest, self._growth = shortest, longest, growth
         self._seconds = shortest
 
-    def next_delay(self, *, active: bool) -> float:
+    def next_delay(self, *, active: bool, longest: float | None = None) -> float:
         """Return the seconds to the next poll.
 
         Args:
             active: Whether the last poll returned something new.
+            longest: Seconds after many polls that did not; None for those given at the start.
         """
-        grown = min(self._longest, self._seconds * self._growth)
+        grown = min(self._longest if longest is None else longest, self._seconds * self._growth)
         self._seconds = self._shortest if active else grown
         return self._seconds * self._random.uniform(0.9, 1.1)

@@ -648,3 +648,41 @@ def test_a_wait_does_not_await_what_writers_retry() -> None:
     watched.run()
     assert watched.emitted[-1][0] < 31 + 10
     assert len(watched.all_closed.runs) == 2
+
+
+# -- pace ----------------------------------------------------------------------------------------
+
+
+def tick_times(watched: ManyRuns, begin: float) -> list[float]:
+    """Return when the ticks of a group were sent, from a time on."""
+    return [at for at, query in watched.sent if at >= begin and isinstance(query, RunsQuery)]
+
+
+@pytest.mark.parametrize(("runs", "longest"), [(2, 5.0), (100, 7.5), (200, 10.0)])
+def test_a_group_without_news_pauses_longer_the_more_runs_it_has(runs: int, longest: float) -> None:
+    """The longest pause grows from 5 s to the 10 s of a full group."""
+    world = World()
+    watched = ManyRuns(world, running(world, runs), more=True).run(until=300)
+    pauses = [after - before for before, after in pairwise(tick_times(watched, 150))]
+    assert 0.9 * longest <= min(pauses)
+    assert max(pauses) <= 1.1 * longest + 0.1
+
+
+def test_a_group_spends_a_fifth_of_the_time_on_its_ticks() -> None:
+    """On a slow server an active group pauses four times as long as its last tick took."""
+    world = World()
+    ids = running(world, 20)
+    for second in range(100):
+        world.at(second, partial(world.server.log, ids[0], "line"))
+    watched = ManyRuns(world, ids, more=True).run(until=30)
+    plain = world.send
+
+    def send(query: Query) -> Any:
+        world.wait(1)
+        return plain(query)
+
+    world.send = send  # type: ignore[method-assign]
+    watched.run(until=100)
+    pauses = [after - before for before, after in pairwise(tick_times(watched, 40))]
+    assert min(pauses) > 5 * 2
+    assert len(watched.of(FlowRunLog)) >= 85
