@@ -1,7 +1,7 @@
 """The events that a watch emits, and their JSON: frozen structs, a union tagged by ``kind``.
 
-Every event has ``kind``, ``flow_run_id``, ``timestamp``, ``level``, ``message`` and ``late``. As
-Prefect 1's log lines did, it unpacks into its timestamp, level and message, and sorts by time, with
+Every event has ``kind``, ``flow_run_id``, ``timestamp``, ``level``, ``message``, ``late`` and
+``root_flow_run_id``. As Prefect 1's log lines did, it unpacks into its timestamp, level and message, and sorts by time, with
 `RunSeen` first. Later versions add fields with defaults only. Which events there are is decided in
 `rxflow._watching`; here they are defined, encoded and decoded.
 """
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._escapes import one_line
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
@@ -400,7 +401,7 @@ FlowRunEvent = (
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_time)
 _DECODER: msgspec.json.Decoder[FlowRunEvent] = msgspec.json.Decoder(FlowRunEvent)
 
-_COMMON = ("kind", "flow_run_id", "timestamp", "level", "message", "late")
+_COMMON = ("kind", "flow_run_id", "timestamp", "level", "message", "late", "root_flow_run_id")
 
 # What every event has, and some kinds derive instead of storing it in a field.
 _DERIVED: dict[type, tuple[str, ...]] = {
@@ -414,8 +415,8 @@ _DERIVED: dict[type, tuple[str, ...]] = {
 def encode_event(event: FlowRunEvent) -> bytes:
     """Encode an event as one line of JSON.
 
-    The JSON has ``kind``, every field of the event, and ``timestamp``, ``level`` and ``message``
-    for every kind. Its schema is ``docs/events.schema.json``.
+    The JSON has ``kind``, every field of the event, and ``timestamp``, ``level``, ``message`` and
+    ``root_flow_run_id`` for every kind. Its schema is ``docs/events.schema.json``.
 
     Args:
         event: The event, of any kind.
@@ -441,6 +442,8 @@ def encode_event(event: FlowRunEvent) -> bytes:
         True
     """
     derived = _derived_of(event)
+    if event.root is msgspec.UNSET:
+        derived = (*derived, "root_flow_run_id")
     fields = _ENCODER.encode(event)
     if not derived:
         return fields
@@ -452,8 +455,8 @@ def to_dict(event: FlowRunEvent) -> dict[str, Any]:
     """Return an event as a dictionary, such as a row of a data frame.
 
     The dictionary has the keys of the event's JSON: ``kind``, ``flow_run_id``, ``timestamp``,
-    ``level``, ``message`` and ``late``, in this order for every kind, and then the other fields of
-    the kind. For values as they are in the JSON, with times as text, decode the JSON of
+    ``level``, ``message``, ``late`` and ``root_flow_run_id``, in this order for every kind, and
+    then the other fields of the kind. For values as they are in the JSON, with times as text, decode the JSON of
     `encode_event` instead.
 
     Args:
@@ -502,12 +505,14 @@ def decode_event(data: bytes | str) -> FlowRunEvent:
         'Flow run ended in state unknown; 0 log lines, not verified'
     """
     try:
-        return _DECODER.decode(data)
+        event = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidEvent(
             f"Cannot decode an event: {error}. Leave out a line that was cut off; for a kind or a "
             "code that is not known here, use the version of rxflow that wrote it"
         ) from error
+    is_root = event.root == event.flow_run_id
+    return replace(event, root=msgspec.UNSET) if is_root else event
 
 
 def _derived_of(event: FlowRunEvent) -> tuple[str, ...]:

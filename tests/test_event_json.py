@@ -103,7 +103,7 @@ def test_the_json_has_all_fields_and_the_derived_values(event: FlowRunEvent) -> 
     """Each event's JSON has kind, run id, timestamp, level, message, late and its own fields."""
     kind, found = type(event), encoded(event)
     assert next(iter(found)) == "kind"
-    assert set(found) == {"kind", *kind.__struct_fields__} | derived(kind)
+    assert set(found) == {"kind", *kind.__struct_encode_fields__} | derived(kind)
     assert found["kind"] == kind.__struct_config__.tag
     assert datetime.fromisoformat(found["timestamp"]) == event.timestamp
     assert (found["level"], found["message"]) == (event.level, event.message)
@@ -150,11 +150,11 @@ def test_a_dictionary_has_the_keys_of_the_json_and_builtin_values(event: FlowRun
 @given(event=events())
 def test_dictionaries_of_all_kinds_begin_with_the_same_keys(event: FlowRunEvent) -> None:
     """A table of them has the common columns first, in the order of the page on events."""
-    common = ["kind", "flow_run_id", "timestamp", "level", "message", "late"]
+    common = ["kind", "flow_run_id", "timestamp", "level", "message", "late", "root_flow_run_id"]
     row = to_dict(event)
-    assert list(row)[:6] == common
+    assert list(row)[:7] == common
     assert [row[name] for name in common] == [getattr(event, name) for name in common]
-    assert re.findall(r"(?m)^\| `(\w+)` \|", PAGE)[:6] == common
+    assert re.findall(r"(?m)^\| `(\w+)` \|", PAGE)[:7] == common
 
 
 def test_a_dictionary_is_independent_of_its_event() -> None:
@@ -186,11 +186,11 @@ def test_fields_of_later_versions_are_ignored(event: FlowRunEvent) -> None:
 @given(event=events())
 def test_missing_fields_have_their_defaults(event: FlowRunEvent) -> None:
     """A field with a default may be missing, as in the JSON of an earlier version."""
-    optional = {field.name: field.default for field in msgspec.structs.fields(type(event))}
-    defaults = {
-        name: default for name, default in optional.items() if default is not msgspec.NODEFAULT
-    }
-    found = {name: value for name, value in encoded(event).items() if name not in defaults}
+    fields = msgspec.structs.fields(type(event))
+    optional = [field for field in fields if field.default is not msgspec.NODEFAULT]
+    names = {field.encode_name for field in optional}
+    found = {name: value for name, value in encoded(event).items() if name not in names}
+    defaults = {field.name: field.default for field in optional}
     assert decode_event(json.dumps(found)) == msgspec.structs.replace(event, **defaults)
 
 
@@ -201,6 +201,20 @@ def test_derived_values_are_not_decoded(event: FlowRunEvent, other: object) -> N
     assert decode_event(json.dumps(encoded(event) | dict.fromkeys(names, other))) == event
     without = {name: value for name, value in encoded(event).items() if name not in names}
     assert decode_event(json.dumps(without)) == event
+
+
+def test_the_root_of_an_ordinary_run_is_the_run_itself() -> None:
+    """It is in the JSON and the dictionary as any other, and an event without one is the same."""
+    assert LOG.root_flow_run_id == encoded(LOG)["root_flow_run_id"] == "run"
+    assert decode_event(encode_event(LOG)).root is msgspec.UNSET
+    assert decode_event(msgspec.json.encode(LOG)) == LOG
+
+
+def test_the_root_of_a_subflow_is_another_run() -> None:
+    """An event of a subflow keeps the id of its root."""
+    event = msgspec.structs.replace(LOG, root="first")
+    assert event.root_flow_run_id == to_dict(event)["root_flow_run_id"] == "first"
+    assert decode_event(encode_event(event)).root_flow_run_id == "first"
 
 
 def test_each_kind_was_recorded() -> None:
@@ -321,7 +335,7 @@ def test_the_schema_describes_each_field(kind: type[FlowRunEvent]) -> None:
     """Each field has a description; derived values and fields without a default are required."""
     part = SCHEMA["$defs"][kind.__name__]
     fields = msgspec.structs.fields(kind)
-    assert set(part["properties"]) == {"kind", *kind.__struct_fields__} | derived(kind)
+    assert set(part["properties"]) == {"kind", *kind.__struct_encode_fields__} | derived(kind)
     assert [name for name, value in part["properties"].items() if not value["description"]] == []
     required = {field.name for field in fields if field.required}
     assert set(part["required"]) == {"kind"} | required | derived(kind)
@@ -333,7 +347,7 @@ SECTIONS = {
     title.partition(":")[0]: text
     for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE)
 }
-COMMON = {"kind", "flow_run_id", "late"}
+COMMON = {"kind", "flow_run_id", "late", "root_flow_run_id"}
 
 
 def test_the_page_has_an_example_of_each_kind() -> None:

@@ -18,9 +18,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     flow_run_id: str
     late: bool = False
+    # Unset for a run that is its own root, so that rows of such runs are decoded as they are.
+    root: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="root_flow_run_id")
 
     kind: ClassVar[str]
     _rank: ClassVar[int] = 0  # -1: sorted before all others, 1: after others of the same time
+
+    @property
+    def root_flow_run_id(self) -> str:
+        """The id of the run whose subflow the run is, at any depth, if known; else its own id."""
+        return self.flow_run_id if self.root is msgspec.UNSET else self.root
 
     def __iter__(self) -> Iterator[Any]:
         """Unpack: ``timestamp, level, message = event``."""

@@ -27,6 +27,8 @@ _COMMON = {
     "kind": "The kind of the event.",
     "flow_run_id": "The id of the flow run.",
     "late": "Whether an event with a later timestamp was emitted before this one.",
+    "root_flow_run_id": "The id of the run whose subflow the run is, at any depth, as far as that "
+    "is known; else the run's own.",
 }
 
 
