@@ -107,17 +107,22 @@ class RunGroup:
         if self._logs is not None and self._logs.position is not None:
             return GroupTick(logs=(yield from self._logs.poll(now)))
         rows: dict[str, FlowRun] = {}
+        malformed: dict[str, MalformedRow] = {}
         for ids in self._ids_by_page():
             page: Page[FlowRun] = yield RunsQuery(
                 where=RunFilter(flow_run_ids=ids), limit=self._limit.rows
             )
             server_time = page.server_time or server_time
             rows.update((row.id, row) for row in page.rows)
-        if missing := tuple(run_id for run_id in self._runs if run_id not in rows):
+            malformed.update((row.id, row) for row in page.malformed)
+        if missing := tuple(self._runs.keys() - rows.keys() - malformed.keys()):
             return GroupTick(missing=missing)
         time = server_time or now.utc
         ticks: dict[str, Tick] = {}
         for run_id, run in self._runs.items():
+            if run_id not in rows:
+                ticks[run_id] = Tick(malformed=(malformed[run_id],))
+                continue
             self._reading = run
             ticks[run_id] = yield from run.reader.tick_of_row(rows[run_id], self._server, time, now)
         logs = LogRead(proven=True)

@@ -25,6 +25,7 @@ class RunPolling:
     Attributes:
         run: The run.
         due: When the next poll is due, in monotonic seconds.
+        failed_at: When a reply about this run could not be read; None if the last one could.
     """
 
     def __init__(self, run: RunWatch, random: Random, *, due: float = -math.inf) -> None:
@@ -37,6 +38,7 @@ class RunPolling:
         """
         self.run = run
         self.due = due
+        self.failed_at: float | None = None
         self._interval = PollInterval(random)
         self._close_check_due = False
 
@@ -56,11 +58,17 @@ class RunPolling:
             server_time: The server's time, as far as it is known.
             now: The time.
         """
+        self.failed_at = None
         if isinstance(result, CloseCheck):
             return self._receive_close_check(result, server_time, now)
         pages, active = self.run.receive_tick(result, now)
         self._schedule_poll(server_time, now, active=active)
         return pages
+
+    def postpone(self, now: Now) -> None:
+        """Let other polls go first."""
+        self.failed_at = now.mono
+        self.due = now.mono + self._interval.next_delay(active=False)
 
     def schedule_close_check(self, now: Now) -> None:
         """Check at once whether the run can be closed."""

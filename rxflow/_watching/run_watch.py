@@ -123,7 +123,7 @@ class RunWatch:
             dated += state_and_row_events(known or start, run, tick.states)
             last += self.notices.late_start(run, tick.late_reason, now)
             last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
-            self.notices.receive_read(state.id for state in tick.states)
+            self.notices.receive_read((run.id, *(state.id for state in tick.states)))
             self.notices.receive_read(row.id for row in tick.tasks.rows)
         dated += (
             TaskRunStateChange(
@@ -200,9 +200,9 @@ class RunWatch:
         if self.spec.awaits_retries:
             self._lifecycle.apply_outage(outage)
 
-    def notify(self, notice: FlowRunEvent) -> EventPages:
-        """Emit a notice now, and release nothing that is held back."""
-        return self._order.notify(notice)
+    def notify(self, *notices: FlowRunEvent) -> EventPages:
+        """Emit notices now, and release nothing that is held back."""
+        return self._order.notify(*notices)
 
     # -- parts ----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from rxflow._models.entities import Server
 from rxflow._models.times import Now, later
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.intervals import LONGEST_INTERVAL, PollInterval
-from rxflow._protocol.pages import Poll
+from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
@@ -111,6 +111,7 @@ class RunsSession(Session):
         self._number = count()
         self._current: _Polling | None = None
         self._group_is_next = True
+        self._last_success = -math.inf
         self._all_given = False
 
     def wake(self, now: Now) -> EventPages:
@@ -289,10 +290,25 @@ class RunsSession(Session):
         run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
+        if failure.kind is FailureKind.UNREADABLE:
+            return self._receive_unreadable(polling, failure, now)
         self._enqueue(polling)
         skipped = run.reader.skip_optional(query, failure, now)
         adapted = skipped or run.reader.adapt_to(query, failure)
         return self._go_on(failure, now) if adapted else None
+
+    def _receive_unreadable(
+        self, polling: RunPolling, failure: Failure, now: Now
+    ) -> EventPages | None:
+        """Read the other runs meanwhile if only replies about one of them cannot be read."""
+        is_alone = polling.failed_at is not None and self._last_success >= polling.failed_at
+        polling.postpone(now)
+        self._enqueue(polling)
+        if not is_alone:
+            return None
+        run = polling.run
+        row = MalformedRow(run.spec.flow_run_id, failure.text)
+        return run.notify(*run.notices.malformed([row], now))
 
     def _go_on(self, failure: Failure, now: Now) -> EventPages:
         """Send the next query as soon as the server takes one."""
@@ -318,6 +334,7 @@ class RunsSession(Session):
     def _report_success(
         self, degraded: float | None, outage: Outage | None, now: Now
     ) -> EventPages:
+        self._last_success = now.mono
         if outage is not None:
             for run in self._runs.values():
                 run.apply_outage(outage)

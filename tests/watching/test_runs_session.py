@@ -16,7 +16,7 @@ from rxflow._protocol.queries import LogsQuery, Query, RunQuery, RunsQuery, Work
 from rxflow._watching.runs_session import RunsSession
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
-from rxflow.errors import WatchTimedOut
+from rxflow.errors import BadResponse, WatchTimedOut
 from rxflow.events import (
     AllClosed,
     Closed,
@@ -337,6 +337,48 @@ def test_a_malformed_line_of_a_run_is_that_runs() -> None:
     outcomes = {outcome.flow_run_id: outcome for outcome in watched.all_closed.runs}
     assert (outcomes[ids[1]].malformed, outcomes[ids[1]].verified) == (1, False)
     assert outcomes[ids[0]].verified
+
+
+@pytest.mark.parametrize("since_second", [0, 30], ids=["from the beginning", "in a group"])
+def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: float) -> None:
+    """It has one notice; the others' news comes as before, and its own once it can be read."""
+    world = World()
+    ids = running(world, 3)
+    odd = ids[0]
+    name = world.server.runs[odd]["name"]
+    world.at(since_second, lambda: world.server.runs[odd].update(name=5))
+    for second in range(40, 60):
+        world.at(second, partial(world.server.log, ids[1], "line"))
+    world.at(100, lambda: world.server.runs[odd].update(name=name))
+    complete_at(world, 120, ids)
+    watched = ManyRuns(world, ids).run(until=100)
+    delays = [
+        at - (event.timestamp - START).total_seconds()
+        for at, event in watched.emitted
+        if isinstance(event, FlowRunLog)
+    ]
+    assert len(delays) == 20
+    assert max(delays) < 6
+    assert [notice.flow_run_id for notice in watched.of(Notice)] == [odd]
+    assert codes(watched) == [NoticeCode.MALFORMED]
+    watched.run()
+    assert codes(watched) == [NoticeCode.MALFORMED]
+    assert all(outcome.verified for outcome in watched.all_closed.runs)
+    for run_id in ids:
+        assert {event.id for event in watched.of_run(run_id) if hasattr(event, "id")} == rows_of(
+            world, run_id
+        )
+
+
+def test_a_server_that_replies_nothing_readable_ends_the_watch() -> None:
+    """Where no reply can be read, the watch ends as that of one run does."""
+    world = World()
+    ids = running(world, 3)
+    watched = ManyRuns(world, ids).run(until=20)
+    world.fault = lambda _: Failure(kind=FailureKind.UNREADABLE, text="not JSON")
+    watched.run(until=200)
+    assert isinstance(watched.error, BadResponse)
+    assert world.now < 100
 
 
 def test_lines_that_vanished_are_reported() -> None:
