@@ -1,9 +1,9 @@
 """The events that a watch emits, and their JSON: frozen structs, a union tagged by ``kind``.
 
 Every event has ``kind``, ``flow_run_id``, ``timestamp``, ``level``, ``message``, ``late`` and
-``root_flow_run_id``. As Prefect 1's log lines did, it unpacks into its timestamp, level and message, and sorts by time, with
-`RunSeen` first. Later versions add fields with defaults only. Which events there are is decided in
-`rxflow._watching`; here they are defined, encoded and decoded.
+``root_flow_run_id``. As Prefect 1's log lines did, it unpacks into its timestamp, level and
+message, and sorts by time, with `RunSeen` first. Later versions add fields with defaults only.
+Which events there are is decided in `rxflow._watching`; here they are defined, encoded and decoded.
 """
 
 import logging
@@ -456,8 +456,8 @@ def to_dict(event: FlowRunEvent) -> dict[str, Any]:
 
     The dictionary has the keys of the event's JSON: ``kind``, ``flow_run_id``, ``timestamp``,
     ``level``, ``message``, ``late`` and ``root_flow_run_id``, in this order for every kind, and
-    then the other fields of the kind. For values as they are in the JSON, with times as text, decode the JSON of
-    `encode_event` instead.
+    then the other fields of the kind. For values as they are in the JSON, with times as text,
+    decode the JSON of `encode_event` instead.
 
     Args:
         event: The event, of any kind.

@@ -24,22 +24,28 @@ BRIEF = 1.0
 
 RUNS = 40
 LOGGING = 10
-ROUNDS = 12
+FULL_GROUP = 200
+ROUNDS = 5
 
 
 @pytest.fixture
 def ids(writer: ApiWriter) -> list[str]:
     """Create runs that are at work."""
-    return [writer.new_run(state={"type": "RUNNING"}) for _ in range(RUNS)]
+    return new_runs(writer, RUNS)
 
 
-def log_and_end(writer: ApiWriter, ids: list[str]) -> None:
-    """Let some of the runs log in turns, and then end all of them, the last ones badly."""
+def new_runs(writer: ApiWriter, count: int) -> list[str]:
+    """Create runs that are at work."""
+    return [writer.new_run(state={"type": "RUNNING"}) for _ in range(count)]
+
+
+def log_and_end(writer: ApiWriter, ids: list[str], *, logging: int = LOGGING) -> None:
+    """Let the first runs log in turns, and then end all of them, the last two badly."""
     for number in range(ROUNDS):
-        for run in ids[:LOGGING]:
+        for run in ids[:logging]:
             writer.post_logs(run, [f"{number}.{line}" for line in range(5)])
     for number, run in enumerate(ids):
-        writer.set_state(run, "COMPLETED" if number < RUNS - 2 else "FAILED")
+        writer.set_state(run, "COMPLETED" if number < len(ids) - 2 else "FAILED")
 
 
 def stored(database: DatabaseReader, run: str) -> list[tuple[str, str]]:
@@ -55,20 +61,22 @@ def by_run(events: list[rxflow.FlowRunEvent]) -> Iterator[tuple[str, list[rxflow
 
 
 def test_many_runs_are_watched_live(
-    ids: list[str],
     client: rxflow.Client,
     writer: ApiWriter,
     database: DatabaseReader,
     until: Until,
 ) -> None:
     """Early and late runs, logging and quiet ones: all their rows, each once, and verified."""
+    ids = new_runs(writer, FULL_GROUP)
     given: ReplaySubject[str] = ReplaySubject()
     for run in ids[:-5]:
         given.on_next(run)
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_runs(given, drain=BRIEF, client=client))
     until(lambda: len({event.flow_run_id for event in recording.values}) >= 20, limit=120)
-    writing = threading.Thread(target=log_and_end, args=(writer, ids))
+    writing = threading.Thread(
+        target=log_and_end, args=(writer, ids), kwargs={"logging": FULL_GROUP // 4}
+    )
     writing.start()
     for run in ids[-5:]:
         given.on_next(run)
