@@ -316,14 +316,15 @@ class RunsSession(Session):
         return ()
 
     def _receive_not_found(self, polling: RunPolling, now: Now) -> EventPages:
+        recovered = self._end_outage(now)  # the server has replied well, about that run
         found = polling.run.receive_not_found(self._server_time, now)
         if isinstance(found, int | float):
             polling.due = now.mono + found
             self._enqueue(polling)
-            return ()
+            return recovered
         if polling.run.closed is not None:  # pragma: no branch - its last events close it
             self._record_closed(polling.run, polling.run.closed)
-        return (*found, *self._end_if_all_closed(now))
+        return (*recovered, *found, *self._end_if_all_closed(now))
 
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         return self._page_of(self._notices.degraded(DEGRADED_AFTER, failure, now))

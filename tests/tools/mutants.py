@@ -1,8 +1,8 @@
-"""Mutate the cursor; hostile worlds must detect each mutant: `python tests/tools/mutants.py`.
+"""Mutate the reading of one run and of many, and detect it: `python tests/tools/mutants.py`.
 
 A mutant is a copy of rxflow with a plausible mistake in it. Worlds are watched with it until a
-promise is broken. Exits 1 if a mutant survives, or if the text that it changes is no longer there,
-so that the list cannot rot.
+promise is broken; the mutants of groups that no world detects must fail a unit test. Exits 1 if a
+mutant survives, or if the text that it changes is no longer there, so that the list cannot rot.
 
 Not among them are changes of the cost alone, which no world can detect: another
 number of `_MAX_PROBE_PAGES`, of what is expected (`forecast.py`) or of a bucket's rows; and to
@@ -27,6 +27,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_worlds import HostileWatch, Result
+from many_run_worlds import ManyRunWatch
 
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.queries import Query
@@ -38,7 +39,7 @@ PACKAGE = HERE.parents[1] / "rxflow"
 
 
 class Change(NamedTuple):
-    """A text that a file of `rxflow/_logs` has exactly once, and its replacement."""
+    """A text that a file of rxflow has exactly once, and its replacement."""
 
     file: str
     old: str
@@ -52,61 +53,63 @@ class Outcome(NamedTuple):
     how: str
 
 
-MUTANTS: dict[str, list[Change]] = {
+CURSOR_MUTANTS: dict[str, list[Change]] = {
     "a row at the floor is below it": [
         Change(
-            "kept_rows.py",
+            "_logs/kept_rows.py",
             "slice(bisect_left(self._columns.timestamps, floor))",
             "slice(bisect_right(self._columns.timestamps, floor))",
         )
     ],
     "a gap is ignored": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "            if probe.gap == 0:\n                break\n",
             "            if probe.gap >= 0:\n                break\n",
         )
     ],
     "offsets without a count": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "start = rank = max(0, known_end - 1 - self._position.step_back)",
             "start = rank = delivered",
         ),
-        Change("gap_search.py", "gap = rank - delivered - reader.count_within(span)", "gap = 0"),
+        Change(
+            "_logs/gap_search.py", "gap = rank - delivered - reader.count_within(span)", "gap = 0"
+        ),
     ],
     "ties are read once": [
-        Change("table_reader.py", "_MAX_TIE_PASSES = 40", "_MAX_TIE_PASSES = 1")
+        Change("_logs/table_reader.py", "_MAX_TIE_PASSES = 40", "_MAX_TIE_PASSES = 1")
     ],
     "a page ends before its last timestamp": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "span = self._position.span._replace(before=last)",
             "span = self._position.span._replace(before=last - MICROSECOND)",
         ),
         Change(
-            "table_reader.py",
+            "_logs/table_reader.py",
             "            before = rows[-1].timestamp\n            if rows[0].timestamp == before:",
             "            before = rows[-1].timestamp - MICROSECOND\n            if False:",
         ),
     ],
     "rows of one timestamp are one": [
         Change(
-            "table_reader.py",
+            "_logs/table_reader.py",
             "self.rows.update({row.id: row for row in",
             "self.rows.update({str(row.timestamp): row for row in",
         )
     ],
     "no search below the floor": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "yield from self._buckets.close_gap(gap_is_certain=gap_is_certain)",
             "yield from ()",
         )
     ],
     "rows ahead are read last": [
         Change(
-            "forecast.py",
+            "_logs/forecast.py",
             "        yield TablePart(\n"
             "            span=Span(ledger.runs, shifted(limit, MICROSECOND)),",
             "        yield part._replace(span=part.span._replace(before=limit))\n"
@@ -114,28 +117,28 @@ MUTANTS: dict[str, list[Change]] = {
             "            span=Span(ledger.runs, shifted(limit, MICROSECOND)),",
         ),
         Change(
-            "forecast.py",
+            "_logs/forecast.py",
             "        )\n        yield part._replace(span=part.span._replace(before=limit))\n",
             "        )\n",
         ),
     ],
     "a backfill trusts commits under way": [
         Change(
-            "cursor_poll.py",
+            "_logs/cursor_poll.py",
             "_COMMIT_SLACK = timedelta(seconds=5)",
             "_COMMIT_SLACK = timedelta(seconds=-3600)",
         )
     ],
     "rows are recorded before the poll is complete": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "            reader.add_undelivered(rows)\n            if pages and",
             "            reader.add_undelivered(rows)\n"
             "            self._ledger.record_delivered(self._ledger.undelivered(rows))\n"
             "            if pages and",
         ),
         Change(
-            "cursor.py",
+            "_logs/cursor.py",
             "        self.ledger.record_delivered(rows)\n",
             "        self.ledger.record_delivered(\n"
             "            row for row in rows if not self.ledger.is_known_delivered(row)\n"
@@ -144,44 +147,46 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "a bucket's digest stays": [
         Change(
-            "buckets.py",
+            "_logs/buckets.py",
             "        self.digest = _as_bytes(self.digest_number + digest_of(ids))\n",
             "",
         )
     ],
     "rows below the floor are undelivered": [
-        Change("ledger.py", " if row.timestamp >= floor or row.created >= horizon", "")
+        Change("_logs/ledger.py", " if row.timestamp >= floor or row.created >= horizon", "")
     ],
     "a shrunk table is believed at once": [
-        Change("cursor_poll.py", "_POLLS_TO_BELIEVE = 3 ", "_POLLS_TO_BELIEVE = 0 ")
+        Change("_logs/cursor_poll.py", "_POLLS_TO_BELIEVE = 3 ", "_POLLS_TO_BELIEVE = 0 ")
     ],
     "a backfill page is delivered to its end": [
         Change(
-            "table_reader.py",
+            "_logs/table_reader.py",
             "            return [row for row in rows if row.timestamp < end], end\n",
             "            return rows, end\n",
         )
     ],
     "a backfill page in order is new": [
         Change(
-            "cursor_poll.py",
+            "_logs/cursor_poll.py",
             "            or (newest is not None and columns.timestamps[0] <= newest)\n",
             "",
         )
     ],
     "ties of a backfill page are in order": [
-        Change("row_columns.py", "from operator import lt\n", "from operator import le as lt\n")
+        Change(
+            "_logs/row_columns.py", "from operator import lt\n", "from operator import le as lt\n"
+        )
     ],
     "the search goes on where the probe began": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "self._position = self._position._replace(expected_new=new)",
             "self._move_below(probe)",
         )
     ],
     "rows below the pages are not counted": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "            if found == 0 or self._position.fits_page(self._limit):\n"
             "                return False\n",
             "            if found == 0 or self._position.fits_page(self._limit):\n"
@@ -190,43 +195,283 @@ MUTANTS: dict[str, list[Change]] = {
     ],
     "new rows are read upwards": [
         Change(
-            "gap_search.py",
+            "_logs/gap_search.py",
             "            if probe.gap == 0:\n                break\n",
             "            if probe.gap == 0 or not probe.is_one_page:\n                break\n",
         )
     ],
     "rows below a bucket are not counted": [
-        Change("bucket_search.py", "none_below = rows is not None", "none_below = True")
+        Change("_logs/bucket_search.py", "none_below = rows is not None", "none_below = True")
     ],
     "bisection goes the other way": [
         Change(
-            "bucket_search.py",
+            "_logs/bucket_search.py",
             "                low = middle\n            else:\n                high = middle\n",
             "                high = middle\n            else:\n                low = middle\n",
         )
     ],
     "old ids are kept": [
         Change(
-            "kept_rows.py",
+            "_logs/kept_rows.py",
             "        self._ids.difference_update(passed.ids[:entered])\n",
             "",
         ),
     ],
     "the floor follows writers that are ahead": [
         Change(
-            "ledger.py",
+            "_logs/ledger.py",
             "shifted(min(self.newest_timestamp, self.newest_created), -FLOOR_LAG)",
             "shifted(self.newest_timestamp, -FLOOR_LAG)",
         )
     ],
     "rows that pass the floor are counted twice": [
         Change(
-            "row_columns.py",
+            "_logs/row_columns.py",
             "        del self.timestamps[part], self.created[part], ",
             "        _ = self.timestamps[part], self.created[part], ",
         )
     ],
 }
+"""Mistakes in how one run is read."""
+
+GROUP_MUTANTS: dict[str, list[Change]] = {
+    "a joined cursor's floor stays": [
+        Change(
+            "_logs/ledger.py",
+            "            self.raise_floor(floor)\n            other.raise_floor(floor)\n",
+            "            self.raise_floor(floor)\n",
+        )
+    ],
+    "the group's floor stays when a run joins": [
+        Change(
+            "_logs/ledger.py",
+            "            self.raise_floor(floor)\n            other.raise_floor(floor)\n",
+            "            other.raise_floor(floor)\n",
+        )
+    ],
+    "old rows of a run that joins are not counted": [
+        Change(
+            "_logs/ledger.py",
+            "        self._count_below_floor += other.total - other.count_above_floor\n",
+            "",
+        )
+    ],
+    "recent rows of a run that joins are forgotten": [
+        Change(
+            "_logs/ledger.py",
+            "RowsAboveFloor([*self._above_floor, *state.rows_above_floor])",
+            "RowsAboveFloor([*self._above_floor])",
+        )
+    ],
+    "stragglers of a run that joins are forgotten": [
+        Change(
+            "_logs/ledger.py",
+            "Stragglers([*self._stragglers, *state.stragglers])",
+            "Stragglers([*self._stragglers])",
+        )
+    ],
+    "a run that joins does not bring its newest row": [
+        Change(
+            "_logs/ledger.py",
+            "        self.newest_created = later(self.newest_created, state.newest_created)\n",
+            "",
+        )
+    ],
+    "old rows of a run that leaves stay counted": [
+        Change(
+            "_logs/ledger.py",
+            "        self._count_below_floor -= left.total - left.count_above_floor\n",
+            "",
+        )
+    ],
+    "recent rows of a run that leaves stay": [
+        Change(
+            "_logs/kept_rows.py",
+            "        self._keep(row for row in self if row[2] != flow_run_id)\n",
+            "",
+        )
+    ],
+    "a run leaves without its recent rows": [
+        Change("_logs/ledger.py", "rows_above_floor=rows, buckets", "rows_above_floor=[], buckets")
+    ],
+    "a run leaves without stragglers": [
+        Change(
+            "_logs/ledger.py",
+            "rows_above_floor=rows, buckets=buckets",
+            "rows_above_floor=rows, buckets=buckets, stragglers=[]",
+        )
+    ],
+    "a run joins before it has caught up": [
+        Change(
+            "_watching/run_reader.py",
+            "if self.row is None or self.position is not None:",
+            "if self.row is None:",
+        ),
+        Change(
+            "_watching/run_reader.py",
+            " or self.logs.cursor.progress.backfilled",
+            " or self.row is not None",
+        ),
+        Change(
+            "_logs/cursor.py",
+            "if not (self.progress.backfilled and other.progress.backfilled):",
+            "if False:",
+        ),
+    ],
+    "a run joins a group that reads a history": [
+        Change(
+            "_watching/run_group.py",
+            "caught_up = self._logs is None or self._logs.position is None",
+            "caught_up = True",
+        ),
+    ],
+    "a group has no end": [
+        Change("_watching/run_group.py", "len(self._runs) < MAX_RUNS", "len(self._runs) < 10**6")
+    ],
+    "a run that is missing stays": [
+        Change(
+            "_watching/run_group.py",
+            "if missing := tuple(run_id for run_id in self._runs if run_id not in rows):",
+            "if missing := tuple(self._runs if not rows else ()):",
+        ),
+        Change(
+            "_watching/run_group.py",
+            "        for run_id, run in self._runs.items():\n            self._reading = run\n",
+            "        for run_id, run in self._runs.items():\n            self._reading = run\n"
+            "            if run_id not in rows:\n                continue\n",
+        ),
+    ],
+    "runs that are missing are not watched any more": [
+        Change(
+            "_watching/runs_session.py",
+            "                self._poll_alone(group.leave(run_id), now)\n",
+            "                group.leave(run_id)\n",
+        )
+    ],
+    "lines are those of the first run": [
+        Change(
+            "_watching/run_group.py",
+            "            lines[row.flow_run_id].append(row)\n",
+            "            lines[next(iter(self._runs))].append(row)\n",
+        )
+    ],
+    "what cannot be read is passed over": [
+        Change(
+            "_watching/run_group.py",
+            "            malformed[bad.flow_run_id if bad.flow_run_id in self._runs else anyone]"
+            ".append(bad)\n",
+            "            malformed[bad.flow_run_id].append(bad)\n",
+        )
+    ],
+    "states do not wait for a group's history": [
+        Change(
+            "_watching/run_group.py",
+            "backfill_position=tick.logs.backfill_position,",
+            "backfill_position=None,",
+        )
+    ],
+    "vanished rows of an unknown run are not reported": [
+        Change(
+            "_watching/run_group.py",
+            "for bucket in read.replaced_buckets} or self._runs.keys()",
+            "for bucket in read.replaced_buckets}",
+        )
+    ],
+    "vanished rows are those of every run": [
+        Change(
+            "_watching/run_group.py",
+            "return {bucket.flow_run_id for bucket in read.replaced_buckets} or self._runs.keys()",
+            "return self._runs.keys()",
+        )
+    ],
+    "events of a tick are emitted run by run": [
+        Change(
+            "_watching/run_group.py",
+            "ordered = merge(*sourced, key=_timestamp)",
+            "ordered = (event for each in sourced for event in each)",
+        )
+    ],
+    "what a group reads is not recorded as delivered": [
+        Change(
+            "_watching/run_group.py",
+            "        if self._logs is not None:\n            self._logs.commit(tick.logs, now)\n",
+            "",
+        )
+    ],
+    "shared rows are not news": [
+        Change(
+            "_watching/run_reader.py",
+            "self._newest_created = later(self._newest_created, newest_created(read))",
+            "pass",
+        )
+    ],
+    "a run is closed as soon as it is over": [
+        Change(
+            "_watching/runs_session.py",
+            "run.drained_in(self._server_time, now) == 0",
+            "run.drained_in(self._server_time, now) is not None",
+        )
+    ],
+    "a run is closed while its group reads a history": [
+        Change("_watching/runs_session.py", "        if not again:\n", "        if True:\n")
+    ],
+    "a closed run is watched again": [
+        Change(
+            "_watching/runs_session.py",
+            "if run_id not in self._runs and run_id not in self._closed:",
+            "if run_id not in self._runs:",
+        )
+    ],
+    "a run that is given twice is two": [
+        Change(
+            "_watching/runs_session.py",
+            "if run_id not in self._runs and run_id not in self._closed:",
+            "if run_id not in self._closed:",
+        )
+    ],
+    "the watch ends with the first run": [
+        Change(
+            "_watching/runs_session.py",
+            "if not self._all_given or self._runs or self._done is not None:",
+            "if not self._all_given or not self._closed or self._done is not None:",
+        )
+    ],
+    "the watch ends before all runs are given": [
+        Change(
+            "_watching/runs_session.py",
+            "if not self._all_given or self._runs or self._done is not None:",
+            "if self._runs or self._done is not None:",
+        )
+    ],
+    "a history is read before all else": [
+        Change(
+            "_watching/runs_session.py",
+            "self._group_is_next = turn is alone",
+            "self._group_is_next = False",
+        )
+    ],
+    "a group is lost by a failure": [
+        Change(
+            "_watching/runs_session.py",
+            "        if isinstance(polling, _GroupPolling):\n            self._enqueue(polling)\n",
+            "        if isinstance(polling, _GroupPolling):\n",
+        )
+    ],
+    "an outage is not reported to the runs": [
+        Change(
+            "_watching/runs_session.py",
+            "                run.apply_outage(outage)\n",
+            "                pass\n",
+        )
+    ],
+    "a run that is not found once is closed": [
+        Change("_watching/runs_session.py", "if isinstance(found, int | float):", "if False:")
+    ],
+    "what ended a run is not said": [
+        Change("_watching/runs_session.py", "ended_by=run.ended_by", "ended_by=None")
+    ],
+}
+"""Mistakes in what many runs of one watch share; their worlds are those of `many_run_worlds`."""
 
 
 def main() -> int:
@@ -236,31 +481,39 @@ def main() -> int:
         "--worlds", type=int, default=2800, help="how many worlds to try a mutant in"
     )
     options.add_argument("--seconds", type=float, default=300.0, help="the longest time to try one")
+    options.add_argument("--of", choices=KINDS, help="only mutants of this kind")
     options.add_argument("--only", default="", help="mutants with this in their names")
-    options.add_argument("--watch", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--watch", choices=KINDS, help=argparse.SUPPRESS)
     arguments = options.parse_args()
     if arguments.watch:
-        return watch(arguments.worlds)
-    outcomes = {
-        name: outcome_of(changes, arguments.worlds, arguments.seconds)
-        for name, changes in {"none, as a check": [], **MUTANTS}.items()
-        if arguments.only in name
-    }
-    unchanged = outcomes.pop("none, as a check", Outcome(killed=False, how=""))
-    if unchanged.killed:
-        print(f"The cursor itself fails: {unchanged.how}")
-        return 1
-    killed = sum(outcome.killed for outcome in outcomes.values())
+        return watch(arguments.watch, arguments.worlds)
+    outcomes: list[Outcome] = []
+    for kind in [arguments.of] if arguments.of else KINDS:
+        worlds = arguments.worlds // KINDS[kind].worlds_divisor
+        unchanged = outcome_of(kind, "none, as a check", [], worlds, arguments.seconds)
+        if unchanged.killed:
+            return 1
+        outcomes += [
+            outcome_of(kind, name, changes, worlds, arguments.seconds)
+            for name, changes in KINDS[kind].mutants.items()
+            if arguments.only in name
+        ]
+    killed = sum(outcome.killed for outcome in outcomes)
     print(f"\n{killed} of {len(outcomes)} mutants killed")
     return 0 if killed == len(outcomes) else 1
 
 
-def outcome_of(changes: list[Change], worlds: int, seconds: float) -> Outcome:
-    """Try a mutant, and print its line of the table."""
-    name = next((name for name, each in MUTANTS.items() if each is changes), "none, as a check")
+def outcome_of(kind: str, name: str, changes: list[Change], worlds: int, seconds: float) -> Outcome:
+    """Try a mutant in worlds, then by the tests of its kind, and print its line of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        outcome = write_mutant(Path(folder), changes) or try_worlds(folder, worlds, seconds)
-    print(f"{name:<44}{'killed: ' if outcome.killed else 'SURVIVED: '}{outcome.how}", flush=True)
+        outcome = write_mutant(Path(folder), changes)
+        if outcome is None:
+            command = [str(HERE / "mutants.py"), "--watch", kind, "--worlds", str(worlds)]
+            outcome = run_with(folder, command, seconds)
+            if not outcome.killed and KINDS[kind].tests:
+                tests = ["-m", "pytest", "-x", "-q", *KINDS[kind].tests]
+                outcome = run_with(folder, tests, seconds)
+    print(f"{name:<50}{'killed: ' if outcome.killed else 'SURVIVED: '}{outcome.how}", flush=True)
     return outcome
 
 
@@ -269,7 +522,7 @@ def write_mutant(folder: Path, changes: list[Change]) -> Outcome | None:
     copy = folder / "rxflow"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name, old, new in changes:
-        file = copy / "_logs" / name
+        file = copy / name
         text = file.read_text(encoding="utf-8")
         if text.count(old) != 1:
             return Outcome(killed=False, how=f"{name} has {text.count(old)} times {old!r}")
@@ -277,13 +530,14 @@ def write_mutant(folder: Path, changes: list[Change]) -> Outcome | None:
     return None
 
 
-def try_worlds(folder: str, worlds: int, seconds: float) -> Outcome:
-    """Watch worlds with the rxflow of a folder, in another process."""
+def run_with(folder: str, command: list[str], seconds: float) -> Outcome:
+    """Run a Python command with the rxflow of a folder; it fails if the mutant is killed."""
     began = monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, str(HERE / "mutants.py"), "--watch", "--worlds", str(worlds)],
-            env={**os.environ, "PYTHONPATH": folder},
+            [sys.executable, *command],
+            cwd=PACKAGE.parent,
+            env={**os.environ, "PYTHONPATH": folder, "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -291,20 +545,25 @@ def try_worlds(folder: str, worlds: int, seconds: float) -> Outcome:
         )
     except subprocess.TimeoutExpired as timeout:
         text = (timeout.stdout or b"").decode()
-        last = text.splitlines()[-1] if text else "no world"
+        last = text.splitlines()[-1] if text else "nothing"
         return Outcome(killed=True, how=f"no end in {seconds:g} s after {last}")
     lines = (done.stdout if done.returncode in {0, 1} else done.stderr).splitlines()
     what = lines[-1] if lines else f"exit {done.returncode}"
-    return Outcome(killed=done.returncode != 0, how=f"{what} ({monotonic() - began:.0f} s)")
+    failed = [line for line in lines if line.startswith("FAILED ")]
+    return Outcome(
+        killed=done.returncode != 0,
+        how=f"{failed[0] if failed else what} ({monotonic() - began:.0f} s)",
+    )
 
 
-def watch(worlds: int) -> int:
+def watch(kind: str, worlds: int) -> int:
     """Watch worlds until a promise is broken, with the rxflow on the path."""
+    watches = KINDS[kind].watches
     for number in range(worlds):
-        seed, kind = divmod(number, 2)
-        name = f"{['hostile', 'slow'][kind]} {seed}"
+        seed, each = divmod(number, len(watches))
+        name = f"{watches[each].__name__} {seed}"
         try:
-            result = [HostileWatch, SlowHostileWatch][kind](seed).watch()
+            result = watches[each](seed).watch()
         except Exception as error:  # noqa: BLE001 - a mutant may raise anything
             print(f"{name}: {type(error).__name__} {error}")
             return 1
@@ -357,6 +616,33 @@ def broken_promises(result: Result) -> str:
         "unresolved": result.unresolved,
     }
     return "; ".join([*(f"{n} {name}" for name, n in parts.items() if n), *result.broken])
+
+
+class Kind(NamedTuple):
+    """Mutants, and what detects them.
+
+    Attributes:
+        mutants: The mutants, by their names.
+        watches: The watches of worlds to try one with, in turn.
+        worlds_divisor: How many times as much as a world of the cursor's a world costs.
+        tests: The tests that detect what no world shows, such as a query too many.
+    """
+
+    mutants: dict[str, list[Change]]
+    watches: list[type[HostileWatch] | type[ManyRunWatch]]
+    worlds_divisor: int = 1
+    tests: tuple[str, ...] = ()
+
+
+KINDS = {
+    "cursor": Kind(CURSOR_MUTANTS, [HostileWatch, SlowHostileWatch]),
+    "groups": Kind(
+        GROUP_MUTANTS,
+        [ManyRunWatch],
+        worlds_divisor=20,
+        tests=("tests/watching", "tests/logs"),
+    ),
+}
 
 
 if __name__ == "__main__":

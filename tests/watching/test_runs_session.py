@@ -247,6 +247,32 @@ def test_an_unknown_run_does_not_end_the_others() -> None:
     assert watched.all_closed.worst is unknown
 
 
+def test_a_run_that_is_not_found_is_no_outage() -> None:
+    """The server replied, so neither is a later pause an outage, nor does an earlier one go on."""
+    world = World()
+    (known,) = running(world, 1)
+    complete_at(world, 100, [known])
+    watched = ManyRuns(world, [UNKNOWN], more=True, max_duration=None)
+    watched.add_at(60, [known])
+    watched.run()
+    assert codes(watched) == [NoticeCode.RUN_NOT_FOUND]
+
+
+def test_a_reply_that_a_run_is_not_found_ends_an_outage() -> None:
+    """It is the first good reply, and no other may come for long."""
+    world = World()
+    (known,) = running(world, 1)
+    watched = ManyRuns(world, [known], more=True, max_duration=None).run(until=10)
+    world.at(10.1, partial(world.server.delete_run, known))
+    world.fault = lambda query: None if isinstance(query, RunQuery) else refused(query)
+    world.at(40, lambda: setattr(world, "fault", lambda _: None))
+    watched.run(until=200)
+    assert codes(watched) == [
+        *(NoticeCode.DEGRADED, NoticeCode.RECOVERED),
+        NoticeCode.RUN_DELETED,
+    ]
+
+
 def test_a_deleted_run_leaves_the_others_proven() -> None:
     """Its lines are deleted after it, which must not unbalance the count of the others'."""
     world = World()
