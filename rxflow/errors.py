@@ -10,6 +10,7 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     │   ├── ResultFileNotFound ... its file is not on this machine (also a FileNotFoundError)
     │   └── ResultNotKept      ... Prefect was not set to store it (also a TypeError)
     ├── ResultUnreadable       you: the result is stored in another format (also a TypeError)
+    ├── UnsupportedFilter      you: the server cannot filter runs by that (also a ValueError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
     ├── WatchInherited         you: a forked child continued a watch (also a RuntimeError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
@@ -56,6 +57,7 @@ __all__ = [
     "SinkFailed",
     "TaskRunNotFound",
     "Unreachable",
+    "UnsupportedFilter",
     "UnsupportedServer",
     "WatchInherited",
     "WatchTimedOut",
@@ -104,6 +106,10 @@ class ResultNotKept(ResultUnavailable, TypeError):
 
 class ResultUnreadable(RxflowError, TypeError):
     """A result is stored in a format that rxflow does not read; the message says where it is."""
+
+
+class UnsupportedFilter(RxflowError, ValueError):
+    """The server cannot filter flow runs in this way, such as Prefect 1 by deployment."""
 
 
 class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):

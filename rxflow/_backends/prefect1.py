@@ -5,7 +5,7 @@ contents of replies (`prefect1_replies`), silent row limits (`prefect1_row_limit
 """
 
 from rxflow._backends.backend import Conversation
-from rxflow._backends.prefect1_queries import call_of
+from rxflow._backends.prefect1_queries import call_of, unsupported_filter
 from rxflow._backends.prefect1_replies import read_reply
 from rxflow._backends.prefect1_row_limits import RowLimits
 from rxflow._models.entities import BackendName, Server
@@ -15,6 +15,7 @@ from rxflow._protocol.queries import (
     AgentsQuery,
     DeploymentQuery,
     LogsQuery,
+    NamedDeploymentQuery,
     Query,
     RunsQuery,
     ServerQuery,
@@ -42,8 +43,12 @@ class Prefect1:
         match query:
             case ServerQuery():
                 return Page((Server(backend=BackendName.PREFECT_1),))  # it has no version query
-            case DeploymentQuery() | WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
-                return Page(())  # Prefect 1 has agents, and no deployments
+            case DeploymentQuery() | NamedDeploymentQuery():
+                return Page(())  # Prefect 1 has flows, and no deployments of them
+            case WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
+                return Page(())  # it has agents
+            case RunsQuery(where=where) if failure := unsupported_filter(where):
+                return failure
             case RunsQuery() | LogsQuery() | TaskRunsQuery() | StatesQuery() | AgentsQuery():
                 return (yield from self.row_limits.read_list(query))
             case _:

@@ -6,12 +6,14 @@ Belongs here: which HTTP call a query is sent as. Does not belong here: what the
 (`prefect1_replies`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, assert_never
 
 from rxflow._backends.backend import HttpCall
 from rxflow._backends.json_bodies import JSON_HEADERS, encode_json
-from rxflow._backends.prefect1_rows import LEVELS, level_of
+from rxflow._backends.prefect1_rows import LEVELS, level_of, state_names_of
+from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import (
     PAGE_LIMIT,
     AgentsQuery,
@@ -65,8 +67,10 @@ query FlowRun($id: uuid!) {{
 """
 
 _FLOW_RUNS = f"""
-query FlowRuns($where: flow_run_bool_exp!, $offset: Int!, $limit: Int!) {{
-  rows: flow_run(where: $where, order_by: [{{id: desc}}], offset: $offset, limit: $limit) {{
+query FlowRuns(
+  $where: flow_run_bool_exp!, $order: [flow_run_order_by!]!, $offset: Int!, $limit: Int!
+) {{
+  rows: flow_run(where: $where, order_by: $order, offset: $offset, limit: $limit) {{
     {_FLOW_RUN_FIELDS}
   }}
 }}
@@ -195,23 +199,72 @@ HELLO_CALL = _call(_HELLO)
 """The call that shows whether the server is a Prefect 1."""
 
 
+def unsupported_filter(where: RunFilter) -> Failure | None:
+    """Return a failure if a filter of runs is about what Prefect 1 does not have."""
+    filters = {
+        "deployment": where.deployment_ids or where.deployment_names,
+        "work_pool": where.work_pools,
+        "parent": where.parent_ids,
+    }
+    given = [name for name, values in filters.items() if values]
+    if not given:
+        return None
+    nouns = {"deployment": "deployments", "work_pool": "work pools", "parent": "subflows"}
+    return Failure(
+        kind=FailureKind.UNSUPPORTED,
+        text=f"Prefect 1 has no {nouns[given[0]]}, so {given[0]}= cannot be used with this server; "
+        "it filters runs by flow, tags (their labels), name, states and started_after",
+    )
+
+
 def _is(value: str) -> _Variables:
     return {"_eq": value}
 
 
 def _runs(query: RunsQuery) -> HttpCall:
-    where = _run_filter(query.where)
-    return _call(_FLOW_RUNS, where=where, offset=query.offset, limit=query.limit)
+    conditions = [*_run_conditions(query.where)]
+    if bounds := _between(query.after, query.before):
+        conditions.append({"scheduled_start_time": bounds})
+    columns = ("scheduled_start_time", "id") if query.newest_first else ("id",)
+    return _call(
+        _FLOW_RUNS,
+        where={"_and": conditions},
+        order=[{column: "desc"} for column in columns],
+        offset=query.offset,
+        limit=query.limit,
+    )
 
 
-def _run_filter(where: RunFilter) -> _Variables:
-    return {"id": {"_in": where.flow_run_ids}} if where.flow_run_ids else {}
+def _run_conditions(where: RunFilter) -> Iterator[_Variables]:
+    if where.flow_run_ids:
+        yield {"id": _in(where.flow_run_ids)}
+    if where.flow_ids or where.flow_names:
+        yield {"_or": [{"flow_id": _in(where.flow_ids)}, {"flow": {"name": _in(where.flow_names)}}]}
+    if where.tags:
+        yield {"labels": {"_contains": where.tags}}
+    if where.names:
+        yield {"name": _in(where.names)}
+    if where.state_types or where.state_names:
+        of_types = [name for each in where.state_types for name in state_names_of(each)]
+        yield {"state": _in((*where.state_names, *of_types))}
+    if time := _between(where.started_after, None):
+        due = {"start_time": {"_is_null": True}, "scheduled_start_time": time}
+        yield {"_or": [{"start_time": time}, due]}
+
+
+def _in(values: Sequence[str]) -> _Variables:
+    return {"_in": values}
+
+
+def _between(after: datetime | None, before: datetime | None) -> _Variables:
+    """Compare with the bounds that are set, both inclusive."""
+    bounds = {"_gte": after, "_lte": before}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _logs(query: LogsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
-    bounds = {"_gte": query.after, "_lte": query.before}
-    if time := {name: bound for name, bound in bounds.items() if bound is not None}:
+    where: dict[str, Any] = {"flow_run_id": _in(query.flow_run_ids)}
+    if time := _between(query.after, query.before):
         where["timestamp"] = time
     if query.level:
         where |= _levels(query.level)

@@ -323,6 +323,11 @@ class _AgentRow(_Row, frozen=True, kw_only=True):
         )
 
 
+def state_names_of(state_type: str) -> list[str]:
+    """List the names of the states that have a type here; none if Prefect 1 has no such state."""
+    return [name for name, known in _TYPES.items() if known == state_type]
+
+
 def level_of(name: str | None) -> int:
     """Return the number of a level; an unknown level is INFO, so that its rows are not hidden."""
     return LEVELS.get(name or "", logging.INFO)

@@ -6,6 +6,7 @@ Belongs here: which calls a query takes, in which order. Does not belong here: p
 
 import re
 import uuid
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -15,7 +16,15 @@ from rxflow._backends.prefect3_replies import needs_csrf_token, read_csrf_header
 from rxflow._models.entities import Server
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Page
-from rxflow._protocol.queries import AgentsQuery, Query, ResultsQuery, ServerQuery
+from rxflow._protocol.queries import (
+    AgentsQuery,
+    NamedDeploymentQuery,
+    Query,
+    ResultsQuery,
+    RunFilter,
+    RunsQuery,
+    ServerQuery,
+)
 
 _CODE_HASH = re.compile(r"-[0-9a-f]{8}$")
 
@@ -44,6 +53,8 @@ class Prefect3:
                 return Page((self._server,))
             case AgentsQuery() | ResultsQuery():
                 return Page(())  # Prefect 3 has workers, and no parents of mapped task runs
+            case RunsQuery(where=where) if where.deployment_names:
+                return (yield from self._send_with_deployment_ids(query, where))
             case _:
                 return (yield from self._send(query, call_of(query)))
 
@@ -69,6 +80,21 @@ class Prefect3:
                 failure = read_reply(query, token_response)
                 if isinstance(failure, Failure):
                     return failure
+
+    def _send_with_deployment_ids(self, query: RunsQuery, where: RunFilter) -> Conversation[Reply]:
+        """Read the ids of deployments first; no filter of the server takes pairs of names."""
+        ids: list[str] = [*where.deployment_ids]
+        page = Page[Any](())
+        for names in where.deployment_names:
+            reply = yield from self.converse(NamedDeploymentQuery(*names))
+            if isinstance(reply, Failure):
+                return reply
+            page = reply
+            ids += (deployment.id for deployment in page.rows)
+        if not ids:
+            return Page((), page.server_time)
+        where = replace(where, deployment_names=(), deployment_ids=tuple(ids))
+        return (yield from self.converse(replace(query, where=where)))
 
     def task_names(self, task_key: str) -> tuple[str, ...]:
         """Return the key without the hash of the task's code, if it ends with one."""

@@ -4,7 +4,7 @@ Belongs here: which HTTP call a query is sent as. Does not belong here: what the
 (`prefect3_replies`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from rxflow._protocol.queries import (
     FlowQuery,
     FlowsQuery,
     LogsQuery,
+    NamedDeploymentQuery,
     ResultQuery,
     RunFilter,
     RunQuery,
@@ -31,6 +32,7 @@ from rxflow._protocol.queries import (
 
 _QueryOfTaskRuns = TaskRunsQuery | TaskRunQuery | TaskRunStatesQuery | ResultQuery
 _QueryOfFlows = FlowsQuery | FlowQuery
+_QueryOfDeployments = DeploymentQuery | NamedDeploymentQuery
 _QueryOfWorkPools = WorkPoolQuery | WorkPoolsQuery | WorkersQuery
 
 Prefect3Query = (
@@ -39,7 +41,7 @@ Prefect3Query = (
     | RunsQuery
     | StatesQuery
     | LogsQuery
-    | DeploymentQuery
+    | _QueryOfDeployments
     | _QueryOfTaskRuns
     | _QueryOfFlows
     | _QueryOfWorkPools
@@ -64,8 +66,8 @@ def call_of(query: Prefect3Query) -> HttpCall:
             return _of_task_runs(query)
         case FlowsQuery() | FlowQuery():
             return _of_flows(query)
-        case DeploymentQuery(deployment_id):
-            return _get(f"/deployments/{_segment(deployment_id)}")
+        case DeploymentQuery() | NamedDeploymentQuery():
+            return _of_deployments(query)
         case WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
             return _of_work_pools(query)
         case _:
@@ -94,28 +96,56 @@ def _segment(name: str) -> str:
 
 
 def _runs(query: RunsQuery) -> HttpCall:
-    return _post(
-        "/flow_runs/filter",
-        {
-            "flow_runs": _run_filter(query.where),
-            # The one order without ties, as for task runs.
-            "sort": "ID_DESC",
-            "offset": query.offset,
-            "limit": query.limit,
-        },
-    )
+    where = query.where
+    time = {"after_": query.after, "before_": query.before}  # both inclusive
+    filters: dict[str, Any] = {
+        "flow_runs": _set(_run_filter(where) | {"expected_start_time": _set(time)}),
+        "flows": _either(id=where.flow_ids, name=where.flow_names),
+        "work_pools": _either(name=where.work_pools),
+    }
+    paging = {
+        # The one order without ties, as for task runs.
+        "sort": "EXPECTED_START_TIME_DESC" if query.newest_first else "ID_DESC",
+        "offset": query.offset,
+        "limit": query.limit,
+    }
+    return _post("/flow_runs/filter", _set(filters) | paging)
 
 
-def _run_filter(where: RunFilter) -> Mapping[str, Any]:
-    return {"id": {"any_": where.flow_run_ids}} if where.flow_run_ids else {}
+def _run_filter(where: RunFilter) -> dict[str, Any]:
+    """Filter by what is in the row of a run; names of deployments must be ids already."""
+    return {
+        "id": _any(where.flow_run_ids),
+        "deployment_id": _any(where.deployment_ids),
+        "tags": {"all_": where.tags} if where.tags else None,
+        "name": _any(where.names),
+        "state": _either(type=where.state_types, name=where.state_names),
+        # Compared with the expected start of a run that has not started.
+        "start_time": _set({"after_": where.started_after}),
+        "parent_flow_run_id": _any(where.parent_ids),
+    }
+
+
+def _either(**values: Sequence[str]) -> Mapping[str, Any]:
+    """Filter by one field, or by any of two."""
+    given = _set({name: _any(each) for name, each in values.items()})
+    return given if len(given) <= 1 else {"operator": "or_", **given}
+
+
+def _any(values: Sequence[str]) -> Mapping[str, Any] | None:
+    return {"any_": values} if values else None
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the fields that do not filter."""
+    return {name: value for name, value in fields.items() if value not in (None, {})}
 
 
 def _logs(query: LogsQuery) -> HttpCall:
     where: dict[str, Any] = {"flow_run_id": {"any_": query.flow_run_ids}}
     if query.level:
         where["level"] = {"ge_": query.level}
-    bounds = {"after_": query.after, "before_": query.before}  # both inclusive
-    if time := {name: bound for name, bound in bounds.items() if bound is not None}:
+    if time := _set({"after_": query.after, "before_": query.before}):  # both inclusive
         where["timestamp"] = time
     return _post(
         "/logs/filter",
@@ -163,6 +193,16 @@ def _of_flows(query: _QueryOfFlows) -> HttpCall:
             return _post("/flows/filter", {"flows": {"name": {"any_": [name]}}})
         case FlowQuery(flow_id):
             return _get(f"/flows/{_segment(flow_id)}")
+        case _:
+            assert_never(query)
+
+
+def _of_deployments(query: _QueryOfDeployments) -> HttpCall:
+    match query:
+        case DeploymentQuery(deployment_id):
+            return _get(f"/deployments/{_segment(deployment_id)}")
+        case NamedDeploymentQuery(flow_name, name):
+            return _get(f"/deployments/name/{_segment(flow_name)}/{_segment(name)}")
         case _:
             assert_never(query)
 

@@ -46,6 +46,7 @@ from rxflow._protocol.queries import (
     FlowQuery,
     FlowsQuery,
     LogsQuery,
+    NamedDeploymentQuery,
     Query,
     ResultQuery,
     RunQuery,
@@ -137,6 +138,7 @@ _decode_log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
 _decode_owners = msgspec.json.Decoder(tuple[_StateOwner, ...]).decode
 _decode_version = msgspec.json.Decoder(str).decode
 
+_DEPLOYMENT = RowDecoder(Deployment)
 _FLOW = RowDecoder(Flow)
 _FLOW_RUN = RowDecoder(FlowRun)
 _LOG = RowDecoder(_LogRow)
@@ -158,7 +160,8 @@ _SINGLE_ROWS: Mapping[type, RowDecoder] = {
     TaskRunQuery: _TASK_RUN,
     ResultQuery: RowDecoder(_ResultRow, _ResultRow.to_stored_result),
     FlowQuery: _FLOW,
-    DeploymentQuery: RowDecoder(Deployment),
+    DeploymentQuery: _DEPLOYMENT,
+    NamedDeploymentQuery: _DEPLOYMENT,
     WorkPoolQuery: _WORK_POOL,
 }
 

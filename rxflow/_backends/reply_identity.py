@@ -15,6 +15,7 @@ from rxflow._protocol.queries import (
     DeploymentQuery,
     FlowQuery,
     LogsQuery,
+    NamedDeploymentQuery,
     Query,
     RunQuery,
     RunsQuery,
@@ -41,7 +42,7 @@ def check_identity(query: Query, page: Page[Any]) -> Reply:
         case RunsQuery(where=where) if where.flow_run_ids:
             others = {row.id for row in page.rows}.difference(where.flow_run_ids)
             return about_another(query, *where.flow_run_ids, *others) if others else page
-        case WorkPoolQuery(wanted):
+        case WorkPoolQuery(wanted) | NamedDeploymentQuery(name=wanted):
             found = {row.name for row in page.rows}
             return page if found <= {wanted} else about_another(query, wanted, *found - {wanted})
         case LogsQuery(flow_run_ids=runs):

@@ -43,6 +43,8 @@ class FailureKind(Enum):
     """The API has no such run."""
     REJECTED = "rejected"
     """The API rejected the request: a defect here, or an old server."""
+    UNSUPPORTED = "unsupported"
+    """The query has a filter that this kind of server does not have."""
     PAGE_LIMIT = "page limit"
     """The page was too large: query fewer rows."""
 

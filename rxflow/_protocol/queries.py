@@ -24,25 +24,59 @@ class RunQuery(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which flow runs are meant: those that match every field that is set.
+    """Which flow runs are meant: those that match every field that is set; an empty tuple is any.
+
+    A run matches a field if it matches any of its values, but it must have all ``tags``. The fields
+    of one thing are read as one: a run matches ``flow_ids`` and ``flow_names`` if it matches either
+    of them, and so it is with the two for deployments and the two for states.
 
     Attributes:
-        flow_run_ids: Only these; an empty tuple is any.
+        flow_run_ids: Only these.
+        deployment_ids: Only runs of these deployments.
+        deployment_names: The same by names: that of the flow, that of the deployment.
+        flow_ids: Only runs of these flows.
+        flow_names: The same by names.
+        tags: Only runs with all these tags; on Prefect 1, labels.
+        names: Only runs with one of these names.
+        state_types: Only runs in states of these types.
+        state_names: Only runs in states of these names.
+        work_pools: Only runs in the work pools of these names.
+        started_after: Only runs that started at this time or later, or are due then.
+        parent_ids: Only runs that one of these flow runs started, as its subflows.
     """
 
     flow_run_ids: tuple[str, ...] = ()
+    deployment_ids: tuple[str, ...] = ()
+    deployment_names: tuple[tuple[str, str], ...] = ()
+    flow_ids: tuple[str, ...] = ()
+    flow_names: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    state_types: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
+    work_pools: tuple[str, ...] = ()
+    started_after: datetime | None = None
+    parent_ids: tuple[str, ...] = ()
 
 
 class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The flow runs that match a filter, in an order that does not change while they run.
+    """The flow runs that match a filter.
 
     Attributes:
         where: Which runs.
+        after: Only runs whose expected start is at this time or later.
+        before: Only runs whose expected start is at this time or earlier.
+        newest_first: Whether runs are in descending order of their expected start, in which those
+            of one time are in no order; else in an order without ties. Neither changes while they
+            run.
         offset: How many runs to skip.
         limit: The most runs in the page.
     """
 
     where: RunFilter
+    after: datetime | None = None
+    before: datetime | None = None
+    newest_first: bool = False
     offset: int = 0
     limit: int = PAGE_LIMIT
 
@@ -151,6 +185,13 @@ class DeploymentQuery(msgspec.Struct, frozen=True):
     deployment_id: str
 
 
+class NamedDeploymentQuery(msgspec.Struct, frozen=True):
+    """The deployment of a name: one `Deployment`, or no row if it does not exist."""
+
+    flow_name: str
+    name: str
+
+
 class WorkPoolQuery(msgspec.Struct, frozen=True):
     """A work pool: one `WorkPool`, or no row if it does not exist."""
 
@@ -199,6 +240,7 @@ Query = (
     | FlowsQuery
     | FlowQuery
     | DeploymentQuery
+    | NamedDeploymentQuery
     | WorkPoolQuery
     | WorkPoolsQuery
     | WorkersQuery
@@ -219,6 +261,7 @@ SUBJECTS: Mapping[type, str] = {
     FlowsQuery: "flows",
     FlowQuery: "a flow",
     DeploymentQuery: "a deployment",
+    NamedDeploymentQuery: "a deployment",
     WorkPoolQuery: "a work pool",
     WorkPoolsQuery: "work pools",
     WorkersQuery: "workers",

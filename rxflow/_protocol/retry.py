@@ -19,6 +19,7 @@ from rxflow.errors import (
     RxflowError,
     ServerError,
     Unreachable,
+    UnsupportedFilter,
 )
 
 
@@ -71,6 +72,7 @@ _RULES = {
     # A watch that has begun decides by itself whether its run was deleted.
     FailureKind.RUN_NOT_FOUND: _RetryRule(error=RunNotFound, attach=0, watch=0, cap=2.5),
     FailureKind.REJECTED: _RetryRule(error=BadResponse, attach=0, watch=GRACE, cap=5),
+    FailureKind.UNSUPPORTED: _RetryRule(error=UnsupportedFilter, attach=0, watch=0, cap=5),
     FailureKind.PAGE_LIMIT: _RetryRule(error=BadResponse, attach=0, watch=GRACE, cap=5),
 }
 

@@ -19,6 +19,7 @@ from rxflow.errors import (
     RxflowError,
     ServerError,
     Unreachable,
+    UnsupportedFilter,
 )
 
 SEEDS = range(200)
@@ -86,6 +87,7 @@ RULES = {
     FailureKind.AUTH: Rule(AuthError, AT_ONCE, 60),
     FailureKind.RUN_NOT_FOUND: Rule(RunNotFound, AT_ONCE, AT_ONCE, cap=2.5),
     FailureKind.REJECTED: Rule(BadResponse, AT_ONCE, 60),
+    FailureKind.UNSUPPORTED: Rule(UnsupportedFilter, AT_ONCE, AT_ONCE),
     FailureKind.PAGE_LIMIT: Rule(BadResponse, AT_ONCE, 60),
 }
 

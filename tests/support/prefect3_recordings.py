@@ -28,6 +28,7 @@ from rxflow._protocol.queries import (
     FlowQuery,
     FlowsQuery,
     LogsQuery,
+    NamedDeploymentQuery,
     ResultQuery,
     RunFilter,
     RunQuery,
@@ -77,6 +78,7 @@ GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
     "task_run_states": (TaskRunStatesQuery(TASK_RUN), State),
     "flow_read": (FlowQuery(FLOW), Flow),
     "deployment_read": (DeploymentQuery(DEPLOYMENT), Deployment),
+    "deployment_by_name": (NamedDeploymentQuery("parent", "dep1"), Deployment),
     "work_pool_ready": (WorkPoolQuery("pool1"), WorkPool),
     "work_pool_not_ready": (WorkPoolQuery("pool-empty"), WorkPool),
     "workers_filter": (WorkersQuery("pool1"), Worker),
@@ -97,6 +99,7 @@ QUERIES: tuple[Prefect3Query, ...] = (
     FlowsQuery("parent"),
     FlowQuery(FLOW),
     DeploymentQuery(DEPLOYMENT),
+    NamedDeploymentQuery("parent", "dep1"),
     WorkPoolQuery("pool1"),
     WorkersQuery("pool1"),
 )

@@ -209,6 +209,24 @@ def _ilike(value: str, pattern: str) -> bool:
     return _like(value, pattern, re.IGNORECASE)
 
 
+def _contains(value: Any, part: Any) -> bool:
+    """Whether a JSON value contains another as PostgreSQL's ``@>`` says; arrays are sets."""
+    is_bare = not isinstance(part, list | dict)  # which an array contains as well
+    return _includes(value, part) or (is_bare and _includes(value, [part]))
+
+
+def _includes(value: Any, part: Any) -> bool:
+    match value, part:
+        case dict(), dict():
+            whole = cast("Row", value)
+            fields = cast("Row", part).items()
+            return all(key in whole and _includes(whole[key], each) for key, each in fields)
+        case [*items], [*parts]:
+            return all(any(_includes(item, each) for item in items) for each in parts)
+        case _:
+            return bool(value == part)
+
+
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "_eq": operator.eq,
     "_neq": operator.ne,
@@ -216,6 +234,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "_gte": operator.ge,
     "_lt": operator.lt,
     "_lte": operator.le,
+    "_contains": _contains,
     "_in": lambda value, operand: value in operand,
     "_nin": lambda value, operand: value not in operand,
     "_like": _like,

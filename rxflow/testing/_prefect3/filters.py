@@ -6,7 +6,8 @@ paths, which are in `routes.py`.
 """
 
 import uuid
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -36,6 +37,21 @@ class _Types(_Strict):
     any_: list[StateType] | None = None
 
 
+class _Tags(_Strict):
+    all_: list[str] | None = None
+    any_: list[str] | None = None
+
+    def selects(self, tags: Iterable[str]) -> bool:
+        """Whether the filter selects a run with these tags."""
+        own = set(tags)
+        return own.issuperset(self.all_ or ()) and (
+            self.any_ is None or not own.isdisjoint(self.any_)
+        )
+
+
+_Operator = Literal["and_", "or_"]
+
+
 class _Level(_Strict):
     ge_: int | None = None
     le_: int | None = None
@@ -44,6 +60,13 @@ class _Level(_Strict):
 class _Time(_Strict):
     after_: Instant | None = None
     before_: Instant | None = None
+
+    def selects(self, time: datetime | None) -> bool:
+        """Whether the filter selects a row of this time."""
+        if time is None:
+            return self.after_ is self.before_ is None
+        after, before = self.after_ or time, self.before_ or time
+        return after <= time <= before
 
 
 class _LogFilter(_Strict):
@@ -58,19 +81,65 @@ class _TaskRunFilter(_Strict):
 
 
 class _StateFilter(_Strict):
+    operator: _Operator = "and_"
     type: _Types | None = None
     name: _Names | None = None
 
+    def selects(self, row: Row) -> bool:
+        """Whether the filter selects a run."""
+        values = {"state_type": _any(self.type), "state_name": _any(self.name)}
+        return _hold(self.operator, _matches(row, values))
+
 
 class _FlowRunFilter(_Strict):
+    operator: _Operator = "and_"
     id: _Ids | None = None
     deployment_id: _Ids | None = None
+    name: _Names | None = None
+    tags: _Tags | None = None
     state: _StateFilter | None = None
+    start_time: _Time | None = None
+    expected_start_time: _Time | None = None
+    parent_flow_run_id: _Ids | None = None
+
+    def selects(self, row: Row, parent: Row) -> bool:
+        """Whether the filter selects a run.
+
+        Args:
+            row: The run.
+            parent: The task run that stands for it in its parent; empty if it has none.
+        """
+        due = row["expected_start_time"]
+        values = {
+            "id": _id_set(self.id),
+            "deployment_id": _id_set(self.deployment_id),
+            "name": _any(self.name),
+        }
+        parents = {"flow_run_id": _id_set(self.parent_flow_run_id)}
+        return _hold(
+            self.operator,
+            (
+                *_matches(row, values),
+                *_matches(parent, parents),
+                *((self.tags.selects(row["tags"]),) if self.tags else ()),
+                *((self.state.selects(row),) if self.state else ()),
+                *((self.start_time.selects(row["start_time"] or due),) if self.start_time else ()),
+                *((self.expected_start_time.selects(due),) if self.expected_start_time else ()),
+            ),
+        )
 
 
-class _FlowFilter(_Strict):
+class _NamedFilter(_Strict):
+    """A filter of flows, of deployments or of work pools."""
+
+    operator: _Operator = "and_"
     id: _Ids | None = None
     name: _Names | None = None
+
+    def selects(self, row: Row) -> bool:
+        """Whether the filter selects a row; an empty one stands for none."""
+        values = {"id": _id_set(self.id), "name": _any(self.name)}
+        return bool(row) and _hold(self.operator, _matches(row, values))
 
 
 class _Limited(msgspec.Struct):
@@ -91,8 +160,17 @@ class _TaskRunsBody(msgspec.Struct):
 
 class _FlowRunsBody(msgspec.Struct):
     flow_runs: _FlowRunFilter | None = None
-    flows: _FlowFilter | None = None
-    sort: Literal["ID_DESC", "START_TIME_ASC", "START_TIME_DESC", "END_TIME_DESC"] = "ID_DESC"
+    flows: _NamedFilter | None = None
+    deployments: _NamedFilter | None = None
+    work_pools: _NamedFilter | None = None
+    sort: Literal[
+        "ID_DESC",
+        "START_TIME_ASC",
+        "START_TIME_DESC",
+        "EXPECTED_START_TIME_ASC",
+        "EXPECTED_START_TIME_DESC",
+        "END_TIME_DESC",
+    ] = "ID_DESC"
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
@@ -106,7 +184,7 @@ class _CreationBody(_Strict):
 
 
 class _FlowsBody(msgspec.Struct):
-    flows: _FlowFilter | None = None
+    flows: _NamedFilter | None = None
     sort: Literal["NAME_ASC"] = "NAME_ASC"
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
@@ -125,10 +203,11 @@ _pools_body = msgspec.json.Decoder(_PoolsBody).decode
 
 _FLOW_RUN_SORTS: dict[str, Callable[[Row], Any]] = {
     "ID_DESC": lambda row: row["id"],
-    "START_TIME_ASC": lambda row: row["start_time"] or row["expected_start_time"],
-    "START_TIME_DESC": lambda row: row["start_time"] or row["expected_start_time"],
-    # In SQLite a null sorts before any time.
-    "END_TIME_DESC": lambda row: (row["end_time"] is not None, row["end_time"]),
+    "START_TIME_ASC": lambda row: _null_first(row["start_time"] or row["expected_start_time"]),
+    "START_TIME_DESC": lambda row: _null_first(row["start_time"] or row["expected_start_time"]),
+    "EXPECTED_START_TIME_ASC": lambda row: _null_first(row["expected_start_time"]),
+    "EXPECTED_START_TIME_DESC": lambda row: _null_first(row["expected_start_time"]),
+    "END_TIME_DESC": lambda row: _null_first(row["end_time"]),
 }
 
 
@@ -168,8 +247,7 @@ def select_logs(content: bytes, rows: Iterable[Row], shuffle: Shuffle | None) ->
         if (runs is None or row["flow_run_id"] in runs)
         and (level.ge_ is None or (row["level"] or 0) >= level.ge_)
         and (level.le_ is None or (row["level"] or 0) <= level.le_)
-        and (time.after_ is None or row["timestamp"] >= time.after_)
-        and (time.before_ is None or row["timestamp"] <= time.before_)
+        and time.selects(row["timestamp"])
     ]
     if shuffle is not None:
         shuffle(found)
@@ -184,34 +262,40 @@ def select_task_runs(content: bytes, rows: Iterable[Row]) -> list[Row]:
     body = _task_runs_body(content)
     where = body.task_runs or _TaskRunFilter()
     values = {"id": _id_set(where.id), "flow_run_id": _id_set(where.flow_run_id)}
-    found = [row for row in rows if _matches(row, values)]
+    found = [row for row in rows if all(_matches(row, values))]
     found.sort(key=lambda row: row["id"], reverse=True)
     return found[body.offset :]
 
 
-def select_flow_runs(content: bytes, rows: Iterable[Row], flows: Mapping[str, Row]) -> list[Row]:
+def select_flow_runs(
+    content: bytes,
+    rows: Iterable[Row],
+    *,
+    flows: Mapping[str, Row],
+    deployments: Mapping[str, Row],
+    task_runs: Mapping[str, Row],
+) -> list[Row]:
     """Select the flow runs that match a body, from its offset on.
 
     Args:
         content: The body.
         rows: The table.
         flows: The table of flows, by their ids.
+        deployments: The table of deployments, by their ids.
+        task_runs: The table of task runs, by their ids.
     """
     body = _flow_runs_body(content)
-    where, flow = body.flow_runs or _FlowRunFilter(), body.flows or _FlowFilter()
-    state = where.state or _StateFilter()
-    values = {
-        "id": _id_set(where.id),
-        "deployment_id": _id_set(where.deployment_id),
-        "state_type": _any(state.type),
-        "state_name": _any(state.name),
-        "flow_id": _id_set(flow.id),
-    }
-    names = _any(flow.name)
+    where = body.flow_runs or _FlowRunFilter()
     found = [
         row
         for row in rows
-        if _matches(row, values) and (names is None or flows[row["flow_id"]]["name"] in names)
+        if where.selects(row, task_runs.get(row["parent_task_run_id"], {}))
+        and (body.flows is None or body.flows.selects(flows.get(row["flow_id"], {})))
+        and (
+            body.deployments is None
+            or body.deployments.selects(deployments.get(row["deployment_id"], {}))
+        )
+        and (body.work_pools is None or body.work_pools.selects(_pool_of(row)))
     ]
     found.sort(key=_FLOW_RUN_SORTS[body.sort], reverse=body.sort.endswith("_DESC"))
     return found[body.offset :]
@@ -220,9 +304,7 @@ def select_flow_runs(content: bytes, rows: Iterable[Row], flows: Mapping[str, Ro
 def select_flows(content: bytes, rows: Iterable[Row]) -> list[Row]:
     """Select the flows that match a body, from its offset on."""
     body = _flows_body(content)
-    where = body.flows or _FlowFilter()
-    values = {"id": _id_set(where.id), "name": _any(where.name)}
-    found = [row for row in rows if _matches(row, values)]
+    found = [row for row in rows if body.flows is None or body.flows.selects(row)]
     found.sort(key=lambda row: row["name"])
     return found[body.offset :]
 
@@ -238,8 +320,25 @@ def read_creation(content: bytes) -> Row:
     return {column: value for column, value in columns.items() if value is not None}
 
 
-def _matches(row: Row, values: Mapping[str, Container[Any] | None]) -> bool:
-    return all(any_ is None or row[column] in any_ for column, any_ in values.items())
+def _hold(operator: _Operator, truths: Iterable[bool]) -> bool:
+    """Whether the parts of a filter that are given hold together; none at all do."""
+    given = [*truths]
+    return all(given) if operator == "and_" else any(given) or not given
+
+
+def _matches(row: Row, values: Mapping[str, Container[Any] | None]) -> Iterator[bool]:
+    """Compare the columns for which there are values."""
+    return (row.get(column) in any_ for column, any_ in values.items() if any_ is not None)
+
+
+def _pool_of(run: Row) -> Row:
+    name = run["work_pool_name"]
+    return {} if name is None else {"id": run["work_pool_id"], "name": name}
+
+
+def _null_first(time: datetime | None) -> tuple[bool, datetime | None]:
+    """Make a sort key: in SQLite a null sorts before any time."""
+    return time is not None, time
 
 
 def _any(names: _Names | _Types | None) -> Container[str] | None:

@@ -102,8 +102,14 @@ class Routes:
                 return 200, _state_history(store.states, request.url.params.get("flow_run_id"))
             case ["POST", "flow_runs", "filter"]:
                 content, limit = self._body_and_limit(request)
-                runs = select_flow_runs(content, store.runs.values(), store.flows)[:limit]
-                return 200, [self._with_estimates(run) for run in runs]
+                runs = select_flow_runs(
+                    content,
+                    store.runs.values(),
+                    flows=store.flows,
+                    deployments=store.deployments,
+                    task_runs=store.task_runs,
+                )
+                return 200, [self._with_estimates(run) for run in runs[:limit]]
             case _:
                 return _NOT_FOUND
 

@@ -35,7 +35,8 @@ def with_estimates(row: Row, now: datetime) -> Row:
     run_time = row["total_run_time"]
     if row["state_type"] == "RUNNING":
         run_time += _seconds(row["state"]["timestamp"], now)
-    waited = _seconds(row["expected_start_time"], row["start_time"] or now)
+    started = row["start_time"] or now
+    waited = _seconds(row["expected_start_time"] or started, started)
     return row | {"estimated_run_time": run_time, "estimated_start_time_delta": waited}
 
 

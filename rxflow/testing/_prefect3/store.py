@@ -52,6 +52,7 @@ class Prefect3Store(Timeline):
         name: str = "fake-run",
         state: str | None = "SCHEDULED",
         flow: str = "fake-flow",
+        parent: str | UUID | None = None,
         **row: Any,
     ) -> str:
         """Add a flow run.
@@ -60,12 +61,28 @@ class Prefect3Store(Timeline):
             name: Its name.
             state: The type of its first state; None for a run without one.
             flow: The name of its flow, which is added if it does not exist.
-            row: Fields of its row that differ from those of a new row.
+            parent: The flow run that it is a subflow of, to which a task run is added that stands
+                for it and follows its states; None: of none.
+            row: Fields of its row that differ from those of a new row, such as ``tags``,
+                ``deployment_id``, ``work_pool_name`` and ``expected_start_time``.
 
         Returns:
             Its id.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(name="nightly", state="RUNNING", tags=["etl"])
+            >>> _ = server.add_run(name="load", flow="load", parent=run_id, state="COMPLETED")
+            >>> [(row["name"], row["state_type"]) for row in server.task_runs.values()]
+            [('load-0', 'COMPLETED')]
         """
         with self._lock:
+            if parent is not None:
+                row["parent_task_run_id"] = self._stand_in(
+                    known_id("parent", parent, self.runs), flow
+                )
             if state is not None:
                 state = known_type("state", state, _STATE_TYPES)
             now = self._write_time()
@@ -198,6 +215,10 @@ class Prefect3Store(Timeline):
             self.states[run_id].append(state)
             run["next_scheduled_start_time"] = scheduled
             enter(run, state, now)
+            stand_in = self.task_runs.get(run["parent_task_run_id"])
+            if stand_in is not None:
+                parent_id, task_run_id = stand_in["flow_run_id"], stand_in["id"]
+                self.set_task_state(parent_id, task_run_id, type, name)
         return str(state["id"])
 
     def change_run(self, run_id: str | UUID, **fields: Any) -> None:
@@ -368,6 +389,14 @@ class Prefect3Store(Timeline):
             flow_id = uuid4(self._id_random)
             self.flows[flow_id] = rows.flow(now, flow_id=flow_id, name=name)
         return flow_id
+
+    def _stand_in(self, run_id: str, flow: str) -> str:
+        """Add a task run to a flow run that stands for its next subflow of a flow."""
+        others = (row for row in self.task_runs.values() if row["flow_run_id"] == run_id)
+        number = sum(row["name"].rpartition("-")[0] == flow for row in others)
+        return self.add_task_run(
+            run_id, name=f"{flow}-{number}", task_key=f"{flow}-0489fc40", dynamic_key=str(number)
+        )
 
     def _new_state(self, now: datetime, type: str, name: str | None, **details: Any) -> Row:  # noqa: A002
         state_id = uuid7(now, self._id_random)

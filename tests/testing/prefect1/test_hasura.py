@@ -303,3 +303,31 @@ def test_pages_together_are_the_table(count: int, page: int, row_limit: int | No
             break
         received += [row["id"] for row in run["logs"]]
     assert received == lines
+
+
+@pytest.mark.parametrize(
+    ("value", "part", "contained"),
+    [
+        (["a", "b"], ["b"], True),
+        (["a", "b"], ["b", "a", "b"], True),
+        (["a"], ["a", "b"], False),
+        (["a"], [], True),
+        ([], ["a"], False),
+        (["a", "b"], "b", True),
+        (["a"], "b", False),
+        ([["a"]], ["a"], False),
+        ([["a", "b"]], [["b"]], True),
+        ({"x": 1, "y": {"z": [1, 2]}}, {"y": {"z": [2]}}, True),
+        ({"x": 1}, {"x": 2}, False),
+        ({"x": 1}, {"y": 1}, False),
+        ({"x": 1}, ["x"], False),
+        (1, 1, True),
+    ],
+)
+def test_json_contains_other_json_as_in_postgresql(value: Any, part: Any, contained: bool) -> None:
+    """Arrays are sets, objects contain theirs deeply, and an array contains a bare value."""
+    server = FakePrefect1()
+    server.add_run(name="run", parameters=value)
+    query = "query($where: flow_run_bool_exp) { flow_run(where: $where) { name } }"
+    found = run_query(server, query, where={"parameters": {"_contains": part}})["flow_run"]
+    assert found == ([{"name": "run"}] if contained else [])

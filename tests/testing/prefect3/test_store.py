@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 import rxflow
 from rxflow.testing import FakePrefect3, VirtualTime
 
@@ -21,6 +23,25 @@ def test_a_watch_finds_task_runs_beside_their_run() -> None:
         "save-0": "Crashed",
     }
     assert events["load-0"].id == server.task_runs[task]["state_id"]
+
+
+def test_a_task_run_stands_for_a_subflow_in_its_parent() -> None:
+    """Subflows of one flow are numbered, and each task run follows the states of its subflow."""
+    server = FakePrefect3()
+    run = server.add_run(state="RUNNING")
+    children = [server.add_run(flow="load", parent=run, state="PENDING") for _ in range(2)]
+    other = server.add_run(flow="save", parent=run, state=None)
+    stand_ins = [server.task_runs[server.runs[each]["parent_task_run_id"]] for each in children]
+    assert [row["name"] for row in stand_ins] == ["load-0", "load-1"]
+    assert {row["flow_run_id"] for row in stand_ins} == {run}
+    server.set_state(children[0], "RUNNING")
+    server.set_state(children[0], "COMPLETED")
+    assert [row["state_type"] for row in stand_ins] == ["COMPLETED", "PENDING"]
+    history = server.task_run_states[stand_ins[0]["id"]]
+    assert [state["type"] for state in history] == ["PENDING", "PENDING", "RUNNING", "COMPLETED"]
+    assert server.task_runs[server.runs[other]["parent_task_run_id"]]["name"] == "save-0"
+    with pytest.raises(ValueError, match=r"^parent=.* is no row of the fake server"):
+        server.add_run(parent="9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 
 
 def test_a_seed_repeats_ids() -> None:
