@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from rxflow._backends.backend import HttpCall
 from rxflow._backends.json_bodies import JSON_HEADERS, encode_json
-from rxflow._backends.prefect1_rows import LEVELS, level_of, state_names_of
+from rxflow._backends.prefect1_rows import LEVELS, TERMINAL_STATES, level_of, state_names_of
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import (
     PAGE_LIMIT,
@@ -104,7 +104,9 @@ _TASK_RUN_FIELDS = """
 
 _TASK_RUNS = f"""
 query TaskRuns($where: task_run_bool_exp!, $offset: Int!, $limit: Int!) {{
-  rows: task_run(where: $where, order_by: [{{id: desc}}], offset: $offset, limit: $limit) {{
+  rows: task_run(
+    where: $where, order_by: [{{created: desc}}, {{id: desc}}], offset: $offset, limit: $limit
+  ) {{
     {_TASK_RUN_FIELDS}
   }}
 }}
@@ -286,9 +288,11 @@ def _levels(lowest: int) -> _Variables:
 
 
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": _is(query.flow_run_id)}
+    where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
     if query.task_run_ids:
         where["id"] = {"_in": query.task_run_ids}
+    if query.unfinished:
+        where["state"] = {"_nin": TERMINAL_STATES}
     if query.task_key:
         where["task"] = {"slug": _is(query.task_key)}
     if query.map_index is not None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from rxflow._backends.row_decoder import RowDecoder
 from rxflow._models.entities import Agent, Flow, FlowRegistration, FlowRun, StoredResult, TaskRun
-from rxflow._models.states import State, StateType
+from rxflow._models.states import TERMINAL_TYPES, State, StateType
 from rxflow._models.times import Instant
 from rxflow.events import FlowRunLog
 
@@ -30,6 +30,9 @@ _TYPES: Mapping[str, StateType] = {
     **dict.fromkeys(("Failed", "TimedOut", "TriggerFailed"), StateType.FAILED),
     "ValidationFailed": StateType.FAILED,
 }
+
+TERMINAL_STATES = sorted(name for name, kind in _TYPES.items() if kind in TERMINAL_TYPES)
+"""The names of the states that are terminal."""
 
 LEVELS: Mapping[str, int] = {
     "DEBUG": logging.DEBUG,

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from rxflow._backends.backend import HttpCall
 from rxflow._backends.json_bodies import JSON_HEADERS, encode_json
+from rxflow._models.states import TERMINAL_TYPES, StateType
 from rxflow._protocol.queries import (
     DeploymentQuery,
     FlowQuery,
@@ -170,10 +171,15 @@ def _of_task_runs(query: _QueryOfTaskRuns) -> HttpCall:
             assert_never(query)
 
 
+_UNFINISHED = sorted(set(StateType) - TERMINAL_TYPES)  # it has no filter by what a type is not
+
+
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": {"any_": [query.flow_run_id]}}
+    where: dict[str, Any] = {"flow_run_id": {"any_": query.flow_run_ids}}
     if query.task_run_ids:
         where["id"] = {"any_": query.task_run_ids}
+    if query.unfinished:
+        where["state"] = {"type": {"any_": _UNFINISHED}}
     return _post(
         "/task_runs/filter",
         {

@@ -123,7 +123,7 @@ def _with_retry_after(reply: HttpResponse, kind: FailureKind, text: str) -> Fail
 
 def _run_of(query: Query) -> str:
     match query:
-        case RunQuery(run_id) | StatesQuery(run_id) | TaskRunsQuery(flow_run_id=run_id):
+        case RunQuery(run_id) | StatesQuery(run_id) | TaskRunsQuery(flow_run_ids=(run_id,)):
             return f" (flow run {run_id})"
         case _:
             return ""

@@ -49,8 +49,8 @@ def check_identity(query: Query, page: Page[Any]) -> Reply:
             if not page.rows or any(row.flow_run_id in runs for row in page.rows):
                 return page
             return about_another(query, *runs, page.rows[0].flow_run_id)
-        case TaskRunsQuery(flow_run_id=wanted):
-            return _own_task_runs(query, wanted, page)
+        case TaskRunsQuery():
+            return _own_task_runs(query, page)
         case _:
             return page
 
@@ -70,12 +70,13 @@ def about_another(query: Query, *ids: str) -> Failure:
     )
 
 
-def _own_task_runs(query: Query, wanted: str, page: Page[Any]) -> Reply:
-    others = [row for row in page.rows if row.flow_run_id not in {None, wanted}]
+def _own_task_runs(query: TaskRunsQuery, page: Page[Any]) -> Reply:
+    wanted = query.flow_run_ids
+    others = [row for row in page.rows if row.flow_run_id not in {None, *wanted}]
     if not others:
         return page
     if len(others) == len(page.rows):
-        return about_another(query, wanted, others[0].flow_run_id)
+        return about_another(query, *wanted, others[0].flow_run_id)
     malformed = (
         MalformedRow(row.id, f"it belongs to flow run {row.flow_run_id}, which was not queried")
         for row in others

@@ -116,16 +116,22 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Task runs of a flow run, in an order that does not change while they run.
+    """Task runs of some flow runs, in an order that does not change while they run.
+
+    The newest task runs come first; on Prefect 3 by their ids, which hold the time of creation if
+    they are version 7 UUIDs, as those of 3.8.8 are.
 
     Attributes:
         task_run_ids: Only these task runs; an empty tuple is all.
+        unfinished: Whether to leave out task runs in a terminal state; a server may leave out those
+            without a state, or with one that is not known here, too.
         task_key: Only runs of this task, where the server can filter by it; "" is any.
         map_index: Only runs with this map index, where the server has one; None is any.
     """
 
-    flow_run_id: str
+    flow_run_ids: tuple[str, ...]
     task_run_ids: tuple[str, ...] = ()
+    unfinished: bool = False
     task_key: str = ""
     map_index: int | None = None
     offset: int = 0

@@ -32,7 +32,9 @@ def read_task_runs(
         BadResponse: A row cannot be read.
     """
     rows, malformed = yield from read_task_run_rows(
-        TaskRunsQuery(flow_run_id=flow_run_id, task_key=task_key, map_index=map_index, limit=limit)
+        TaskRunsQuery(
+            flow_run_ids=(flow_run_id,), task_key=task_key, map_index=map_index, limit=limit
+        )
     )
     for row in malformed:
         raise BadResponse(f"Task run {row.id} cannot be read: {row.reason}")
@@ -42,7 +44,7 @@ def read_task_runs(
 def read_task_run_ids(flow_run_id: str, limit: int) -> Poll[list[str]]:
     """Read the ids of all task runs of a flow run, by creation; malformed rows come last."""
     rows, malformed = yield from read_task_run_rows(
-        TaskRunsQuery(flow_run_id=flow_run_id, limit=limit)
+        TaskRunsQuery(flow_run_ids=(flow_run_id,), limit=limit)
     )
     return [row.id for row in by_creation(rows)] + [row.id for row in malformed]
 
@@ -54,7 +56,7 @@ def read_finished(
     rows: list[TaskRun] = []
     for first in range(0, len(task_run_ids), limit):
         page: Page[TaskRun] = yield TaskRunsQuery(
-            flow_run_id=flow_run_id,
+            flow_run_ids=(flow_run_id,),
             task_run_ids=tuple(task_run_ids[first : first + limit]),
             limit=limit,
         )

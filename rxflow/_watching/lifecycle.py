@@ -83,18 +83,19 @@ class Lifecycle:
             self._drain = DRAINS[backend]
 
     def observe(
-        self, run: FlowRun, newest_created: datetime | None, *, caught_up: bool, now: Now
+        self, run: FlowRun, newest_stored: datetime | None, *, caught_up: bool, now: Now
     ) -> None:
         """Apply what a poll read of the run.
 
         Args:
             run: The run's row.
-            newest_created: When the newest known log row was stored, by the server's clock.
+            newest_stored: When the newest known log row or task run was stored, by the server's
+                clock.
             caught_up: Whether all rows that the server had were read.
             now: The time.
         """
         # The row's own time is the server's; a state's time is that of the process that set it.
-        news = run.updated if newest_created is None else max(newest_created, run.updated)
+        news = run.updated if newest_stored is None else max(newest_stored, run.updated)
         if self._last_news_read is None or news != self._last_news:
             self._last_news, self._last_news_read = news, now.mono
         if not caught_up or self.phase is Phase.ENDED:

@@ -1,9 +1,10 @@
 """Runs of one watch that have caught up, read together: one query for all rows, one log table.
 
 A tick costs two requests while nothing happens, however many runs there are: the rows of all runs,
-and a count of all their log rows. A run joins when its history was read, by a reader of its own,
-and leaves when it is to be closed or is not found, so that its own reader finds out why. What the
-reads mean for a run is decided in `run_watch`; when to poll, and who joins, in `runs_session`.
+and a count of all their log rows; one or two more if task runs are streamed. A run joins when its
+history was read, by a reader of its own, and leaves when it is to be closed or is not found, so
+that its own reader finds out why. What the reads mean for a run is decided in `run_watch`; when to
+poll, and who joins, in `runs_session`.
 """
 
 from collections import defaultdict
@@ -25,6 +26,8 @@ from rxflow._watching.event_order import EventPages
 from rxflow._watching.log_reader import LogReader, RowLimit
 from rxflow._watching.run_reader import Tick
 from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.task_run_ledger import TaskRunsRead
+from rxflow._watching.task_run_reader import read_task_runs
 from rxflow._watching.watch_spec import EventSource
 from rxflow.events import FlowRunEvent, FlowRunLog
 
@@ -128,7 +131,14 @@ class RunGroup:
         logs = LogRead(proven=True)
         if self._logs is not None:
             logs = yield from self._logs.poll(now)
-        return GroupTick(ticks=ticks, logs=logs)
+        tasks = yield from self._read_task_runs(now)
+        return GroupTick(
+            ticks={
+                run_id: replace(tick, tasks=tasks.get(run_id, TaskRunsRead()))
+                for run_id, tick in ticks.items()
+            },
+            logs=logs,
+        )
 
     def receive_tick(self, tick: GroupTick, now: Now) -> tuple[EventPages, bool]:
         """Record as delivered what a tick found, and return its events in order.
@@ -185,6 +195,13 @@ class RunGroup:
     def _ids_by_page(self) -> Iterator[tuple[str, ...]]:
         ids, size = tuple(self._runs), self._limit.rows
         return (ids[start : start + size] for start in range(0, len(ids), size))
+
+    def _read_task_runs(self, now: Now) -> Poll[Mapping[str, TaskRunsRead]]:
+        readers = [run.reader for run in self._runs.values()]
+        ledgers = [reader.task_runs for reader in readers if reader.streams_tasks]
+        if not ledgers:
+            return {}
+        return (yield from read_task_runs(ledgers, self._limit.rows, now))
 
     def _rewound(self, read: LogRead) -> Collection[str]:
         """Return the runs of which delivered rows vanished; all of them if that is not known."""

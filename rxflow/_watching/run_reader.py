@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._logs.cursor import LogCursor
 from rxflow._logs.log_read import LogRead, newest_created
@@ -21,7 +22,8 @@ from rxflow._protocol.pages import MalformedRow, Page, Poll, read_all_pages, rea
 from rxflow._protocol.queries import Query, RunQuery, StatesQuery
 from rxflow._watching.late_starts import REASON_QUERIES, late_by, read_late_reason
 from rxflow._watching.log_reader import LogReader, RowLimit
-from rxflow._watching.task_run_reader import TaskRunReader, TaskRunsRead
+from rxflow._watching.task_run_ledger import TaskRunLedger, TaskRunsRead
+from rxflow._watching.task_run_reader import read_all_task_runs, read_task_runs
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
 
@@ -38,7 +40,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows.
         tasks: The task runs.
-        malformed: Undelivered states, and task runs, that cannot be read.
+        malformed: Undelivered states that cannot be read.
         covers_row_state: Whether the history that was read contains the state of the row.
         late_reason: What the run waits for, if it should have started by now.
     """
@@ -60,12 +62,14 @@ class CloseCheck(msgspec.Struct, frozen=True, kw_only=True):
         run: The run's row, read after all else.
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows, and whether they are proven complete.
+        tasks: All task runs.
         malformed: Undelivered states that cannot be read.
     """
 
     run: FlowRun
     states: tuple[State, ...] = ()
     logs: LogRead
+    tasks: TaskRunsRead = TaskRunsRead()
     malformed: tuple[MalformedRow, ...] = ()
 
 
@@ -96,7 +100,7 @@ class RunReader:
         self._spec = spec
         cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
         self.logs: LogReader | None = LogReader(cursor, limit, spec.since)
-        self.task_runs = TaskRunReader(spec.flow_run_id)
+        self.task_runs = TaskRunLedger(spec.flow_run_id)
         self.server: Server | None = None
         self.row: FlowRun | None = None
         self.position: datetime | None = None
@@ -105,7 +109,7 @@ class RunReader:
         self._late_reason: str | None = None
         self._late_reason_read = -math.inf
         self._was_shared = False
-        self._newest_created: datetime | None = None  # since the log rows were shared
+        self._newest_log: datetime | None = None  # since the log rows were shared
         self._row_limit = limit
 
     def tick(self, now: Now, server_time: datetime | None) -> Poll[Tick]:
@@ -122,10 +126,14 @@ class RunReader:
             return Tick(logs=(yield from self._read_new_logs(now)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         time = page.server_time or server_time or now.utc
-        return (yield from self.tick_of_row(page.rows[0], server, time, now))
+        tick = yield from self.tick_of_row(page.rows[0], server, time, now)
+        if not self.streams_tasks:
+            return tick
+        tasks = yield from read_task_runs((self.task_runs,), self._row_limit.rows, now)
+        return replace(tick, tasks=tasks[self._spec.flow_run_id])
 
     def tick_of_row(self, run: FlowRun, server: Server, time: datetime, now: Now) -> Poll[Tick]:
-        """Read what is new in each source, given the run's row.
+        """Read what is new in each source but the task runs, given the run's row.
 
         Args:
             run: The row.
@@ -135,20 +143,18 @@ class RunReader:
         """
         history = yield from self._read_new_states(run)
         logs = yield from self._read_new_logs(now)
-        tasks = yield from self._read_task_runs()
         return Tick(
             server=server,
             run=run,
             states=history.states,
             logs=logs,
-            tasks=tasks,
-            malformed=(*history.malformed, *tasks.malformed),
+            malformed=history.malformed,
             covers_row_state=history.covers_row_state,
             late_reason=(yield from self._read_late_reason(server, run, time, now)),
         )
 
     def close_check(self) -> Poll[CloseCheck]:
-        """Count the log rows on the server, and then read the run's row once more.
+        """Count the log rows on the server, read all task runs, and then the run's row once more.
 
         A state that Prefect 1 stores after a later one leaves the run's row as it is, so there the
         states are read again, too.
@@ -159,18 +165,28 @@ class RunReader:
         history = _HistoryRead()
         if self.row is not None and self._row_may_miss_states():
             history = yield from self._read_states(self.row)
+        tasks = TaskRunsRead()
+        if self.streams_tasks:
+            read = yield from read_all_task_runs((self.task_runs,), self._row_limit.rows)
+            tasks = read[self._spec.flow_run_id]
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
         return CloseCheck(
-            run=page.rows[0], states=history.states, logs=logs, malformed=history.malformed
+            run=page.rows[0],
+            states=history.states,
+            logs=logs,
+            tasks=tasks,
+            malformed=history.malformed,
         )
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""
         if tick.run is not None:
+            if self.row is not None and self.row.state_id != tick.run.state_id:
+                self.task_runs.full_read_due = True
             self.server, self.row = tick.server, tick.run
             self._delivered_states.update(state.id for state in tick.states)
             self._covered_state = tick.run.state_id if tick.covers_row_state else None
-            self.task_runs.commit(tick.tasks, now)
+            self._commit_task_runs(tick.tasks, now)
             if tick.late_reason is None:
                 self._late_reason_read = -math.inf
             elif now.mono - self._late_reason_read >= _LATE_REASON_INTERVAL:
@@ -181,6 +197,7 @@ class RunReader:
     def commit_close_check(self, check: CloseCheck, now: Now) -> None:
         """Record as delivered what a close check found."""
         self._delivered_states.update(state.id for state in check.states)
+        self._commit_task_runs(check.tasks, now)
         self._commit_logs(check.logs, now)
 
     def record_duration(self, query: Query, seconds: float) -> None:
@@ -199,11 +216,9 @@ class RunReader:
         return self.logs is not None and self.logs.adapt_to(query, failure)
 
     @property
-    def newest_created(self) -> datetime | None:
-        """When the newest delivered log row was stored, by the server's clock."""
-        if self.logs is None or self._was_shared:
-            return self._newest_created
-        return self.logs.cursor.newest_created
+    def newest_stored(self) -> datetime | None:
+        """When the newest delivered log row or task run was stored, by the server's clock."""
+        return later(self._newest_log_created(), self.task_runs.newest_updated)
 
     @property
     def has_caught_up(self) -> bool:
@@ -216,7 +231,7 @@ class RunReader:
         """Leave the log rows to a group; return those delivered, or None if none are streamed."""
         if self.logs is None or not self._streams_logs:
             return None
-        self._newest_created, self._was_shared = self.newest_created, True
+        self._newest_log, self._was_shared = self._newest_log_created(), True
         cursor, self.logs = self.logs.cursor, None
         return cursor
 
@@ -243,6 +258,11 @@ class RunReader:
         return True
 
     @property
+    def streams_tasks(self) -> bool:
+        """Whether the task runs are read."""
+        return EventSource.TASKS in self._spec.sources
+
+    @property
     def _streams_logs(self) -> bool:
         return EventSource.LOGS in self._spec.sources
 
@@ -251,7 +271,16 @@ class RunReader:
         if self.logs is not None:
             self.logs.commit(read, now)
         if self._was_shared:
-            self._newest_created = later(self._newest_created, newest_created(read))
+            self._newest_log = later(self._newest_log, newest_created(read))
+
+    def _newest_log_created(self) -> datetime | None:
+        if self.logs is None or self._was_shared:
+            return self._newest_log
+        return self.logs.cursor.newest_created
+
+    def _commit_task_runs(self, read: TaskRunsRead, now: Now) -> None:
+        if self.streams_tasks:
+            self.task_runs.commit(read, now)
 
     def _read_new_states(self, run: FlowRun) -> Poll[_HistoryRead]:
         wanted = EventSource.STATES in self._spec.sources and run.state_id is not None
@@ -280,11 +309,6 @@ class RunReader:
         if not self._streams_logs or self.logs is None:
             return LogRead(proven=True)
         return (yield from self.logs.poll(now))
-
-    def _read_task_runs(self) -> Poll[TaskRunsRead]:
-        if EventSource.TASKS not in self._spec.sources:
-            return TaskRunsRead()
-        return (yield from self.task_runs.poll(self._row_limit.rows))
 
     def _read_late_reason(
         self, server: Server, run: FlowRun, time: datetime, now: Now

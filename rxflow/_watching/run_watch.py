@@ -5,6 +5,7 @@ and `RunNotices` which events to make, `EventOrder` their order, `Lifecycle` whe
 When a poll is sent does not belong here: a session decides that, for one run or for many.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from rxflow._watching.reopenings import ReopeningDetector
 from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
 from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
+from rxflow._watching.task_run_ledger import TaskRunsRead
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.events import (
     Closed,
@@ -112,7 +114,8 @@ class RunWatch:
         """Record as delivered what a tick found, and return its events."""
         first: list[RunSeen] = []
         dated: list[DatedEvent] = []
-        last = [*self._log_notices(tick.logs, now), *self.notices.malformed(tick.malformed, now)]
+        malformed = (*tick.malformed, *tick.tasks.malformed)
+        last = [*self._log_notices(tick.logs, now), *self.notices.malformed(malformed, now)]
         known, run = self.reader.row, tick.run
         if tick.server is not None:
             self._lifecycle.set_backend(tick.server.backend)
@@ -125,12 +128,7 @@ class RunWatch:
             last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
             self.notices.receive_read((run.id, *(state.id for state in tick.states)))
             self.notices.receive_read(row.id for row in tick.tasks.rows)
-        dated += (
-            TaskRunStateChange(
-                flow_run_id=self.spec.flow_run_id, id=state.id, task_run=task_run, state=state
-            )
-            for task_run, state in tick.tasks.changed
-        )
+        dated += self._task_run_events(tick.tasks)
         self.reader.commit(tick, now)
         self._last_line.receive(self.reader.row, tick.logs.rows)
         self._observe_run(now)
@@ -159,16 +157,21 @@ class RunWatch:
         run, logs = check.run, check.logs
         if run != self.reader.row:
             return CheckEvents()
-        dated = state_and_row_events(run, run, check.states) if check.states else []
+        dated: list[DatedEvent] = []
+        if check.states:
+            dated += state_and_row_events(run, run, check.states)
+        dated += self._task_run_events(check.tasks)
+        malformed = (*check.malformed, *check.tasks.malformed)
         self.reader.commit_close_check(check, now)
         self._last_line.receive(run, logs.rows)
         pages = self._order.arrange(
             dated=dated,
             logs=logs.rows,
-            last=[*self._log_notices(logs, now), *self.notices.malformed(check.malformed, now)],
+            last=[*self._log_notices(logs, now), *self.notices.malformed(malformed, now)],
             position=logs.backfill_position,
         )
-        if pages or logs.backfill_position is not None:
+        unsettled = self.reader.task_runs.settled_in(server_time, now) > 0
+        if pages or unsettled or logs.backfill_position is not None:
             return CheckEvents(pages)
         if not self._lifecycle.receive_proof(proven=logs.proven, provable=logs.provable):
             return CheckEvents(unproven=True)
@@ -206,6 +209,14 @@ class RunWatch:
 
     # -- parts ----------------------------------------------------------------------------------
 
+    def _task_run_events(self, read: TaskRunsRead) -> Iterator[TaskRunStateChange]:
+        return (
+            TaskRunStateChange(
+                flow_run_id=self.spec.flow_run_id, id=state.id, task_run=task_run, state=state
+            )
+            for task_run, state in read.changed
+        )
+
     def _log_notices(self, read: LogRead, now: Now) -> list[Notice]:
         notices = self.notices.malformed(read.malformed, now)
         return [*notices, self.notices.rewound(now)] if read.rewound else notices
@@ -216,7 +227,7 @@ class RunWatch:
         if row is not None:  # pragma: no branch - a first tick reads the row before all else
             self._lifecycle.observe(
                 row,
-                self.reader.newest_created,
+                self.reader.newest_stored,
                 caught_up=self.reader.position is None,
                 now=now,
             )

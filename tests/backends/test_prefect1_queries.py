@@ -139,19 +139,27 @@ def test_a_level_is_filtered_as_it_is_read(lowest: int) -> None:
 
 def test_task_runs_are_filtered_by_id() -> None:
     """Ids are filtered within their flow run, so that rows of another run are not in the reply."""
-    query = TaskRunsQuery(flow_run_id=RUN, task_run_ids=(TASK_RUN,), offset=2, limit=3)
+    query = TaskRunsQuery(flow_run_ids=(RUN,), task_run_ids=(TASK_RUN,), offset=2, limit=3)
     assert body_of(query)["variables"] == {
-        "where": {"flow_run_id": {"_eq": RUN}, "id": {"_in": [TASK_RUN]}},
+        "where": {"flow_run_id": {"_in": [RUN]}, "id": {"_in": [TASK_RUN]}},
         "offset": 2,
         "limit": 3,
     }
 
 
+def test_unfinished_task_runs_are_those_in_no_terminal_state() -> None:
+    """The server compares the names of states; one that is not known here is not terminal."""
+    where = body_of(TaskRunsQuery(flow_run_ids=(RUN,), unfinished=True))["variables"]["where"]
+    names = where["state"]["_nin"]
+    assert {"Success", "Mapped", "TriggerFailed", "Cancelled"} <= set(names)
+    assert not {"Running", "Retrying", "Scheduled", "Cancelling"} & set(names)
+
+
 def test_task_runs_are_filtered_by_task() -> None:
     """The server filters the runs of one task, and those that are no mapped children."""
-    query = TaskRunsQuery(flow_run_id=RUN, task_key="load-1", map_index=-1)
+    query = TaskRunsQuery(flow_run_ids=(RUN,), task_key="load-1", map_index=-1)
     assert body_of(query)["variables"]["where"] == {
-        "flow_run_id": {"_eq": RUN},
+        "flow_run_id": {"_in": [RUN]},
         "task": {"slug": {"_eq": "load-1"}},
         "map_index": {"_eq": -1},
     }

@@ -100,7 +100,7 @@ def test_runs_are_not_filtered_by_what_is_not_set() -> None:
 def test_task_runs_are_filtered_as_recorded() -> None:
     """Task runs are filtered by the cheap recorded filter, and sorted in the order without ties."""
     request = recording("task_runs_filter_by_flow_run_id")["request"]
-    query = TaskRunsQuery(flow_run_id=RUN, offset=200, limit=100)
+    query = TaskRunsQuery(flow_run_ids=(RUN,), offset=200, limit=100)
     method, path, params, body = request_of(call_of(query))
     assert (method, path, params) == (request["method"], request["path"], request["params"])
     assert body["task_runs"].keys() == request["body"]["task_runs"].keys()
@@ -110,9 +110,18 @@ def test_task_runs_are_filtered_as_recorded() -> None:
 
 def test_task_runs_are_filtered_by_id() -> None:
     """Ids are filtered within their flow run, so that rows of another run are not in the reply."""
-    query = TaskRunsQuery(flow_run_id=RUN, task_run_ids=(TASK_RUN,), limit=3)
+    query = TaskRunsQuery(flow_run_ids=(RUN,), task_run_ids=(TASK_RUN,), limit=3)
     body = json.loads(call_of(query).body or b"")
     assert body["task_runs"] == {"flow_run_id": {"any_": [RUN]}, "id": {"any_": [TASK_RUN]}}
+
+
+def test_unfinished_task_runs_are_filtered_by_type() -> None:
+    """The types that are not terminal are listed, since the server cannot exclude the others."""
+    query = TaskRunsQuery(flow_run_ids=(RUN,), unfinished=True)
+    body = json.loads(call_of(query).body or b"")
+    assert set(body["task_runs"]["state"]["type"]["any_"]) == {
+        *("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+    }
 
 
 def test_flows_are_filtered_by_name() -> None:

@@ -41,7 +41,7 @@ def test_a_redirect_is_not_an_api(read_reply: Any) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [RunQuery(RUN), StatesQuery(RUN), TaskRunsQuery(flow_run_id=RUN)],
+    [RunQuery(RUN), StatesQuery(RUN), TaskRunsQuery(flow_run_ids=(RUN,))],
     ids=lambda query: type(query).__name__,
 )
 def test_an_unreadable_reply_about_a_run_names_the_run(query: Query) -> None:

@@ -65,7 +65,7 @@ ABOUT_ANOTHER: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "deployment": (DeploymentQuery(WANTED), (Deployment(id=OTHER, name="a", flow_id="a"),)),
     "work pool": (WorkPoolQuery(WANTED), (WorkPool(name=OTHER),)),
     "log rows": (LogsQuery(flow_run_ids=(WANTED,)), (line(OTHER), line(OTHER))),
-    "task runs": (TaskRunsQuery(flow_run_id=WANTED), (task_run(OTHER),)),
+    "task runs": (TaskRunsQuery(flow_run_ids=(WANTED,)), (task_run(OTHER),)),
 }
 
 ABOUT_WANTED: dict[str, tuple[Query, tuple[Any, ...]]] = {
@@ -76,7 +76,7 @@ ABOUT_WANTED: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "work pool": (WorkPoolQuery(WANTED), (WorkPool(name=WANTED),)),
     "no log rows": (LogsQuery(flow_run_ids=(WANTED,)), ()),
     "some log rows": (LogsQuery(flow_run_ids=(WANTED,)), (line(OTHER), line(WANTED))),
-    "task runs": (TaskRunsQuery(flow_run_id=WANTED), (task_run(WANTED), task_run(None))),
+    "task runs": (TaskRunsQuery(flow_run_ids=(WANTED,)), (task_run(WANTED), task_run(None))),
     "flows": (FlowsQuery(name=WANTED), (Flow(id=OTHER, name="a", **TIMES),)),
 }
 
@@ -106,7 +106,7 @@ def test_a_task_run_of_another_run_is_malformed() -> None:
     """One foreign task run among others is a malformed row, and the others are kept."""
     own = task_run(WANTED, "own")
     page = check_identity(
-        TaskRunsQuery(flow_run_id=WANTED), Page((task_run(OTHER, "foreign"), own))
+        TaskRunsQuery(flow_run_ids=(WANTED,)), Page((task_run(OTHER, "foreign"), own))
     )
     assert isinstance(page, Page)
     assert page.rows == (own,)

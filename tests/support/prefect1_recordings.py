@@ -50,7 +50,7 @@ FLOW = "b9fab646-837d-49ba-8082-b5c7e9836793"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 LOGS = LogsQuery(flow_run_ids=(RUN,))
-TASK_RUNS = TaskRunsQuery(flow_run_id=RUN)
+TASK_RUNS = TaskRunsQuery(flow_run_ids=(RUN,))
 
 QUERIES: tuple[Prefect1Query, ...] = (
     RunQuery(RUN),

@@ -55,7 +55,7 @@ FLOW = "c6169a03-4bfe-4baa-853d-32391366c608"
 DEPLOYMENT = "ae5bac40-c433-4c8c-80a8-897aa4cfde2a"
 
 LOGS = LogsQuery(flow_run_ids=(RUN,))
-TASK_RUNS = TaskRunsQuery(flow_run_id=RUN)
+TASK_RUNS = TaskRunsQuery(flow_run_ids=(RUN,))
 RUNS = RunsQuery(
     where=RunFilter(flow_run_ids=(RUN, "762a8518-4a4d-4251-ae44-37ea40ffe5ee", FAILED_RUN))
 )
@@ -72,7 +72,7 @@ GOOD: Mapping[str, tuple[Prefect3Query, type]] = {
     "logs_filter_multi_run_ts_level": (LOGS, FlowRunLog),
     "logs_filter_task_null": (LOGS, FlowRunLog),
     "task_runs_filter": (TASK_RUNS, TaskRun),
-    "task_runs_filter_by_flow_run_id": (TaskRunsQuery(flow_run_id=OTHER_RUN), TaskRun),
+    "task_runs_filter_by_flow_run_id": (TaskRunsQuery(flow_run_ids=(OTHER_RUN,)), TaskRun),
     "task_run_read": (TaskRunQuery(TASK_RUN), TaskRun),
     "flow_runs_filter": (RUNS, FlowRun),
     "task_run_states": (TaskRunStatesQuery(TASK_RUN), State),

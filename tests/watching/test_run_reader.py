@@ -158,7 +158,7 @@ def test_queries_are_about_the_run() -> None:
         RunQuery(run_id),
         StatesQuery(run_id),
         LogsQuery(flow_run_ids=(run_id,), level=30, after=since),
-        TaskRunsQuery(flow_run_id=run_id),
+        TaskRunsQuery(flow_run_ids=(run_id,)),
     ]
 
 
@@ -326,10 +326,10 @@ def test_malformed_rows_are_returned() -> None:
     line = server.log(run_id)
     server.logs[-1]["message"] = None
     tick = watch.tick()
-    assert [row.id for row in tick.malformed] == [state, task]
-    assert [row.id for row in tick.logs.malformed] == [line]
+    found = (tick.malformed, tick.tasks.malformed, tick.logs.malformed)
+    assert [[row.id for row in rows] for rows in found] == [[state], [task], [line]]
     assert names(tick) == ["Running", "Again"]
-    assert all(isinstance(row, MalformedRow) for row in (*tick.malformed, *tick.logs.malformed))
+    assert all(isinstance(row, MalformedRow) for rows in found for row in rows)
 
 
 # -- a long history -----------------------------------------------------------------------------
@@ -441,7 +441,7 @@ OTHER_QUERIES: list[Query | None] = [
     None,
     LogsQuery(flow_run_ids=("run",)),
     RunQuery("run"),
-    TaskRunsQuery(flow_run_id="run", offset=7),
+    TaskRunsQuery(flow_run_ids=("run",), offset=7),
 ]
 
 
@@ -583,7 +583,7 @@ def test_close_check_counts_a_long_table() -> None:
     [
         RunQuery("run"),
         LogsQuery(flow_run_ids=("run",)),
-        TaskRunsQuery(flow_run_id="r", offset=9),
+        TaskRunsQuery(flow_run_ids=("r",), offset=9),
     ],
     ids=str,
 )
@@ -711,13 +711,13 @@ def test_lateness_uses_latest_server_time(
 
 
 def test_close_check_reads_row_after_count() -> None:
-    """The row is read after the count, so that nothing comes between it and the end."""
+    """The row is read after all else, so that nothing comes between it and the end."""
     watch = new_reader()
     watch.world.server.log(run_of(watch))
     watch.tick()
     line = watch.world.server.log(run_of(watch))
     check = watch.close_check()
-    assert watch.kinds == [LogsQuery, RunQuery]
+    assert watch.kinds == [LogsQuery, TaskRunsQuery, RunQuery]
     assert (check.logs.proven, [log.id for log in check.logs.rows]) == (True, [line])
     assert check.run == watch.reader.row
     assert [log.id for log in watch.close_check().logs.rows] == [line]

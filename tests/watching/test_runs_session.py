@@ -560,6 +560,23 @@ def test_task_runs_of_each_run() -> None:
     assert all(outcome.unsettled == () for outcome in watched.all_closed.runs)
 
 
+def test_task_runs_of_many_runs_are_read_together() -> None:
+    """However many the runs, while nothing happens one query or two read the task runs of all."""
+    world = World()
+    ids = running(world, 50)
+    for run_id in ids:
+        world.server.add_task_run(run_id, state="COMPLETED")
+    world.at(30, lambda: world.server.add_task_run(ids[7], state="COMPLETED"))
+    sources = SOURCES | {EventSource.TASKS}
+    watched = ManyRuns(world, ids, more=True, sources=sources, max_duration=None).run(until=60)
+    assert Counter(e.flow_run_id for e in watched.of(TaskRunStateChange)) == {
+        run_id: 2 if run_id == ids[7] else 1 for run_id in ids
+    }
+    sent = watched.queries_between(10, 29)
+    assert 0 < sent["TaskRunsQuery"] <= 2 * sent["RunsQuery"]
+    assert sent["RunQuery"] == 0
+
+
 def test_why_a_run_of_many_is_late() -> None:
     """A run that should have started says why it has not; a failed query for that is skipped."""
     world = World()

@@ -656,6 +656,57 @@ def test_streamed_task_runs_are_waited_for() -> None:
     assert world.now >= 46
 
 
+def test_task_runs_that_are_stored_late_are_waited_for() -> None:
+    """As long as task runs that are over are stored, a run that is over is not closed."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    server.add_task_run(run_id, state="COMPLETED")
+    world.at(10, lambda: server.set_state(run_id, "COMPLETED"))
+    for number in range(1, 11):
+        world.at(10 + 4 * number, lambda: server.add_task_run(run_id, state="COMPLETED"))
+    watched = watch(world, run_id, sources=SOURCES | {EventSource.TASKS}).run()
+    assert len(watched.of(TaskRunStateChange)) == 11
+    assert 55 <= world.now < 60
+    assert watched.closed.unsettled == ()
+
+
+def test_task_run_is_found_by_the_close_check() -> None:
+    """A task run that is stored while the close is checked is emitted, and waited for."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    world.at(10, lambda: server.set_state(run_id, "COMPLETED"))
+    stored: list[str] = []
+
+    def store(query: Query) -> None:
+        if isinstance(query, LogsQuery) and world.now > 15 and not stored:
+            stored.append(server.add_task_run(run_id, state="RUNNING"))
+            server.task_runs[stored[0]] |= {"state": None, "state_type": None}
+            world.at(25, lambda: server.set_task_state(run_id, stored[0], "COMPLETED"))
+
+    world.fault = store
+    watched = watch(world, run_id, sources=SOURCES | {EventSource.TASKS}).run()
+    assert [event.state.name for event in watched.of(TaskRunStateChange)] == ["Completed"]
+    assert watched.closed.unsettled == ()
+
+
+def test_idle_poll_does_not_read_the_task_runs_that_are_over() -> None:
+    """With 5,000 task runs that are over, a poll moves one row of them."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    for _ in range(5000):
+        server.add_task_run(run_id, state="COMPLETED")
+    sources = frozenset({EventSource.TASKS, EventSource.NOTICES})
+    watched = watch(world, run_id, sources=sources, max_duration=None).run(until=140)
+    task_runs = [query for at, query in watched.sent if at > 1 and not isinstance(query, RunQuery)]
+    polls = sum(isinstance(query, RunQuery) for at, query in watched.sent if at > 1)
+    assert len(watched.of(TaskRunStateChange)) == 5000
+    assert len(task_runs) == 2 * polls
+    assert all(query.unfinished or query.limit == 2 for query in task_runs)
+
+
 def test_level_and_since_filter_log_rows_only() -> None:
     """Log rows are filtered by level and time, states are not."""
     world = World()

@@ -1,79 +1,41 @@
-"""`TaskRunReader`: all task runs are read, each state is found once, and they settle."""
+"""The reading of task runs: all that changed is found, and few rows are read for it."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxflow import State, TaskRun
-from rxflow._models.times import Now
-from rxflow._protocol.pages import MalformedRow, Page
+from rxflow import TaskRun
+from rxflow._protocol.pages import MalformedRow
 from rxflow._protocol.queries import TaskRunsQuery
-from rxflow._watching.task_run_reader import SETTLE_TIME, TaskRunReader, TaskRunsRead
+from rxflow._watching.task_run_ledger import TaskRunLedger
+from rxflow._watching.task_run_reader import read_all_task_runs
+from tests.support.task_run_table import RUN_ID, TaskRunTable, at, changes, task_run
 
-RUN_ID = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-def second(seconds: float) -> datetime:
-    """Return the server's time at a second."""
-    return NOON + timedelta(seconds=seconds)
+OTHER_RUN = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 
 
-def at(seconds: float) -> Now:
-    """Return the watcher's time at a second; its monotonic clock started at another moment."""
-    return Now(seconds - 1e3, second(seconds))
+def finished(count: int, *, run: str = RUN_ID, first: int = 0) -> list[TaskRun]:
+    """Make task runs that have ended, each created a second after the one before."""
+    return [
+        task_run(f"{run[0]}{number:05}", "COMPLETED", number, run=run, created=number)
+        for number in range(first, first + count)
+    ]
 
 
-def task_run(task_id: str, state_type: str | None = None, entered: float = 0) -> TaskRun:
-    """Make a task run's row in a state since a second; None is a row before its first state."""
-    state_id = f"{task_id}-{state_type}-{entered}"
-    state = None
-    if state_type is not None:
-        state = State(
-            id=state_id, type=state_type, name=state_type.title(), timestamp=second(entered)
-        )
-    return TaskRun(
-        id=task_id,
-        name=task_id,
-        flow_run_id=RUN_ID,
-        task_key="load-1a2b3c",
-        dynamic_key=task_id,
-        created=NOON,
-        updated=NOON,
-        state=state,
-        state_id=state_id,
-    )
+def watched(
+    *rows: TaskRun, runs: tuple[str, ...] = (RUN_ID,)
+) -> tuple[TaskRunTable, list[TaskRunLedger]]:
+    """Make a table of rows, and ledgers that know them all."""
+    table, ledgers = TaskRunTable(*rows), [TaskRunLedger(run) for run in runs]
+    table.read_and_commit(*ledgers)
+    table.queries.clear()
+    table.rows_sent = 0
+    return table, ledgers
 
 
-def read(
-    reader: TaskRunReader, rows: Iterable[TaskRun], *, limit: int = 200
-) -> tuple[TaskRunsRead, list[TaskRunsQuery]]:
-    """Run a poll against a table of rows; return what it found and the queries sent."""
-    table, sent = list(rows), list[TaskRunsQuery]()
-    poll = reader.poll(limit)
-    try:
-        query = next(poll)
-        while True:
-            assert isinstance(query, TaskRunsQuery)
-            sent.append(query)
-            query = poll.send(Page(tuple(table[query.offset : query.offset + query.limit])))
-    except StopIteration as end:
-        found: TaskRunsRead = end.value
-        return found, sent
-
-
-def read_and_commit(reader: TaskRunReader, *rows: TaskRun, now: float = 0) -> list[tuple[str, str]]:
-    """Read and commit; return the task runs that changed, each with its state."""
-    found, _ = read(reader, rows)
-    reader.commit(found, at(now))
-    return [(row.id, state.type) for row, state in found.changed]
-
-
-# -- pages --------------------------------------------------------------------------------------
+# -- full reads ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -81,261 +43,308 @@ def read_and_commit(reader: TaskRunReader, *rows: TaskRun, now: float = 0) -> li
     [(0, [0]), (2, [0]), (3, [0, 3]), (4, [0, 3]), (6, [0, 3, 6]), (7, [0, 3, 6])],
 )
 def test_all_pages_are_read(rows: int, offsets: list[int]) -> None:
-    """A poll reads until a page is not full, and finds each row."""
-    table = [task_run(str(number), "RUNNING") for number in range(rows)]
-    found, sent = read(TaskRunReader(RUN_ID), table, limit=3)
-    assert found.rows == tuple(table)
-    assert [row for row, _ in found.changed] == table
-    assert sent == [TaskRunsQuery(flow_run_id=RUN_ID, offset=offset, limit=3) for offset in offsets]
+    """A full read goes on until a page is not full, and finds each row."""
+    table = TaskRunTable(*finished(rows))
+    found = table.read(TaskRunLedger(RUN_ID), limit=3)[RUN_ID]
+    assert {row.id for row in found.rows} == set(table.rows)
+    assert len(found.changed) == rows
+    assert found.is_full
+    assert table.queries == [
+        TaskRunsQuery(flow_run_ids=(RUN_ID,), offset=offset, limit=3) for offset in offsets
+    ]
 
 
 def test_malformed_rows_count_for_the_offset() -> None:
-    """The next page begins after the malformed rows of a page, too."""
-    poll = TaskRunReader(RUN_ID).poll(2)
-    next(poll)
-    query = poll.send(Page((task_run("a", "RUNNING"),), None, (MalformedRow("b", "no name"),)))
-    assert query == TaskRunsQuery(flow_run_id=RUN_ID, offset=2, limit=2)
-
-
-def test_malformed_rows_are_returned() -> None:
-    """The malformed rows of all pages are returned, each once, as it was read last."""
-    first, again, other = (MalformedRow(*row) for row in (("b", "1st"), ("b", "2nd"), ("c", "x")))
-    poll = TaskRunReader(RUN_ID).poll(2)
-    next(poll)
-    poll.send(Page((task_run("a", "RUNNING"),), None, (first,)))
-    poll.send(Page((), None, (again, other)))
-    with pytest.raises(StopIteration) as end:
-        poll.send(Page(()))
-    found: TaskRunsRead = end.value.value
-    assert found.malformed == (again, other)
-    assert [row.id for row in found.rows] == ["a"]
+    """The next page begins after the malformed rows of a page, too, and they are returned."""
+    table = TaskRunTable(*finished(2))
+    table.malformed["b"] = MalformedRow("b", "no name")
+    found = table.read(TaskRunLedger(RUN_ID), limit=2)[RUN_ID]
+    assert [query.offset for query in table.queries] == [0, 2]
+    assert found.malformed == (table.malformed["b"],)
+    assert len(found.rows) == 2
 
 
 def test_row_on_two_pages_is_one_row() -> None:
     """A row that moved to the next page during a poll is found once, as it was read last."""
-    poll = TaskRunReader(RUN_ID).poll(2)
-    next(poll)
-    poll.send(Page((task_run("a", "RUNNING"), task_run("b", "RUNNING"))))
+    table, ledger = TaskRunTable(*finished(2)), TaskRunLedger(RUN_ID)
+    poll = read_all_task_runs([ledger], 2)
+    first = table.reply(next(poll))
+    poll.send(first)
     with pytest.raises(StopIteration) as end:
-        poll.send(Page((task_run("b", "COMPLETED", 1),)))
-    found: TaskRunsRead = end.value.value
-    assert [(row.id, state.type) for row, state in found.changed] == [
-        ("a", "RUNNING"),
-        ("b", "COMPLETED"),
+        poll.send(TaskRunTable(task_run(first.rows[1].id, "FAILED", 9)).reply(table.queries[0]))
+    assert changes(end.value.value.values()) == [
+        (first.rows[0].id, "COMPLETED"),
+        (first.rows[1].id, "FAILED"),
     ]
+
+
+def test_few_task_runs_are_read_in_full() -> None:
+    """As long as there are few task runs, one request reads them all."""
+    table, ledgers = watched(*finished(20))
+    assert table.read(*ledgers)[RUN_ID].is_full
+    assert len(table.queries) == 1
+
+
+def test_full_read_is_due_after_a_while() -> None:
+    """Many task runs are read in full at a pace that follows their number."""
+    table, ledgers = watched(*finished(1000))
+    assert not table.read(*ledgers, now=54)[RUN_ID].is_full
+    assert table.read(*ledgers, now=55)[RUN_ID].is_full
+
+
+def test_full_read_of_one_run_leaves_the_others() -> None:
+    """Of several runs only the one whose full read is due is read in full."""
+    rows = [*finished(30), *finished(30, run=OTHER_RUN)]
+    table, ledgers = watched(*rows, runs=(RUN_ID, OTHER_RUN))
+    ledgers[1].full_read_due = True
+    found = table.read(*ledgers)
+    assert [found[run].is_full for run in (RUN_ID, OTHER_RUN)] == [False, True]
+    assert {row.id for row in found[OTHER_RUN].rows} == {row.id for row in rows[30:]}
 
 
 # -- changes ------------------------------------------------------------------------------------
 
 
-def test_each_state_is_found_once() -> None:
-    """A task run is found again only in another state."""
-    reader = TaskRunReader(RUN_ID)
-    running = task_run("a", "RUNNING", 1)
-    assert read_and_commit(reader, running) == [("a", "RUNNING")]
-    assert read_and_commit(reader, running) == []
-    assert read_and_commit(reader, task_run("a", "COMPLETED", 2)) == [("a", "COMPLETED")]
-    assert read_and_commit(reader, task_run("a", "COMPLETED", 2)) == []
+@pytest.mark.parametrize("count", [21, 200, 5000])
+def test_idle_poll_reads_one_row(count: int) -> None:
+    """However many task runs have ended, a poll without news takes two requests and one row."""
+    table, ledgers = watched(*finished(count))
+    assert table.read_and_commit(*ledgers) == []
+    assert len(table.queries) == 2
+    assert table.rows_sent == 1
 
 
-@pytest.mark.parametrize("history", ["abab", "abcacb", "aabbaa"])
-def test_stale_reply_repeats_no_state(history: str) -> None:
-    """A stale reply does not repeat a state that was delivered before the last one."""
-    reader = TaskRunReader(RUN_ID)
-    given = [read_and_commit(reader, task_run("t", f"STATE_{name}", ord(name))) for name in history]
-    names = [name for changed in given for _, name in changed]
-    assert names == [f"STATE_{name}" for name in sorted(set(history))]
+def test_idle_poll_of_many_runs_is_that_of_one() -> None:
+    """The task runs of many runs take no more requests than those of one."""
+    runs = tuple(f"{number:08x}-0000-4000-8000-000000000000" for number in range(200))
+    rows = [task_run(run[:8], "COMPLETED", run=run) for run in runs]
+    table, ledgers = watched(*rows, runs=runs)
+    assert table.read_and_commit(*ledgers) == []
+    assert len(table.queries) == 2
+    assert table.rows_sent == 1
 
 
-def test_states_are_distinct_by_id() -> None:
-    """A task run set to Running twice was in two states."""
-    reader = TaskRunReader(RUN_ID)
-    assert read_and_commit(reader, task_run("a", "RUNNING", 1)) == [("a", "RUNNING")]
-    assert read_and_commit(reader, task_run("a", "RUNNING", 2)) == [("a", "RUNNING")]
+def test_task_runs_that_go_on_are_read() -> None:
+    """Beside the probe, a poll reads the task runs that are not over, and no others."""
+    table, ledgers = watched(*finished(100), task_run("a", "RUNNING"), task_run("b", "PENDING"))
+    table.put(task_run("b", "RUNNING", 5))
+    assert table.read_and_commit(*ledgers) == [("b", "RUNNING")]
+    assert table.rows_sent == 3
 
 
-def test_uncommitted_poll_changes_nothing() -> None:
-    """A poll that was not committed is read again."""
-    reader = TaskRunReader(RUN_ID)
-    first, _ = read(reader, [task_run("a", "RUNNING")])
-    again, _ = read(reader, [task_run("a", "RUNNING")])
-    assert first == again
-    assert reader.unsettled == ()
+def test_task_run_that_ends_is_read_by_its_id() -> None:
+    """A task run that is over is read once more, since it was not over before."""
+    table, ledgers = watched(*finished(100), task_run("a", "RUNNING"))
+    table.put(task_run("a", "FAILED", 5))
+    assert table.read_and_commit(*ledgers) == [("a", "FAILED")]
+    assert table.queries[1].task_run_ids == ("a",)
+    assert ledgers[0].unsettled == ()
+    assert table.read_and_commit(*ledgers) == []
 
 
-def test_row_without_state_waits_for_it() -> None:
-    """A row without a state is found once it has one, and is unsettled until then."""
-    reader = TaskRunReader(RUN_ID)
-    assert read_and_commit(reader, task_run("a")) == []
-    assert reader.unsettled == ("a",)
-    assert read_and_commit(reader, task_run("a", "COMPLETED", 1)) == [("a", "COMPLETED")]
+def test_ids_are_sent_in_batches() -> None:
+    """More task runs that ended than a page holds are read by several queries."""
+    running = [task_run(str(number), "RUNNING") for number in range(7)]
+    table, ledgers = watched(*finished(30), *running)
+    table.put(*(task_run(row.id, "COMPLETED", 5) for row in running))
+    assert len(table.read_and_commit(*ledgers, limit=3)) == 7
+    batches = [query.task_run_ids for query in table.queries if query.task_run_ids]
+    assert [len(batch) for batch in batches] == [3, 3, 1]
 
 
-def test_only_changed_task_runs_are_found() -> None:
-    """Of many task runs only those in a new state are found."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
-    changed = read_and_commit(
-        reader, task_run("a", "RUNNING"), task_run("b", "FAILED", 1), task_run("c", "PENDING")
+def test_task_run_that_began_and_ended_between_polls_is_found() -> None:
+    """New task runs that are over already are found by the number of rows, from the newest on."""
+    table, ledgers = watched(*finished(500))
+    table.put(*finished(3, first=500))
+    assert len(table.read_and_commit(*ledgers)) == 3
+    assert table.rows_sent <= 2 + 200 + 1
+    assert table.read_and_commit(*ledgers) == []
+
+
+def test_old_id_of_a_new_task_run_is_found() -> None:
+    """A new row that is not among the newest is searched for until it is found."""
+    table, ledgers = watched(*finished(50, first=1))
+    table.put(*finished(1))
+    assert table.read_and_commit(*ledgers, limit=10) == [("900000", "COMPLETED")]
+
+
+def test_more_new_task_runs_than_a_page_are_found() -> None:
+    """Pages are read until as many rows are known as the server has."""
+    table, ledgers = watched(*finished(50))
+    table.put(*finished(25, first=50))
+    assert len(table.read_and_commit(*ledgers, limit=10)) == 25
+    assert sum(query.limit == 10 and not query.unfinished for query in table.queries) == 3
+
+
+def test_row_without_state_is_awaited() -> None:
+    """A row without a state is found by the number of rows, and read by its id until it has one."""
+    table, ledgers = watched(*finished(50))
+    table.put(task_run("a", created=99))
+    assert table.read_and_commit(*ledgers) == []
+    assert ledgers[0].unsettled == ("a",)
+    table.put(task_run("a", "COMPLETED", 5, created=99))
+    assert table.read_and_commit(*ledgers) == [("a", "COMPLETED")]
+
+
+def test_unknown_state_is_awaited() -> None:
+    """A state that is not known here is not terminal, although the server cannot select it."""
+    table, ledgers = watched(*finished(50), task_run("a", "NEW_IN_PREFECT_4"))
+    table.put(task_run("a", "NEW_IN_PREFECT_4", 3))
+    assert table.read_and_commit(*ledgers) == [("a", "NEW_IN_PREFECT_4")]
+
+
+def test_task_run_that_goes_on_after_its_end_is_found() -> None:
+    """A task run that was over is found when it runs again, and when it ends again."""
+    table, ledgers = watched(*finished(50))
+    table.put(task_run("900007", "RUNNING", 60, created=7))
+    assert table.read_and_commit(*ledgers) == [("900007", "RUNNING")]
+    table.put(task_run("900007", "COMPLETED", 61, created=7))
+    assert table.read_and_commit(*ledgers) == [("900007", "COMPLETED")]
+
+
+def test_second_end_between_polls_is_found_by_a_full_read() -> None:
+    """A task run that went on and ended again between two polls is found by the next full read."""
+    table, ledgers = watched(*finished(50))
+    table.put(task_run("900007", "FAILED", 60, created=7))
+    assert table.read_and_commit(*ledgers) == []
+    ledgers[0].full_read_due = True
+    assert table.read_and_commit(*ledgers) == [("900007", "FAILED")]
+
+
+def test_deleted_task_runs_are_forgotten() -> None:
+    """Rows that the server no longer has lead to a full read, and are no longer counted."""
+    table, ledgers = watched(*finished(50), task_run("a", "RUNNING"))
+    del table.rows["900003"], table.rows["a"]
+    assert table.read(*ledgers)[RUN_ID].is_full
+    table.read_and_commit(*ledgers)
+    assert ledgers[0].count == 49
+    assert ledgers[0].unsettled == ()
+
+
+def test_deleted_task_run_that_was_awaited_is_forgotten() -> None:
+    """A task run that is not there when it is read by its id is no longer counted."""
+    table, ledgers = watched(*finished(50), task_run("a", "RUNNING"))
+    del table.rows["a"]
+    assert table.read_and_commit(*ledgers) == []
+    assert ledgers[0].count == 50
+    assert ledgers[0].unsettled == ()
+
+
+def test_all_deleted() -> None:
+    """A table may become empty."""
+    table, ledgers = watched(*finished(50))
+    table.rows.clear()
+    assert table.read_and_commit(*ledgers) == []
+    assert ledgers[0].count == 0
+
+
+def test_malformed_rows_are_known() -> None:
+    """A row that cannot be read is counted, so that a poll without news stays cheap."""
+    table, ledgers = (
+        TaskRunTable(*finished(50)),
+        [TaskRunLedger(run) for run in (RUN_ID, OTHER_RUN)],
     )
-    assert changed == [("b", "FAILED"), ("c", "PENDING")]
+    table.malformed["b"] = MalformedRow("b", "no name")
+    table.malformed["c"] = MalformedRow("c", "no name", OTHER_RUN)
+    table.read_and_commit(*ledgers)
+    assert [ledger.count for ledger in ledgers] == [51, 1]
+    table.queries.clear()
+    assert table.read_and_commit(*ledgers) == []
+    assert len(table.queries) == 2
+    assert [ledger.count for ledger in ledgers] == [51, 1]
 
 
-# -- settling -----------------------------------------------------------------------------------
-
-
-UNSETTLED = {
-    "PENDING": True,
-    "RUNNING": True,
-    "NEW_IN_PREFECT_4": True,
-    None: True,
-    "COMPLETED": False,
-    "FAILED": False,
-    "CRASHED": False,
-    "CANCELLED": False,
-}
-
-
-def test_task_runs_that_are_not_terminal_are_unsettled() -> None:
-    """Task runs last read in no terminal state are unsettled, unknown states included."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, *(task_run(str(kind), kind) for kind in UNSETTLED))
-    assert reader.unsettled == tuple(
-        str(kind) for kind, unsettled in UNSETTLED.items() if unsettled
-    )
-
-
-def test_task_run_that_ends_is_settled() -> None:
-    """A task run that ends is unsettled no longer."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, task_run("a", "RUNNING"), task_run("b", "RUNNING"))
-    read_and_commit(reader, task_run("a", "COMPLETED", 1), task_run("b", "RUNNING"))
-    assert reader.unsettled == ("b",)
-
-
-def test_reopened_task_run_is_unsettled() -> None:
-    """A terminal state of a task run is provisional, too."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, task_run("a", "FAILED"))
-    read_and_commit(reader, task_run("a", "RUNNING", 1))
-    assert reader.unsettled == ("a",)
-
-
-def test_terminal_task_runs_are_settled_at_once() -> None:
-    """Where there are no task runs, or all are terminal, there is no wait."""
-    reader = TaskRunReader(RUN_ID)
-    assert reader.settled_in(None, at(0)) == 0
-    read_and_commit(reader)
-    assert reader.settled_in(second(0), at(0)) == 0
-    read_and_commit(reader, task_run("a", "COMPLETED"))
-    assert reader.settled_in(second(0), at(0)) == 0
-
-
-def running_since(entered: float, *, read_at: float) -> TaskRunReader:
-    """Return a reader of a task run that runs since a second, and was read at another."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, task_run("a", "RUNNING", entered), now=read_at)
-    return reader
-
-
-@pytest.mark.parametrize(
-    ("now", "server", "expected"),
-    [
-        (100, None, 30),
-        (110, None, 20),
-        (130, None, 0),
-        (1e6, None, 0),
-        (100, 90, 20),
-        (100, 110, 0),
-        (100, 1e6, 0),
-        (110, 0, 20),
-        (110, 105, 5),
-    ],
-    ids=[
-        "watcher, at once",
-        "watcher, in between",
-        "watcher, at the end",
-        "watcher, long after",
-        "server, in between",
-        "server, at the end",
-        "server, long after",
-        "watcher before server",
-        "server before watcher",
-    ],
-)
-def test_unsettled_task_runs_settle_after_30_s(
-    now: float, server: float | None, expected: float
-) -> None:
-    """The wait ends 30 s after the newest state, or after it was read, whichever is first."""
-    reader = running_since(80, read_at=100)
-    time = None if server is None else second(server)
-    assert reader.settled_in(time, at(now)) == expected
-    assert SETTLE_TIME == 30
-
-
-def test_change_restarts_wait() -> None:
-    """Any task run in a new state restarts the wait for the others."""
-    reader = running_since(100, read_at=100)
-    changed = [task_run("a", "RUNNING", 100), task_run("b", "COMPLETED", 120)]
-    read_and_commit(reader, *changed, now=120)
-    assert reader.settled_in(None, at(125)) == 25
-    assert reader.settled_in(second(125), at(125)) == 25
-
-
-@pytest.mark.parametrize("times", [(80, 100), (100, 80)], ids=str)
-def test_newest_change_counts(times: tuple[float, float]) -> None:
-    """Of the states that one poll finds, the newest one starts the wait."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, *(task_run(str(at), "RUNNING", at) for at in times), now=100)
-    assert reader.settled_in(second(105), at(100)) == 25
-
-
-def test_older_state_does_not_shorten_wait() -> None:
-    """A state that is older than one found before does not shorten the wait."""
-    reader = running_since(100, read_at=101)
-    read_and_commit(reader, task_run("a", "RUNNING", 100), task_run("b", "RUNNING", 80), now=101)
-    assert reader.settled_in(second(101), at(101)) == 29
-
-
-def test_reading_known_states_does_not_restart_wait() -> None:
-    """Reading the same states again does not restart the wait."""
-    reader = running_since(100, read_at=100)
-    read_and_commit(reader, task_run("a", "RUNNING", 100), now=120)
-    assert reader.settled_in(None, at(125)) == 5
-
-
-def test_row_without_state_settles_by_watcher_clock() -> None:
-    """Rows without a state settle by the watcher's clock, since they have no time."""
-    reader = TaskRunReader(RUN_ID)
-    read_and_commit(reader, task_run("a"), now=100)
-    assert reader.settled_in(second(0), at(110)) == 20
-    assert reader.settled_in(second(0), at(130)) == 0
+def test_row_of_a_page_limit_of_one() -> None:
+    """A server that sends one row at a time is read, too."""
+    table, ledgers = watched(*finished(30), task_run("a", "RUNNING"))
+    table.put(task_run("a", "COMPLETED", 3))
+    assert table.read_and_commit(*ledgers, limit=1) == [("a", "COMPLETED")]
 
 
 # -- laws ---------------------------------------------------------------------------------------
 
-KINDS = [None, "PENDING", "RUNNING", "COMPLETED", "FAILED"]
-steps = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(KINDS)), max_size=30)
+KINDS = [None, "PENDING", "RUNNING", "COMPLETED", "FAILED", "NEW_IN_PREFECT_4", "deleted"]
+events = st.tuples(st.integers(0, 40), st.sampled_from(KINDS))
+scripts = st.lists(st.lists(events, max_size=8), max_size=12)
 
 
-@given(steps=steps, limit=st.integers(1, 4), lost=st.sets(st.integers(0, 30)))
-def test_no_state_is_found_twice(
-    steps: list[tuple[int, str | None]], limit: int, lost: set[int]
+@given(
+    existing=st.integers(0, 60),
+    script=scripts,
+    limit=st.integers(2, 9),
+    lost=st.sets(st.integers(0, 12)),
+    racing=st.booleans(),
+)
+def test_changes_are_those_of_full_reads(
+    existing: int,
+    script: list[list[tuple[int, str | None]]],
+    limit: int,
+    lost: set[int],
+    racing: bool,
 ) -> None:
-    """Whatever happens between polls, and whichever polls fail, no state is found twice."""
-    reader = TaskRunReader(RUN_ID)
-    table: dict[str, TaskRun] = {}
-    delivered: list[str] = []
-    for number, (task, kind) in enumerate(steps):
-        row = task_run(str(UUID(int=task)), kind, number)
-        table[row.id] = row
-        found, _ = read(reader, table.values(), limit=limit)
-        if number not in lost:
-            reader.commit(found, at(number))
-            delivered += [state.id for _, state in found.changed]
-    found, _ = read(reader, table.values(), limit=limit)
-    reader.commit(found, at(99))
-    delivered += [state.id for _, state in found.changed]
-    assert len(delivered) == len(set(delivered))
-    assert {row.state.id for row in table.values() if row.state} <= set(delivered)
-    assert set(reader.unsettled) == {row.id for row in table.values() if not row.is_terminal}
+    """Whatever happens before or during polls, all is found, and no state is found twice.
+
+    Some polls fail, and the last one is a full read, since rows may be deleted.
+    """
+    runs = (RUN_ID, OTHER_RUN)
+    table = TaskRunTable(*finished(existing), *finished(existing // 2, run=OTHER_RUN))
+    ledgers = [TaskRunLedger(run) for run in runs]
+    emitted: Counter[str] = Counter()
+    number = 0
+
+    def happen(task: int, kind: str | None) -> None:
+        nonlocal number
+        number += 1
+        if kind == "deleted":
+            table.rows.pop(f"t{task}", None)
+        else:
+            table.put(task_run(f"t{task}", kind, number, run=runs[task % 2], created=task))
+
+    def poll(now: float, during: list[tuple[int, str | None]]) -> None:
+        left = [*during]
+        table.before_reply = lambda: left and happen(*left.pop())
+        found = table.read(*ledgers, limit=limit, now=now)
+        table.before_reply = list
+        if now not in lost:
+            for ledger in ledgers:
+                ledger.commit(found[ledger.flow_run_id], at(now))
+            emitted.update(s.id for read in found.values() for _, s in read.changed)
+
+    for tick, happening in enumerate(script):
+        if not racing:
+            for each in happening:
+                happen(*each)
+        poll(tick, happening if racing else [])
+    for ledger in ledgers:
+        ledger.full_read_due = True
+    poll(99, [])
+    assert not [state_id for state_id, times in emitted.items() if times > 1]
+    assert {row.state.id for row in table.rows.values() if row.state} <= set(emitted)
+    assert {each for ledger in ledgers for each in ledger.unsettled} == {
+        row.id for row in table.rows.values() if not row.is_terminal
+    }
+    assert sum(ledger.count for ledger in ledgers) == len(table.rows)
+
+
+@given(
+    existing=st.integers(21, 80),
+    script=st.lists(
+        st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3)), max_size=8), max_size=12
+    ),
+    limit=st.integers(2, 9),
+)
+def test_lives_without_reruns_need_no_full_read(
+    existing: int, script: list[list[tuple[int, int]]], limit: int
+) -> None:
+    """Where task runs only begin, run and end, each poll finds what a full read would find."""
+    table, ledgers = watched(*finished(existing))
+    life = ["PENDING", "RUNNING", "COMPLETED"]
+    reached: dict[int, int] = {}
+    for tick, steps in enumerate(script):
+        for task, forward in steps:
+            stage = min(len(life) - 1, reached.get(task, -1) + forward)
+            reached[task] = stage
+            table.put(task_run(f"t{task}", life[stage], stage, created=task))
+        table.read_and_commit(*ledgers, limit=limit, now=tick)
+        full = table.read_all(*ledgers)
+        assert changes(full.values()) == []

@@ -75,11 +75,6 @@ class _LogFilter(_Strict):
     timestamp: _Time | None = None
 
 
-class _TaskRunFilter(_Strict):
-    id: _Ids | None = None
-    flow_run_id: _Ids | None = None
-
-
 class _StateFilter(_Strict):
     operator: _Operator = "and_"
     type: _Types | None = None
@@ -89,6 +84,12 @@ class _StateFilter(_Strict):
         """Whether the filter selects a run."""
         values = {"state_type": _any(self.type), "state_name": _any(self.name)}
         return _hold(self.operator, _matches(row, values))
+
+
+class _TaskRunFilter(_Strict):
+    id: _Ids | None = None
+    flow_run_id: _Ids | None = None
+    state: _StateFilter | None = None
 
 
 class _FlowRunFilter(_Strict):
@@ -262,7 +263,11 @@ def select_task_runs(content: bytes, rows: Iterable[Row]) -> list[Row]:
     body = _task_runs_body(content)
     where = body.task_runs or _TaskRunFilter()
     values = {"id": _id_set(where.id), "flow_run_id": _id_set(where.flow_run_id)}
-    found = [row for row in rows if all(_matches(row, values))]
+    found = [
+        row
+        for row in rows
+        if all(_matches(row, values)) and (where.state is None or where.state.selects(row))
+    ]
     found.sort(key=lambda row: row["id"], reverse=True)
     return found[body.offset :]
 
