@@ -5,6 +5,9 @@ fold the same events. This file must not know where events come from or in which
 emitted.
 """
 
+from bisect import bisect_left
+from datetime import datetime
+from operator import attrgetter
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -22,6 +25,8 @@ from rxflow.events import (
     StateChange,
     TaskRunStateChange,
 )
+
+_id = attrgetter("id")
 
 
 def fold(snapshot: Snapshot | None, event: FlowRunEvent) -> Snapshot | None:
@@ -87,5 +92,15 @@ def _with_state(states: tuple[State, ...], new: State) -> tuple[State, ...]:
 
 
 def _with_task_run(task_runs: tuple[TaskRun, ...], new: TaskRun) -> tuple[TaskRun, ...]:
-    others = (task_run for task_run in task_runs if task_run.id != new.id)
-    return tuple(sorted((*others, new), key=lambda task_run: (task_run.created, task_run.id)))
+    key = _creation(new)
+    at = bisect_left(task_runs, key, key=_creation)
+    if at < len(task_runs) and _creation(task_runs[at]) == key:
+        return (*task_runs[:at], new, *task_runs[at + 1 :])
+    if new.id in map(_id, task_runs):  # it was created at another time before
+        task_runs = tuple(task_run for task_run in task_runs if task_run.id != new.id)
+        at = bisect_left(task_runs, key, key=_creation)
+    return (*task_runs[:at], new, *task_runs[at:])
+
+
+def _creation(task_run: TaskRun) -> tuple[datetime, str]:
+    return task_run.created, task_run.id

@@ -229,6 +229,15 @@ def test_task_runs_are_sorted_by_creation() -> None:
     assert states == [("c", "Running"), ("a", "Running"), ("b", "Completed")]
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 4), st.integers(0, 9))))
+def test_task_runs_are_unique_and_sorted(steps: list[tuple[str, int, int]]) -> None:
+    """Of each task run there is the row folded last, even if its creation differs from before."""
+    events = [task_entered(name, created, "Running", at) for name, created, at in steps]
+    last = {event.task_run.id: event.task_run for event in events}
+    rows = sorted(last.values(), key=lambda row: (row.created, row.id))
+    assert folded(SEEN, *events).task_runs == tuple(rows)
+
+
 def test_task_run_leaves_flow_run_unchanged() -> None:
     """TaskRunStateChange changes neither the run's row nor its states."""
     snapshot = folded(task_entered("z", 9, "Running", 9))

@@ -24,7 +24,7 @@ from rxflow import (
     WatchTimedOut,
 )
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery
+from rxflow._protocol.queries import LogsQuery, Query, RunQuery, StatesQuery, TaskRunsQuery
 from rxflow._watching.session import Fetch
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -700,10 +700,10 @@ def test_idle_poll_does_not_read_the_task_runs_that_are_over() -> None:
         server.add_task_run(run_id, state="COMPLETED")
     sources = frozenset({EventSource.TASKS, EventSource.NOTICES})
     watched = watch(world, run_id, sources=sources, max_duration=None).run(until=140)
-    task_runs = [query for at, query in watched.sent if at > 1 and not isinstance(query, RunQuery)]
-    polls = sum(isinstance(query, RunQuery) for at, query in watched.sent if at > 1)
+    sent = [query for at, query in watched.sent if at > 1]
+    task_runs = [query for query in sent if isinstance(query, TaskRunsQuery)]
     assert len(watched.of(TaskRunStateChange)) == 5000
-    assert len(task_runs) == 2 * polls
+    assert len(task_runs) == 2 * sum(isinstance(query, RunQuery) for query in sent)
     assert all(query.unfinished or query.limit == 2 for query in task_runs)
 
 

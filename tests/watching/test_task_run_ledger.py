@@ -1,10 +1,10 @@
 """`TaskRunLedger`: each state is found once, and the task runs settle."""
 
 import pytest
+from task_run_table import RUN_ID, TaskRunTable, at, second, task_run
 
 from rxflow import TaskRun
 from rxflow._watching.task_run_ledger import SETTLE_TIME, TaskRunLedger
-from tests.support.task_run_table import RUN_ID, TaskRunTable, at, second, task_run
 
 
 def read_and_commit(ledger: TaskRunLedger, *rows: TaskRun, now: float = 0) -> list[tuple[str, str]]:

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from task_run_table import RUN_ID, TaskRunTable, at, changes, task_run
 
 from rxflow import TaskRun
 from rxflow._protocol.pages import MalformedRow
 from rxflow._protocol.queries import TaskRunsQuery
 from rxflow._watching.task_run_ledger import TaskRunLedger
 from rxflow._watching.task_run_reader import read_all_task_runs
-from tests.support.task_run_table import RUN_ID, TaskRunTable, at, changes, task_run
 
 OTHER_RUN = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 
@@ -302,7 +302,7 @@ def test_changes_are_those_of_full_reads(
 
     def poll(now: float, during: list[tuple[int, str | None]]) -> None:
         left = [*during]
-        table.before_reply = lambda: left and happen(*left.pop())
+        table.before_reply = lambda: happen(*left.pop()) if left else None
         found = table.read(*ledgers, limit=limit, now=now)
         table.before_reply = list
         if now not in lost:
