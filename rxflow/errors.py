@@ -13,6 +13,7 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     ├── UnsupportedFilter      you: the server cannot filter runs by that (also a ValueError)
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
     ├── WatchInherited         you: a forked child continued a watch (also a RuntimeError)
+    ├── EventsNotKept          you: a run's stream of by_run() was used twice (also a RuntimeError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a source with its own thread outran the consumer
@@ -41,6 +42,7 @@ __all__ = [
     "AuthError",
     "BadResponse",
     "ConfigurationError",
+    "EventsNotKept",
     "FlowNotFound",
     "FlowRunFailed",
     "InvalidEvent",
@@ -118,6 +120,10 @@ class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):
 
 class WatchInherited(RxflowError, RuntimeError):
     """A loop or subscription that was started before a fork was continued in the child."""
+
+
+class EventsNotKept(RxflowError, RuntimeError):
+    """A run's stream of ``by_run()`` was subscribed to twice; its events are not kept."""
 
 
 class InvalidEvent(RxflowError, ValueError):

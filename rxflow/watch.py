@@ -23,6 +23,7 @@ from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.scheduling import scheduler_for
+from rxflow._runtime.shared_pages import SharedPages, pages_of_source
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
@@ -54,29 +55,44 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
     """The events of one flow run; made by `watch_flow_run`.
 
     The stream is cold: each subscription and each loop reads the run from its beginning, with
-    requests of its own.
+    requests of its own. What `shared` returns, and a stream of `FlowRunsStream.by_run`, are not.
     """
 
-    def __init__(self, spec: WatchSpec, given: Client | None) -> None:
+    def __init__(
+        self,
+        spec: WatchSpec,
+        given: Client | None,
+        emitted: Observable[EventPage] | None = None,
+    ) -> None:
         """Create a stream; the first request is sent on subscription.
 
         Args:
             spec: What to watch.
             given: The client of the server to read from; None finds the server from the environment
                 and the active profile.
+            emitted: The pages of a session that others read as well; None for a session of each
+                subscription.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
         self._client = given or Client()
-        super().__init__(_pages_of(spec, self._client))
+        super().__init__(_pages_of(spec, self._client) if emitted is None else emitted)
         self._spec = spec
         self._given = given
+        self._emitted = emitted
 
     def __repr__(self) -> str:
         """Show which run is watched, once the stream is used."""
-        return f"<FlowRunStream of {self._spec.flow_run_id}, not subscribed to until it is used>"
+        if self._emitted is not None:
+            return f"<FlowRunStream of {self.flow_run_id}, from a session that is shared>"
+        return f"<FlowRunStream of {self.flow_run_id}, not subscribed to until it is used>"
+
+    @property
+    def flow_run_id(self) -> str:
+        """The run's id."""
+        return self._spec.flow_run_id
 
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
@@ -98,6 +114,41 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         """The events about the watch itself."""
         return self._part(EventSource.NOTICES)
 
+    def shared(self, scheduler: abc.SchedulerBase | None = None) -> "FlowRunStream":
+        """Share one session among all subscribers, whenever they come.
+
+        The first subscription starts the session. Each subscriber, whenever it joins, receives
+        every event from the first on, in the same order and once, at its own pace and on its own
+        scheduler; no subscriber holds up the session or another subscriber. The last one that
+        leaves stops the session. To a subscriber that comes later, the history of a session that
+        has completed is replayed; after a stop or an error a new session starts.
+
+        The session runs at its own pace, on threads of rxflow. Its events are kept as long as the
+        stream is used: some thousands as they are, those before them packed, some 7 MB for 100,000
+        log lines; what takes more than 16 MiB goes to a temporary file.
+
+        The parts and views of the stream that is returned use the same session.
+
+        Args:
+            scheduler: The scheduler of the session, which subscribers in all threads must be able
+                to use; None for turns on threads of rxflow, or for virtual time if the first
+                subscriber is in virtual time.
+
+        Returns:
+            A stream of the same events.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(state="COMPLETED")
+            >>> stream = rxflow.watch_flow_run(run_id, drain=0, client=server.client()).shared()
+            >>> len(list(stream)), len(list(stream.states))
+            (3, 1)
+        """
+        emitted = SharedPages(self.page_source, scheduler)
+        return FlowRunStream(self._spec, self._given, emitted)
+
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the run: the scan of its events, one after each event that changes it."""
         snapshots: Observable[Snapshot | None] = self.pipe(ops.scan(fold, None))
@@ -112,6 +163,9 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
+        if self._emitted is not None:
+            pages = pages_of_source(self._emitted, source, self._spec.sources)
+            return Stream.of(PagedObservable(pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return Stream.of(PagedObservable(_pages_of(spec, self._client)))
 

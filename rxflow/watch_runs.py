@@ -25,7 +25,9 @@ from rxflow._models.arguments import (
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.paged import PagedObservable, pages_of, select
+from rxflow._runtime.run_pages import streams_by_run
 from rxflow._runtime.scheduling import scheduler_for
+from rxflow._runtime.shared_pages import SharedPages, pages_of_source
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
@@ -47,6 +49,7 @@ from rxflow.events import (
 )
 from rxflow.stream import Stream
 from rxflow.views import FlowRunView
+from rxflow.watch import FlowRunStream
 
 __all__ = [
     "FlowRunsStream",
@@ -65,10 +68,16 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
     """The events of many flow runs; made by `watch_flow_runs`.
 
     The stream is cold: each subscription and each loop reads all runs from their beginning, with
-    requests of its own.
+    requests of its own. What `shared` returns is not.
     """
 
-    def __init__(self, ids: _CheckedIds, spec: WatchSpec, given: Client | None) -> None:
+    def __init__(
+        self,
+        ids: _CheckedIds,
+        spec: WatchSpec,
+        given: Client | None,
+        emitted: Observable[EventPage] | None = None,
+    ) -> None:
         """Create a stream; the first request is sent on subscription.
 
         Args:
@@ -76,21 +85,26 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             spec: What to watch of each run.
             given: The client of the server to read from; None finds the server from the environment
                 and the active profile.
+            emitted: The pages of a session that others read as well; None for a session of each
+                subscription.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
         self._client = given or Client()
-        super().__init__(_pages_of(ids, spec, self._client))
+        super().__init__(_pages_of(ids, spec, self._client) if emitted is None else emitted)
         self._ids = ids
         self._spec = spec
         self._given = given
+        self._emitted = emitted
 
     def __repr__(self) -> str:
         """Show how many runs are watched, if that is known, once the stream is used."""
         known = None if isinstance(self._ids, Observable) else len({*self._ids})
         runs = "the runs of an observable" if known is None else f"{known} runs"
+        if self._emitted is not None:
+            return f"<FlowRunsStream of {runs}, from a session that is shared>"
         return f"<FlowRunsStream of {runs}, not subscribed to until it is used>"
 
     @property
@@ -133,6 +147,79 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         to_its_end = ops.take_while(_goes_on, inclusive=True)
         return Stream.of(PagedObservable(own.pipe(to_its_end)))
 
+    def by_run(self) -> Stream[FlowRunStream]:
+        """Divide the events by runs: at each run's first event, emit a stream of its events.
+
+        Each subscription is one session, which runs at its own pace on threads of rxflow, or in
+        virtual time if the subscriber does. So a loop over the streams may itself loop over each
+        of them, one run after the other, or subscribe to them, all at the same time; no run waits
+        for the reader of another.
+
+        The stream of a run has every event of the run, from `RunSeen` to `Closed`, for one
+        subscriber: events are kept until it comes, packed as `shared` does, and released once they
+        are read. A stream that is dropped without having been subscribed to keeps nothing. A
+        second subscription ends with `EventsNotKept`; for several subscribers, share the stream.
+        The session stops when the streams are not subscribed to any more, and no run that goes on
+        is: neither subscribed to, nor to be subscribed to, since its stream is still held.
+
+        Events that name no run are left out: notices about the server, and `AllClosed`. They are
+        in `notices`, of the same session if the watch is shared first.
+
+        Returns:
+            A stream of streams, each with its ``flow_run_id``.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> runs = [server.add_run(state="COMPLETED") for _ in range(2)]
+            >>> stream = rxflow.watch_flow_runs(runs, drain=0, client=server.client())
+            >>> for run in stream.by_run():
+            ...     print(run.flow_run_id in runs, [event.kind for event in run])
+            True ['run-seen', 'state', 'closed']
+            True ['run-seen', 'state', 'closed']
+        """
+        return Stream.of(PagedObservable(streams_by_run(self.page_source, self._run_stream)))
+
+    def _run_stream(self, flow_run_id: str, emitted: Observable[EventPage]) -> FlowRunStream:
+        spec = msgspec.structs.replace(self._spec, flow_run_id=flow_run_id)
+        return FlowRunStream(spec, self._client, emitted)
+
+    def shared(self, scheduler: abc.SchedulerBase | None = None) -> "FlowRunsStream":
+        """Share one session among all subscribers, whenever they come.
+
+        The first subscription starts the session. Each subscriber, whenever it joins, receives
+        every event from the first on, in the same order and once, at its own pace and on its own
+        scheduler; no subscriber holds up the session or another subscriber. The last one that
+        leaves stops the session. To a subscriber that comes later, the history of a session that
+        has completed is replayed; after a stop or an error a new session starts.
+
+        The session runs at its own pace, on threads of rxflow. Its events are kept as long as the
+        stream is used: some thousands as they are, those before them packed, some 7 MB for 100,000
+        log lines; what takes more than 16 MiB goes to a temporary file.
+
+        The parts and views of the stream that is returned use the same session.
+
+        Args:
+            scheduler: The scheduler of the session, which subscribers in all threads must be able
+                to use; None for turns on threads of rxflow, or for virtual time if the first
+                subscriber is in virtual time.
+
+        Returns:
+            A stream of the same events.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(state="COMPLETED")
+            >>> stream = rxflow.watch_flow_runs([run_id], drain=0, client=server.client()).shared()
+            >>> len(list(stream)), len(list(stream.states))
+            (4, 1)
+        """
+        emitted = SharedPages(self.page_source, scheduler)
+        return FlowRunsStream(self._ids, self._spec, self._given, emitted)
+
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the runs: after each event that changes a run, the view of that run."""
 
@@ -149,6 +236,9 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
+        if self._emitted is not None:
+            pages = pages_of_source(self._emitted, source, self._spec.sources)
+            return Stream.of(PagedObservable(pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return Stream.of(PagedObservable(_pages_of(self._ids, spec, self._client)))
 

@@ -94,6 +94,7 @@ def test_a_line_says_who_can_fix_the_error(line: Drawn) -> None:
 
 ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.ConfigurationError: {ValueError},
+    errors.EventsNotKept: {RuntimeError},
     errors.InvalidEvent: {ValueError},
     errors.InvalidRunId: {ValueError},
     errors.RunNotFound: {ValueError},

@@ -469,3 +469,68 @@ assert len(_registered) == before, [*_registered]
 """)
         == ""
     )
+
+
+SHARED = """
+run, other = server.add_run(state="RUNNING"), server.add_run(state="RUNNING")
+for line in range(5):
+    server.log(run, str(line))
+    server.log(other, str(line))
+"""
+
+
+def test_a_shared_watch_stays_with_the_parent() -> None:
+    """A loop that is continued in the child raises; a new subscriber there starts a session."""
+    assert (
+        failure_of(
+            SHARED
+            + """
+with server.serve() as url:
+    client = rxflow.Client(api_url=url)
+    stream = rxflow.watch_flow_run(run, drain=0, client=client).shared()
+    items, later = iter(stream), iter(stream.logs)
+    seen, lines = [next(items), next(items)], [next(later)]
+    children = [
+        fork(lambda: inherits(lambda: next(items)) and inherits(lambda: next(later))),
+        fork(lambda: len(list(stream.pipe(ops.take(7)))) == 7),
+        fork(lambda: names(stream.pipe(ops.take(2))) == names(seen)),
+    ]
+    assert [is_good(child) for child in children] == [True] * 3
+    server.set_state(run, "COMPLETED")
+    seen += items
+    lines += later
+    assert is_whole(seen)
+    assert lines == [event for event in seen if isinstance(event, rxflow.FlowRunLog)]
+    assert list(stream) == seen
+"""
+        )
+        == ""
+    )
+
+
+def test_the_runs_of_a_watch_stay_with_the_parent() -> None:
+    """In the child their streams raise, those that are read and those that were not yet."""
+    assert (
+        failure_of(
+            SHARED
+            + """
+with server.serve() as url:
+    client = rxflow.Client(api_url=url)
+    streams = iter(rxflow.watch_flow_runs([run, other], drain=0, client=client).by_run())
+    first, second = next(streams), next(streams)
+    items = iter(first)
+    seen = [next(items), next(items)]
+    children = [
+        fork(lambda: all(inherits(lambda: next(loop)) for loop in (streams, items, iter(second)))),
+    ]
+    assert [is_good(child) for child in children] == [True]
+    server.set_state(run, "COMPLETED")
+    server.set_state(other, "COMPLETED")
+    seen += items
+    assert is_whole(seen)
+    assert is_whole(list(second))
+    assert list(streams) == []
+"""
+        )
+        == ""
+    )

@@ -30,6 +30,18 @@ def scheduler_for(given: abc.SchedulerBase | None) -> abc.SchedulerBase:
     return given
 
 
+def scheduler_of_session(first: abc.SchedulerBase | None) -> abc.SchedulerBase | None:
+    """Return the scheduler of a session that several subscriptions share; None for turns.
+
+    A session on the scheduler of one of its subscribers would stop with it: a loop that does not
+    wait for an item runs no action. Only virtual time is the same for all of them.
+
+    Args:
+        first: The scheduler passed to `subscribe` by the subscriber that starts the session.
+    """
+    return first if isinstance(first, VirtualTimeScheduler) else None
+
+
 def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
     """Whether a watch on this scheduler blocks the scheduler's thread until a reply arrives."""
     return isinstance(scheduler, PullScheduler | VirtualTimeScheduler)

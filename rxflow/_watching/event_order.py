@@ -99,7 +99,7 @@ class EventOrder:
 
     def _flagged(self, event: DatedEvent) -> DatedEvent:
         # A RunChanged has no fixed moment in the run's life, so it cannot be late.
-        if isinstance(event, RunChanged) or _source(event) not in self._sources:
+        if isinstance(event, RunChanged) or source_of(event) not in self._sources:
             return event
         key = _key(event)
         if self._top is None or key >= self._top:
@@ -110,7 +110,7 @@ class EventOrder:
     def _paged(self, events: Iterable[FlowRunEvent]) -> EventPages:
         """Cut events into pages of one source each, and fold them into the view."""
         pages: list[tuple[EventSource, tuple[FlowRunEvent, ...]]] = []
-        for source, run in groupby(events, key=_source):
+        for source, run in groupby(events, key=source_of):
             if source not in self._sources:
                 continue
             page = tuple(run)
@@ -167,7 +167,8 @@ def _key(event: DatedEvent) -> _Key:
             assert_never(event)
 
 
-def _source(event: FlowRunEvent) -> EventSource:
+def source_of(event: FlowRunEvent) -> EventSource:
+    """Return the source that emits events of this kind."""
     match event:
         case StateChange() | RunChanged():
             return EventSource.STATES
