@@ -102,7 +102,7 @@ class LogCursor:
             self.ledger.record_columns(read.columns)
         else:
             self._record_rows(read)
-        self.ledger.advance_floor()
+        self.ledger.advance_floor(read.backfill_position)
 
     def _record_rows(self, read: LogRead) -> None:
         rows: Sequence[LogTableRow] = (*read.rows, *read.malformed)

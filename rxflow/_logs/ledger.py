@@ -211,14 +211,21 @@ class Ledger:
         self._count_below_floor += len(delivered) - bucket.count
         bucket.replace(delivered.ids)
 
-    def advance_floor(self) -> None:
-        """Raise the floor as far as the recorded rows allow, and drop ids that grew old."""
+    def advance_floor(self, limit: datetime | None = None) -> None:
+        """Raise the floor as far as the recorded rows allow, and drop ids that grew old.
+
+        Args:
+            limit: The time from which on rows are still to be read page by page, so that none of
+                them can be guessed to be delivered; None if there is none.
+        """
         if self.newest_timestamp is None or self.newest_created is None:
             return
         # A writer whose clock is ahead must not drag the floor away from the others.
         floor = max(
             _LOWEST_FLOOR, shifted(min(self.newest_timestamp, self.newest_created), -FLOOR_LAG)
         )
+        if limit is not None:
+            floor = min(floor, limit)
         horizon = shifted(self.newest_created, -FLOOR_LAG)
         self.raise_floor(floor if self.floor is None else max(floor, self.floor), horizon)
         self._stragglers.remove_before(horizon)

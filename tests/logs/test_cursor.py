@@ -345,6 +345,23 @@ def test_a_group_is_proven_once_a_deleted_run_has_left() -> None:
     assert (read.proven, read.rows, read.rewound) == (True, (), False)
 
 
+def test_a_burst_is_delivered_in_order_whatever_was_stored_meanwhile() -> None:
+    """Lines of wrong clocks, far ahead and far behind, do not hide lines that are read later."""
+    world = World(page_limit=3)
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run, limit=3)
+    world.server.log(run, "ahead", timestamp=START + seconds(3600))
+    reader.catch_up()
+    for number in range(300):
+        world.at(10 + number / 10, partial(world.server.log, run, f"line {number}"))
+    world.at(39.95, partial(world.server.log, run, "behind", timestamp=START - seconds(3600)))
+    world.wait(41)
+    reader.catch_up()
+    lines = [row.message for row in reader.delivered if row.message.startswith("line")]
+    assert lines == [f"line {number}" for number in range(300)]
+    assert sorted(reader.ids) == sorted(stored(world))
+
+
 def test_a_run_joins_only_once_it_has_caught_up() -> None:
     """A run whose history is still read page by page is read alone."""
     group = RunGroup()
