@@ -249,6 +249,8 @@ def _run_conditions(where: RunFilter) -> Iterator[_Variables]:
     if where.state_types or where.state_names:
         of_types = [name for each in where.state_types for name in state_names_of(each)]
         yield {"state": _in((*where.state_names, *of_types))}
+    if where.not_in_states:
+        yield {"state": {"_nin": where.not_in_states}}
     if time := _between(where.started_after, None):
         due = {"start_time": {"_is_null": True}, "scheduled_start_time": time}
         yield {"_or": [{"start_time": time}, due]}

@@ -120,11 +120,17 @@ def _run_filter(where: RunFilter) -> dict[str, Any]:
         "deployment_id": _any(where.deployment_ids),
         "tags": {"all_": where.tags} if where.tags else None,
         "name": _any(where.names),
-        "state": _either(type=where.state_types, name=where.state_names),
+        "state": _state_filter(where),
         # Compared with the expected start of a run that has not started.
         "start_time": _set({"after_": where.started_after}),
         "parent_flow_run_id": _any(where.parent_ids),
     }
+
+
+def _state_filter(where: RunFilter) -> Mapping[str, Any]:
+    if where.not_in_states:
+        return {"name": {"not_any_": where.not_in_states}}
+    return _either(type=where.state_types, name=where.state_names)
 
 
 def _either(**values: Sequence[str]) -> Mapping[str, Any]:

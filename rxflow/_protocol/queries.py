@@ -40,6 +40,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
         names: Only runs with one of these names.
         state_types: Only runs in states of these types.
         state_names: Only runs in states of these names.
+        not_in_states: Only runs in a state of another name than these; in place of the other two.
         work_pools: Only runs in the work pools of these names.
         started_after: Only runs that started at this time or later, or are due then.
         parent_ids: Only runs that one of these flow runs started, as its subflows.
@@ -54,6 +55,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     state_types: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
+    not_in_states: tuple[str, ...] = ()
     work_pools: tuple[str, ...] = ()
     started_after: datetime | None = None
     parent_ids: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ poll, and who joins, in `runs_session`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from heapq import merge
 from itertools import groupby
@@ -17,12 +17,13 @@ import msgspec
 from msgspec.structs import replace
 
 from rxflow._logs.log_read import LogRead
-from rxflow._models.entities import FlowRun, Server
+from rxflow._models.entities import Server
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure
-from rxflow._protocol.pages import MalformedRow, Page, Poll
-from rxflow._protocol.queries import Query, RunFilter, RunsQuery
+from rxflow._protocol.pages import MalformedRow, Poll
+from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
+from rxflow._watching.group_rows import GroupRows, RowsRead
 from rxflow._watching.log_reader import LogReader, RowLimit
 from rxflow._watching.run_reader import Tick
 from rxflow._watching.run_watch import RunWatch
@@ -39,14 +40,15 @@ class GroupTick(msgspec.Struct, frozen=True, kw_only=True):
     """What one tick of a group found.
 
     Attributes:
-        ticks: Of each run that was found what is new, without its log rows.
+        rows: The runs' rows, of which all else follows; None while a long history is read. If rows
+            are missing, nothing else was read.
+        ticks: Of each run what is new, without its log rows.
         logs: The log rows of all runs.
-        missing: Runs of which no row was found; nothing else was read then.
     """
 
+    rows: RowsRead | None = None
     ticks: Mapping[str, Tick] = {}
     logs: LogRead = LogRead()
-    missing: tuple[str, ...] = ()
 
 
 class RunGroup:
@@ -61,6 +63,7 @@ class RunGroup:
         """
         self._server = server
         self._limit = limit
+        self._rows = GroupRows(server, limit)
         self._runs: dict[str, RunWatch] = {}
         self._logs: LogReader | None = None
         self._reading: RunWatch | None = None  # of which a poll reads more than its row
@@ -109,30 +112,25 @@ class RunGroup:
         """
         if self._logs is not None and self._logs.position is not None:
             return GroupTick(logs=(yield from self._logs.poll(now)))
-        rows: dict[str, FlowRun] = {}
-        malformed: dict[str, MalformedRow] = {}
-        for ids in self._ids_by_page():
-            page: Page[FlowRun] = yield RunsQuery(
-                where=RunFilter(flow_run_ids=ids), limit=self._limit.rows
-            )
-            server_time = page.server_time or server_time
-            rows.update((row.id, row) for row in page.rows)
-            malformed.update((row.id, row) for row in page.malformed)
-        if missing := tuple(self._runs.keys() - rows.keys() - malformed.keys()):
-            return GroupTick(missing=missing)
-        time = server_time or now.utc
+        known = {run_id: run.row for run_id, run in self._runs.items()}
+        read = yield from self._rows.poll(known, now)
+        if read.missing:
+            return GroupTick(rows=read)
+        time = read.server_time or server_time or now.utc
         ticks: dict[str, Tick] = {}
         for run_id, run in self._runs.items():
-            if run_id not in rows:
-                ticks[run_id] = Tick(malformed=(malformed[run_id],))
+            row = read.rows.get(run_id, run.row)
+            if run_id in read.malformed or row is None:
+                ticks[run_id] = Tick(malformed=(read.malformed[run_id],))
                 continue
             self._reading = run
-            ticks[run_id] = yield from run.reader.tick_of_row(rows[run_id], self._server, time, now)
+            ticks[run_id] = yield from run.reader.tick_of_row(row, self._server, time, now)
         logs = LogRead(proven=True)
         if self._logs is not None:
             logs = yield from self._logs.poll(now)
         tasks = yield from self._read_task_runs(now)
         return GroupTick(
+            rows=read,
             ticks={
                 run_id: replace(tick, tasks=tasks.get(run_id, TaskRunsRead()))
                 for run_id, tick in ticks.items()
@@ -154,6 +152,8 @@ class RunGroup:
         for bad in tick.logs.malformed:  # of some it cannot be read whose they are
             malformed[bad.flow_run_id if bad.flow_run_id in self._runs else anyone].append(bad)
         rewound = self._rewound(tick.logs)
+        if tick.rows is not None:
+            self._rows.commit(tick.rows, now)
         if self._logs is not None:
             self._logs.commit(tick.logs, now)
         found = [
@@ -186,15 +186,11 @@ class RunGroup:
         """
         if self._reading is not None and self._reading.reader.skip_optional(query, failure, now):
             return True
-        if self._limit.adapt_to(failure):
+        if self._limit.adapt_to(failure) or self._rows.adapt_to(query, failure):
             return True
         return self._logs is not None and self._logs.adapt_to(query, failure)
 
     # -- parts ----------------------------------------------------------------------------------
-
-    def _ids_by_page(self) -> Iterator[tuple[str, ...]]:
-        ids, size = tuple(self._runs), self._limit.rows
-        return (ids[start : start + size] for start in range(0, len(ids), size))
 
     def _read_task_runs(self, now: Now) -> Poll[Mapping[str, TaskRunsRead]]:
         readers = [run.reader for run in self._runs.values()]

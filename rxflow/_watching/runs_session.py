@@ -202,8 +202,8 @@ class RunsSession(Session):
 
     def _receive_group(self, polling: _GroupPolling, tick: GroupTick, now: Now) -> EventPages:
         group = polling.group
-        if tick.missing:
-            for run_id in tick.missing:
+        if tick.rows is not None and tick.rows.missing:
+            for run_id in tick.rows.missing:
                 self._poll_alone(group.leave(run_id), now)
             self._reschedule(polling, now, active=False, again=True)
             return ()

@@ -122,6 +122,7 @@ PREFECT3_CASES: dict[str, tuple[Any, set[str]]] = {
         lambda _: {"state_types": ("FAILED",), "state_names": ("Late",)},
         {"failed", "late"},
     ),
+    "not in a state": (lambda _: {"not_in_states": ("Late", "Failed")}, {"deployed", "child"}),
     "work pool": (lambda _: {"work_pools": ("k8s", "process")}, {"deployed"}),
     "started": (lambda _: {"started_after": NOON}, {"deployed", "failed"}),
     "started, or due": (lambda _: {"started_after": NOON - HOUR}, {"deployed", "failed", "late"}),

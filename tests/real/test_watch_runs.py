@@ -15,6 +15,8 @@ from servers_under_test import emitted_rows
 from virtual_world import Recording
 
 import rxflow
+from rxflow._protocol.pages import Page
+from rxflow._protocol.queries import RunFilter, RunsQuery
 
 if TYPE_CHECKING:
     from tests.real.conftest import ApiWriter, DatabaseReader, Until
@@ -123,6 +125,19 @@ def test_a_run_that_is_deleted_leaves_the_others_whole(
     for run, events in by_run(recording.values):
         if run != ids[0]:
             assert emitted_rows(events) == stored(database, run)
+
+
+def test_the_runs_that_left_a_state_are_found(
+    ids: list[str], client: rxflow.Client, writer: ApiWriter
+) -> None:
+    """The server finds which of some runs are in a state of another name."""
+    writer.set_state(ids[1], "COMPLETED")
+    where = RunFilter(flow_run_ids=tuple(ids[:3]), not_in_states=("Running",))
+    channel = client.open_channel()
+    page = channel.send(RunsQuery(where=where))
+    channel.close()
+    assert isinstance(page, Page), page
+    assert [row.id for row in page.rows] == [ids[1]]
 
 
 def test_many_runs_are_waited_for(ids: list[str], client: rxflow.Client, writer: ApiWriter) -> None:

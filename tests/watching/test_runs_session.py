@@ -23,6 +23,7 @@ from rxflow.events import (
     FlowRunLog,
     Notice,
     NoticeCode,
+    RunChanged,
     RunSeen,
     StateChange,
     TaskRunStateChange,
@@ -771,3 +772,102 @@ def test_a_group_spends_a_fifth_of_the_time_on_its_ticks() -> None:
     pauses = [after - before for before, after in pairwise(tick_times(watched, 40))]
     assert min(pauses) > 5 * 2
     assert len(watched.of(FlowRunLog)) >= 85
+
+
+# -- rows between whole reads ----------------------------------------------------------------------
+
+
+def row_queries(watched: ManyRuns, begin: float, end: float) -> list[tuple[float, RunsQuery]]:
+    """Return the queries for the rows of a group, and when they were sent."""
+    return [
+        (at, query)
+        for at, query in watched.sent
+        if begin <= at < end and isinstance(query, RunsQuery)
+    ]
+
+
+def test_between_whole_reads_only_runs_in_another_state_are_read() -> None:
+    """A group reads all rows every ten seconds, else one query for each state that runs are in."""
+    world = World()
+    ids = running(world, 30)
+    for run_id in ids[:10]:
+        world.server.set_state(run_id, "PENDING")
+    for second in range(100):
+        world.at(second, partial(world.server.log, ids[0], "line"))  # keeps the pace up
+    watched = ManyRuns(world, ids, more=True).run(until=60)
+    sent = row_queries(watched, 20, 60)
+    whole = [at for at, query in sent if not query.where.not_in_states]
+    assert all(10 <= after - before < 13 for before, after in pairwise(whole))
+    assert {query.where.not_in_states: len(query.where.flow_run_ids) for _, query in sent} == {
+        (): 30,
+        ("Pending",): 10,
+        ("Running",): 20,
+    }
+
+
+def test_a_changed_state_is_found_between_whole_reads() -> None:
+    """A run that enters another state is emitted by the next tick, its state and its row."""
+    world = World()
+    ids = running(world, 30)
+    for second in range(100):
+        world.at(second, partial(world.server.log, ids[0], "line"))
+    for number, run_id in enumerate(ids[1:]):
+        world.at(20 + number, partial(world.server.set_state, run_id, "PAUSED"))
+    watched = ManyRuns(world, ids, more=True).run(until=80)
+    delays = [
+        at - (event.timestamp - START).total_seconds()
+        for at, event in watched.emitted
+        if isinstance(event, StateChange) and event.state.name == "Paused"
+    ]
+    assert len(delays) == 29
+    assert max(delays) < 2
+    assert len(watched.of(RunChanged)) >= 29
+
+
+def test_a_state_that_is_entered_again_is_found_by_the_next_whole_read() -> None:
+    """RUNNING to RUNNING, and another field, are emitted within some ten seconds."""
+    world = World()
+    ids = running(world, 30)
+    for second in range(100):
+        world.at(second, partial(world.server.log, ids[0], "line"))
+    world.at(31, lambda: world.server.set_state(ids[1], "RUNNING"))
+    world.at(31, lambda: world.server.change_run(ids[2], tags=["new"]))
+    complete_at(world, 90, ids)
+    watched = ManyRuns(world, ids).run(until=45)
+    assert len([each for each in watched.of_run(ids[1]) if isinstance(each, StateChange)]) == 2
+    assert [each.run.tags for each in watched.of_run(ids[2]) if isinstance(each, RunChanged)] == [
+        ("new",)
+    ]
+    watched.run()
+    assert watched.all_closed.verified
+
+
+def test_many_states_are_read_whole() -> None:
+    """Runs in more than three states are read by one query."""
+    world = World()
+    ids = running(world, 30)
+    for run_id, state in zip(ids, ["PENDING", "PAUSED", "SCHEDULED", "CANCELLING"], strict=False):
+        world.server.set_state(run_id, state)
+    watched = ManyRuns(world, ids, more=True).run(until=60)
+    sent = row_queries(watched, 20, 60)
+    assert sent
+    assert {query.where.not_in_states for _, query in sent} == {()}
+
+
+def test_a_server_that_rejects_the_filter_of_states_is_read_whole() -> None:
+    """An old server's refusal is no failure of the watch."""
+    world = World()
+    ids = running(world, 30)
+    rejected = Failure(kind=FailureKind.REJECTED, text="extra fields not permitted")
+
+    def reject(query: Query) -> Failure | None:
+        finds_changes = isinstance(query, RunsQuery) and query.where.not_in_states
+        return rejected if finds_changes else None
+
+    world.fault = reject
+    complete_at(world, 60, ids)
+    watched = ManyRuns(world, ids).run()
+    states = [query.where.not_in_states for _, query in row_queries(watched, 0, 1e6)]
+    assert states.count(("Running",)) == 1
+    assert codes(watched) == []
+    assert watched.all_closed.verified

@@ -33,6 +33,18 @@ class _Names(_Strict):
     any_: list[str] | None = None
 
 
+class _StateNames(_Strict):
+    any_: list[str] | None = None
+    not_any_: list[str] | None = None
+
+    def selects(self, name: str | None) -> bool:
+        """Whether the filter selects the name of a state; a run without a state has none."""
+        if name is None:
+            return self.any_ is None and self.not_any_ is None
+        is_wanted = self.any_ is None or name in self.any_
+        return is_wanted and name not in (self.not_any_ or ())
+
+
 class _Types(_Strict):
     any_: list[StateType] | None = None
 
@@ -78,12 +90,13 @@ class _LogFilter(_Strict):
 class _StateFilter(_Strict):
     operator: _Operator = "and_"
     type: _Types | None = None
-    name: _Names | None = None
+    name: _StateNames | None = None
 
     def selects(self, row: Row) -> bool:
         """Whether the filter selects a run."""
-        values = {"state_type": _any(self.type), "state_name": _any(self.name)}
-        return _hold(self.operator, _matches(row, values))
+        names = (self.name.selects(row.get("state_name")),) if self.name else ()
+        types = _matches(row, {"state_type": _any(self.type)})
+        return _hold(self.operator, (*types, *names))
 
 
 class _TaskRunFilter(_Strict):
