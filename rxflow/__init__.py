@@ -63,7 +63,13 @@ if TYPE_CHECKING:
     )
     from rxflow.printing import stream_flow_run_logs
     from rxflow.stream import Stream, aiterate, iterate
-    from rxflow.views import FlowRunView, FlowView, TaskRunView
+    from rxflow.views import (
+        FlowRunView,
+        FlowView,
+        TaskRunView,
+        alist_flow_runs,
+        list_flow_runs,
+    )
     from rxflow.watch import (
         FlowRunStream,
         await_for_flow_run,
@@ -132,6 +138,7 @@ __all__ = [
     "WatchTimedOut",
     "acheck_for_compatible_agents",
     "aiterate",
+    "alist_flow_runs",
     "await_for_flow_run",
     "await_for_flow_runs",
     "check_for_compatible_agents",
@@ -139,6 +146,7 @@ __all__ = [
     "encode_event",
     "fold",
     "iterate",
+    "list_flow_runs",
     "stream_flow_run_logs",
     "to_dict",
     "wait_for_flow_run",
@@ -205,6 +213,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "WatchTimedOut": "rxflow.errors",
         "acheck_for_compatible_agents": "rxflow.agents",
         "aiterate": "rxflow.stream",
+        "alist_flow_runs": "rxflow.views",
         "await_for_flow_run": "rxflow.watch",
         "await_for_flow_runs": "rxflow.watch_runs",
         "check_for_compatible_agents": "rxflow.agents",
@@ -212,6 +221,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "encode_event": "rxflow.events",
         "fold": "rxflow._watching.fold",
         "iterate": "rxflow.stream",
+        "list_flow_runs": "rxflow.views",
         "stream_flow_run_logs": "rxflow.printing",
         "to_dict": "rxflow.events",
         "wait_for_flow_run": "rxflow.watch",

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import reactivex
 from reactivex import Observable
@@ -168,9 +168,17 @@ async def read(view: rxflow.FlowRunView) -> None:
     assert_type(await rxflow.acheck_for_compatible_agents(view.labels), str)
     assert_type(await view.aget_all_task_runs(), list[rxflow.TaskRunView])
     assert_type(await view.aget_flow_metadata(), rxflow.FlowView)
+    assert_type(await rxflow.alist_flow_runs(), list[rxflow.FlowRunView])
     assert_type(await rxflow.FlowView.afrom_id("9e6caafc"), rxflow.FlowView)
     async for task_run in view.get_task_run("load").aiter_mapped():
         assert_type(task_run, rxflow.TaskRunView)
+
+
+# Lists of runs, by one value or several of each filter.
+assert_type(rxflow.list_flow_runs(), list[rxflow.FlowRunView])
+rxflow.list_flow_runs(deployment="report/nightly", states="FAILED", tags=["prod"], limit=7)
+rxflow.list_flow_runs(flow=["report", uuid4()], states=[rxflow.StateType.FAILED, "Late"])
+rxflow.list_flow_runs(parent=uuid4(), name=("a", "b"), work_pool="kubernetes")
 
 
 # A predicate of a state is a bool, with or without a call.
