@@ -290,6 +290,41 @@ REQUESTS: dict[str, tuple[str, str, Any]] = {
     "runs-of-no-deployment": _runs({"deployment_id": {"any_": ["{2}"]}}),
     "runs-of-unknown-flow": _runs(flows={"name": {"any_": ["none"]}}),
     "runs-of-the-deployments-flow": _runs(flows={"name": {"any_": ["differences"]}}),
+    "runs-of-a-flow-or-another": _runs(
+        flows={"operator": "or_", "name": {"any_": ["differences"]}, "id": {"any_": [UNKNOWN_ID]}}
+    ),
+    "runs-of-a-name": _runs({"name": {"any_": ["two", "none"]}}),
+    "runs-of-all-tags": _runs({"tags": {"all_": ["none"]}}),
+    "runs-of-no-tags": _runs({"tags": {"all_": []}}, sort="END_TIME_DESC"),
+    "runs-of-any-of-no-tags": _runs({"tags": {"any_": []}}),
+    "runs-of-a-type-or-a-name": _runs(
+        {
+            "state": {
+                "operator": "or_",
+                "type": {"any_": ["FAILED"]},
+                "name": {"any_": ["Scheduled"]},
+            }
+        },
+        sort="END_TIME_DESC",
+    ),
+    "runs-of-a-type-and-a-name": _runs(
+        {"state": {"type": {"any_": ["FAILED"]}, "name": {"any_": ["Scheduled"]}}}
+    ),
+    "runs-by-unknown-operator": _runs({"operator": "xor_"}),
+    "runs-started-before": _runs({"start_time": {"before_": _at(0)}}),
+    "runs-started-after": _runs({"start_time": {"after_": _at(0)}}, sort="END_TIME_DESC"),
+    "runs-expected-before": _runs({"expected_start_time": {"before_": _at(0)}}),
+    "runs-expected-after": _runs(
+        {"expected_start_time": {"after_": _at(0)}}, sort="EXPECTED_START_TIME_DESC"
+    ),
+    "runs-by-expected-start": _runs(sort="EXPECTED_START_TIME_ASC"),
+    "runs-of-a-parent": _runs({"parent_flow_run_id": {"any_": ["{0}"]}}),
+    "runs-of-any-parent": _runs({"parent_flow_run_id": {}}, sort="END_TIME_DESC"),
+    "runs-of-a-deployment": _runs(deployments={"name": {"any_": ["nightly"]}}),
+    "runs-of-any-deployment": _runs(deployments={}),
+    "runs-of-a-pool": _runs(work_pools={"name": {"any_": ["none"]}}),
+    "runs-of-any-pool": _runs(work_pools={}),
+    "runs-by-unknown-key-of-pools": _runs(work_pools={"bogus": 1}),
     "runs-by-unknown-key": _runs({"bogus": 1}),
     "pool-unknown": ("GET", "/work_pools/no%20such", None),
     "workers-of-unknown-pool": ("POST", "/work_pools/no%20such/workers/filter", {}),
