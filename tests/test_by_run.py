@@ -252,6 +252,40 @@ def test_a_blocked_reader_holds_up_no_other_run(world: World) -> None:
     assert_complete(events | {blocked.values[0].flow_run_id: blocked.values}, world)
 
 
+def test_a_run_whose_queries_fail_holds_up_no_other(world: World) -> None:
+    """The reader of the other has its lines meanwhile, and that of the first one has all of its."""
+    good, bad = world.server.add_run(state="RUNNING"), world.server.add_run(state="RUNNING")
+    recordings: dict[str, Recording[FlowRunEvent]] = {}
+
+    def garble(request: httpx.Request) -> httpx.Response | None:
+        text = request.url.path + request.content.decode()
+        is_garbled = world.seconds < 60 and bad in text and good not in text
+        return httpx.Response(200, text="{") if is_garbled else None
+
+    def log() -> None:
+        world.server.log(good, f"{world.seconds}")
+        world.server.log(bad, f"{world.seconds}")
+
+    def subscribe(run: FlowRunStream) -> None:
+        recordings[run.flow_run_id] = Recording(lambda: world.seconds)
+        recordings[run.flow_run_id].subscribe_to(run.logs, world.scheduler)
+
+    for second in range(10, 100, 10):
+        world.at(second, log)
+    world.server.intercept = garble
+    stream = watch_flow_runs([good, bad], client=world.client)
+    world.watch(stream.by_run().do_action(subscribe), until=120)
+    for recording in recordings.values():
+        recording.dispose()
+    arrived = {run_id: recording.events for run_id, recording in recordings.items()}
+    assert all(at - float(event.message) < 6 for at, event in arrived[good])
+    assert [event.message for _, event in arrived[bad]] == [
+        event.message for _, event in arrived[good]
+    ]
+    assert len(arrived[bad]) == 9
+    assert arrived[bad][0][0] > 60
+
+
 def test_a_raising_observer_ends_only_its_own_run(world: World) -> None:
     """The other runs are read to their end."""
     recordings: list[GrammarRecording] = []

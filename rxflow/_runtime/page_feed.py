@@ -109,8 +109,9 @@ class PageReader(OperatorSubscription[PageLog[T], Page[T]]):
 
     def on_next(self, item: PageLog[T]) -> None:
         """Receive the log, which may have pages that were not emitted."""
-        self._log = item
-        self.schedule_turn()
+        if self.active:
+            self._log = item
+            self.schedule_turn()
 
     def on_error(self, error: Exception) -> None:
         """Emit the error after the last page."""
@@ -124,23 +125,27 @@ class PageReader(OperatorSubscription[PageLog[T], Page[T]]):
 
     def due_in(self) -> float | None:
         """Return 0 if a page or the end is to be emitted, else None."""
-        return 0.0 if self._has_page() or self._ended is not None else None
+        log = self._log
+        has_page = log is not None and self._position < len(log)
+        return 0.0 if has_page or self._ended is not None else None
 
     def wake(self) -> None:
         """Emit the next page, or the end if there is none."""
-        log: Any = self._log
-        if not self._has_page():
+        log = self._log
+        if log is None or self._position == len(log):
             if self._ended is not None:
                 self.finish(self._ended[0])
             return
-        page: Page[T] = log.read(self._position)
+        page = log.read(self._position)
         self._position += 1
         if self._releases:
             log.release(self._position)
         self.observer.on_next(page)
 
-    def _has_page(self) -> bool:
-        return self._log is not None and self._position < len(self._log)
+    def tear_down(self) -> None:
+        """Leave the feed, and drop its log: what subscribes later reads it from the feed."""
+        super().tear_down()
+        self._log = None
 
 
 def _end(observer: abc.ObserverBase[Any], error: Exception | None) -> None:

@@ -1,4 +1,7 @@
-"""Rule: a watch is cold; each subscription is a session of its own, also after any end."""
+"""Rule: a watch is cold; each subscription is a session of its own, also after any end.
+
+One that is shared has a new session after an error and after a dispose; see `test_shared`.
+"""
 
 from collections.abc import Iterator
 
@@ -9,6 +12,7 @@ from rx_subjects import (
     TIME_DEPENDENT,
     add_live_run,
     add_past_run,
+    each_cold_subject,
     each_subject,
     subject,
     without_close_times,
@@ -16,7 +20,7 @@ from rx_subjects import (
 from virtual_world import HOUR, World
 
 
-@each_subject
+@each_cold_subject
 def test_each_subscription_has_its_own_requests(name: str, world: World) -> None:
     """No request is sent before a subscription; then each one has a channel of its own."""
     stream = subject(name, world, add_live_run(world))
@@ -36,8 +40,8 @@ def test_each_subscription_has_its_own_requests(name: str, world: World) -> None
 @each_subject
 def test_retry_starts_a_new_session(name: str, world: World) -> None:
     """After an error a subject can be subscribed to again and emits what it would have emitted."""
-    stream = subject(name, world, add_past_run(world))
-    expected = world.watch(stream)
+    run_id = add_past_run(world)
+    expected, stream = world.watch(subject(name, world, run_id)), subject(name, world, run_id)
     refusals: Iterator[httpx.Response | None] = iter([httpx.Response(401), httpx.Response(401)])
     world.server.intercept = lambda _: next(refusals, None)
     recording = world.watch(stream.pipe(ops.retry(3)))

@@ -1,7 +1,8 @@
 """What the rules of `tests/rx_contract` are checked on: subjects, faces, runs and observers.
 
 A *subject* is an observable made of a watch: the watch itself, each of its parts, its views, its
-pages, each operator and each sink. A *face* is a way to use it: subscribe, iterate, await.
+pages, the watch as it is shared or divided by runs, each operator and each sink. A *face* is a way
+to use it: subscribe, iterate, await.
 """
 
 import asyncio
@@ -21,7 +22,18 @@ from sample_events import TASK
 from virtual_world import BEGINNING, HOUR, TEST_TIMEOUT, Recording, World
 
 import rxflow
-from rxflow import FlowRunLog, FlowRunStream, operators, sinks, watch_flow_run
+from rxflow import (
+    FlowRunEvent,
+    FlowRunLog,
+    FlowRunStream,
+    Notice,
+    NoticeCode,
+    RunNotFound,
+    operators,
+    sinks,
+    watch_flow_run,
+    watch_flow_runs,
+)
 from rxflow.testing import FakePrefect3
 
 LINES = 250
@@ -46,6 +58,23 @@ PARTS: dict[str, SubjectOf] = {
     "views": lambda watch: watch.views(),
     "pages": lambda watch: watch.pages(),
 }
+SHARED: dict[str, SubjectOf] = {
+    "shared": lambda watch: watch.shared(),
+    "shared views": lambda watch: watch.shared().views(),
+}
+
+
+def by_run(watch: FlowRunStream) -> Observable[Any]:
+    """Watch the run as one of many, and join the streams of all runs; without the run, fail."""
+    runs = watch_flow_runs([watch.flow_run_id], stream_tasks=True, client=watch._client)
+    return runs.by_run().flat_map(lambda run: run.do_action(_raise_if_not_found))
+
+
+def _raise_if_not_found(event: FlowRunEvent) -> None:
+    if isinstance(event, Notice) and event.code is NoticeCode.RUN_NOT_FOUND:
+        raise RunNotFound(event.message)
+
+
 OPERATORS: dict[str, Operator] = {
     "only": operators.only(FlowRunLog),
     "level_at_least": operators.level_at_least(20),
@@ -65,16 +94,25 @@ SINKS: dict[str, Operator] = {
     "to_loguru": sinks.to_loguru(loguru.logger.opt(capture=False)),
     "to_logging": sinks.to_logging(_silent),
 }
-SUBJECTS: dict[str, SubjectOf] = PARTS | {
-    name: lambda watch, operator=operator: watch.pipe(operator)
-    for name, operator in (OPERATORS | SINKS).items()
-}
+SUBJECTS: dict[str, SubjectOf] = (
+    PARTS
+    | SHARED
+    | {"by run": by_run}
+    | {
+        name: lambda watch, operator=operator: watch.pipe(operator)
+        for name, operator in (OPERATORS | SINKS).items()
+    }
+)
 # The items of these depend on the time at which an event arrived, so faces may differ.
 TIME_DEPENDENT = {"rate"}
 # These emit nothing for the runs below.
 SILENT = {"quiet_for"}
 EMITTING = {name: subject for name, subject in SUBJECTS.items() if name not in SILENT}
 
+# One session of these is for all subscriptions, and runs on threads of rxflow or in virtual time.
+COLD = [name for name in SUBJECTS if name not in SHARED]
+
+each_cold_subject = pytest.mark.parametrize("name", COLD)
 each_subject = pytest.mark.parametrize("name", SUBJECTS)
 each_emitting_subject = pytest.mark.parametrize("name", EMITTING)
 
@@ -82,6 +120,17 @@ each_emitting_subject = pytest.mark.parametrize("name", EMITTING)
 def subject(name: str, world: World, run_id: str) -> Observable[Any]:
     """Return a subject made of a watch of a run."""
     return SUBJECTS[name](watch(world, run_id))
+
+
+def sessions_of(name: str, subscriptions: int) -> int:
+    """Return how many sessions there are for a number of subscriptions at the same time."""
+    return 1 if name in SHARED else subscriptions
+
+
+def threads_of(name: str) -> set[str]:
+    """Return the names of the threads that a subject may start where others start none."""
+    names = {"rxflow-fetch", "rxflow-poll", "rxflow-worker"}
+    return names if name in {*SHARED, "by run"} else set()
 
 
 def watch(world: World, run_id: str) -> FlowRunStream:
