@@ -203,12 +203,14 @@ class FlowRunLog(Event, frozen=True, kw_only=True, tag="log"):
 
 
 class TaskRunStateChange(_StateEvent, frozen=True, kw_only=True, tag="task-state"):
-    """A task run of the run was read in a new state; earlier states may have been skipped.
+    """A task run of the run entered a state.
+
+    States between two polls are skipped, unless all states are watched.
 
     Attributes:
         id: The state's id, which identifies the event.
-        task_run: The task run's row.
-        state: The state.
+        task_run: The task run's row, with the state that it had when it was read.
+        state: The state that it entered.
         late: Whether an event with a later timestamp was emitted before this one.
     """
 

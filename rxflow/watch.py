@@ -7,7 +7,7 @@ thread, in `_runtime`.
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -177,6 +177,7 @@ def watch_flow_run(
     max_duration: timedelta | float | None = _MAX_DURATION,
     *,
     stream_tasks: bool = False,
+    task_states: Literal["latest", "all"] = "latest",
     since: datetime | None = None,
     level: int | str = 0,
     drain: timedelta | float | None = None,
@@ -195,8 +196,11 @@ def watch_flow_run(
         max_duration: Maximum time to watch a run that does not end, in seconds if a number; None
             for no limit. It breaks off a request under way. A run that is over is watched to its
             end, as long as the server replies.
-        stream_tasks: Whether to emit the states of the run's task runs. A state shorter than the
-            time between two polls is missed.
+        stream_tasks: Whether to emit the states of the run's task runs.
+        task_states: Which of their states: ``"latest"`` are those in which the polls find them, so
+            that a state shorter than the time between two polls is missed; ``"all"`` are all that
+            the server has, for one more request per change of a task run, or per 200 of them on
+            Prefect 1.
         since: Emit only log lines of this time and later, an aware datetime. States are always
             complete.
         level: Emit only log lines of this level and above, a number as in `logging` or a name such
@@ -222,8 +226,9 @@ def watch_flow_run(
         InvalidRunId: The id is not a UUID.
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
-            named ``level``, or ``requests_per_minute`` is less than 1.
+        ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
+            ``since`` has no time zone, no level is named ``level``, or ``requests_per_minute`` is
+            less than 1.
 
     Example:
         >>> import rxflow
@@ -235,6 +240,7 @@ def watch_flow_run(
         stream_states=stream_states,
         stream_logs=stream_logs,
         stream_tasks=stream_tasks,
+        task_states=task_states,
         max_duration=max_duration,
         since=since,
         level=level,

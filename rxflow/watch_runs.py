@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -250,6 +250,7 @@ def watch_flow_runs(
     max_duration: timedelta | float | None = _MAX_DURATION,
     *,
     stream_tasks: bool = False,
+    task_states: Literal["latest", "all"] = "latest",
     since: datetime | None = None,
     level: int | str = 0,
     drain: timedelta | float | None = None,
@@ -277,8 +278,9 @@ def watch_flow_runs(
         max_duration: Maximum time to watch runs that do not end, in seconds if a number; None for
             no limit. It breaks off a request under way. If all runs are over, they are watched to
             their end, as long as the server replies.
-        stream_tasks: Whether to emit the states of the runs' task runs, for one more request per
-            run and poll.
+        stream_tasks: Whether to emit the states of the runs' task runs, for one or two more
+            requests per poll of 200 runs.
+        task_states: Which of their states, as in `watch_flow_run`.
         since: Emit only log lines of this time and later, an aware datetime. States are always
             complete.
         level: Emit only log lines of this level and above, a number as in `logging` or a name such
@@ -320,6 +322,7 @@ def watch_flow_runs(
         stream_states=stream_states,
         stream_logs=stream_logs,
         stream_tasks=stream_tasks,
+        task_states=task_states,
         max_duration=max_duration,
         since=since,
         level=level,

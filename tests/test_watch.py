@@ -317,6 +317,16 @@ def test_a_merge_of_watches_can_be_iterated(world: World) -> None:
     assert len(first) == 3
 
 
+@pytest.mark.parametrize("value", ["every", "", None, True, ["all"]])
+def test_task_states_are_the_latest_or_all(value: Any) -> None:
+    """Anything else is refused at the call, by a text that shows what is taken."""
+    client = FakePrefect3().client()
+    with pytest.raises(ValueError, match=r'task_states=.* is neither "latest" nor "all"'):
+        rxflow.watch_flow_run(MISSING_RUN, task_states=value, client=client)
+    with pytest.raises(ValueError, match=r'task_states=.* is neither "latest" nor "all"'):
+        rxflow.watch_flow_runs([MISSING_RUN], task_states=value, client=client)
+
+
 @pytest.mark.parametrize("flag", ["stream_states", "stream_logs", "stream_tasks"])
 @pytest.mark.parametrize("value", ["no", 1, None])
 def test_a_flag_is_true_or_false(flag: str, value: Any) -> None:

@@ -3,7 +3,14 @@
 from datetime import timedelta
 from functools import partial
 
-from rxflow import Closed, FlowRunEvent, RunChanged, StateChange, watch_flow_run
+from rxflow import (
+    Closed,
+    FlowRunEvent,
+    RunChanged,
+    StateChange,
+    TaskRunStateChange,
+    watch_flow_run,
+)
 from rxflow.testing import FakePrefect1, VirtualTime
 
 SECOND = timedelta(seconds=1)
@@ -79,3 +86,21 @@ def test_heartbeats_do_not_shorten_the_interval() -> None:
         counts.append(len(scene.server.requests))
     quiet, beating = counts
     assert beating < 1.1 * quiet
+
+
+def test_all_states_of_task_runs_are_emitted() -> None:
+    """Each state of each task run is emitted once, in order, those between two polls included."""
+    scene = Scene()
+    server = scene.server
+    tasks = [server.add_task_run(scene.run, map_index=number, state=None) for number in range(30)]
+    lives = ["Pending", "Running", "Retrying", "Running", "Success"]
+    for task in tasks:
+        for number, name in enumerate(lives):
+            server.at(5 + number / 10, partial(server.set_task_state, task, name))
+    server.at(6, lambda: server.set_state(scene.run, "Success"))
+    stream = watch_flow_run(scene.run, stream_tasks=True, task_states="all", client=server.client())
+    found: dict[str, list[str]] = {}
+    for event in scene.time.collect(stream):
+        if isinstance(event, TaskRunStateChange):
+            found.setdefault(event.task_run.id, []).append(event.state.name)
+    assert found == dict.fromkeys(tasks, lives)

@@ -21,6 +21,7 @@ from rxflow._protocol.queries import (
     ServerQuery,
     StatesQuery,
     TaskRunsQuery,
+    TaskRunStatesQuery,
     WorkersQuery,
     WorkPoolQuery,
     WorkPoolsQuery,
@@ -49,7 +50,9 @@ class Prefect1:
                 return Page(())  # it has agents
             case RunsQuery(where=where) if failure := unsupported_filter(where):
                 return failure
-            case RunsQuery() | LogsQuery() | TaskRunsQuery() | StatesQuery() | AgentsQuery():
+            case RunsQuery() | LogsQuery() | AgentsQuery():
+                return (yield from self.row_limits.read_list(query))
+            case StatesQuery() | TaskRunsQuery() | TaskRunStatesQuery():
                 return (yield from self.row_limits.read_list(query))
             case _:
                 reply = yield call_of(query)

@@ -31,10 +31,10 @@ from rxflow._protocol.queries import (
     TaskRunStatesQuery,
 )
 
-ListQuery = RunsQuery | LogsQuery | TaskRunsQuery | StatesQuery | AgentsQuery
+ListQuery = RunsQuery | LogsQuery | TaskRunsQuery | StatesQuery | TaskRunStatesQuery | AgentsQuery
 """Queries for lists, which are sent in pages."""
 
-_QueryOfTaskRuns = TaskRunQuery | TaskRunStatesQuery | ResultQuery | ResultsQuery
+_QueryOfTaskRuns = TaskRunQuery | ResultQuery | ResultsQuery
 _QueryOfFlows = FlowsQuery | FlowQuery
 
 Prefect1Query = ListQuery | RunQuery | _QueryOfTaskRuns | _QueryOfFlows
@@ -112,6 +112,19 @@ query TaskRuns($where: task_run_bool_exp!, $offset: Int!, $limit: Int!) {{
 }}
 """
 
+_TASK_RUN_STATES = """
+query TaskRunStates($ids: [uuid!]!, $offset: Int!, $limit: Int!) {
+  rows: task_run_state(
+    where: {task_run_id: {_in: $ids}}
+    order_by: [{task_run_id: asc}, {version: asc}, {timestamp: asc}, {id: asc}]
+    offset: $offset
+    limit: $limit
+  ) {
+    id task_run_id version timestamp state message serialized_state
+  }
+}
+"""
+
 _RESULTS = """
 query Results($ids: [uuid!]!) {
   rows: task_run(where: {id: {_in: $ids}}) { id serialized_state }
@@ -147,11 +160,23 @@ _ANY_ROWS: Mapping[type, str] = {
         (StatesQuery, "flow_run_state"),
         (LogsQuery, "log"),
         (TaskRunsQuery, "task_run"),
+        (TaskRunStatesQuery, "task_run_state"),
     )
 }
 
 QUERY_TEXTS = (
-    *(_FLOW_RUN, _FLOW_RUNS, _STATES, _LOGS, _TASK_RUNS, _RESULTS, _FLOWS, _AGENTS, _HELLO),
+    *(
+        _FLOW_RUN,
+        _FLOW_RUNS,
+        _STATES,
+        _LOGS,
+        _TASK_RUNS,
+        _TASK_RUN_STATES,
+        _RESULTS,
+        _FLOWS,
+        _AGENTS,
+        _HELLO,
+    ),
     *_ANY_ROWS.values(),
 )
 """All texts that are sent."""
@@ -175,7 +200,9 @@ def call_of(query: Prefect1Query) -> HttpCall:
             return _logs(query)
         case TaskRunsQuery():
             return _task_runs(query)
-        case TaskRunQuery() | TaskRunStatesQuery() | ResultQuery() | ResultsQuery():
+        case TaskRunStatesQuery(task_run_ids, offset, limit):
+            return _call(_TASK_RUN_STATES, ids=task_run_ids, offset=offset, limit=limit)
+        case TaskRunQuery() | ResultQuery() | ResultsQuery():
             return _of_task_runs(query)
         case FlowsQuery() | FlowQuery():
             return _of_flows(query)
@@ -304,7 +331,7 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
 
 def _of_task_runs(query: _QueryOfTaskRuns) -> HttpCall:
     match query:
-        case TaskRunQuery(task_run_id) | TaskRunStatesQuery(task_run_id):
+        case TaskRunQuery(task_run_id):
             return _call(_TASK_RUNS, where={"id": _is(task_run_id)}, offset=0, limit=1)
         case ResultQuery(task_run_id):
             return _call(_RESULTS, ids=[task_run_id])

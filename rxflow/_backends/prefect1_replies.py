@@ -91,6 +91,7 @@ _LISTS: Mapping[type, RowDecoder] = {
     StatesQuery: STATE,
     LogsQuery: LOG,
     TaskRunsQuery: TASK_RUN,
+    TaskRunStatesQuery: TASK_RUN_STATE,
     AgentsQuery: AGENT,
 }
 
@@ -154,9 +155,6 @@ def _decode_page(query: Query, rows: msgspec.Raw, time: datetime | None) -> Repl
         case RunQuery(flow_run_id):
             runs = FLOW_RUN.decode_rows(rows)
             return Page(runs, time) if runs else run_not_found(flow_run_id)
-        case TaskRunStatesQuery():
-            states = TASK_RUN_STATE.decode_rows(rows)
-            return Page(tuple(state for state in states if state is not None), time)
         case TaskRunQuery():
             return Page(TASK_RUN.decode_rows(rows), time)
         case ResultQuery() | ResultsQuery():

@@ -24,10 +24,14 @@ from rxflow._protocol.queries import (
     RunsQuery,
     StatesQuery,
     TaskRunsQuery,
+    TaskRunStatesQuery,
 )
 
 # Lists whose readers count rows, or infer from a short page that there are no more.
 _COUNTED = (RunsQuery, LogsQuery, TaskRunsQuery)
+
+# Lists of which a full page names the query for the next one.
+_CONTINUED = (StatesQuery, TaskRunStatesQuery, AgentsQuery)
 
 _LONGEST_AT_FIRST = 2  # rows that any server is assumed to send at once
 
@@ -77,7 +81,7 @@ class RowLimits:
                 if isinstance(query, _COUNTED):
                     return _page_limit(count)
         self._record_page(kind, count)
-        if isinstance(query, StatesQuery | AgentsQuery) and count >= self._requested(query):
+        if isinstance(query, _CONTINUED) and count >= self._requested(query):
             return replace(page, next_query=replace(query, offset=query.offset + count))
         return page
 

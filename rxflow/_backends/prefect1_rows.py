@@ -13,7 +13,15 @@ import msgspec
 from msgspec.structs import replace
 
 from rxflow._backends.row_decoder import RowDecoder
-from rxflow._models.entities import Agent, Flow, FlowRegistration, FlowRun, StoredResult, TaskRun
+from rxflow._models.entities import (
+    Agent,
+    Flow,
+    FlowRegistration,
+    FlowRun,
+    StoredResult,
+    TaskRun,
+    TaskRunState,
+)
 from rxflow._models.states import TERMINAL_TYPES, State, StateType
 from rxflow._models.times import Instant
 from rxflow.events import FlowRunLog
@@ -114,6 +122,16 @@ class _StateRow(_Row, frozen=True, kw_only=True):
             message=serialized.message or self.message,
             version=self.version or 0,
         )
+
+
+class _TaskRunStateRow(_StateRow, frozen=True, kw_only=True):
+    """A row of ``task_run_state``; its version identifies it in the row of its task run, too."""
+
+    task_run_id: str
+
+    def to_task_run_state(self) -> TaskRunState:
+        state_id = _task_run_state_id(self.task_run_id, self.version)
+        return TaskRunState(self.task_run_id, replace(self.to_state(), id=state_id))
 
 
 class _FlowRunRow(_Row, frozen=True, kw_only=True):
@@ -237,7 +255,7 @@ class _TaskRunRow(_Row, frozen=True, kw_only=True):
             return None
         return _state(
             name,
-            id=f"{self.id}:{self.version or 0}",
+            id=_task_run_state_id(self.id, self.version),
             timestamp=self.state_timestamp or self.updated,
             message=serialized.message,
             version=self.version or 0,
@@ -336,6 +354,10 @@ def level_of(name: str | None) -> int:
     return LEVELS.get(name or "", logging.INFO)
 
 
+def _task_run_state_id(task_run_id: str, version: int | None) -> str:
+    return f"{task_run_id}:{version or 0}"
+
+
 def _state(name: str, **fields: Any) -> State:
     return State(type=_TYPES.get(name, name), name=name, **fields)
 
@@ -351,7 +373,7 @@ FLOW_RUN = RowDecoder(_FlowRunRow, _FlowRunRow.to_flow_run)
 STATE = RowDecoder(_StateRow, _StateRow.to_state)
 LOG = RowDecoder(_LogRow, _LogRow.to_event)
 TASK_RUN = RowDecoder(_TaskRunRow, _TaskRunRow.to_task_run)
-TASK_RUN_STATE = RowDecoder(_TaskRunRow, _TaskRunRow.to_state)
+TASK_RUN_STATE = RowDecoder(_TaskRunStateRow, _TaskRunStateRow.to_task_run_state)
 RESULT = RowDecoder(_ResultRow, _ResultRow.to_stored_result)
 FLOW = RowDecoder(_FlowRow, _FlowRow.to_flow)
 AGENT = RowDecoder(_AgentRow, _AgentRow.to_agent)

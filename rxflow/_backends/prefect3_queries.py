@@ -169,8 +169,8 @@ def _of_task_runs(query: _QueryOfTaskRuns) -> HttpCall:
     match query:
         case TaskRunsQuery():
             return _task_runs(query)
-        case TaskRunStatesQuery(task_run_id):
-            return _get("/task_run_states/", ("task_run_id", task_run_id))
+        case TaskRunStatesQuery(task_run_ids):  # one task run's at once
+            return _get("/task_run_states/", ("task_run_id", task_run_ids[0]))
         case TaskRunQuery(task_run_id) | ResultQuery(task_run_id):
             return _get(f"/task_runs/{_segment(task_run_id)}")
         case _:

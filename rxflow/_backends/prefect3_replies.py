@@ -34,6 +34,7 @@ from rxflow._models.entities import (
     Server,
     StoredResult,
     TaskRun,
+    TaskRunState,
     Worker,
     WorkPool,
 )
@@ -91,6 +92,7 @@ class _LogRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class _StateDetails(msgspec.Struct, frozen=True):
     flow_run_id: str | None = None
+    task_run_id: str | None = None
 
 
 class _StateOwner(msgspec.Struct, frozen=True):
@@ -149,7 +151,6 @@ _WORK_POOL = RowDecoder(WorkPool)
 _LISTS: Mapping[type, RowDecoder] = {
     RunsQuery: _FLOW_RUN,
     StatesQuery: _STATE,
-    TaskRunStatesQuery: _STATE,
     TaskRunsQuery: _TASK_RUN,
     FlowsQuery: _FLOW,
     WorkersQuery: RowDecoder(Worker),
@@ -201,17 +202,29 @@ def _read_good_reply(query: Query, reply: HttpResponse) -> Reply:
         if isinstance(query, ServerQuery) and not error.is_json:
             return Page((_server(None),), time)  # the next query shows whether it is a Prefect 3
         return unreadable_body(query, reply, error, _API_HINT)
-    if isinstance(query, StatesQuery) and (run := _run_of_states(reply.body, query.flow_run_id)):
-        return about_another(query, query.flow_run_id, run)
+    wanted = _run_of(query)
+    if wanted is not None and (run := _run_of_states(reply.body, wanted, query)):
+        return about_another(query, wanted, run)
     return check_identity(query, page)
 
 
-def _run_of_states(body: bytes, wanted: str) -> str | None:
+def _run_of(query: Query) -> str | None:
+    """Return the flow run or the task run whose states are queried."""
+    match query:
+        case StatesQuery(wanted) | TaskRunStatesQuery((wanted, *_)):
+            return wanted
+        case _:
+            return None
+
+
+def _run_of_states(body: bytes, wanted: str, query: Query) -> str | None:
     """Read which other run all states of a page are of; None if one may be of the run wanted."""
     try:
-        runs = {row.state_details.flow_run_id for row in _decode_owners(body)}
+        owners = [row.state_details for row in _decode_owners(body)]
     except DECODE_ERRORS:  # a page with malformed rows
         return None
+    of_task_runs = isinstance(query, TaskRunStatesQuery)
+    runs = {owner.task_run_id if of_task_runs else owner.flow_run_id for owner in owners}
     return next(iter(runs)) if runs and runs.isdisjoint({None, wanted}) else None
 
 
@@ -226,6 +239,11 @@ def _decode_page(query: Query, body: bytes, time: datetime | None) -> Page[Any]:
             # The server chooses how many rows a page has, so only an empty page is the last one.
             rest = WorkPoolsQuery(offset + page.count) if page.count else None
             return replace(page, next_query=rest)
+        case TaskRunStatesQuery((task_run_id, *others)):
+            states = _STATE.decode_page(body, time)
+            rows = tuple(TaskRunState(task_run_id, state) for state in states.rows)
+            following = replace(query, task_run_ids=tuple(others)) if others else None
+            return replace(states, rows=rows, next_query=following)
         case _ if type(query) in _LISTS:
             return _LISTS[type(query)].decode_page(body, time)
         case _:

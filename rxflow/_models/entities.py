@@ -128,6 +128,13 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
         return self.state is not None and bool(self.state.is_terminal)
 
 
+class TaskRunState(msgspec.Struct, frozen=True):
+    """A state that a task run was in."""
+
+    task_run_id: str
+    state: State
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A flow run at one moment: the value that `rxflow.fold` builds from events.
 

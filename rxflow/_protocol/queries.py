@@ -147,9 +147,19 @@ class TaskRunQuery(msgspec.Struct, frozen=True):
 
 
 class TaskRunStatesQuery(msgspec.Struct, frozen=True):
-    """All states of a task run, by time."""
+    """All states of some task runs, those of each by time: one `TaskRunState` each.
 
-    task_run_id: str
+    A server may send those of the first task run alone; the next query of the page is then for the
+    others.
+
+    Attributes:
+        offset: How many states to skip, for pages after the first.
+        limit: The most states in one page, on servers that page them.
+    """
+
+    task_run_ids: tuple[str, ...]
+    offset: int = 0
+    limit: int = PAGE_LIMIT
 
 
 class ResultQuery(msgspec.Struct, frozen=True):
@@ -263,7 +273,7 @@ SUBJECTS: Mapping[type, str] = {
     LogsQuery: "log rows",
     TaskRunsQuery: "task runs",
     TaskRunQuery: "a task run",
-    TaskRunStatesQuery: "the states of a task run",
+    TaskRunStatesQuery: "the states of task runs",
     ResultQuery: "a task run's result",
     ResultsQuery: "task runs' results",
     FlowsQuery: "flows",

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from rxflow._models.entities import TaskRun
-from rxflow._models.states import State
-from rxflow._protocol.pages import Page, Poll
+from rxflow._models.entities import TaskRun, TaskRunState
+from rxflow._protocol.pages import Page, Poll, read_all_pages
 from rxflow._protocol.queries import TaskRunQuery, TaskRunsQuery, TaskRunStatesQuery
 from rxflow._views.map_indexes import UNMAPPED, TaskRunRead, by_map_index, indexed
 from rxflow._views.message_lists import listed
@@ -120,7 +119,7 @@ def read_task_run_by_id(
         raise TaskRunNotFound(
             f"Task run {task_run_id} has the map index {read.map_index}, not {map_index}"
         )
-    return (yield from _with_states(read, known))
+    return (yield from _with_states(read, known, limit))
 
 
 def read_task_run_by_slug(
@@ -151,7 +150,7 @@ def read_task_run_by_slug(
     of_task = _of_task(slug, rows, names)
     matches = [read for read in of_task if read.has_map_index(wanted)]
     if len(matches) == 1 and len({read.row.task_key for read in of_task}) == 1:
-        return (yield from _with_states(matches[0], known))
+        return (yield from _with_states(matches[0], known, limit))
     # The message lists what there is, so without a run of the task all task runs are read.
     rows = rows if of_task else (yield from read_task_runs(flow_run_id, limit))
     raise TaskRunNotFound(_no_match(slug, flow_run_id, wanted, rows, _of_task(slug, rows, names)))
@@ -202,13 +201,15 @@ def _with_map_index(row: TaskRun, limit: int) -> Poll[TaskRunRead]:
     return found.get(row.id) or TaskRunRead(row=row)
 
 
-def _with_states(read: TaskRunRead, known: Mapping[str, str | None]) -> Poll[TaskRunRead]:
+def _with_states(
+    read: TaskRunRead, known: Mapping[str, str | None], limit: int
+) -> Poll[TaskRunRead]:
     """Add the states of a task run, unless it is finished and they are known."""
     row = read.row
     if row.is_terminal and known.get(row.id) == row.state_id:
         return read
-    page: Page[State] = yield TaskRunStatesQuery(row.id)
-    states = {state.id: state for state in page.rows}
+    page: Page[TaskRunState] = yield from read_all_pages(TaskRunStatesQuery((row.id,), limit=limit))
+    states = {each.state.id: each.state for each in page.rows}
     if row.state is not None:  # a history may lag behind the row
         states.setdefault(row.state.id, row.state)
     return replace(read, states=tuple(sorted(states.values(), key=lambda state: state.order)))

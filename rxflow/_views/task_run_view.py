@@ -397,7 +397,7 @@ class TaskRunView:
     def states(self) -> tuple[State, ...]:
         """The states that it was in, by time.
 
-        Only the last one if the task run was read together with others, and on Prefect 1.
+        Only the last one if the task run was read together with others.
         """
         if self._read.states is not None:
             return self._read.states

@@ -100,7 +100,7 @@ class RunReader:
         self._spec = spec
         cursor = LogCursor(spec.flow_run_id, level=spec.level, since=spec.since)
         self.logs: LogReader | None = LogReader(cursor, limit, spec.since)
-        self.task_runs = TaskRunLedger(spec.flow_run_id)
+        self.task_runs = TaskRunLedger(spec.flow_run_id, all_states=spec.all_task_states)
         self.server: Server | None = None
         self.row: FlowRun | None = None
         self.position: datetime | None = None

@@ -114,7 +114,7 @@ class RunWatch:
         """Record as delivered what a tick found, and return its events."""
         first: list[RunSeen] = []
         dated: list[DatedEvent] = []
-        malformed = (*tick.malformed, *tick.tasks.malformed)
+        malformed = (*tick.malformed, *tick.tasks.malformed, *tick.tasks.malformed_states)
         last = [*self._log_notices(tick.logs, now), *self.notices.malformed(malformed, now)]
         known, run = self.reader.row, tick.run
         if tick.server is not None:
@@ -128,6 +128,7 @@ class RunWatch:
             last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
             self.notices.receive_read((run.id, *(state.id for state in tick.states)))
             self.notices.receive_read(row.id for row in tick.tasks.rows)
+            self.notices.receive_read(state.id for _, state in tick.tasks.changed)
         dated += self._task_run_events(tick.tasks)
         self.reader.commit(tick, now)
         self._last_line.receive(self.reader.row, tick.logs.rows)
@@ -141,7 +142,9 @@ class RunWatch:
         )
         heartbeat = known is not None and run is not None and is_heartbeat(known, run)
         events = (event for _, page in pages for event in page)
-        active = any(not (heartbeat and isinstance(event, RunChanged)) for event in events)
+        active = self.reader.task_runs.has_more or any(
+            not (heartbeat and isinstance(event, RunChanged)) for event in events
+        )
         return TickEvents(pages, active)
 
     def receive_close_check(
@@ -161,7 +164,7 @@ class RunWatch:
         if check.states:
             dated += state_and_row_events(run, run, check.states)
         dated += self._task_run_events(check.tasks)
-        malformed = (*check.malformed, *check.tasks.malformed)
+        malformed = (*check.malformed, *check.tasks.malformed, *check.tasks.malformed_states)
         self.reader.commit_close_check(check, now)
         self._last_line.receive(run, logs.rows)
         pages = self._order.arrange(

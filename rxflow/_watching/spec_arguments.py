@@ -22,6 +22,7 @@ def spec_of_arguments(
     stream_states: bool,
     stream_logs: bool,
     stream_tasks: bool,
+    task_states: str,
     max_duration: timedelta | float | None,
     since: datetime | None,
     level: int | str,
@@ -35,6 +36,7 @@ def spec_of_arguments(
         stream_states: As in `rxflow.watch_flow_run`, and so are the others.
         stream_logs: The same.
         stream_tasks: The same.
+        task_states: The same.
         max_duration: The same.
         since: The same.
         level: The same.
@@ -43,12 +45,17 @@ def spec_of_arguments(
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
-            named ``level``, or ``requests_per_minute`` is less than 1.
+        ValueError: ``task_states`` is neither "latest" nor "all", a duration is negative or not a
+            number, ``since`` has no time zone, no level is named ``level``, or
+            ``requests_per_minute`` is less than 1.
     """
     check_type("stream_states", stream_states, bool, "True or False")
     check_type("stream_logs", stream_logs, bool, "True or False")
     check_type("stream_tasks", stream_tasks, bool, "True or False")
+    if task_states not in ("latest", "all"):
+        raise ValueError(
+            f'task_states={task_states!r} is neither "latest" nor "all"; pass one of them'
+        )
     enabled = {
         EventSource.STATES: stream_states,
         EventSource.LOGS: stream_logs,
@@ -58,6 +65,7 @@ def spec_of_arguments(
     return WatchSpec(
         flow_run_id=flow_run_id,
         sources=frozenset(source for source, is_enabled in enabled.items() if is_enabled),
+        all_task_states=task_states == "all",
         level=level_number("level", level),
         since=optional_utc_time("since", since),
         drain=optional_seconds("drain", drain),

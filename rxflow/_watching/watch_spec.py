@@ -33,6 +33,8 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
         since: The earliest time of the log rows to read, by the writers' clocks; None for all.
         drain: Seconds without news before a terminal run is closed; None for the default of the
             server's kind (`lifecycle.DRAINS`).
+        all_task_states: Whether all states of the task runs are emitted, and not only those in
+            which they are found.
         awaits_retries: Whether writers get time after an outage to send what they could not send
             during it.
         max_duration: Seconds until the watch of a run that is not terminal times out; None for no
@@ -48,6 +50,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     level: int = 0
     since: datetime | None = None
     drain: float | None = None
+    all_task_states: bool = False
     awaits_retries: bool = True
     max_duration: float | None = None
     requests_per_minute: float | None = None

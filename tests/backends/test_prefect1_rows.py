@@ -36,6 +36,7 @@ from rxflow._models.entities import (
     FlowRun,
     StoredResult,
     TaskRun,
+    TaskRunState,
 )
 from rxflow._models.states import State, StateType
 from rxflow._protocol.failures import FailureKind
@@ -164,7 +165,6 @@ def test_a_run_may_have_no_state() -> None:
     stateless = task_run_row(state=None, serialized_state=None, state_timestamp=None, version=0)
     (task_run,) = read_page(TASK_RUNS, rows_reply(stateless)).rows
     assert (task_run.state, task_run.state_id) == (None, None)
-    assert read_page(TaskRunStatesQuery(TASK_RUN), rows_reply(stateless)).rows == ()
 
 
 # -- log rows -------------------------------------------------------------------------------------
@@ -237,7 +237,20 @@ def test_a_task_run_is_read_field_by_field(number: int) -> None:
     assert task_run.state.name == serialized["type"]
     assert (task_run.state.message, task_run.state.version) == (serialized["message"], 3)
     assert read_page(TaskRunQuery(row["id"]), rows_reply(row)).rows == (task_run,)
-    assert read_page(TaskRunStatesQuery(row["id"]), rows_reply(row)).rows == (task_run.state,)
+
+
+def test_state_of_a_task_run_is_that_of_its_row() -> None:
+    """A row of the table of states has the id that the state has in the row of its task run."""
+    row = task_run_row()
+    current = read_page(TASK_RUNS, rows_reply(row)).rows[0].state
+    stored = state_row(
+        row["serialized_state"],
+        task_run_id=row["id"],
+        version=row["version"],
+        timestamp=row["state_timestamp"],
+    )
+    (found,) = read_page(TaskRunStatesQuery((row["id"],)), rows_reply(stored)).rows
+    assert found == TaskRunState(row["id"], current)
 
 
 def test_states_of_a_task_run_differ_by_version() -> None:

@@ -28,7 +28,7 @@ from prefect3_recordings import (
 from rxflow._backends.backend import HttpResponse
 from rxflow._backends.prefect3_queries import Prefect3Query
 from rxflow._backends.prefect3_replies import needs_csrf_token, read_csrf_headers, read_reply
-from rxflow._models.entities import BackendName, Server, StoredResult
+from rxflow._models.entities import BackendName, Server, StoredResult, TaskRunState
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import MalformedRow, Page
 from rxflow._protocol.queries import (
@@ -38,6 +38,7 @@ from rxflow._protocol.queries import (
     RunQuery,
     ServerQuery,
     TaskRunQuery,
+    TaskRunStatesQuery,
     WorkersQuery,
     WorkPoolQuery,
 )
@@ -73,6 +74,23 @@ def _fields(kind: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
 PREFECT_1_FIELDS = {"run_config", "task_id", "map_index", "version", "registered"}
 
 
+def test_states_of_task_runs_are_read_one_by_one() -> None:
+    """The states of the first task run come with the query for the others, if there are any."""
+    query = TaskRunStatesQuery((TASK_RUN, "b", "c"))
+    page = read_page(query, recorded_reply("task_run_states"))
+    assert [row.task_run_id for row in page.rows] == [TASK_RUN] * 4
+    assert page.next_query == TaskRunStatesQuery(("b", "c"))
+    last = read_page(TaskRunStatesQuery((TASK_RUN,)), recorded_reply("task_run_states"))
+    assert last.next_query is None
+
+
+def test_states_of_another_task_run_are_refused() -> None:
+    """A proxy may send the reply to another query."""
+    failure = read_failure(TaskRunStatesQuery((RUN,)), recorded_reply("task_run_states"))
+    assert failure.kind is FailureKind.UNREADABLE
+    assert TASK_RUN in failure.text
+
+
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_recorded_reply_is_read_field_by_field(name: str) -> None:
     """Each row of a recorded reply equals the server's JSON in every field that it has."""
@@ -84,8 +102,9 @@ def test_a_recorded_reply_is_read_field_by_field(name: str) -> None:
     rows = raw if isinstance(raw, list) else [raw]
     page = read_page(query, recorded_reply(name))
     assert len(page.rows) == page.count == len(rows)
-    for row, sent in zip(page.rows, rows, strict=True):
-        assert type(row) is kind
+    assert {type(row) for row in page.rows} <= {kind}
+    found = [row.state if isinstance(row, TaskRunState) else row for row in page.rows]
+    for row, sent in zip(found, rows, strict=True):
         known = {"late": False, "replayed": False, **sent} if kind is FlowRunLog else sent
         assert as_json(row) == expected(known, row)
 

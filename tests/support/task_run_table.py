@@ -1,13 +1,18 @@
 """A table of task runs that answers queries as a server does, and counts what it sends."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
 
 from rxflow import State, TaskRun
+from rxflow._models.entities import TaskRunState
 from rxflow._models.states import StateType
 from rxflow._models.times import Now
 from rxflow._protocol.pages import MalformedRow, Page, Poll
-from rxflow._protocol.queries import TaskRunsQuery
+from rxflow._protocol.queries import TaskRunsQuery, TaskRunStatesQuery
 from rxflow._watching.task_run_ledger import TaskRunLedger, TaskRunsRead
 from rxflow._watching.task_run_reader import read_all_task_runs, read_task_runs
 
@@ -54,31 +59,59 @@ def task_run(
 
 
 class TaskRunTable:
-    """Rows by their ids.
+    """Rows by their ids, and the states that they had.
 
     Attributes:
         rows: The rows.
+        states: By task run id, the states that it was in.
+        batched: Whether a reply has the states of several task runs, as Prefect 1's has.
         malformed: Rows that cannot be read; they have the order of their ids, before all others.
-        queries: The queries that were answered.
+        queries: The queries for task runs that were answered.
+        state_queries: Those for states.
         rows_sent: How many rows the replies had.
         before_reply: Called before each reply.
     """
 
     def __init__(self, *rows: TaskRun) -> None:
-        self.rows = {row.id: row for row in rows}
+        self.rows: dict[str, TaskRun] = {}
+        self.states: defaultdict[str, dict[str, State]] = defaultdict(dict)
+        self.batched = False
         self.malformed: dict[str, MalformedRow] = {}
         self.queries: list[TaskRunsQuery] = []
+        self.state_queries: list[TaskRunStatesQuery] = []
         self.rows_sent = 0
         self.before_reply: Callable[[], object] = list
+        self.put(*rows)
 
     def put(self, *rows: TaskRun) -> None:
         """Insert or update rows."""
-        self.rows.update((row.id, row) for row in rows)
+        for row in rows:
+            self.rows[row.id] = row
+            if row.state is not None:
+                self.states[row.id][row.state.id] = row.state
 
-    def reply(self, query: object) -> Page[TaskRun]:
+    def states_reply(self, query: TaskRunStatesQuery) -> Page[TaskRunState]:
+        """Answer a query for states, by the time of each."""
+        self.state_queries.append(query)
+        ids = sorted(query.task_run_ids) if self.batched else query.task_run_ids[:1]
+        rows = [
+            TaskRunState(each, state)
+            for each in ids
+            for state in sorted(self.states[each].values(), key=lambda state: state.order)
+        ]
+        if not self.batched:
+            rest = query.task_run_ids[1:]
+            return Page(tuple(rows), next_query=replace(query, task_run_ids=rest) if rest else None)
+        page = rows[query.offset : query.offset + query.limit]
+        following = replace(query, offset=query.offset + query.limit)
+        return Page(tuple(page), next_query=following if len(page) == query.limit else None)
+
+    def reply(self, query: object) -> Page[Any]:
         """Answer a query, in the order of the server: the newest rows first."""
-        assert isinstance(query, TaskRunsQuery)
         self.before_reply()
+        if isinstance(query, TaskRunStatesQuery):
+            return self.states_reply(query)
+        assert isinstance(query, TaskRunsQuery)
         self.queries.append(query)
         rows: list[TaskRun | MalformedRow] = [*self.malformed.values()]
         if query.unfinished:

@@ -92,14 +92,14 @@ def test_the_latest_is_a_new_view(scene3: Scene3, call: Call) -> None:
 
 
 def test_a_task_run_shows_its_task_and_its_last_state(scene1: Scene1, call: Call) -> None:
-    """On Prefect 1 the task's id and slug are the server's, and only the last state is read."""
+    """On Prefect 1 the task's id and slug are the server's, and all states are read."""
     task = scene1.add_task_run("load", "RUNNING", name="load-17")
     scene1.set_task_state(task, "FAILED")
     view = call(TaskRunView, "from_task_run_id", task, client=scene1.client)
     row = scene1.server.task_runs[task]
     assert (view.task_id, view.task_slug, view.name) == (row["task_id"], "load-1", "load-17")
-    assert [state.name for state in view.states] == ["Failed"]
-    assert view.states == (view.state,)
+    assert [state.name for state in view.states] == ["Running", "Failed"]
+    assert view.states[-1] == view.state
     assert (view.start_time, view.end_time) == (row["start_time"], row["end_time"])
     assert call(view, "get_latest") == view
 

@@ -691,6 +691,52 @@ def test_task_run_is_found_by_the_close_check() -> None:
     assert watched.closed.unsettled == ()
 
 
+def test_all_states_of_task_runs_are_emitted_before_the_close() -> None:
+    """Each state that the server has is emitted once, in order, of however many task runs."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    for _ in range(100):
+        task = server.add_task_run(run_id)
+        world.at(1, partial(server.set_task_state, run_id, task, "RUNNING"))
+        world.at(1.1, partial(server.set_task_state, run_id, task, "SCHEDULED", "AwaitingRetry"))
+        world.at(1.2, partial(server.set_task_state, run_id, task, "RUNNING", "Retrying"))
+        world.at(1.3, partial(server.set_task_state, run_id, task, "COMPLETED"))
+    world.at(2, lambda: server.set_state(run_id, "COMPLETED"))
+    sources = SOURCES | {EventSource.TASKS}
+    watched = watch(world, run_id, sources=sources, all_task_states=True, drain=0.0).run()
+    emitted = watched.of(TaskRunStateChange)
+    by_task: dict[str, list[str]] = {}
+    for event in emitted:
+        by_task.setdefault(event.task_run.id, []).append(event.id)
+    assert by_task == {
+        task: [state["id"] for state in states] for task, states in server.task_run_states.items()
+    }
+    assert watched.closed.unsettled == ()
+    assert isinstance(watched.events[-1], Closed)
+
+
+def test_malformed_state_of_a_task_run_is_reported() -> None:
+    """A state of a task run that cannot be read is a notice, until it can be read."""
+    world = World()
+    server = world.server
+    run_id = server.add_run(state="RUNNING")
+    task = server.add_task_run(run_id)
+    server.task_run_states[task][0]["name"] = None
+    server.set_task_state(run_id, task, "RUNNING")
+    world.at(20, lambda: server.set_task_state(run_id, task, "COMPLETED"))
+    world.at(20, lambda: server.set_state(run_id, "COMPLETED"))
+    sources = frozenset(EventSource)
+    watched = watch(world, run_id, sources=sources, all_task_states=True).run()
+    (notice,) = watched.of(Notice)
+    bad = server.task_run_states[task][0]["id"]
+    assert (notice.code, notice.row_id) == (NoticeCode.MALFORMED, bad)
+    assert [event.state.name for event in watched.of(TaskRunStateChange)] == [
+        *("Running", "Completed")
+    ]
+    assert (watched.closed.verified, watched.closed.malformed) == (False, 1)
+
+
 def test_idle_poll_does_not_read_the_task_runs_that_are_over() -> None:
     """With 5,000 task runs that are over, a poll moves one row of them."""
     world = World()

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from task_run_table import RUN_ID, TaskRunTable, at, changes, task_run
 
 from rxflow import TaskRun
@@ -261,6 +262,140 @@ def test_row_of_a_page_limit_of_one() -> None:
     assert table.read_and_commit(*ledgers, limit=1) == [("a", "COMPLETED")]
 
 
+# -- all states ---------------------------------------------------------------------------------
+
+
+def lives(count: int, *, first: int = 0) -> list[TaskRun]:
+    """Make the rows that task runs had one after the other: pending, running and completed."""
+    return [
+        task_run(f"t{number:03}", kind, number + stage / 10, created=number)
+        for number in range(first, first + count)
+        for stage, kind in enumerate(("PENDING", "RUNNING", "COMPLETED"))
+    ]
+
+
+def by_task_run(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Sort what was found by task run, and keep the order of each one's states."""
+    return sorted(found, key=lambda change: change[0])
+
+
+def of_all_states(run: str = RUN_ID) -> TaskRunLedger:
+    """Make a ledger of a run of which all states are wanted."""
+    return TaskRunLedger(run, all_states=True)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])
+def test_all_states_are_read(batched: bool) -> None:
+    """The states before the one in which a task run is found are read, and found in order."""
+    table, ledger = TaskRunTable(*lives(2)), of_all_states()
+    table.batched = batched
+    assert by_task_run(table.read_and_commit(ledger)) == [
+        (name, kind) for name in ("t000", "t001") for kind in ("PENDING", "RUNNING", "COMPLETED")
+    ]
+    assert len(table.state_queries) == (1 if batched else 2)
+    assert table.read_and_commit(ledger) == []
+    assert len(table.state_queries) == (1 if batched else 2)
+
+
+def test_only_the_states_of_changed_task_runs_are_read() -> None:
+    """A poll reads the states of a task run again once it is in another state."""
+    table, ledger = TaskRunTable(*lives(3)), of_all_states()
+    table.read_and_commit(ledger)
+    table.state_queries.clear()
+    table.put(task_run("t001", "RUNNING", 7, created=1), task_run("t001", "FAILED", 8, created=1))
+    assert table.read_and_commit(ledger) == [("t001", "RUNNING"), ("t001", "FAILED")]
+    assert [query.task_run_ids for query in table.state_queries] == [("t001",)]
+
+
+def test_a_poll_reads_the_states_of_some() -> None:
+    """One poll sends 20 queries for states, of the oldest changes; the next polls read the rest."""
+    table, ledger = TaskRunTable(*lives(50)), of_all_states()
+    found: list[tuple[str, str]] = []
+    for more in (True, True, False):
+        found += table.read_and_commit(ledger)
+        assert ledger.has_more is more
+        assert (ledger.settled_in(None, at(0)) > 0) is more
+    assert len(table.state_queries) == 50
+    assert by_task_run(found) == [(row.id, row.state.type) for row in lives(50) if row.state]
+
+
+def test_states_of_many_task_runs_take_several_pages() -> None:
+    """Where a server sends the states of several task runs, their pages are read to the end."""
+    table, ledger = TaskRunTable(*lives(7)), of_all_states()
+    table.batched = True
+    assert len(table.read_and_commit(ledger, limit=4)) == 21
+    assert not ledger.has_more
+
+
+def test_states_that_take_too_many_pages_are_read_again() -> None:
+    """A batch of which not all pages were read counts as not read."""
+    table, ledger = TaskRunTable(*lives(60)), of_all_states()
+    table.batched = True
+    found = table.read_and_commit(ledger, limit=6)
+    assert len(found) == len(set(found)) < 180
+    polls = 0
+    while ledger.has_more:
+        found += table.read_and_commit(ledger, limit=6)
+        polls += 1
+    assert polls > 0
+    assert len(found) == len(set(found)) == 180
+
+
+def test_late_histories_are_read_again() -> None:
+    """A state that the row has before the history is found, and the others once they are there."""
+    table, ledger = TaskRunTable(*lives(1)), of_all_states()
+    states = dict(table.states["t000"])
+    table.states["t000"].clear()
+    assert table.read_and_commit(ledger) == [("t000", "COMPLETED")]
+    assert not ledger.has_more
+    assert ledger.settled_in(None, at(10)) == 20
+    table.states["t000"].update(states)
+    assert table.read_and_commit(ledger) == [("t000", "PENDING"), ("t000", "RUNNING")]
+    assert ledger.settled_in(None, at(10)) == 0
+
+
+def test_malformed_states_are_returned() -> None:
+    """States that cannot be read are returned; the state that the row has is known from there."""
+    table, ledger = TaskRunTable(*lives(1)), of_all_states()
+    bad = MalformedRow("t000-RUNNING-0.1", "no name")
+    del table.states["t000"][bad.id]
+    poll = read_all_task_runs([ledger], 200)
+    page = table.reply(next(poll))
+    states = table.reply(poll.send(page))
+    with pytest.raises(StopIteration) as end:
+        poll.send(replace(states, malformed=(bad,)))
+    found = end.value.value[RUN_ID]
+    assert [state.type for _, state in found.changed] == ["PENDING", "COMPLETED"]
+    assert found.malformed_states == (bad,)
+    assert found.awaited == ()
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["full read", "read of changes"])
+def test_awaited_task_runs_may_be_deleted(few: bool) -> None:
+    """A task run that is gone is no longer awaited."""
+    running = [task_run(f"t{number:03}", "RUNNING", number) for number in range(25)]
+    table, ledger = TaskRunTable(*running), of_all_states()
+    table.read_and_commit(ledger)
+    assert ledger.has_more
+    del table.rows["t024"]
+    ledger.full_read_due = few
+    found = table.read_and_commit(ledger)
+    assert ("t024", "RUNNING") not in found
+    assert len(found) == 4
+    assert not ledger.has_more
+
+
+def test_states_are_read_for_the_runs_that_want_them() -> None:
+    """The oldest changes are read first, whichever run they are of."""
+    rows = [
+        *(task_run(f"a{number:03}", "RUNNING", number, run=RUN_ID) for number in range(30)),
+        *(task_run(f"b{number:03}", "RUNNING", number, run=OTHER_RUN) for number in range(30)),
+    ]
+    table, ledgers = TaskRunTable(*rows), [of_all_states(RUN_ID), of_all_states(OTHER_RUN)]
+    names = sorted(name for name, _ in table.read_and_commit(*ledgers))
+    assert names == [f"{run}{number:03}" for run in "ab" for number in range(10)]
+
+
 # -- laws ---------------------------------------------------------------------------------------
 
 KINDS = [None, "PENDING", "RUNNING", "COMPLETED", "FAILED", "NEW_IN_PREFECT_4", "deleted"]
@@ -348,3 +483,35 @@ def test_lives_without_reruns_need_no_full_read(
         table.read_and_commit(*ledgers, limit=limit, now=tick)
         full = table.read_all(*ledgers)
         assert changes(full.values()) == []
+
+
+@given(
+    script=scripts, limit=st.integers(2, 9), batched=st.booleans(), lost=st.sets(st.integers(0, 12))
+)
+def test_all_states_are_found_once(
+    script: list[list[tuple[int, str | None]]], limit: int, batched: bool, lost: set[int]
+) -> None:
+    """Whatever happens, and whichever polls fail, each state that was stored is found once."""
+    table, ledger = TaskRunTable(), of_all_states()
+    table.batched = batched
+    stored: set[str] = set()
+    emitted: Counter[str] = Counter()
+    number = 0
+    for tick, happening in enumerate([*script, []]):
+        for task, kind in happening:
+            number += 1
+            if kind not in {None, "deleted"}:
+                row = task_run(f"t{task}", kind, number, created=task)
+                table.put(row)
+                stored.add(row.state_id or "")
+        found = table.read(ledger, limit=limit, now=tick)[RUN_ID]
+        if tick not in lost:
+            ledger.commit(found, at(tick))
+            emitted.update(state.id for _, state in found.changed)
+    for _ in range(40):
+        ledger.full_read_due = True
+        found = table.read(ledger, limit=limit, now=99)[RUN_ID]
+        ledger.commit(found, at(99))
+        emitted.update(state.id for _, state in found.changed)
+    assert emitted == Counter(stored)
+    assert not ledger.has_more

@@ -97,8 +97,10 @@ RELATIONS: Mapping[str, Mapping[str, Relation]] = {
     "task_run": {
         "flow_run": Relation("flow_run", "flow_run_id"),
         "task": Relation("task", "task_id"),
+        "states": Relation("task_run_state", there="task_run_id"),
         "logs": Relation("log", there="task_run_id"),
     },
+    "task_run_state": {"task_run": Relation("task_run", "task_run_id")},
     "log": {
         "flow_run": Relation("flow_run", "flow_run_id"),
         "task_run": Relation("task_run", "task_run_id"),

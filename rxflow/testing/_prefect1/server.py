@@ -31,11 +31,11 @@ class FakePrefect1(FakeServer, Prefect1Store):
     """A Prefect 1 server: Prefect Server, or Prefect Cloud if it has a key.
 
     It replies to queries about the tables ``tenant``, ``project``, ``flow_group``, ``flow``,
-    ``task``, ``flow_run``, ``flow_run_state``, ``task_run``, ``log`` and ``agent``, their
-    aggregates' counts, and the mutations by which the 1.4.1 client manages projects, flows, flow
-    runs, task runs and logs: that client can register a flow with it, execute a run of it, and show
-    both on its command line. It needs graphql-core, which the package's extra ``fake-prefect1``
-    installs.
+    ``task``, ``flow_run``, ``flow_run_state``, ``task_run``, ``task_run_state``, ``log`` and
+    ``agent``, their aggregates' counts, and the mutations by which the 1.4.1 client manages
+    projects, flows, flow runs, task runs and logs: that client can register a flow with it, execute
+    a run of it, and show both on its command line. It needs graphql-core, which the package's extra
+    ``fake-prefect1`` installs.
 
     It leaves out agents' mutations, API keys, artifacts, key-value pairs, limits of concurrency,
     secrets and new tenants: such a query is rejected with an error that says so. It has no
@@ -43,7 +43,7 @@ class FakePrefect1(FakeServer, Prefect1Store):
     parameters that come with an idempotency key are those of the run that has the key.
 
     Its tables are ``tenants``, ``projects``, ``flow_groups``, ``flows``, ``tasks``, ``runs``,
-    ``states``, ``task_runs``, ``logs`` and ``agents``: rows by their ids.
+    ``states``, ``task_runs``, ``task_run_states``, ``logs`` and ``agents``: rows by their ids.
 
     Its replies were recorded from a real server, except for what only Prefect Cloud sends:
     ``timed_out`` is as an issue of Prefect's quotes it, and a request without the key gets what the

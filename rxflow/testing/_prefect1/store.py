@@ -40,6 +40,7 @@ class Prefect1Store(Timeline):
         self.runs: Table = {}
         self.states: Table = {}
         self.task_runs: Table = {}
+        self.task_run_states: Table = {}
         self.logs: Table = {}
         self.agents: Table = {}
         self._landed: dict[str, datetime] = {}
@@ -296,6 +297,7 @@ class Prefect1Store(Timeline):
             now, stamp = self._write_time(), optional_utc_time("timestamp", timestamp)
             state = _serialized(task_run, type, message, fields)
             rows.enter(task_run, state, stamp or now, now)
+            self._insert_state(self.task_run_states, task_run, state, task_run_id=task_run["id"])
 
     def add_agent(
         self,
@@ -334,6 +336,11 @@ class Prefect1Store(Timeline):
                 {row_id: row for row_id, row in table.items() if row["flow_run_id"] != run_id}
                 for table in (self.states, self.task_runs, self.logs)
             )
+            self.task_run_states = {
+                row_id: row
+                for row_id, row in self.task_run_states.items()
+                if row["task_run_id"] in self.task_runs
+            }
 
     def delete_project(self, project_id: str | UUID) -> None:
         """Delete a project with its flows, their tasks and their runs."""
@@ -383,6 +390,7 @@ class Prefect1Store(Timeline):
             "flow_run": self.runs,
             "flow_run_state": self.states,
             "task_run": self.task_runs,
+            "task_run_state": self.task_run_states,
             "log": self.logs if then is None else self._logs_of(then),
             "agent": self.agents,
         }
@@ -402,13 +410,17 @@ class Prefect1Store(Timeline):
     def _enter_state(self, run: Row, state: Row, timestamp: datetime | None = None) -> str:
         now = self._write_time()
         rows.enter(run, state, timestamp or now, now)
+        return self._insert_state(self.states, run, state, flow_run_id=run["id"])
+
+    def _insert_state(self, table: Table, run: Row, state: Row, **owner: str) -> str:
+        """Insert the state that a flow run or a task run has entered; return its id."""
         row = self._insert(
-            self.states,
-            flow_run_id=run["id"],
+            table,
+            **owner,
             version=run["version"],
             state=state["type"],
             message=state.get("message"),
-            timestamp=timestamp or now,
+            timestamp=run["state_timestamp"],
             start_time=run["state_start_time"],
             serialized_state=state,
             tenant_id=run["tenant_id"],
