@@ -25,7 +25,8 @@ class RunPolling:
     Attributes:
         run: The run.
         due: When the next poll is due, in monotonic seconds.
-        failed_at: When a reply about this run could not be read; None if the last one could.
+        failed_at: When a reply about this run was missing or could not be read; None if the last
+            one could.
     """
 
     def __init__(self, run: RunWatch, random: Random, *, due: float = -math.inf) -> None:

@@ -37,7 +37,9 @@ from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
 _LONGEST_PAUSE = 10.0  # seconds between two ticks of a full group without news
-_SHARE = 4  # times the duration of its last tick that a group pauses at least
+_SHARE = 4
+"""Times the duration of its last tick that a group pauses at least; and times the duration of a
+query about one run that got no reply, until that run is polled again."""
 
 
 class _GroupPolling:
@@ -292,16 +294,29 @@ class RunsSession(Session):
             return self._receive_not_found(polling, now)
         if failure.kind is FailureKind.UNREADABLE:
             return self._receive_unreadable(polling, failure, now)
+        if failure.kind is FailureKind.NETWORK:
+            self._postpone_unanswered(polling, now)
         self._enqueue(polling)
         skipped = run.reader.skip_optional(query, failure, now)
         adapted = skipped or run.reader.adapt_to(query, failure)
         return self._go_on(failure, now) if adapted else None
 
+    def _postpone_unanswered(self, polling: RunPolling, now: Now) -> None:
+        """Let a run whose queries get no reply take a share of the time, while others' get one."""
+        is_alone = self._is_alone(polling)
+        polling.failed_at = now.mono
+        if is_alone:
+            polling.due = now.mono + _SHARE * (now.mono - self._query_sent)
+
+    def _is_alone(self, polling: RunPolling) -> bool:
+        """Whether a poll of other runs succeeded since one of this run failed."""
+        return polling.failed_at is not None and self._last_success >= polling.failed_at
+
     def _receive_unreadable(
         self, polling: RunPolling, failure: Failure, now: Now
     ) -> EventPages | None:
         """Read the other runs meanwhile if only replies about one of them cannot be read."""
-        is_alone = polling.failed_at is not None and self._last_success >= polling.failed_at
+        is_alone = self._is_alone(polling)
         polling.postpone(now)
         self._enqueue(polling)
         if not is_alone:

@@ -136,6 +136,13 @@ assert_type(stream.views().pipe(sinks.to_callable(print)), rxflow.Stream[rxflow.
 assert_type(rxflow.encode_event(rxflow.decode_event("{}")), bytes)
 
 assert_type(stream.logs.pipe(sinks.to_callable(print)).run_to_end(), int)
+assert_type(stream.shared(), rxflow.FlowRunStream)
+assert_type(stream.shared().logs, rxflow.Stream[rxflow.FlowRunLog])
+many = rxflow.watch_flow_runs(["9e6caafc-4ea1-4493-b0a9-122efba9eaaa"])
+assert_type(many.shared(), rxflow.FlowRunsStream)
+for run in many.by_run():
+    assert_type(run, rxflow.FlowRunStream)
+    assert_type(run.flow_run_id, str)
 
 # Type checkers know the class from the kind.
 for event in stream:

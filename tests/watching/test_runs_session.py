@@ -397,6 +397,42 @@ def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: 
         )
 
 
+@pytest.mark.parametrize("place", [0, 2], ids=["the first run", "the last run"])
+def test_a_run_whose_queries_get_no_reply_takes_a_share_of_the_time(place: int) -> None:
+    """Of the others' lines four in five come as before, the rest at the latest after the timeout.
+
+    Once there are replies, the run has all of its own.
+    """
+    world = World()
+    ids = running(world, 3)
+    frozen = ids[place]
+    others = [run_id for run_id in ids if run_id != frozen]
+
+    def freeze(query: Query) -> Failure | None:
+        text = str(query)
+        if world.now > 400 or frozen not in text or any(run_id in text for run_id in others):
+            return None
+        world.wait(10)
+        return Failure(kind=FailureKind.NETWORK, text="no response")
+
+    for second in range(100, 400):
+        for run_id in ids:
+            world.at(second, partial(world.server.log, run_id, "line"))
+    world.fault = freeze
+    complete_at(world, 420, ids)
+    watched = ManyRuns(world, ids).run()
+    delays = sorted(
+        at - (event.timestamp - START).total_seconds()
+        for at, event in watched.emitted
+        if isinstance(event, FlowRunLog) and event.flow_run_id != frozen
+    )
+    assert len(delays) == 600
+    assert delays[-1] < 16
+    assert delays[480] < 5
+    assert len([e for e in watched.of_run(frozen) if isinstance(e, FlowRunLog)]) == 300
+    assert all(outcome.verified for outcome in watched.all_closed.runs)
+
+
 def test_a_server_that_replies_nothing_readable_ends_the_watch() -> None:
     """Where no reply can be read, the watch ends as that of one run does."""
     world = World()
