@@ -74,6 +74,8 @@ class NoticeCode(StrEnum):
     SOURCE_REWOUND = "source-rewound"
     """Log rows that were delivered are gone from the server; rows that may be new are emitted with
     ``replayed`` set."""
+    UNSUPPORTED = "unsupported"
+    """The server does not support a part of the watch, which goes on without it."""
     MALFORMED = "malformed"
     """A row cannot be read; the notice has its id."""
 
@@ -308,6 +310,10 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How the watch of one run of many ended; the fields are those of its `Closed`.
 
     Attributes:
+        root_flow_run_id: The run whose subflow the run is, at any depth, as far as that is known;
+            else the run's own id. None in the JSON of earlier versions.
+        parent_flow_run_id: The run that started it, if both were watched because of
+            ``subflows=True``.
         name: The run's name; None if the run was never found.
         state: The run's last state; None if it had none, or was never found.
         ended_by: `NoticeCode.RUN_DELETED` or `NoticeCode.RUN_NOT_FOUND` if that closed the run;
@@ -315,6 +321,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     flow_run_id: str
+    root_flow_run_id: str | None = None
+    parent_flow_run_id: str | None = None
     name: str | None = None
     state: State | None = None
     verified: bool = False

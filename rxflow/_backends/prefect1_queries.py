@@ -252,6 +252,8 @@ def _is(value: str) -> _Variables:
 
 def _runs(query: RunsQuery) -> HttpCall:
     conditions = [*_run_conditions(query.where)]
+    if query.without:
+        conditions.append({"id": {"_nin": query.without}})
     if bounds := _between(query.after, query.before):
         conditions.append({"scheduled_start_time": bounds})
     columns = ("scheduled_start_time", "id") if query.newest_first else ("id",)

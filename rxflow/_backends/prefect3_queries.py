@@ -100,7 +100,9 @@ def _runs(query: RunsQuery) -> HttpCall:
     where = query.where
     time = {"after_": query.after, "before_": query.before}  # both inclusive
     filters: dict[str, Any] = {
-        "flow_runs": _set(_run_filter(where) | {"expected_start_time": _set(time)}),
+        "flow_runs": _set(
+            _run_filter(where) | {"id": _ids(query), "expected_start_time": _set(time)}
+        ),
         "flows": _either(id=where.flow_ids, name=where.flow_names),
         "work_pools": _either(name=where.work_pools),
     }
@@ -116,7 +118,6 @@ def _runs(query: RunsQuery) -> HttpCall:
 def _run_filter(where: RunFilter) -> dict[str, Any]:
     """Filter by what is in the row of a run; names of deployments must be ids already."""
     return {
-        "id": _any(where.flow_run_ids),
         "deployment_id": _any(where.deployment_ids),
         "tags": {"all_": where.tags} if where.tags else None,
         "name": _any(where.names),
@@ -131,6 +132,11 @@ def _state_filter(where: RunFilter) -> Mapping[str, Any]:
     if where.not_in_states:
         return {"name": {"not_any_": where.not_in_states}}
     return _either(type=where.state_types, name=where.state_names)
+
+
+def _ids(query: RunsQuery) -> Mapping[str, Any]:
+    wanted, unwanted = query.where.flow_run_ids, query.without
+    return _set({"any_": wanted or None, "not_any_": unwanted or None})
 
 
 def _either(**values: Sequence[str]) -> Mapping[str, Any]:

@@ -66,6 +66,7 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         where: Which runs.
+        without: Runs to leave out; no filter for some runs by their ids goes with it.
         after: Only runs whose expected start is at this time or later.
         before: Only runs whose expected start is at this time or earlier.
         newest_first: Whether runs are in descending order of their expected start, in which those
@@ -76,6 +77,7 @@ class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     where: RunFilter
+    without: tuple[str, ...] = ()
     after: datetime | None = None
     before: datetime | None = None
     newest_first: bool = False

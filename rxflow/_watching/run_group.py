@@ -76,8 +76,12 @@ class RunGroup:
     @property
     def has_room(self) -> bool:
         """Whether another run may join now."""
-        caught_up = self._logs is None or self._logs.position is None
-        return caught_up and len(self._runs) < MAX_RUNS
+        return self.has_caught_up and len(self._runs) < MAX_RUNS
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether no page of log rows is left to be read at once."""
+        return self._logs is None or self._logs.position is None
 
     # -- joining and leaving --------------------------------------------------------------------
 

@@ -87,6 +87,11 @@ class RunNotices:
         text = "The server has no such flow run; check the id, and which server it is from"
         return self._notice(NoticeCode.RUN_NOT_FOUND, text, now)
 
+    def no_subflows(self, now: Now) -> Notice:
+        """Report that the server does not know which runs are subflows of others."""
+        text = "Prefect 1 does not know subflows; the watch goes on without them"
+        return self._notice(NoticeCode.UNSUPPORTED, text, now)
+
     def degraded(self, seconds: float, failure: Failure | None, now: Now) -> Notice:
         """Report that there was no good reply for some seconds, with the last failure."""
         why = f": {failure.text}" if failure else ""

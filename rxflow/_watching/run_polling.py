@@ -45,7 +45,7 @@ class RunPolling:
 
     def start(self, server_time: datetime | None, now: Now) -> Poll[Tick] | Poll[CloseCheck]:
         """Return the poll that is due."""
-        if self._close_check_due:
+        if self._close_check_due and not self.run.is_held:
             return self.run.reader.close_check()
         return self.run.reader.tick(now, server_time)
 
@@ -78,10 +78,10 @@ class RunPolling:
     def _schedule_poll(self, server_time: datetime | None, now: Now, *, active: bool) -> None:
         pause = self._interval.next_delay(active=active)
         drained_in = self.run.drained_in(server_time, now)
+        self._close_check_due = self.run.reader.position is None and drained_in == 0
         if self.run.reader.position is not None:
             pause = 0.0
         elif drained_in is not None:
-            self._close_check_due = drained_in == 0
             # The server's time is in whole seconds, so an earlier poll could not see the end.
             pause = (
                 0.0 if self._close_check_due else min(pause, max(drained_in, HTTP_DATE_STEP / 4))

@@ -121,7 +121,7 @@ class RunReader:
         """
         server = self.server
         if server is None:
-            server = yield from _read_supported_server()
+            server = yield from read_supported_server()
         if self.position is not None:  # a long history is read page by page before all else
             return Tick(logs=(yield from self._read_new_logs(now)))
         page: Page[FlowRun] = yield RunQuery(self._spec.flow_run_id)
@@ -320,7 +320,8 @@ class RunReader:
         return (yield from read_late_reason(server.backend, run, time))
 
 
-def _read_supported_server() -> Poll[Server]:
+def read_supported_server() -> Poll[Server]:
+    """Query the server's kind and version; refuse what is not supported."""
     server = yield from read_server()
     if server.version is not None and server.version.startswith("2."):
         raise UnsupportedServer(

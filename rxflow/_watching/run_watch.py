@@ -5,7 +5,7 @@ and `RunNotices` which events to make, `EventOrder` their order, `Lifecycle` whe
 When a poll is sent does not belong here: a session decides that, for one run or for many.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -69,13 +69,20 @@ class RunWatch:
         ended_by: The notice that the run was deleted or never found, if that closed it.
     """
 
-    def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
+    def __init__(
+        self,
+        spec: WatchSpec,
+        limit: RowLimit,
+        holds: Callable[["RunWatch"], bool] = lambda _: False,
+    ) -> None:
         """Start with nothing read.
 
         Args:
             spec: What to watch.
             limit: The most rows to query at once.
+            holds: Whether the run must not be closed now, though it is over.
         """
+        self._holds = holds
         self.spec = spec
         self.reader = RunReader(spec, limit)
         self._lifecycle = Lifecycle(drain=spec.drain)
@@ -97,10 +104,15 @@ class RunWatch:
         row = self.reader.row
         return row is not None and row.is_terminal
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the run must not be closed now, though it is over."""
+        return self._holds(self)
+
     def drained_in(self, server_time: datetime | None, now: Now) -> float | None:
         """Return the seconds until a close check is due if no news comes; None if none is."""
         row = self.reader.row
-        if row is None or self._lifecycle.phase is not Phase.DRAINING:
+        if row is None or self._lifecycle.phase is not Phase.DRAINING or self.is_held:
             return None
         awaited = self._last_line.is_awaited(row)
         return max(

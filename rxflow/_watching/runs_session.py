@@ -3,23 +3,25 @@
 A run is first read by itself, page by page if its history is long. Once it has caught up it joins a
 group, which reads all its runs by the same two queries. It leaves the group to be closed, since a
 run's proof is its own, and when a page lacks it. So that a long history does not delay the others'
-news, groups and single runs take turns. What is common to all watches is in `session`. A clock, a
-thread or a socket does not belong here.
+news, groups, single runs and the looks for more runs take turns. Whether there are more runs is
+found out in `run_finder`. What is common to all watches is in `session`. A clock, a thread or a
+socket does not belong here.
 """
 
 import math
 from collections.abc import Iterable
 from datetime import datetime
-from heapq import heappop, heappush
+from enum import Enum, auto
+from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any
 
 from msgspec.structs import replace
 
-from rxflow._models.entities import Server
+from rxflow._models.entities import BackendName, Server
 from rxflow._models.times import Now, later
-from rxflow._protocol.failures import Failure, FailureKind
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import LONGEST_INTERVAL, PollInterval
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.queries import Query
@@ -28,12 +30,14 @@ from rxflow._watching.event_order import EventPages
 from rxflow._watching.limit_text import runs_limit_text
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.run_finder import PROMPT, Found, MatchFinder, RunFinder, SubflowFinder
 from rxflow._watching.run_group import MAX_RUNS, GroupTick, RunGroup
 from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_polling import HTTP_DATE_STEP, RunPolling
+from rxflow._watching.run_roots import RunRoots
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
-from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
 from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
 _LONGEST_PAUSE = 10.0  # seconds between two ticks of a full group without news
@@ -84,18 +88,29 @@ class _GroupPolling:
         self.due = now.mono + (0.0 if again else pause)
 
 
-_Polling = RunPolling | _GroupPolling
+_Polling = RunPolling | _GroupPolling | RunFinder
+
+
+class _Turn(Enum):
+    """What takes turns where several polls are due."""
+
+    GROUP = auto()
+    RUN = auto()
+    FINDER = auto()
 
 
 class RunsSession(Session):
     """One watch over many runs."""
 
-    def __init__(self, spec: WatchSpec, random: Random) -> None:
+    def __init__(
+        self, spec: WatchSpec, random: Random, selection: RunSelection = GIVEN_RUNS
+    ) -> None:
         """Make a watch without runs.
 
         Args:
             spec: What to watch of each run; its run is not used.
             random: The source of jitter.
+            selection: Which runs to look for.
         """
         super().__init__(spec, random)
         self._spec = spec
@@ -109,10 +124,23 @@ class RunsSession(Session):
         self._groups: list[_GroupPolling] = []
         # Heaps of when each run that is read alone, and each group, is due; the one of which a poll
         # is under way is in neither.
-        self._queues: tuple[list[Any], list[Any]] = ([], [])
+        self._queues: dict[_Turn, list[Any]] = {_Turn.RUN: [], _Turn.GROUP: []}
         self._number = count()
+        self._turns = [*_Turn]  # the next comes first
         self._current: _Polling | None = None
-        self._group_is_next = True
+        self._forever = selection.forever
+        self._roots = RunRoots()
+        self._matches: MatchFinder | None = None
+        self._subflows: SubflowFinder | None = None
+        if selection.where is not None:
+            self._matches = MatchFinder(
+                selection.where,
+                *(self._limit, random, self._runs, self._is_known),
+                again=selection.discover,
+                subflows=selection.subflows,
+            )
+        if selection.subflows:
+            self._subflows = SubflowFinder(self._limit, random, self._runs, self._is_known)
         self._last_success = -math.inf
         self._all_given = False
 
@@ -120,13 +148,18 @@ class RunsSession(Session):
         """Return the events that are due because time has passed, or runs are complete."""
         return (*super().wake(now), *self._end_if_all_closed(now))
 
+    def receive(self, reply: Reply, now: Now) -> EventPages:
+        """Receive the reply to the query sent last, and return the events to emit."""
+        return self._roots.rooted(super().receive(reply, now))
+
     # -- runs -----------------------------------------------------------------------------------
 
     def add(self, flow_run_ids: Iterable[str]) -> None:
         """Watch more runs; those that are or were watched already are left as they are."""
         for run_id in flow_run_ids:
-            if run_id not in self._runs and run_id not in self._closed:
-                run = RunWatch(replace(self._spec, flow_run_id=run_id), self._limit)
+            if not self._is_known(run_id):
+                spec = replace(self._spec, flow_run_id=run_id)
+                run = RunWatch(spec, self._limit, self._must_hold)
                 run.reader.server = self._server
                 self._runs[run_id] = run
                 self._enqueue(RunPolling(run, self._random))
@@ -135,15 +168,22 @@ class RunsSession(Session):
         """End the watch once all runs are closed, since no more will be added."""
         self._all_given = True
 
+    def _is_known(self, flow_run_id: str) -> bool:
+        return flow_run_id in self._runs or flow_run_id in self._closed
+
+    def _must_hold(self, run: RunWatch) -> bool:
+        """Whether a run must not be closed, since not all its subflows may have been found."""
+        return self._subflows is not None and self._subflows.awaits(run)
+
     def _poll_alone(self, run: RunWatch, now: Now, *, close_check: bool = False) -> None:
         polling = RunPolling(run, self._random, due=now.mono)
         if close_check:
             polling.schedule_close_check(now)
         self._enqueue(polling)
 
-    def _enqueue(self, polling: _Polling) -> None:
-        queue = self._queues[isinstance(polling, _GroupPolling)]
-        heappush(queue, (polling.due, next(self._number), polling))
+    def _enqueue(self, polling: RunPolling | _GroupPolling) -> None:
+        turn = _Turn.GROUP if isinstance(polling, _GroupPolling) else _Turn.RUN
+        heappush(self._queues[turn], (polling.due, next(self._number), polling))
 
     def _join_group(self, run: RunWatch, server: Server, now: Now) -> None:
         for polling in self._groups:
@@ -159,40 +199,69 @@ class RunsSession(Session):
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        return min((queue[0][0] for queue in self._queues if queue), default=math.inf)
+        return min(map(self._due, _Turn))
 
     def _start_poll(self, now: Now) -> Poll[Any]:
-        polling = self._pop_due(now)
-        self._current = polling
+        polling = self._current = self._take_due(now)
         if isinstance(polling, _GroupPolling):
             return polling.start(now, self._server_time)
+        if isinstance(polling, RunFinder):
+            polling.server = self._server
+            return polling.tick(now)
         polling.run.reader.server = self._server
         return polling.start(self._server_time, now)
 
-    def _pop_due(self, now: Now) -> _Polling:
-        """Take groups and single runs in turn where both are due, else what is due first."""
-        alone, groups = self._queues
-        turn = groups if self._group_is_next else alone
-        if not (turn and turn[0][0] <= now.mono):
-            turn = min((queue for queue in self._queues if queue), key=lambda queue: queue[0])
-        self._group_is_next = turn is alone
-        polling: _Polling = heappop(turn)[2]
+    def _due(self, turn: "_Turn") -> float:
+        """Return when the first poll of a kind is due."""
+        if turn is _Turn.FINDER:
+            return min((finder.due for finder in self._finders), default=math.inf)
+        queue = self._queues[turn]
+        due: float = queue[0][0] if queue else math.inf
+        return due
+
+    def _take_due(self, now: Now) -> _Polling:
+        """Take groups, single runs and finders in turn where some are due, else the first due."""
+        due = (turn for turn in self._turns if self._due(turn) <= now.mono)
+        turn = next(due, None) or min(self._turns, key=self._due)
+        self._turns.remove(turn)
+        self._turns.append(turn)
+        if turn is _Turn.FINDER:
+            return min(self._finders, key=lambda finder: finder.due)
+        polling: _Polling = heappop(self._queues[turn])[2]
         return polling
+
+    @property
+    def _finders(self) -> list[RunFinder]:
+        return [finder for finder in (self._matches, self._subflows) if finder is not None]
 
     def _receive_result(self, result: Any, now: Now) -> EventPages:
         polling, self._current = self._current, None
         pages: EventPages = ()
         if isinstance(polling, _GroupPolling):
             pages = self._receive_group(polling, result, now)
+        elif isinstance(polling, RunFinder):
+            pages = self._receive_found(polling, result, now)
         elif polling is not None:  # pragma: no branch - a result is that of the poll under way
             pages = self._receive_run(polling, result, now)
         return (*pages, *self._end_if_all_closed(now))
 
+    def _receive_found(self, finder: RunFinder, found: Found, now: Now) -> EventPages:
+        """Watch the runs that a finder found; close those that had to wait for a look."""
+        finder.receive(found, now)
+        self._server = self._server or found.server
+        ids = [row.id for row in found.rows]
+        self._roots.add(found.parents, lambda run_id: run_id in ids or self._is_known(run_id))
+        self.add(ids)
+        self._close_drained(now)
+        return self._page_of(*self._notices.malformed(found.page.malformed, now))
+
     def _receive_run(self, polling: RunPolling, result: Any, now: Now) -> EventPages:
         run = polling.run
+        is_first = run.row is None
         pages = polling.receive(result, self._server_time, now)
         self._server = server = self._server or run.reader.server
         run.receive_found()
+        pages = (*pages, *self._look_for_subflows([run], now, at_first=is_first))
         drains = run.drained_in(self._server_time, now) is not None
         if run.closed is not None:
             self._record_closed(run, run.closed)
@@ -212,14 +281,45 @@ class RunsSession(Session):
         pages, active = group.receive_tick(tick, now)
         for run in group.runs:
             run.receive_found()
+        self._look_for_subflows(group.runs, now)
         again = tick.logs.backfill_position is not None
         if not again:
-            for run in [*group.runs]:
-                if run.drained_in(self._server_time, now) == 0:
-                    group.leave(run.spec.flow_run_id)
-                    self._poll_alone(run, now, close_check=True)
+            self._leave_drained(group, now)
         self._reschedule(polling, now, active=active, again=again)
         return pages
+
+    def _look_for_subflows(
+        self, runs: Iterable[RunWatch], now: Now, *, at_first: bool = False
+    ) -> EventPages:
+        """Look for subflows soon if some runs are new, or are over, so that no more can come.
+
+        Returns:
+            A notice if the server does not know which runs are subflows.
+        """
+        if self._subflows is None or self._server is None:
+            return ()
+        if self._server.backend is BackendName.PREFECT_1:
+            self._subflows = None
+            return self._page_of(self._notices.no_subflows(now))
+        if at_first or any(map(self._subflows.awaits, runs)):
+            self._subflows.hurry(now, PROMPT)
+        return ()
+
+    def _leave_drained(self, group: RunGroup, now: Now) -> None:
+        for run in [*group.runs]:
+            if run.drained_in(self._server_time, now) == 0:
+                group.leave(run.spec.flow_run_id)
+                self._poll_alone(run, now, close_check=True)
+
+    def _close_drained(self, now: Now) -> None:
+        """Close what has drained since its group was read, and was held until now."""
+        for polling in self._groups:
+            if polling.group.has_caught_up:
+                self._leave_drained(polling.group, now)
+        self._groups = [polling for polling in self._groups if polling.group.runs]
+        queue = [entry for entry in self._queues[_Turn.GROUP] if entry[2].group.runs]
+        heapify(queue)
+        self._queues[_Turn.GROUP] = queue
 
     def _reschedule(self, polling: _GroupPolling, now: Now, *, active: bool, again: bool) -> None:
         if not polling.group.runs:
@@ -232,16 +332,21 @@ class RunsSession(Session):
     def _record_duration(self, query: Query, seconds: float) -> None:
         if isinstance(self._current, _GroupPolling):
             self._current.record_duration(query, seconds)
-        elif self._current is not None:  # pragma: no branch - it is that of the poll under way
+        elif isinstance(self._current, RunPolling):
             self._current.run.reader.record_duration(query, seconds)
 
     # -- the end --------------------------------------------------------------------------------
 
     def _record_closed(self, run: RunWatch, closed: Closed) -> None:
-        del self._runs[run.spec.flow_run_id]
+        run_id = closed.flow_run_id
+        del self._runs[run_id]
+        if self._subflows is not None:
+            self._subflows.forget(run_id)
         self._last_closed = later(self._last_closed, closed.timestamp)
-        self._closed[closed.flow_run_id] = RunOutcome(
-            flow_run_id=closed.flow_run_id,
+        self._closed[run_id] = RunOutcome(
+            flow_run_id=run_id,
+            root_flow_run_id=self._roots.root_of(run_id),
+            parent_flow_run_id=self._roots.parent_of(run_id),
             name=run.row.name if run.row is not None else None,
             state=closed.state,
             verified=closed.verified,
@@ -254,7 +359,16 @@ class RunsSession(Session):
     def _end_if_all_closed(self, now: Now) -> EventPages:
         if not self._all_given or self._runs or self._done is not None:
             return ()
+        if self._forever:
+            return ()
+        if self._matches is not None and not self._matches.is_settled:
+            self._matches.hurry(now)
+            return ()
         self._done = Done()
+        return self._end_pages(now)
+
+    def _end_pages(self, now: Now, /) -> EventPages:
+        """Return the last events of the watch."""
         event = AllClosed(
             flow_run_id="",
             timestamp=self._last_closed or now.utc,
@@ -267,15 +381,23 @@ class RunsSession(Session):
     @property
     def _is_first_look(self) -> bool:
         has_failed = self._outages.last_failure is not None
-        return not has_failed and any(run.row is None for run in self._runs.values())
+        is_read = self._has_looked and all(run.row is not None for run in self._runs.values())
+        return not has_failed and not is_read
 
     @property
     def _is_terminal(self) -> bool:
-        return self._all_given and all(run.is_terminal for run in self._runs.values())
+        ends = self._all_given and not self._forever and self._has_looked
+        return ends and all(run.is_terminal for run in self._runs.values())
+
+    @property
+    def _has_looked(self) -> bool:
+        return self._matches is None or self._matches.has_looked
 
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
         rows = {run_id: run.row for run_id, run in self._runs.items()}
         text = runs_limit_text(self._spec, rows, failure, unanswered)
+        if self._forever:
+            return f"{text} (it looks for more runs until then, as until='forever' says)"
         return text if self._all_given else f"{text} (the observable of ids has not completed)"
 
     # -- failures -------------------------------------------------------------------------------
@@ -289,6 +411,8 @@ class RunsSession(Session):
             return (
                 self._go_on(failure, now) if polling.group.adapt_to(query, failure, now) else None
             )
+        if isinstance(polling, RunFinder):
+            return self._go_on(failure, now) if polling.adapt_to(failure) else None
         run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
@@ -330,7 +454,7 @@ class RunsSession(Session):
         self._retry_at = now.mono + failure.retry_in(now)
         return ()
 
-    def _receive_not_found(self, polling: RunPolling, now: Now) -> EventPages:
+    def _receive_not_found(self, polling: RunPolling, now: Now) -> EventPages | None:
         recovered = self._end_outage(now)  # the server has replied well, about that run
         found = polling.run.receive_not_found(self._server_time, now)
         if isinstance(found, int | float):
@@ -358,8 +482,8 @@ class RunsSession(Session):
             return ()
         return self._page_of(self._notices.recovered(degraded, now))
 
-    def _page_of(self, event: Notice | AllClosed) -> EventPages:
-        """Return an event about the watch as a page, unless such events are not emitted."""
-        if EventSource.NOTICES not in self._spec.sources:
+    def _page_of(self, *events: Notice | AllClosed) -> EventPages:
+        """Return events about the watch as a page, unless such events are not emitted."""
+        if EventSource.NOTICES not in self._spec.sources or not events:
             return ()
-        return ((EventSource.NOTICES, (event,)),)
+        return ((EventSource.NOTICES, events),)

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from rxflow._protocol.queries import RunFilter
+
 
 class EventSource(StrEnum):
     """The sources that a watch merges."""
@@ -21,6 +23,26 @@ class EventSource(StrEnum):
     """`TaskRunStateChange`."""
     NOTICES = "notices"
     """`RunSeen`, `Notice` and `Closed`: events that the watch itself makes."""
+
+
+class RunSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to watch, beside those that are given by their ids.
+
+    Attributes:
+        where: Those that match this filter; None for no others.
+        discover: Whether to look for them again and again, and not only at the start.
+        forever: Whether to look for them even if all that were found are over.
+        subflows: Whether to watch the subflows of all runs, to any depth.
+    """
+
+    where: RunFilter | None = None
+    discover: bool = False
+    forever: bool = False
+    subflows: bool = False
+
+
+GIVEN_RUNS = RunSelection()
+"""No runs but those that are given."""
 
 
 class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,15 @@ class _Ids(_Strict):
     any_: list[uuid.UUID] | None = None
 
 
+class _RunIds(_Ids):
+    not_any_: list[uuid.UUID] | None = None
+
+    def selects(self, row: Row) -> bool:
+        """Whether the filter selects a run."""
+        run = uuid.UUID(row["id"])
+        return (self.any_ is None or run in self.any_) and run not in (self.not_any_ or ())
+
+
 class _Names(_Strict):
     any_: list[str] | None = None
 
@@ -107,7 +116,7 @@ class _TaskRunFilter(_Strict):
 
 class _FlowRunFilter(_Strict):
     operator: _Operator = "and_"
-    id: _Ids | None = None
+    id: _RunIds | None = None
     deployment_id: _Ids | None = None
     name: _Names | None = None
     tags: _Tags | None = None
@@ -125,7 +134,6 @@ class _FlowRunFilter(_Strict):
         """
         due = row["expected_start_time"]
         values = {
-            "id": _id_set(self.id),
             "deployment_id": _id_set(self.deployment_id),
             "name": _any(self.name),
         }
@@ -133,6 +141,7 @@ class _FlowRunFilter(_Strict):
         return _hold(
             self.operator,
             (
+                *((self.id.selects(row),) if self.id else ()),
                 *_matches(row, values),
                 *_matches(parent, parents),
                 *((self.tags.selects(row["tags"]),) if self.tags else ()),

@@ -216,7 +216,7 @@ class Prefect3Store(Timeline):
             run["next_scheduled_start_time"] = scheduled
             enter(run, state, now)
             stand_in = self.task_runs.get(run["parent_task_run_id"])
-            if stand_in is not None:
+            if stand_in is not None and stand_in["flow_run_id"] in self.runs:
                 parent_id, task_run_id = stand_in["flow_run_id"], stand_in["id"]
                 self.set_task_state(parent_id, task_run_id, type, name)
         return str(state["id"])
