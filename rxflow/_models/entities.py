@@ -8,13 +8,14 @@ A row that holds mappings is hashed by its id and by what changes with the row, 
 no hash; equal rows have equal hashes.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from rxflow._models.states import State
+from rxflow._models.states import TERMINAL_TYPES, State
 from rxflow._models.times import Instant
 
 
@@ -152,6 +153,23 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def state(self) -> State | None:
         """The run's state; None until one was emitted."""
         return self.run.state
+
+    @property
+    def task_run_counts(self) -> Counter[str]:
+        """How many of the task runs are in a state of each type; types without any are left out."""
+        return Counter(row.state.type for row in self.task_runs if row.state is not None)
+
+    @property
+    def progress(self) -> float | None:
+        """The share of the task runs that are in a terminal state, from 0 to 1; None without any.
+
+        A server has only the task runs that have begun, or were submitted, so the share falls when
+        others are.
+        """
+        if not self.task_runs:
+            return None
+        counts = self.task_run_counts
+        return sum(counts[ended] for ended in TERMINAL_TYPES) / len(self.task_runs)
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):

@@ -428,6 +428,24 @@ class FlowRunView:
         """The task runs that are known, by creation."""
         return self._snapshot.task_runs
 
+    @property
+    def task_run_counts(self) -> Mapping[str, int]:
+        """How many of `task_runs` are in a state of each type, such as ``{"COMPLETED": 3}``.
+
+        A type without any is left out, and counts 0 if it is looked up. The keys are `StateType`,
+        which equals its text.
+        """
+        return self._snapshot.task_run_counts
+
+    @property
+    def progress(self) -> float | None:
+        """The share of `task_runs` that are in a terminal state, from 0 to 1; None without any.
+
+        It follows a watch with ``stream_tasks=True``. A server has only the task runs that have
+        begun, or were submitted, so the share falls when others are.
+        """
+        return self._snapshot.progress
+
     def __eq__(self, other: object) -> bool:
         """Return whether the other view shows the same."""
         return (

@@ -64,9 +64,12 @@ def read_task_runs(
     """
     full = _due_for_full_read(ledgers, now)
     rest = [ledger for ledger in ledgers if ledger not in full]
-    found = (yield from _read_in_full(full, limit)) if full else {}
-    changes = (yield from _read_changes(rest, limit)) if rest else {}
-    return (yield from _with_histories(ledgers, {**found, **changes}, limit))
+    found: dict[str, TaskRunsRead] = {}
+    if full:
+        found.update((yield from _read_in_full(full, limit)))
+    if rest:
+        found.update((yield from _read_changes(rest, limit)))
+    return (yield from _with_histories(ledgers, found, limit))
 
 
 def read_all_task_runs(

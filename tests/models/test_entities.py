@@ -74,6 +74,29 @@ def test_a_run_is_terminal_if_its_state_is(
     assert run.is_terminal is terminal
 
 
+def test_task_runs_of_a_snapshot_are_counted() -> None:
+    """Task runs are counted by the types of their states; without a state they count as begun."""
+    types = ["RUNNING", "COMPLETED", "COMPLETED", "CRASHED", "NEW_IN_PREFECT_4", None]
+    states = [type_ and STATE | {"type": type_} for type_ in types]
+    rows = [ROWS[TaskRun] | {"state": state} for state in states]
+    snapshot = decode(Snapshot, {"run": ROW, "task_runs": rows})
+    assert snapshot.task_run_counts == {
+        "RUNNING": 1,
+        "COMPLETED": 2,
+        "CRASHED": 1,
+        "NEW_IN_PREFECT_4": 1,
+    }
+    assert snapshot.task_run_counts["PENDING"] == 0
+    assert snapshot.progress == 0.5
+
+
+def test_progress_is_unknown_without_task_runs() -> None:
+    """A snapshot without task runs has no progress, and counts none."""
+    snapshot = decode(Snapshot, {"run": ROW})
+    assert snapshot.progress is None
+    assert not snapshot.task_run_counts
+
+
 def test_the_state_of_a_snapshot_is_that_of_its_row() -> None:
     """A snapshot has the state of its run, or none."""
     assert decode(Snapshot, {"run": ROW | {"state": STATE}}).state == decode(State, STATE)

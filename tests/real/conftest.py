@@ -74,10 +74,28 @@ class DatabaseReader:
         select = "SELECT id FROM flow_run_state WHERE flow_run_id = ? ORDER BY rowid"
         return self._ids(select, flow_run_id)
 
+    def task_run_ids(self, flow_run_id: str) -> list[str]:
+        """List the ids of a run's task runs, by insertion."""
+        return self._ids(
+            "SELECT id FROM task_run WHERE flow_run_id = ? ORDER BY rowid", flow_run_id
+        )
+
+    def task_run_state_ids(self, flow_run_id: str) -> list[tuple[str, str]]:
+        """List the (task run id, state id) of each state of a run's task runs, by insertion."""
+        select = """
+            SELECT task_run_id, state.id FROM task_run_state AS state
+            JOIN task_run ON task_run.id = task_run_id
+            WHERE flow_run_id = ? ORDER BY state.rowid
+        """
+        return [(task_run, state) for task_run, state in self._rows(select, flow_run_id)]
+
     def _ids(self, select: str, flow_run_id: str) -> list[str]:
+        return [found for (found,) in self._rows(select, flow_run_id)]
+
+    def _rows(self, select: str, flow_run_id: str) -> list[tuple[str, ...]]:
         with closing(sqlite3.connect(self._uri, uri=True)) as database:
             rows = database.execute(select, (str(uuid.UUID(flow_run_id)),)).fetchall()
-        return [str(uuid.UUID(found)) for (found,) in rows]
+        return [tuple(str(uuid.UUID(each)) for each in row) for row in rows]
 
 
 class ApiWriter:

@@ -170,6 +170,17 @@ def test_static_task_runs_are_read_with_the_run(scene: Scene, call: Call) -> Non
     assert [row.id for row in view.task_runs] == [finished, running]
 
 
+def test_a_view_counts_its_task_runs(scene: Scene, call: Call) -> None:
+    """A view has the progress of the task runs that are known, and their states by type."""
+    for task, state in zip("abcd", ("COMPLETED", "COMPLETED", "FAILED", "RUNNING"), strict=True):
+        scene.add_task_run(task, state)
+    view = call(FlowRunView, "from_flow_run_id", scene.run, True, client=scene.client)
+    assert view.task_run_counts == {"COMPLETED": 2, "FAILED": 1, "RUNNING": 1}
+    assert view.progress == 0.75
+    without = call(FlowRunView, "from_flow_run_id", scene.run, client=scene.client)
+    assert (without.task_run_counts, without.progress) == ({}, None)
+
+
 def test_the_latest_view_reads_task_runs_on_request(
     call: Call, world: World, finished_run: str
 ) -> None:
