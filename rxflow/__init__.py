@@ -70,18 +70,14 @@ if TYPE_CHECKING:
         alist_flow_runs,
         list_flow_runs,
     )
+    from rxflow.wait_runs import await_for_flow_runs, wait_for_flow_runs
     from rxflow.watch import (
         FlowRunStream,
         await_for_flow_run,
         wait_for_flow_run,
         watch_flow_run,
     )
-    from rxflow.watch_runs import (
-        FlowRunsStream,
-        await_for_flow_runs,
-        wait_for_flow_runs,
-        watch_flow_runs,
-    )
+    from rxflow.watch_runs import FlowRunsStream, watch_flow_runs
 
 __version__ = "0.1.0"
 
@@ -215,7 +211,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "aiterate": "rxflow.stream",
         "alist_flow_runs": "rxflow.views",
         "await_for_flow_run": "rxflow.watch",
-        "await_for_flow_runs": "rxflow.watch_runs",
+        "await_for_flow_runs": "rxflow.wait_runs",
         "check_for_compatible_agents": "rxflow.agents",
         "decode_event": "rxflow.events",
         "encode_event": "rxflow.events",
@@ -225,7 +221,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "stream_flow_run_logs": "rxflow.printing",
         "to_dict": "rxflow.events",
         "wait_for_flow_run": "rxflow.watch",
-        "wait_for_flow_runs": "rxflow.watch_runs",
+        "wait_for_flow_runs": "rxflow.wait_runs",
         "watch_flow_run": "rxflow.watch",
         "watch_flow_runs": "rxflow.watch_runs",
     }
@@ -238,6 +234,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "printing",
         "stream",
         "views",
+        "wait_runs",
         "watch",
         "watch_runs",
     }

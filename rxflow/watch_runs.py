@@ -1,4 +1,4 @@
-"""Watch many flow runs as one stream, and wait for them.
+"""Watch many flow runs as one stream.
 
 One subscription is one session over all runs: it reads the rows of up to 200 runs by one query, and
 their log rows by another. What that means is decided in `rxflow._watching`; when and in which
@@ -6,7 +6,6 @@ thread, in `rxflow._runtime`.
 """
 
 from collections.abc import Iterable
-from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
@@ -18,24 +17,22 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._models.arguments import (
-    canonical_id,
-    check_type,
-)
+from rxflow._models.arguments import canonical_id
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.paged import PagedObservable, pages_of, select
 from rxflow._runtime.run_pages import streams_by_run
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
+from rxflow._runtime.watched_runs import WatchedRuns, watched_runs
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
+from rxflow._watching.run_filters import Ids, Texts, run_filter_of
 from rxflow._watching.runs_session import RunsSession
-from rxflow._watching.spec_arguments import spec_of_arguments, spec_of_wait
+from rxflow._watching.spec_arguments import spec_of_arguments
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
-from rxflow.errors import RunNotFound
 from rxflow.events import (
     AllClosed,
     Closed,
@@ -53,15 +50,10 @@ from rxflow.watch import FlowRunStream
 
 __all__ = [
     "FlowRunsStream",
-    "await_for_flow_runs",
-    "wait_for_flow_runs",
     "watch_flow_runs",
 ]
 
 _MAX_DURATION = timedelta(hours=12)
-
-_Ids = Iterable[str | UUID] | Observable[str | UUID]
-_CheckedIds = tuple[str, ...] | Observable[str | UUID]
 
 
 class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
@@ -73,7 +65,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
 
     def __init__(
         self,
-        ids: _CheckedIds,
+        runs: WatchedRuns,
         spec: WatchSpec,
         given: Client | None,
         emitted: Observable[EventPage] | None = None,
@@ -81,7 +73,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         """Create a stream; the first request is sent on subscription.
 
         Args:
-            ids: The runs.
+            runs: The runs.
             spec: What to watch of each run.
             given: The client of the server to read from; None finds the server from the environment
                 and the active profile.
@@ -93,19 +85,17 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         """
         check_client(given)
         self._client = given or Client()
-        super().__init__(_pages_of(ids, spec, self._client) if emitted is None else emitted)
-        self._ids = ids
+        super().__init__(_pages_of(runs, spec, self._client) if emitted is None else emitted)
+        self._runs = runs
         self._spec = spec
         self._given = given
         self._emitted = emitted
 
     def __repr__(self) -> str:
         """Show how many runs are watched, if that is known, once the stream is used."""
-        known = None if isinstance(self._ids, Observable) else len({*self._ids})
-        runs = "the runs of an observable" if known is None else f"{known} runs"
         if self._emitted is not None:
-            return f"<FlowRunsStream of {runs}, from a session that is shared>"
-        return f"<FlowRunsStream of {runs}, not subscribed to until it is used>"
+            return f"<FlowRunsStream of {self._runs}, from a session that is shared>"
+        return f"<FlowRunsStream of {self._runs}, not subscribed to until it is used>"
 
     @property
     def states(self) -> Stream[StateChange | RunChanged]:
@@ -140,7 +130,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             ValueError: The run is not one of those that are watched.
         """
         wanted = canonical_id("flow_run_id", flow_run_id)
-        if not isinstance(self._ids, Observable) and wanted not in self._ids:
+        if not self._runs.may_have(wanted):
             raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
         own = pages_of(select(self, lambda event: event.flow_run_id == wanted))
         # The last event of a run ends a page.
@@ -218,7 +208,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             (4, 1)
         """
         emitted = SharedPages(self.page_source, scheduler)
-        return FlowRunsStream(self._ids, self._spec, self._given, emitted)
+        return FlowRunsStream(self._runs, self._spec, self._given, emitted)
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the runs: after each event that changes a run, the view of that run."""
@@ -240,15 +230,23 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             pages = pages_of_source(self._emitted, source, self._spec.sources)
             return Stream.of(PagedObservable(pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
-        return Stream.of(PagedObservable(_pages_of(self._ids, spec, self._client)))
+        return Stream.of(PagedObservable(_pages_of(self._runs, spec, self._client)))
 
 
 def watch_flow_runs(
-    flow_run_ids: Iterable[str | UUID] | Observable[str | UUID],
+    flow_run_ids: Iterable[str | UUID] | Observable[str | UUID] | None = None,
     stream_states: bool = True,
     stream_logs: bool = True,
     max_duration: timedelta | float | None = _MAX_DURATION,
     *,
+    deployment: Ids | None = None,
+    flow: Ids | None = None,
+    tags: Iterable[str] | None = None,
+    name: Texts | None = None,
+    states: Texts | None = None,
+    work_pool: Texts | None = None,
+    started_after: datetime | None = None,
+    parent: Ids | None = None,
     stream_tasks: bool = False,
     task_states: Literal["latest", "all"] = "latest",
     since: datetime | None = None,
@@ -272,12 +270,21 @@ def watch_flow_runs(
     Args:
         flow_run_ids: The runs' ids, UUIDs; an id that comes twice is one run. Or an observable of
             ids, whose runs are watched from when they come; the watch ends once it has completed
-            and all its runs are over.
+            and all its runs are over. None for the runs that match filters.
         stream_states: Whether to emit state changes.
         stream_logs: Whether to emit log lines.
         max_duration: Maximum time to watch runs that do not end, in seconds if a number; None for
             no limit. It breaks off a request under way. If all runs are over, they are watched to
             their end, as long as the server replies.
+        deployment: Only runs of this deployment; this filter and the others are as in
+            `list_flow_runs`. The runs that match are looked for once, at the beginning.
+        flow: The same, by the flow.
+        tags: The same, by tags, all of which a run must have.
+        name: The same, by the run's name.
+        states: The same, by the state that the run is in when it is looked for.
+        work_pool: The same, by the work pool.
+        started_after: The same, by the time of the start.
+        parent: The same, by the flow run that the run is a subflow of.
         stream_tasks: Whether to emit the states of the runs' task runs, for one or two more
             requests per poll of 200 runs.
         task_states: Which of their states, as in `watch_flow_run`.
@@ -299,14 +306,16 @@ def watch_flow_runs(
         - `WatchTimedOut` after ``max_duration``, with the runs that are not over,
         - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
           begin. Once it has begun, it continues through outages and emits a `Notice` of each.
+        - `UnsupportedFilter` if the server cannot filter by one of the arguments,
         - the error of an observable of ids, or `InvalidRunId` for an item that is not a UUID.
 
     Raises:
         InvalidRunId: An id is not a UUID.
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type, such as one id in place of several.
-        ValueError: A duration is negative or not a number, ``since`` has no time zone, no level is
-            named ``level``, or ``requests_per_minute`` is less than 1.
+        ValueError: Neither ids nor filters are given, or both; a filter is none, as for
+            `list_flow_runs`; a duration is negative or not a number, ``since`` has no time zone, no
+            level is named ``level``, or ``requests_per_minute`` is less than 1.
 
     Example:
         >>> import rxflow
@@ -316,7 +325,21 @@ def watch_flow_runs(
         >>> last = rxflow.watch_flow_runs(runs, drain=0, client=server.client()).run()
         >>> last.message
         '3 flow runs closed: 3 Completed; all verified'
+        >>> _ = server.add_run(flow="report", state="FAILED")
+        >>> stream = rxflow.watch_flow_runs(flow="report", drain=0, client=server.client())
+        >>> stream.run().message
+        '1 flow run closed: 1 Failed; all verified'
     """
+    where = run_filter_of(
+        deployment=deployment,
+        flow=flow,
+        tags=tags,
+        name=name,
+        states=states,
+        work_pool=work_pool,
+        started_after=started_after,
+        parent=parent,
+    )
     spec = spec_of_arguments(
         "",
         stream_states=stream_states,
@@ -329,85 +352,7 @@ def watch_flow_runs(
         drain=drain,
         requests_per_minute=requests_per_minute,
     )
-    return FlowRunsStream(_checked(flow_run_ids), spec, client)
-
-
-def wait_for_flow_runs(
-    flow_run_ids: Iterable[str | UUID],
-    timeout: timedelta | float | None = None,
-    *,
-    raise_final_state: bool = False,
-    client: Client | None = None,
-) -> list[FlowRunView]:
-    """Wait until runs are over and a second read confirms it; return their final views.
-
-    Args:
-        flow_run_ids: The runs' ids, UUIDs.
-        timeout: Maximum time to wait, in seconds if a number; None for no limit.
-        raise_final_state: Whether to raise `FlowRunFailed` unless all runs completed.
-        client: The client of the server to read from; None finds the server from the environment
-            and the active profile.
-
-    Returns:
-        The runs in their final states, in the order of the ids, one for each.
-
-    Raises:
-        InvalidRunId: An id is not a UUID.
-        TypeError: An argument is of another type.
-        ValueError: ``timeout`` is negative or not a number.
-        WatchTimedOut: Some runs were not over within ``timeout``; the message names them.
-        RunNotFound: The server does not have one of the runs, or it was deleted during the wait.
-        FlowRunFailed: A run did not complete, and ``raise_final_state`` is set.
-        RxflowError: As for `watch_flow_runs`.
-
-    Example:
-        >>> import rxflow
-        >>> from rxflow.testing import FakePrefect3
-        >>> server = FakePrefect3()
-        >>> runs = [server.add_run(state=state) for state in ("COMPLETED", "FAILED")]
-        >>> views = rxflow.wait_for_flow_runs(runs, timeout=600, client=server.client())
-        >>> [view.state.name for view in views]
-        ['Completed', 'Failed']
-    """
-    stream, finals = _watch_to_end(flow_run_ids, timeout, raise_final_state, client)
-    for event in stream:
-        finals.receive(event)
-    return finals.views()
-
-
-async def await_for_flow_runs(
-    flow_run_ids: Iterable[str | UUID],
-    timeout: timedelta | float | None = None,  # noqa: ASYNC109 - the same as in its blocking twin
-    *,
-    raise_final_state: bool = False,
-    client: Client | None = None,
-) -> list[FlowRunView]:
-    """Wait as `wait_for_flow_runs` does, on the running event loop.
-
-    Args:
-        flow_run_ids: The runs' ids, UUIDs.
-        timeout: Maximum time to wait, in seconds if a number; None for no limit.
-        raise_final_state: Whether to raise `FlowRunFailed` unless all runs completed.
-        client: The client of the server to read from; None finds the server from the environment
-            and the active profile.
-
-    Returns:
-        The runs in their final states, in the order of the ids, one for each.
-
-    Raises:
-        InvalidRunId: An id is not a UUID.
-        TypeError: An argument is of another type.
-        ValueError: ``timeout`` is negative or not a number.
-        WatchTimedOut: Some runs were not over within ``timeout``; the message names them.
-        RunNotFound: The server does not have one of the runs, or it was deleted during the wait.
-        FlowRunFailed: A run did not complete, and ``raise_final_state`` is set.
-        RxflowError: As for `watch_flow_runs`.
-    """
-    stream, finals = _watch_to_end(flow_run_ids, timeout, raise_final_state, client)
-    async with aclosing(aiter(stream)) as events:
-        async for event in events:
-            finals.receive(event)
-    return finals.views()
+    return FlowRunsStream(watched_runs(flow_run_ids, where), spec, client)
 
 
 class _Folds:
@@ -427,72 +372,21 @@ class _Folds:
         return None if snapshot == known else snapshot
 
 
-class _Finals:
-    """The final views of the runs of a wait."""
-
-    def __init__(self, ids: tuple[str, ...], *, raises: bool, client: Client | None) -> None:
-        self._ids = ids
-        self._raises = raises
-        self._client = client
-        self._views: dict[str, FlowRunView] = {}
-
-    def receive(self, event: FlowRunEvent) -> None:
-        """Keep the view of a run that is closed."""
-        match event:
-            case AllClosed() if self._raises:
-                event.raise_for_state()
-            case Closed(flow_run_id=run_id, view=Snapshot() as view) if view.run.is_terminal:
-                self._views[run_id] = FlowRunView.from_snapshot(view, client=self._client)
-            case Closed(flow_run_id=run_id, view=None):
-                raise RunNotFound(f"The server has no flow run {run_id}; check the id")
-            case Closed(flow_run_id=run_id):
-                raise RunNotFound(f"Flow run {run_id} was deleted before it was over")
-            case _:
-                pass
-
-    def views(self) -> list[FlowRunView]:
-        """Return the views in the order of the ids."""
-        return [self._views[run_id] for run_id in self._ids]
-
-
-def _watch_to_end(
-    flow_run_ids: Iterable[str | UUID],
-    timeout: timedelta | float | None,
-    raise_final_state: bool,
-    client: Client | None,
-) -> tuple[FlowRunsStream, _Finals]:
-    check_type("raise_final_state", raise_final_state, bool, "True or False")
-    ids = _canonical(flow_run_ids)
-    stream = FlowRunsStream(ids, spec_of_wait("", timeout), client)
-    return stream, _Finals(ids, raises=raise_final_state, client=client)
-
-
 def _goes_on(page: EventPage) -> bool:
     return not isinstance(page[-1], Closed)
 
 
-def _checked(ids: _Ids) -> _CheckedIds:
-    return ids if isinstance(ids, Observable) else _canonical(ids)
-
-
-def _canonical(ids: Iterable[str | UUID]) -> tuple[str, ...]:
-    advice = "a list of ids; for one run there are watch_flow_run and wait_for_flow_run"
-    if isinstance(ids, str | bytes | Observable):
-        check_type("flow_run_ids", ids, list, advice)
-    check_type("flow_run_ids", ids, Iterable, advice)
-    return tuple(canonical_id("flow_run_ids", each) for each in ids)
-
-
-def _pages_of(ids: _CheckedIds, spec: WatchSpec, client: Client) -> Observable[EventPage]:
+def _pages_of(runs: WatchedRuns, spec: WatchSpec, client: Client) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session over all runs."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        session = RunsSession(spec, Random())  # noqa: S311 - jitter, not a secret
+        session = RunsSession(spec, Random(), runs.selection)  # noqa: S311 - jitter, not a secret
         engine = Engine(session, client, scheduler, spec.sources)
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
+        ids = runs.ids
         if not isinstance(ids, Observable):
             session.add(ids)
             session.complete()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from servers_under_test import emitted_rows
 
 import rxflow
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter
+    from tests.real.conftest import ApiWriter, DatabaseReader
+
+BRIEF = 1.0
+"""Seconds of drain where all rows are stored before the run ends."""
 
 HOUR = timedelta(hours=1)
 
@@ -180,3 +185,43 @@ def test_more_runs_than_a_page_are_listed_newest_first(
             return await rxflow.alist_flow_runs(flow="filters-many", client=own)
 
     assert {view.flow_run_id for view in asyncio.run(list_them())} == set(ids)
+
+
+def test_the_runs_that_match_are_watched_and_waited_for(
+    writer: ApiWriter, client: rxflow.Client, database: DatabaseReader
+) -> None:
+    """Runs that are at work when they are found are watched to their end, and no other run is."""
+    ids = [writer.new_run(tags=["matching"], state={"type": "RUNNING"}) for _ in range(3)]
+    writer.new_run(tags=["other"], state={"type": "RUNNING"})
+    waited: list[rxflow.FlowRunView] = []
+
+    def wait() -> None:
+        waited.extend(rxflow.wait_for_flow_runs(timeout=300, tags=["matching"], client=client))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    events: list[rxflow.FlowRunEvent] = []
+    left = set(ids)
+    stream = rxflow.watch_flow_runs(
+        tags=["matching"], states="RUNNING", max_duration=300, drain=BRIEF, client=client
+    )
+    for event in stream:
+        events.append(event)
+        if isinstance(event, rxflow.RunSeen):
+            left.discard(event.flow_run_id)
+            for run in ids if not left else ():
+                writer.post_logs(run, ["one", "two"])
+                writer.set_state(run, "COMPLETED")
+    waiting.join()
+    last = events[-1]
+    assert isinstance(last, rxflow.AllClosed)
+    assert last.verified
+    assert {run.flow_run_id for run in last.runs} == set(ids)
+    for run in ids:
+        own = [event for event in events if event.flow_run_id == run]
+        states = [("state", row) for row in database.state_ids(run)]
+        assert emitted_rows(own) == sorted(
+            [*states, *(("log", row) for row in database.log_ids(run))]
+        )
+    assert [view.flow_run_id for view in waited] == ids[::-1]
+    assert rxflow.wait_for_flow_runs(tags=["matching"], states="RUNNING", client=client) == []

@@ -188,6 +188,10 @@ rxflow.list_flow_runs(flow=["report", uuid4()], states=[rxflow.StateType.FAILED,
 rxflow.list_flow_runs(parent=uuid4(), name=("a", "b"), work_pool="kubernetes")
 
 
+assert_type(rxflow.watch_flow_runs(tags=["prod"], states="RUNNING"), rxflow.FlowRunsStream)
+assert_type(rxflow.wait_for_flow_runs(deployment="a/b", timeout=60), list[rxflow.FlowRunView])
+
+
 # A predicate of a state is a bool, with or without a call.
 if flow_run.state is not None and flow_run.state.is_finished:
     assert_type(flow_run.state.is_failed(), bool)
