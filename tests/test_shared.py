@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from random import Random
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from runtime_threads import NAMES, join_runtime_threads
 from rx_subjects import (
     FACES,
+    LINES,
     GrammarRecording,
     ObserverError,
     add_live_run,
@@ -274,6 +276,44 @@ def test_two_hundred_subscribers_and_their_threads(watch: Watch, world: World) -
         assert recording.values == recordings[0].values
     assert 0 < most <= count + 3  # the observers, the session, and two threads of all
     join_runtime_threads()
+    assert world.close_counts() == [1]
+
+
+def test_subscribers_join_and_leave_in_many_threads(world: World) -> None:
+    """While the run goes on: each has the first events, as many as it takes, of one session."""
+    server, run_id = world.server, world.server.add_run(state="RUNNING")
+    for number in range(LINES):
+        server.log(run_id, f"line {number}")
+    stream = watch_flow_run(run_id, drain=0, client=world.client).shared()
+    whole: Recording[FlowRunEvent] = Recording()
+    whole.subscribe_to(stream)
+    taken: list[list[FlowRunEvent]] = []
+
+    def join_and_leave(seed: int) -> None:
+        random = Random(seed)
+        for number in range(10):
+            server.log(run_id, f"line {number} of thread {seed}")
+            count = random.randrange(1, LINES)
+            if random.random() < 0.5:
+                taken.append(list(stream.take(count)))
+                continue
+            recording: Recording[FlowRunEvent] = Recording()
+            recording.subscribe_to(stream.take(count))
+            recording.wait()
+            taken.append(recording.values)
+
+    threads = [threading.Thread(target=join_and_leave, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TEST_TIMEOUT)
+    server.set_state(run_id, "COMPLETED")
+    whole.wait()
+    assert len(taken) == 120
+    for events in taken:
+        assert events == whole.values[: len(events)]
+    lines = [event.id for event in whole.values if isinstance(event, FlowRunLog)]
+    assert len(lines) == len(set(lines)) == LINES + 120
     assert world.close_counts() == [1]
 
 
