@@ -191,6 +191,7 @@ class ManyRunWatch(simulated_world.World):
     def _draw_member(self, watch_begins: float) -> Member:
         random, kind = self.random, self.kind
         history = draw_history(random, kind if kind in _WORLD_KINDS else "calm")  # type: ignore[arg-type]
+        history = _thinned(history, random.choice((1, 4, 8)))
         if random.random() < 0.15:
             history = _with_retry(history, random)
         begins = random.choice((0.0, 0.0, random.uniform(0, 60)))
@@ -407,6 +408,14 @@ def _draw_kind(random: Random) -> ManyRunKind:
             return "long history"
         case _:
             return random.choice((*_WORLD_KINDS, *_SESSION_KINDS))
+
+
+def _thinned(history: History, by: int) -> History:
+    """Keep one line of so many, since there are several runs."""
+    writers = [
+        msgspec.structs.replace(writer, lines=writer.lines[::by]) for writer in history.writers
+    ]
+    return msgspec.structs.replace(history, writers=tuple(writers))
 
 
 def _with_retry(history: History, random: Random) -> History:
