@@ -66,6 +66,7 @@ _FAULTS = {
     "limited": Faults(latency=0.01, ties=True, errors=0.15, statuses=(429, 503), retry_after=3.0),
     "long history": Faults(latency=0.3),
 }
+_MANY = 24  # runs, of which not all rows are read each time
 _OUTAGE_KINDS = {"faulty", "limited", "timeouts", "no offsets"}
 _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 _LONGEST_INTERVAL = 11.0  # seconds between two polls of a group that has nothing to read at once
@@ -183,15 +184,15 @@ class ManyRunWatch(simulated_world.World):
                 Member(_short_history(random), random.uniform(0, 20), random.uniform(20, 40))
                 for _ in range(random.randint(201, 230))
             ]
-        count = random.choice((1, 2, 3, 4, 6, 9))
-        members = [self._draw_member(watch_begins) for _ in range(count)]
+        count = random.choice((1, 2, 3, 4, 6, 9, _MANY))
+        members = [self._draw_member(watch_begins, thinned=count) for _ in range(count)]
         unknown = [Member(None, 0.0, random.uniform(0, 60))] if random.random() < 0.1 else []
         return [*members, *unknown]
 
-    def _draw_member(self, watch_begins: float) -> Member:
+    def _draw_member(self, watch_begins: float, *, thinned: int = 1) -> Member:
         random, kind = self.random, self.kind
         history = draw_history(random, kind if kind in _WORLD_KINDS else "calm")  # type: ignore[arg-type]
-        history = _thinned(history, random.choice((1, 4, 8)))
+        history = _thinned(history, thinned * random.choice((1, 4, 8)))
         if random.random() < 0.15:
             history = _with_retry(history, random)
         begins = random.choice((0.0, 0.0, random.uniform(0, 60)))
