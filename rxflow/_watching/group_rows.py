@@ -89,6 +89,10 @@ class GroupRows:
         if read.is_whole:
             self._next_whole_read = now.mono + _WHOLE_READ_INTERVAL
 
+    def read_all_next(self) -> None:
+        """Let the next poll read all rows, since there is reason to think that one is missing."""
+        self._next_whole_read = -math.inf
+
     def adapt_to(self, query: Query | None, failure: Failure) -> bool:
         """Read all rows each time from now on if a server does not find those that changed.
 

@@ -158,6 +158,8 @@ class RunGroup:
         rewound = self._rewound(tick.logs)
         if tick.rows is not None:
             self._rows.commit(tick.rows, now)
+        if tick.logs.table_shrank:  # as it does when the rows of a deleted run are deleted, too
+            self._rows.read_all_next()
         if self._logs is not None:
             self._logs.commit(tick.logs, now)
         found = [
