@@ -119,6 +119,7 @@ class RunsSession(Session):
         self._notices = RunNotices("")
         self._server: Server | None = None
         self._runs: dict[str, RunWatch] = {}  # those that are not closed
+        self._unread: set[str] = set()  # those of them of which no row was read yet
         self._closed: dict[str, RunOutcome] = {}
         self._last_closed: datetime | None = None
         self._groups: list[_GroupPolling] = []
@@ -162,6 +163,7 @@ class RunsSession(Session):
                 run = RunWatch(spec, self._limit, self._must_hold)
                 run.reader.server = self._server
                 self._runs[run_id] = run
+                self._unread.add(run_id)
                 self._enqueue(RunPolling(run, self._random))
 
     def complete(self) -> None:
@@ -261,6 +263,8 @@ class RunsSession(Session):
         pages = polling.receive(result, self._server_time, now)
         self._server = server = self._server or run.reader.server
         run.receive_found()
+        if run.row is not None:
+            self._unread.discard(run.spec.flow_run_id)
         pages = (*pages, *self._look_for_subflows([run], now, at_first=is_first))
         drains = run.drained_in(self._server_time, now) is not None
         if run.closed is not None:
@@ -279,8 +283,6 @@ class RunsSession(Session):
             self._reschedule(polling, now, active=False, again=True)
             return ()
         pages, active = group.receive_tick(tick, now)
-        for run in group.runs:
-            run.receive_found()
         self._look_for_subflows(group.runs, now)
         again = tick.logs.backfill_position is not None
         if not again:
@@ -340,6 +342,7 @@ class RunsSession(Session):
     def _record_closed(self, run: RunWatch, closed: Closed) -> None:
         run_id = closed.flow_run_id
         del self._runs[run_id]
+        self._unread.discard(run_id)
         if self._subflows is not None:
             self._subflows.forget(run_id)
         self._last_closed = later(self._last_closed, closed.timestamp)
@@ -381,8 +384,7 @@ class RunsSession(Session):
     @property
     def _is_first_look(self) -> bool:
         has_failed = self._outages.last_failure is not None
-        is_read = self._has_looked and all(run.row is not None for run in self._runs.values())
-        return not has_failed and not is_read
+        return not has_failed and bool(self._unread or not self._has_looked)
 
     @property
     def _is_terminal(self) -> bool:

@@ -214,7 +214,8 @@ class Watch:
     @property
     def has_caught_up(self) -> bool:
         """Whether each run has joined a group."""
-        return not self.session._queues[0] and bool(self.session._groups)
+        grouped = sum(len(polling.group.runs) for polling in self.session._groups)
+        return grouped == len(self.model.ids)
 
     def step(self) -> None:
         """Carry out one command."""
