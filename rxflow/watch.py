@@ -22,12 +22,14 @@ from rxflow._models.arguments import (
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.paged import PagedObservable
+from rxflow._runtime.run_events import events_of_run
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.fold import fold
 from rxflow._watching.run_session import RunSession
+from rxflow._watching.run_tree_session import RunTreeSession
 from rxflow._watching.spec_arguments import spec_of_arguments, spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.client import Client
@@ -63,6 +65,8 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         spec: WatchSpec,
         given: Client | None,
         emitted: Observable[EventPage] | None = None,
+        *,
+        subflows: bool = False,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -72,14 +76,17 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
                 and the active profile.
             emitted: The pages of a session that others read as well; None for a session of each
                 subscription.
+            subflows: Whether to watch the run's subflows, too.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
         self._client = given or Client()
-        super().__init__(_pages_of(spec, self._client) if emitted is None else emitted)
+        pages = _pages_of(spec, self._client, subflows=subflows) if emitted is None else emitted
+        super().__init__(pages)
         self._spec = spec
+        self._subflows = subflows
         self._given = given
         self._emitted = emitted
 
@@ -147,11 +154,17 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             (3, 1)
         """
         emitted = SharedPages(self.page_source, scheduler)
-        return FlowRunStream(self._spec, self._given, emitted)
+        return FlowRunStream(self._spec, self._given, emitted, subflows=self._subflows)
 
     def views(self) -> Stream[FlowRunView]:
-        """Snapshots of the run: the scan of its events, one after each event that changes it."""
-        snapshots: Observable[Snapshot | None] = self.pipe(ops.scan(fold, None))
+        """Snapshots of the run: the scan of its events, one after each event that changes it.
+
+        There are none of its subflows; `FlowRunsStream.views` has those of all runs.
+        """
+        own: Observable[FlowRunEvent] = self
+        if self._subflows:
+            own = events_of_run(self, self.flow_run_id)
+        snapshots: Observable[Snapshot | None] = own.pipe(ops.scan(fold, None))
         views: Observable[FlowRunView] = snapshots.pipe(
             ops.distinct_until_changed(),
             ops.filter(lambda snapshot: snapshot is not None),
@@ -167,7 +180,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             pages = pages_of_source(self._emitted, source, self._spec.sources)
             return Stream.of(PagedObservable(pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
-        return Stream.of(PagedObservable(_pages_of(spec, self._client)))
+        return Stream.of(PagedObservable(_pages_of(spec, self._client, subflows=self._subflows)))
 
 
 def watch_flow_run(
@@ -182,12 +195,18 @@ def watch_flow_run(
     level: int | str = 0,
     drain: timedelta | float | None = None,
     requests_per_minute: int | None = None,
+    subflows: bool = False,
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
 
     The watch begins with the run's first state, however late it is subscribed to. The first request
     is sent when the stream is subscribed to or iterated.
+
+    With ``subflows=True`` the runs that the run starts are watched as well, those that they start,
+    and so on. Each event has the ``flow_run_id`` of its own run, and that of the watched run as
+    ``root_flow_run_id``; each run begins with its `RunSeen`, which has its name, and ends with its
+    `Closed`. The watched run ends last: its `Closed` waits for those of its subflows.
 
     Args:
         flow_run_id: The run's id, a UUID.
@@ -210,6 +229,8 @@ def watch_flow_run(
             that its engine logs last, and 10 s on Prefect 1, whose log lines arrive later.
         requests_per_minute: The most requests to send in any minute; None for no limit. A sixth of
             them may be sent one right after another. Events come later, and none is lost.
+        subflows: Whether to watch the run's subflows, too, to any depth. They are looked for every
+            0.5 to 5 s. Prefect 1 does not know which runs are subflows; a `Notice` says so.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -247,7 +268,8 @@ def watch_flow_run(
         drain=drain,
         requests_per_minute=requests_per_minute,
     )
-    return FlowRunStream(spec, client)
+    check_type("subflows", subflows, bool, "True or False")
+    return FlowRunStream(spec, client, subflows=subflows)
 
 
 def wait_for_flow_run(
@@ -354,14 +376,15 @@ def _deleted(flow_run_id: str | UUID) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
-def _pages_of(spec: WatchSpec, client: Client) -> Observable[EventPage]:
+def _pages_of(spec: WatchSpec, client: Client, *, subflows: bool = False) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session, its sources and their merge."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
+        kind = RunTreeSession if subflows else RunSession
+        session = kind(spec, Random())  # noqa: S311 - jitter, not a secret
         engine = Engine(session, client, scheduler, spec.sources)
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
         subscription = pages.subscribe(observer, scheduler=scheduler)
