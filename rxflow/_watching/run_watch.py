@@ -172,10 +172,10 @@ class RunWatch:
         run, logs = check.run, check.logs
         if run != self.reader.row:
             return CheckEvents()
-        dated: list[DatedEvent] = []
-        if check.states:
-            dated += state_and_row_events(run, run, check.states)
-        dated += self._task_run_events(check.tasks)
+        dated: list[DatedEvent] = [
+            *state_and_row_events(run, run, check.states),
+            *self._task_run_events(check.tasks),
+        ]
         malformed = (*check.malformed, *check.tasks.malformed, *check.tasks.malformed_states)
         self.reader.commit_close_check(check, now)
         self._last_line.receive(run, logs.rows)

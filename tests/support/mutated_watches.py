@@ -113,6 +113,7 @@ class MutatedWatch:
             "stream_states": random.random() < 0.9,
             "stream_logs": random.random() < 0.9,
             "stream_tasks": random.random() < 0.5,
+            "task_states": random.choice(("latest", "all")),
             "max_duration": random.choice((20, 300, None)),
         }
         self._rate = random.choice((0.02, 0.1, 0.3, 0.8))

@@ -155,6 +155,8 @@ flow_run = rxflow.FlowRunView.from_flow_run_id("9e6caafc-4ea1-4493-b0a9-122efba9
 assert_type(flow_run, rxflow.FlowRunView)
 assert_type(flow_run.get_latest(), rxflow.FlowRunView)
 assert_type(flow_run.duration, timedelta | None)
+assert_type(flow_run.progress, float | None)
+assert_type(flow_run.task_run_counts["COMPLETED"], int)
 assert_type(flow_run.get_logs(), list[rxflow.FlowRunLog])
 assert_type(flow_run.get_task_run("load", map_index=0), rxflow.TaskRunView)
 assert_type(flow_run.get_all_task_runs(), list[rxflow.TaskRunView])
