@@ -20,7 +20,8 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxflow._models.arguments import canonical_id
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.engine import Engine
-from rxflow._runtime.paged import PagedObservable, pages_of, select
+from rxflow._runtime.paged import PagedObservable
+from rxflow._runtime.run_events import events_of_run
 from rxflow._runtime.run_pages import streams_by_run
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
@@ -132,10 +133,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         wanted = canonical_id("flow_run_id", flow_run_id)
         if not self._runs.may_have(wanted):
             raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
-        own = pages_of(select(self, lambda event: event.flow_run_id == wanted))
-        # The last event of a run ends a page.
-        to_its_end = ops.take_while(_goes_on, inclusive=True)
-        return Stream.of(PagedObservable(own.pipe(to_its_end)))
+        return Stream.of(events_of_run(self, wanted))
 
     def by_run(self) -> Stream[FlowRunStream]:
         """Divide the events by runs: at each run's first event, emit a stream of its events.
@@ -247,6 +245,9 @@ def watch_flow_runs(
     work_pool: Texts | None = None,
     started_after: datetime | None = None,
     parent: Ids | None = None,
+    discover: bool = False,
+    until: Literal["done", "forever"] | None = None,
+    subflows: bool = False,
     stream_tasks: bool = False,
     task_states: Literal["latest", "all"] = "latest",
     since: datetime | None = None,
@@ -275,9 +276,11 @@ def watch_flow_runs(
         stream_logs: Whether to emit log lines.
         max_duration: Maximum time to watch runs that do not end, in seconds if a number; None for
             no limit. It breaks off a request under way. If all runs are over, they are watched to
-            their end, as long as the server replies.
+            their end, as long as the server replies. A watch until "forever" has no limit unless
+            one is given.
         deployment: Only runs of this deployment; this filter and the others are as in
-            `list_flow_runs`. The runs that match are looked for once, at the beginning.
+            `list_flow_runs`. The runs that match are looked for once, at the beginning, unless
+            ``discover`` is set.
         flow: The same, by the flow.
         tags: The same, by tags, all of which a run must have.
         name: The same, by the run's name.
@@ -285,6 +288,14 @@ def watch_flow_runs(
         work_pool: The same, by the work pool.
         started_after: The same, by the time of the start.
         parent: The same, by the flow run that the run is a subflow of.
+        discover: Whether to look for runs that match the filters again and again, every 0.5 to 5 s,
+            and to watch those that come while others are watched, or that begin to match. A run
+            that is found is watched to its end, whether it still matches or not.
+        until: When the watch ends. ``"done"``: when all runs are closed and, with ``discover``, a
+            look after that has found no more. ``"forever"``: at ``max_duration`` only, with
+            `WatchTimedOut`. None is "forever" with ``discover``, else "done".
+        subflows: Whether to watch the subflows of all runs, too, to any depth, as in
+            `watch_flow_run`. Here a run does not wait for its subflows to be closed.
         stream_tasks: Whether to emit the states of the runs' task runs, for one or two more
             requests per poll of 200 runs.
         task_states: Which of their states, as in `watch_flow_run`.
@@ -314,7 +325,8 @@ def watch_flow_runs(
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type, such as one id in place of several.
         ValueError: Neither ids nor filters are given, or both; a filter is none, as for
-            `list_flow_runs`; a duration is negative or not a number, ``since`` has no time zone, no
+            `list_flow_runs`; ``discover`` is set without filters, or ``until="forever"`` without
+            ``discover``; a duration is negative or not a number, ``since`` has no time zone, no
             level is named ``level``, or ``requests_per_minute`` is less than 1.
 
     Example:
@@ -340,6 +352,9 @@ def watch_flow_runs(
         started_after=started_after,
         parent=parent,
     )
+    runs = watched_runs(flow_run_ids, where, discover=discover, until=until, subflows=subflows)
+    if runs.selection.forever and max_duration is _MAX_DURATION:  # it was not given
+        max_duration = None
     spec = spec_of_arguments(
         "",
         stream_states=stream_states,
@@ -352,7 +367,7 @@ def watch_flow_runs(
         drain=drain,
         requests_per_minute=requests_per_minute,
     )
-    return FlowRunsStream(watched_runs(flow_run_ids, where), spec, client)
+    return FlowRunsStream(runs, spec, client)
 
 
 class _Folds:
@@ -370,10 +385,6 @@ class _Folds:
         elif snapshot is not None:
             self._snapshots[event.flow_run_id] = snapshot
         return None if snapshot == known else snapshot
-
-
-def _goes_on(page: EventPage) -> bool:
-    return not isinstance(page[-1], Closed)
 
 
 def _pages_of(runs: WatchedRuns, spec: WatchSpec, client: Client) -> Observable[EventPage]:

@@ -5,9 +5,10 @@ match filters are found (`rxflow._watching`).
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
 from reactivex import Observable
 
 from rxflow._models.arguments import canonical_id, check_type
@@ -42,34 +43,62 @@ class WatchedRuns(NamedTuple):
 
 
 def watched_runs(
-    flow_run_ids: Iterable[str | UUID] | Observable[str | UUID] | None, where: RunFilter
+    flow_run_ids: Iterable[str | UUID] | Observable[str | UUID] | None,
+    where: RunFilter,
+    *,
+    discover: bool = False,
+    until: Literal["done", "forever"] | None = None,
+    subflows: bool = False,
 ) -> WatchedRuns:
     """Return the runs that are given or looked for.
 
     Args:
         flow_run_ids: The ids; None for the runs that match a filter.
         where: The filter.
+        discover: As in `rxflow.watch_flow_runs`, and so are the others.
+        until: The same.
+        subflows: The same.
 
     Raises:
         InvalidRunId: An id is not a UUID.
-        TypeError: The ids are of another type, such as one in place of several.
-        ValueError: Neither ids nor a filter are given, or both.
+        TypeError: An argument is of another type, such as one id in place of several.
+        ValueError: Neither ids nor a filter are given, or both; ``until`` is none of its values, or
+            ``discover`` or ``until="forever"`` is given without what it needs.
     """
+    check_type("discover", discover, bool, "True or False")
+    check_type("subflows", subflows, bool, "True or False")
+    if until not in (None, "done", "forever"):
+        raise ValueError(f"until={until!r} is none of its values; pass 'done' or 'forever'")
+    if until == "forever" and not discover:
+        raise ValueError(
+            "until='forever' is for a watch that looks for more runs; pass discover=True and "
+            "filters, too"
+        )
+    selection = RunSelection(
+        discover=discover,
+        forever=until == "forever" or (discover and until is None),
+        subflows=subflows,
+    )
     if flow_run_ids is None:
         if where == RunFilter():
             raise ValueError(
                 "flow_run_ids is None and no filter is given, which is all runs of the server; "
                 "pass ids, or filters such as deployment='report/nightly'"
             )
-        return WatchedRuns((), RunSelection(where=where))
+        return WatchedRuns((), replace(selection, where=where))
     if where != RunFilter():
         raise ValueError(
             "flow_run_ids and filters such as deployment= are both given; pass the ids of runs, or "
             "filters that find them"
         )
+    if discover:
+        raise ValueError(
+            "discover=True looks for runs that match filters; pass filters such as deployment= in "
+            "place of flow_run_ids, or an observable of ids"
+        )
     if isinstance(flow_run_ids, Observable):
-        return WatchedRuns(flow_run_ids)
-    return WatchedRuns(given_ids(flow_run_ids))
+        return WatchedRuns(flow_run_ids, selection)
+    return WatchedRuns(given_ids(flow_run_ids), selection)
 
 
 def given_ids(flow_run_ids: Iterable[str | UUID]) -> tuple[str, ...]:

@@ -120,7 +120,8 @@ class RunsSession(Session):
         self._server: Server | None = None
         self._runs: dict[str, RunWatch] = {}  # those that are not closed
         self._unread: set[str] = set()  # those of them of which no row was read yet
-        self._closed: dict[str, RunOutcome] = {}
+        self._known: set[str] = set()  # those that are or were watched
+        self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._last_closed: datetime | None = None
         self._groups: list[_GroupPolling] = []
         # Heaps of when each run that is read alone, and each group, is due; the one of which a poll
@@ -163,6 +164,7 @@ class RunsSession(Session):
                 run = RunWatch(spec, self._limit, self._must_hold)
                 run.reader.server = self._server
                 self._runs[run_id] = run
+                self._known.add(run_id)
                 self._unread.add(run_id)
                 self._enqueue(RunPolling(run, self._random))
 
@@ -171,7 +173,7 @@ class RunsSession(Session):
         self._all_given = True
 
     def _is_known(self, flow_run_id: str) -> bool:
-        return flow_run_id in self._runs or flow_run_id in self._closed
+        return flow_run_id in self._known
 
     def _must_hold(self, run: RunWatch) -> bool:
         """Whether a run must not be closed, since not all its subflows may have been found."""
@@ -346,7 +348,9 @@ class RunsSession(Session):
         if self._subflows is not None:
             self._subflows.forget(run_id)
         self._last_closed = later(self._last_closed, closed.timestamp)
-        self._closed[run_id] = RunOutcome(
+        if self._forever:
+            return
+        outcome = RunOutcome(
             flow_run_id=run_id,
             root_flow_run_id=self._roots.root_of(run_id),
             parent_flow_run_id=self._roots.parent_of(run_id),
@@ -358,6 +362,7 @@ class RunsSession(Session):
             unsettled=closed.unsettled,
             ended_by=run.ended_by,
         )
+        self._closed.append(outcome)
 
     def _end_if_all_closed(self, now: Now) -> EventPages:
         if not self._all_given or self._runs or self._done is not None:
@@ -375,7 +380,7 @@ class RunsSession(Session):
         event = AllClosed(
             flow_run_id="",
             timestamp=self._last_closed or now.utc,
-            runs=tuple(self._closed.values()),
+            runs=tuple(self._closed),
         )
         return self._page_of(event)
 
@@ -399,7 +404,9 @@ class RunsSession(Session):
         rows = {run_id: run.row for run_id, run in self._runs.items()}
         text = runs_limit_text(self._spec, rows, failure, unanswered)
         if self._forever:
-            return f"{text} (it looks for more runs until then, as until='forever' says)"
+            return (
+                f"{text} (it looks for more runs until then; until='done' ends when all are over)"
+            )
         return text if self._all_given else f"{text} (the observable of ids has not completed)"
 
     # -- failures -------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_a_watch_for_ever_ends_at_its_limit_only() -> None:
     watched.start("a", tags=["prod"], state="COMPLETED")
     watched.run()
     assert isinstance(watched.error, WatchTimedOut)
-    assert "until='forever'" in str(watched.error)
+    assert "until='done'" in str(watched.error)
     assert isinstance(watched.events[-1], Closed)
     assert 119 < watched.world.now < 121
 
