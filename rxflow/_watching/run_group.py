@@ -136,8 +136,7 @@ class RunGroup:
         return GroupTick(
             rows=read,
             ticks={
-                run_id: replace(tick, tasks=tasks.get(run_id, TaskRunsRead()))
-                for run_id, tick in ticks.items()
+                run_id: replace(tick, tasks=tasks.get(run_id)) for run_id, tick in ticks.items()
             },
             logs=logs,
         )

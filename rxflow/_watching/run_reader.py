@@ -39,7 +39,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
         run: The run's row.
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows.
-        tasks: The task runs.
+        tasks: The task runs; None if they were not read.
         malformed: Undelivered states that cannot be read.
         covers_row_state: Whether the history that was read contains the state of the row.
         late_reason: What the run waits for, if it should have started by now.
@@ -49,7 +49,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     run: FlowRun | None = None
     states: tuple[State, ...] = ()
     logs: LogRead = LogRead()
-    tasks: TaskRunsRead = TaskRunsRead()
+    tasks: TaskRunsRead | None = None
     malformed: tuple[MalformedRow, ...] = ()
     covers_row_state: bool = False
     late_reason: str | None = None
@@ -62,14 +62,14 @@ class CloseCheck(msgspec.Struct, frozen=True, kw_only=True):
         run: The run's row, read after all else.
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows, and whether they are proven complete.
-        tasks: All task runs.
+        tasks: All task runs; None if they were not read.
         malformed: Undelivered states that cannot be read.
     """
 
     run: FlowRun
     states: tuple[State, ...] = ()
     logs: LogRead
-    tasks: TaskRunsRead = TaskRunsRead()
+    tasks: TaskRunsRead | None = None
     malformed: tuple[MalformedRow, ...] = ()
 
 
@@ -165,7 +165,7 @@ class RunReader:
         history = _HistoryRead()
         if self.row is not None and self._row_may_miss_states():
             history = yield from self._read_states(self.row)
-        tasks = TaskRunsRead()
+        tasks = None
         if self.streams_tasks:
             read = yield from read_all_task_runs((self.task_runs,), self._row_limit.rows)
             tasks = read[self._spec.flow_run_id]
@@ -186,12 +186,12 @@ class RunReader:
             self.server, self.row = tick.server, tick.run
             self._delivered_states.update(state.id for state in tick.states)
             self._covered_state = tick.run.state_id if tick.covers_row_state else None
-            self._commit_task_runs(tick.tasks, now)
             if tick.late_reason is None:
                 self._late_reason_read = -math.inf
             elif now.mono - self._late_reason_read >= _LATE_REASON_INTERVAL:
                 self._late_reason_read = now.mono
             self._late_reason = tick.late_reason
+        self._commit_task_runs(tick.tasks, now)
         self._commit_logs(tick.logs, now)
 
     def commit_close_check(self, check: CloseCheck, now: Now) -> None:
@@ -278,8 +278,8 @@ class RunReader:
             return self._newest_log
         return self.logs.cursor.newest_created
 
-    def _commit_task_runs(self, read: TaskRunsRead, now: Now) -> None:
-        if self.streams_tasks:
+    def _commit_task_runs(self, read: TaskRunsRead | None, now: Now) -> None:
+        if read is not None:
             self.task_runs.commit(read, now)
 
     def _read_new_states(self, run: FlowRun) -> Poll[_HistoryRead]:

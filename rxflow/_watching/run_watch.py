@@ -126,7 +126,8 @@ class RunWatch:
         """Record as delivered what a tick found, and return its events."""
         first: list[RunSeen] = []
         dated: list[DatedEvent] = []
-        malformed = (*tick.malformed, *tick.tasks.malformed, *tick.tasks.malformed_states)
+        tasks = tick.tasks or TaskRunsRead()
+        malformed = (*tick.malformed, *tasks.malformed, *tasks.malformed_states)
         last = [*self._log_notices(tick.logs, now), *self.notices.malformed(malformed, now)]
         known, run = self.reader.row, tick.run
         if tick.server is not None:
@@ -139,9 +140,9 @@ class RunWatch:
             last += self.notices.late_start(run, tick.late_reason, now)
             last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
             self.notices.receive_read((run.id, *(state.id for state in tick.states)))
-            self.notices.receive_read(row.id for row in tick.tasks.rows)
-            self.notices.receive_read(state.id for _, state in tick.tasks.changed)
-        dated += self._task_run_events(tick.tasks)
+        self.notices.receive_read(row.id for row in tasks.rows)
+        self.notices.receive_read(state.id for _, state in tasks.changed)
+        dated += self._task_run_events(tasks)
         self.reader.commit(tick, now)
         self._last_line.receive(self.reader.row, tick.logs.rows)
         self._observe_run(now)
@@ -172,11 +173,12 @@ class RunWatch:
         run, logs = check.run, check.logs
         if run != self.reader.row:
             return CheckEvents()
+        tasks = check.tasks or TaskRunsRead()
         dated: list[DatedEvent] = [
             *state_and_row_events(run, run, check.states),
-            *self._task_run_events(check.tasks),
+            *self._task_run_events(tasks),
         ]
-        malformed = (*check.malformed, *check.tasks.malformed, *check.tasks.malformed_states)
+        malformed = (*check.malformed, *tasks.malformed, *tasks.malformed_states)
         self.reader.commit_close_check(check, now)
         self._last_line.receive(run, logs.rows)
         pages = self._order.arrange(

@@ -27,6 +27,7 @@ from rxflow._protocol.queries import (
 )
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_reader import CloseCheck, RunReader, Tick
+from rxflow._watching.task_run_ledger import TaskRunsRead
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
 
@@ -120,6 +121,12 @@ def prefect3(version: str | None) -> Server:
     return Server(backend=BackendName.PREFECT_3, version=version)
 
 
+def tasks_of(tick: Tick) -> TaskRunsRead:
+    """Return the task runs of a tick that has read them."""
+    assert tick.tasks is not None
+    return tick.tasks
+
+
 def names(tick: Tick) -> list[str]:
     """Return the names of the states that a tick found."""
     return [state.name for state in tick.states]
@@ -174,7 +181,7 @@ def test_tick_finds_new_rows() -> None:
     assert tick.run.state_id == server.runs[run_id]["state_id"]
     assert names(tick) == ["Scheduled", "Running"]
     assert [log.id for log in tick.logs.rows] == [line]
-    assert [row.id for row in tick.tasks.rows] == [task]
+    assert [row.id for row in tasks_of(tick).rows] == [task]
     assert (tick.malformed, tick.late_reason) == ((), None)
 
 
@@ -191,9 +198,9 @@ def test_failed_poll_changes_nothing(at: type[Query]) -> None:
     untouched.tick()
     assert failed.kinds == untouched.kinds
     assert names(found) == ["Running"]
-    assert len(found.logs.rows) == len(found.tasks.changed) == 1
+    assert len(found.logs.rows) == len(tasks_of(found).changed) == 1
     again = failed.tick()
-    assert (again.states, again.logs.rows, again.tasks.changed) == ((), (), ())
+    assert (again.states, again.logs.rows, tasks_of(again).changed) == ((), (), ())
 
 
 # -- server version -----------------------------------------------------------------------------
@@ -326,7 +333,7 @@ def test_malformed_rows_are_returned() -> None:
     line = server.log(run_id)
     server.logs[-1]["message"] = None
     tick = watch.tick()
-    found = (tick.malformed, tick.tasks.malformed, tick.logs.malformed)
+    found = (tick.malformed, tasks_of(tick).malformed, tick.logs.malformed)
     assert [[row.id for row in rows] for rows in found] == [[state], [task], [line]]
     assert names(tick) == ["Running", "Again"]
     assert all(isinstance(row, MalformedRow) for rows in found for row in rows)
@@ -353,7 +360,7 @@ def test_long_history_is_read_page_by_page() -> None:
         tick = watch.tick()
         ticks += 1
         assert (watch.kinds, watch.log_queries[0].after) == ([LogsQuery], position)
-        assert (tick.run, tick.states, tick.tasks.rows) == (None, (), ())
+        assert (tick.run, tick.states, tick.tasks) == (None, (), None)
         rows += tick.logs.rows
     assert ticks == 4
     assert [log.id for log in rows] == [row["id"] for row in world.server.logs]

@@ -403,6 +403,19 @@ def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: 
         )
 
 
+def test_task_runs_of_a_run_whose_row_cannot_be_read() -> None:
+    """They are emitted all the same, each state once."""
+    world = World()
+    ids = running(world, 3)
+    world.at(20, lambda: world.server.runs[ids[0]].update(name=5))
+    for second in range(30, 40):
+        world.at(second, partial(world.server.add_task_run, ids[0], state="COMPLETED"))
+    sources = SOURCES | {EventSource.TASKS}
+    watched = ManyRuns(world, ids, more=True, sources=sources, max_duration=None).run(until=60)
+    emitted = [event.id for event in watched.of(TaskRunStateChange)]
+    assert len(emitted) == len(set(emitted)) == 10
+
+
 @pytest.mark.parametrize("place", [0, 2], ids=["the first run", "the last run"])
 def test_a_run_whose_queries_get_no_reply_takes_a_share_of_the_time(place: int) -> None:
     """Of the others' lines four in five come as before, the rest at the latest after the timeout.
