@@ -114,38 +114,7 @@ async def await_for_flow_runs(
     raise_final_state: bool = False,
     client: Client | None = None,
 ) -> list[FlowRunView]:
-    """Wait as `wait_for_flow_runs` does, on the running event loop.
-
-    Args:
-        flow_run_ids: The runs' ids, UUIDs; None for the runs that match filters.
-        timeout: Maximum time to wait, in seconds if a number; None for no limit.
-        deployment: Only runs of this deployment; this filter and the others are as in
-            `list_flow_runs`. The runs that match are looked for once, at the beginning.
-        flow: The same, by the flow.
-        tags: The same, by tags, all of which a run must have.
-        name: The same, by the run's name.
-        states: The same, by the state that the run is in when it is looked for.
-        work_pool: The same, by the work pool.
-        started_after: The same, by the time of the start.
-        parent: The same, by the flow run that the run is a subflow of.
-        raise_final_state: Whether to raise `FlowRunFailed` unless all runs completed.
-        client: The client of the server to read from; None finds the server from the environment
-            and the active profile.
-
-    Returns:
-        The runs in their final states, one for each: in the order of the ids; those that match
-        filters by descending expected start. An empty list if no run matches.
-
-    Raises:
-        InvalidRunId: An id is not a UUID.
-        TypeError: An argument is of another type.
-        ValueError: Neither ids nor filters are given, or both; a filter is none, as for
-            `list_flow_runs`; or ``timeout`` is negative or not a number.
-        WatchTimedOut: Some runs were not over within ``timeout``; the message names them.
-        RunNotFound: The server does not have one of the runs, or it was deleted during the wait.
-        FlowRunFailed: A run did not complete, and ``raise_final_state`` is set.
-        RxflowError: As for `watch_flow_runs`.
-    """
+    """Async twin of `wait_for_flow_runs`, on the running event loop."""
     where = run_filter_of(
         deployment=deployment,
         flow=flow,

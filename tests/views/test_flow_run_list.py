@@ -146,9 +146,17 @@ def test_runs_without_an_expected_start_are_listed_last(call: Call) -> None:
     assert sorted(list_names(server, call)) == sorted(map(str, range(450)))
 
 
-def test_a_server_may_send_fewer_rows_at_once(call: Call) -> None:
-    """The pages become as small as the server wants them."""
-    server = FakePrefect3(clock=VirtualTime(), page_limit=50)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FakePrefect1(clock=VirtualTime(), row_limit=50),
+        lambda: FakePrefect3(clock=VirtualTime(), page_limit=50),
+    ],
+    ids=["silently", "with an error"],
+)
+def test_a_server_may_send_fewer_rows_at_once(make: Callable[[], Fake], call: Call) -> None:
+    """The pages become as small as the server sends them, whether or not it says so."""
+    server = make()
     names = add_many(server, 120)
     assert list_names(server, call) == names
 
