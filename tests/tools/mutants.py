@@ -321,25 +321,39 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a run joins a group that reads a history": [
         Change(
             "_watching/run_group.py",
-            "caught_up = self._logs is None or self._logs.position is None",
-            "caught_up = True",
+            "return self.has_caught_up and len(self._runs)",
+            "return len(self._runs)",
         ),
     ],
     "a group has no end": [
         Change("_watching/run_group.py", "len(self._runs) < MAX_RUNS", "len(self._runs) < 10**6")
     ],
     "a run that is missing stays": [
+        Change("_watching/run_group.py", "        if read.missing:\n", "        if False:\n")
+    ],
+    "only runs in another state are read": [
+        Change(
+            "_watching/group_rows.py",
+            "_WHOLE_READ_INTERVAL = 10.0",
+            "_WHOLE_READ_INTERVAL = 1e9",
+        )
+    ],
+    "a shrunk table is no reason to read all rows": [
         Change(
             "_watching/run_group.py",
-            "if missing := tuple(run_id for run_id in self._runs if run_id not in rows):",
-            "if missing := tuple(self._runs if not rows else ()):",
-        ),
+            "            self._rows.read_all_next()\n",
+            "            pass\n",
+        )
+    ],
+    "a run that is not found is an outage": [
         Change(
-            "_watching/run_group.py",
-            "        for run_id, run in self._runs.items():\n            self._reading = run\n",
-            "        for run_id, run in self._runs.items():\n            self._reading = run\n"
-            "            if run_id not in rows:\n                continue\n",
-        ),
+            "_watching/runs_session.py",
+            "recovered = self._end_outage(now)",
+            "recovered: EventPages = ()",
+        )
+    ],
+    "the floor rises over rows that a backfill reads": [
+        Change("_logs/cursor.py", "advance_floor(read.backfill_position)", "advance_floor()")
     ],
     "runs that are missing are not watched any more": [
         Change(
@@ -401,7 +415,7 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "shared rows are not news": [
         Change(
             "_watching/run_reader.py",
-            "self._newest_created = later(self._newest_created, newest_created(read))",
+            "self._newest_log = later(self._newest_log, newest_created(read))",
             "pass",
         )
     ],
@@ -418,15 +432,15 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a closed run is watched again": [
         Change(
             "_watching/runs_session.py",
-            "if run_id not in self._runs and run_id not in self._closed:",
-            "if run_id not in self._runs:",
+            "return flow_run_id in self._runs or flow_run_id in self._closed",
+            "return flow_run_id in self._runs",
         )
     ],
     "a run that is given twice is two": [
         Change(
             "_watching/runs_session.py",
-            "if run_id not in self._runs and run_id not in self._closed:",
-            "if run_id not in self._closed:",
+            "return flow_run_id in self._runs or flow_run_id in self._closed",
+            "return flow_run_id in self._closed",
         )
     ],
     "the watch ends with the first run": [
@@ -446,8 +460,8 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a history is read before all else": [
         Change(
             "_watching/runs_session.py",
-            "self._group_is_next = turn is alone",
-            "self._group_is_next = False",
+            "        self._turns.remove(turn)\n        self._turns.append(turn)\n",
+            "",
         )
     ],
     "a group is lost by a failure": [
