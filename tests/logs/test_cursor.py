@@ -362,6 +362,27 @@ def test_a_burst_is_delivered_in_order_whatever_was_stored_meanwhile() -> None:
     assert sorted(reader.ids) == sorted(stored(world))
 
 
+def test_old_rows_of_a_run_that_joins_an_idle_one_are_not_new() -> None:
+    """Rows that are only counted in one of two tables stay delivered when both are read as one."""
+    world = World(page_limit=3)
+    idle, busy = (world.server.add_run() for _ in range(2))
+    group, joining = (CursorReader(at_once(world), run, limit=3) for run in (idle, busy))
+    world.server.log(idle, "first")
+    group.catch_up()
+    for number in range(60):
+        world.server.log(busy, f"line {number}", timestamp=START + seconds(number))
+        world.wait(1)
+        joining.poll()
+    joining.catch_up()
+    group.cursor.join(joining.cursor)
+    for number in range(9):
+        world.server.log(idle, f"new {number}")
+    world.server.log(idle, "late", timestamp=START + seconds(30))
+    world.wait(1)
+    group.catch_up()
+    assert Counter(group.ids + joining.ids) == Counter(stored(world))
+
+
 def test_a_run_joins_only_once_it_has_caught_up() -> None:
     """A run whose history is still read page by page is read alone."""
     group = RunGroup()
