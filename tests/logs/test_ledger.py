@@ -300,6 +300,32 @@ def test_vanished_rows_are_no_longer_counted(life: list[Batch], data: st.DataObj
     assert_counts(ledger, left)
 
 
+# -- joining and leaving --------------------------------------------------------------------------
+
+
+def test_a_ledger_that_joins_brings_all_that_it_knows() -> None:
+    """Old rows that were stored lately stay known, and the newest row of both is the newest."""
+    late = line(1, 3.0, run=RUNS[1], stored=99.0)
+    ledger, joining = Ledger(RUNS[:1]), Ledger(RUNS[1:2])
+    record(ledger, [line(0, 50.0)])
+    record(joining, [line(2, 100.0, run=RUNS[1])])
+    record(joining, [late])
+    ledger.join(joining)
+    assert ledger.is_known_delivered(late)
+    assert ledger.newest_timestamp == ledger.newest_created == START + seconds(100)
+    assert (ledger.runs, ledger.total) == (RUNS[:2], 3)
+
+
+def test_a_ledger_that_leaves_keeps_all_that_it_knows() -> None:
+    """Old rows that were stored lately stay known, and counted."""
+    late = line(1, 3.0, run=RUNS[1], stored=99.0)
+    ledger = ledger_of([[line(0, 100.0), line(2, 100.0, run=RUNS[1])], [late]])
+    left = ledger.leave(RUNS[1])
+    assert left.is_known_delivered(late)
+    assert left.newest_created == START + seconds(100)
+    assert (left.runs, left.total, ledger.total) == ((RUNS[1],), 2, 1)
+
+
 # -- saving and loading -------------------------------------------------------------------------
 
 

@@ -329,7 +329,7 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
         Change("_watching/run_group.py", "len(self._runs) < MAX_RUNS", "len(self._runs) < 10**6")
     ],
     "a run that is missing stays": [
-        Change("_watching/run_group.py", "        if read.missing:\n", "        if False:\n")
+        Change("_watching/group_rows.py", "missing=tuple(missing),", "missing=(),")
     ],
     "only runs in another state are read": [
         Change(
@@ -367,14 +367,6 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
             "_watching/run_group.py",
             "            lines[row.flow_run_id].append(row)\n",
             "            lines[next(iter(self._runs))].append(row)\n",
-        )
-    ],
-    "what cannot be read is passed over": [
-        Change(
-            "_watching/run_group.py",
-            "            malformed[bad.flow_run_id if bad.flow_run_id in self._runs else anyone]"
-            ".append(bad)\n",
-            "            malformed[bad.flow_run_id].append(bad)\n",
         )
     ],
     "states do not wait for a group's history": [

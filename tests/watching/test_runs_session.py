@@ -196,6 +196,7 @@ def test_more_runs_than_a_group_has_room_for_are_two_groups() -> None:
     sizes = {len(q.where.flow_run_ids) for _, q in watched.sent if isinstance(q, RunsQuery)}
     assert {200, 1} <= sizes
     assert max(sizes) == 200
+    assert max(len(q.flow_run_ids) for _, q in watched.sent if isinstance(q, LogsQuery)) == 200
     watched.run()
     assert len(watched.all_closed.runs) == 201
     assert watched.all_closed.verified
@@ -571,6 +572,23 @@ def test_a_burst_is_read_page_by_page() -> None:
     for run_id in ids:
         kinds = [type(e) for e in watched.of_run(run_id) if isinstance(e, FlowRunLog | StateChange)]
         assert [kind for kind, _ in groupby(kinds)] == [StateChange, FlowRunLog, StateChange]
+
+
+def test_runs_that_come_during_a_burst_join_after_it() -> None:
+    """Lines of a burst are read page by page, and none of a newcomer's is passed over by that."""
+    world = World(page_limit=5)
+    ids = running(world, 12)
+    for number in range(400):
+        world.at(10, partial(world.server.log, ids[number % 2], f"line {number}"))
+    complete_at(world, 60, ids)
+    watched = ManyRuns(world, ids[:2], more=True)
+    for number, run_id in enumerate(ids[2:]):
+        world.at(10 + number / 4, partial(world.server.log, run_id, "hello"))
+        world.at(10 + number / 4, partial(watched.session.add, [run_id]))
+    world.at(50, watched.session.complete)
+    watched.run()
+    assert len(watched.of(FlowRunLog)) == 410
+    assert watched.all_closed.verified
 
 
 def test_events_of_one_tick_are_in_order_across_runs() -> None:
