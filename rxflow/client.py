@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxflow._net.channel import AsyncChannel, Channel
     from rxflow._net.connector import Connector
     from rxflow._net.endpoint import HttpTransport
+    from rxflow._net.push_channel import PushChannel
 
 __all__ = ["Client"]
 
@@ -195,6 +196,10 @@ class Client:
     def open_async_channel(self) -> "AsyncChannel":
         """Return a channel for the running event loop, which the caller must close there."""
         return self._connector.open_async_channel()
+
+    def open_push_channel(self) -> "PushChannel | None":
+        """Return a channel for announcements, for an event loop; None if there can be none."""
+        return self._connector.open_push_channel()
 
     def read(self, poll: Callable[[int], Poll[T]]) -> T:
         """Run a poll, blocking; failed queries are retried for up to 30 s.

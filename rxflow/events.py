@@ -78,6 +78,9 @@ class NoticeCode(StrEnum):
     """The server does not support a part of the watch, which goes on without it."""
     MALFORMED = "malformed"
     """A row cannot be read; the notice has its id."""
+    PUSH_UNAVAILABLE = "push-unavailable"
+    """The server does not announce changes over a websocket; they are polled for, and found later.
+    """
 
 
 class RunSeen(Event, frozen=True, kw_only=True, tag="run-seen"):

@@ -196,6 +196,7 @@ def watch_flow_run(
     drain: timedelta | float | None = None,
     requests_per_minute: int | None = None,
     subflows: bool = False,
+    push: Literal["auto", False] = "auto",
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
@@ -231,6 +232,9 @@ def watch_flow_run(
             them may be sent one right after another. Events come later, and none is lost.
         subflows: Whether to watch the run's subflows, too, to any depth. They are looked for every
             0.5 to 5 s. Prefect 1 does not know which runs are subflows; a `Notice` says so.
+        push: ``"auto"`` to let a Prefect 3 server announce changes over a websocket, where it does
+            and the package ``websockets`` is installed (the extra ``ws``), so that they are polled
+            for at once; False to poll alone. The events are the same.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -248,8 +252,8 @@ def watch_flow_run(
         ConfigurationError: No server is configured.
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
-            ``since`` has no time zone, no level is named ``level``, or ``requests_per_minute`` is
-            less than 1.
+            ``since`` has no time zone, no level is named ``level``, ``requests_per_minute`` is
+            less than 1, or ``push`` is another value.
 
     Example:
         >>> import rxflow
@@ -267,6 +271,7 @@ def watch_flow_run(
         level=level,
         drain=drain,
         requests_per_minute=requests_per_minute,
+        push=push,
     )
     check_type("subflows", subflows, bool, "True or False")
     return FlowRunStream(spec, client, subflows=subflows)

@@ -254,6 +254,7 @@ def watch_flow_runs(
     level: int | str = 0,
     drain: timedelta | float | None = None,
     requests_per_minute: int | None = None,
+    push: Literal["auto", False] = "auto",
     client: Client | None = None,
 ) -> FlowRunsStream:
     """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
@@ -307,6 +308,9 @@ def watch_flow_runs(
             seconds if a number; None for the default of `watch_flow_run`.
         requests_per_minute: The most requests to send in any minute; None for no limit. A sixth of
             them may be sent one right after another. Events come later, and none is lost.
+        push: ``"auto"`` to let a Prefect 3 server announce changes over a websocket, where it does
+            and the package ``websockets`` is installed (the extra ``ws``), so that they are polled
+            for at once; False to poll alone. The events are the same.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -327,7 +331,8 @@ def watch_flow_runs(
         ValueError: Neither ids nor filters are given, or both; a filter is none, as for
             `list_flow_runs`; ``discover`` is set without filters, or ``until="forever"`` without
             ``discover``; a duration is negative or not a number, ``since`` has no time zone, no
-            level is named ``level``, or ``requests_per_minute`` is less than 1.
+            level is named ``level``, ``requests_per_minute`` is less than 1, or ``push`` is another
+            value.
 
     Example:
         >>> import rxflow
@@ -366,6 +371,7 @@ def watch_flow_runs(
         level=level,
         drain=drain,
         requests_per_minute=requests_per_minute,
+        push=push,
     )
     return FlowRunsStream(runs, spec, client)
 

@@ -4,16 +4,23 @@ This module imports httpx, what httpx needs, and the backends. A client imports 
 channel.
 """
 
+from typing import TYPE_CHECKING
+
 # httpx imports it with its first client, where no fork would wait for the import.
 import httpcore  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from rxflow._config.settings import Settings
+from rxflow._forks import late_import
 from rxflow._models.arguments import check_type
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
 from rxflow._net.endpoint import Endpoint, HttpTransport
 from rxflow._net.failure_texts import FailureTexts
 from rxflow._net.tls import tls_context
 from rxflow._net.transport import AsyncTransport, Transport
+from rxflow._own_log import log
+
+if TYPE_CHECKING:
+    from rxflow._net.push_channel import PushChannel
 
 
 class Connector:
@@ -39,7 +46,8 @@ class Connector:
                 "transport", transport, HttpTransport, "an httpx.MockTransport or another one"
             )
         self._endpoint = Endpoint(settings, tls_context(settings), transport)
-        self.shared_backend = SharedBackend(settings.backend, FailureTexts(self._endpoint))
+        self._texts = FailureTexts(self._endpoint)
+        self.shared_backend = SharedBackend(settings.backend, self._texts)
 
     def open_channel(self) -> Channel:
         """Return a channel for threads, which the caller must close."""
@@ -48,3 +56,20 @@ class Connector:
     def open_async_channel(self) -> AsyncChannel:
         """Return a channel for the running event loop, which the caller must close there."""
         return AsyncChannel(AsyncTransport(self._endpoint), self.shared_backend)
+
+    def open_push_channel(self) -> "PushChannel | None":
+        """Return a channel for announcements, for the running event loop.
+
+        Returns:
+            None where websockets is not installed, or an httpx transport replaces the network.
+        """
+        if not self._endpoint.is_network:
+            return None
+        try:
+            with late_import:
+                # Not before it is needed, and an extra.
+                from rxflow._net.push_channel import PushChannel  # noqa: PLC0415
+        except ImportError as error:
+            log("DEBUG", "Changes are polled for, and not announced: {}", error)
+            return None
+        return PushChannel(self._endpoint, self._texts)

@@ -26,6 +26,7 @@ class Endpoint:
     Attributes:
         settings: The server's URL, credentials and time-outs.
         proxy: The proxy that the environment sets for it; None for none.
+        tls: How to verify it; None for plain HTTP.
         name: The server's URL, where it was set, and the proxy, for messages.
     """
 
@@ -53,8 +54,13 @@ class Endpoint:
         self.proxy = proxy_of(url) if http_transport is None else None
         through = f", through the proxy {self.proxy.name}" if self.proxy is not None else ""
         self.name = f"{settings.api_url} (from {settings.origin}){through}"
-        self._tls = tls
+        self.tls = tls
         self._http_transport = http_transport
+
+    @property
+    def is_network(self) -> bool:
+        """Whether no httpx transport replaces the network."""
+        return self._http_transport is None
 
     def open_http(self) -> httpx.BaseTransport:
         """Return the httpx transport for threads, which is not connected yet.
@@ -88,7 +94,7 @@ class Endpoint:
         try:
             return make(
                 # Plain HTTP has no certificate to verify.
-                verify=self._tls if self._tls is not None else False,
+                verify=self.tls if self.tls is not None else False,
                 trust_env=False,  # the settings have read the variables of certificates
                 proxy=self.proxy.url.reveal() if self.proxy is not None else None,
                 limits=httpx.Limits(max_keepalive_connections=1),

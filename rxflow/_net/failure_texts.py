@@ -41,21 +41,25 @@ class FailureTexts:
 
     def complete(self, reply: Reply) -> Reply:
         """Return a reply with the texts that people may read."""
-        if not isinstance(reply, Failure):
-            if not reply.malformed:
-                return reply
-            malformed = tuple(
-                replace(row, reason=self._redactor.redact(row.reason)) for row in reply.malformed
-            )
-            return replace(reply, malformed=malformed)
-        text = self._redactor.redact(reply.text)
-        if reply.kind is FailureKind.AUTH:
+        if isinstance(reply, Failure):
+            return self.complete_failure(reply)
+        if not reply.malformed:
+            return reply
+        malformed = tuple(
+            replace(row, reason=self._redactor.redact(row.reason)) for row in reply.malformed
+        )
+        return replace(reply, malformed=malformed)
+
+    def complete_failure(self, failure: Failure) -> Failure:
+        """Return a failure with the text that people may read."""
+        text = self._redactor.redact(failure.text)
+        if failure.kind is FailureKind.AUTH:
             text = f"{text}; {self._credentials}; {self._server}"
-        if reply.kind is FailureKind.NOT_AN_API:
+        if failure.kind is FailureKind.NOT_AN_API:
             text = f"{text}; {self._server}"
-        if self._proxy and reply.kind in _REPLIED:
+        if self._proxy and failure.kind in _REPLIED:
             text = f"{text}; requests go through the proxy {self._proxy}, which may have replied"
-        return reply if text == reply.text else replace(reply, text=text)
+        return failure if text == failure.text else replace(failure, text=text)
 
 
 def _credentials_of(settings: Settings) -> str:

@@ -38,7 +38,7 @@ class RequestBuilder:
         ).as_dict()
         # A client calls some paths again and again, and others, with the id of a run, once.
         self._url_of = lru_cache(maxsize=64)(partial(_url_of, settings.api_url))
-        self._headers_of = lru_cache(maxsize=8)(partial(_headers_of, _fixed_headers(settings)))
+        self._headers_of = lru_cache(maxsize=8)(partial(_headers_of, fixed_headers(settings)))
         self._cookies = httpx.Cookies()
 
     def build(
@@ -92,7 +92,8 @@ def _headers_of(fixed: Mapping[str, str], host: bytes, added: _Pairs) -> httpx.H
     )
 
 
-def _fixed_headers(settings: Settings) -> dict[str, str]:
+def fixed_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers of every request to a server, keyed by lower-cased name."""
     headers = {"accept": "*/*", "connection": "keep-alive"} | _tenant(settings)
     headers |= {name.lower(): value.reveal() for name, value in settings.headers}
     headers["user-agent"] = "rxflow"

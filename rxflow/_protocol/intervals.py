@@ -10,7 +10,11 @@ LONGEST_INTERVAL = 5.0
 
 
 class PollInterval:
-    """The adaptive delay from one poll to the next."""
+    """The adaptive delay from one poll to the next.
+
+    Attributes:
+        longest: The usual longest delay, in seconds.
+    """
 
     def __init__(
         self,
@@ -29,7 +33,8 @@ class PollInterval:
             growth: Factor from one idle poll to the next.
         """
         self._random = random
-        self._shortest, self._longest, self._growth = shortest, longest, growth
+        self.longest = longest
+        self._shortest, self._growth = shortest, growth
         self._seconds = shortest
 
     def next_delay(self, *, active: bool, longest: float | None = None) -> float:
@@ -39,6 +44,6 @@ class PollInterval:
             active: Whether the last poll returned something new.
             longest: Seconds after many polls that did not; None for those given at the start.
         """
-        grown = min(self._longest if longest is None else longest, self._seconds * self._growth)
+        grown = min(self.longest if longest is None else longest, self._seconds * self._growth)
         self._seconds = self._shortest if active else grown
         return self._seconds * self._random.uniform(0.9, 1.1)

@@ -12,7 +12,7 @@ subscription meanwhile (`take(2)`) stops the polling.
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,19 @@ from rxflow._forks import inherited_watch, register
 from rxflow._models.times import Now
 from rxflow._own_log import log
 from rxflow._protocol.failures import Reply
+from rxflow._protocol.push import Announcement, PushEnd, PushTopic
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
 from rxflow._runtime.iteration import PullScheduler
+from rxflow._runtime.push_reader import PushReader, open_push_reader
 from rxflow._runtime.query_channels import ChannelOpener, QueryChannel
-from rxflow._runtime.scheduling import NextAction, fetches_inline, is_exit_on_thread
+from rxflow._runtime.scheduling import (
+    NextAction,
+    fetches_inline,
+    is_exit_on_thread,
+    is_virtual,
+)
 from rxflow._runtime.thread_errors import exit_on_thread
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Done, Fetch, Session, Wait
@@ -64,6 +71,8 @@ class Engine:
         self._step_turn = self._turn(self._step)
         self._sources = sources
         self._observers: dict[EventSource, abc.ObserverBase[EventPage]] = {}
+        self._push: PushReader | None = None
+        self._can_push = not is_virtual(scheduler)
         self._waits = False  # whether the next step is to come only after a while
         self._stopped = False
         self._inherited = False  # whether this is a forked child of the process that watches
@@ -76,6 +85,7 @@ class Engine:
         self._wake_due = math.inf  # when the wake timer is due, in monotonic seconds
         self._broken_off = False  # whether the query in flight must be sent again, or dropped
         self._connection = SingleAssignmentDisposable()
+        self._push_connection = SingleAssignmentDisposable()
         # Turns never overlap on most schedulers. On one with many threads a wake-up could.
         self._lock = threading.RLock()
         self._teardown = Disposable(self._tear_down)
@@ -120,11 +130,42 @@ class Engine:
         if self._waits:
             self._schedule_step()
 
+    # -- announcements of the server ------------------------------------------------------------
+
+    def _follow_push(self, now: Now) -> None:
+        """Subscribe to the announcements that the session wants now."""
+        subscriptions = self._session.push_subscriptions(now)
+        if self._push is None:
+            if not (subscriptions and self._can_push):
+                return
+            self._push = open_push_reader(self._opener, self._scheduler, self._post, self)
+            if self._push is None:
+                self._can_push = False
+                return
+            self._push_connection.disposable = Disposable(self._push.close)
+        self._push.follow(subscriptions)
+
+    def has_run(self, flow_run_id: str) -> bool:
+        """Whether announcements of a run are of use. Callable from any thread."""
+        return self._session.has_run(flow_run_id)
+
+    def receive_announcements(self, announcements: Iterable[Announcement]) -> None:
+        """Receive what the server announced, in a turn."""
+        now = self._clock()
+        self._call(partial(self._session.receive_announcements, announcements, now))
+
+    def receive_push_end(self, topic: PushTopic, end: PushEnd) -> None:
+        """Receive that the server announces nothing any more, in a turn."""
+        self._session.receive_push_failure(topic, end.failure, self._clock(), opened=end.lived > 0)
+        if self._waits:
+            self._schedule_step()
+
     def _tear_down(self) -> None:
         self._stopped = True
         self._next_step.dispose()
         self._wake_timer.dispose()
         self._connection.dispose()
+        self._push_connection.dispose()
 
     # -- from the next command to the observers -------------------------------------------------
 
@@ -140,6 +181,7 @@ class Engine:
             match self._session.next_command(now):
                 case Wait(seconds):
                     self._waits = True
+                    self._follow_push(now)
                     return self._schedule_step(seconds)
                 case Done(error):
                     return self._finish(error)

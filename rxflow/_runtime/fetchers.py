@@ -18,7 +18,7 @@ from reactivex import abc
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.queries import Query
 from rxflow._runtime.fetch_loop import fetch_loop
-from rxflow._runtime.iteration import AsyncPullScheduler
+from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
 from rxflow._runtime.poll_scheduler import default_scheduler
 from rxflow._runtime.query_channels import AsyncQueryChannel, ChannelOpener, QueryChannel
 from rxflow._runtime.scheduling import running_loop
@@ -63,8 +63,7 @@ def open_fetcher(opener: ChannelOpener, scheduler: abc.SchedulerBase, post: Post
     """
     if running_loop() is not None:
         return _LoopFetcher(opener.open_async_channel(), scheduler, post)
-    if not isinstance(scheduler, TurnScheduler):
-        post = _post_from_worker(post)
+    post = post_from_loop(scheduler, post)
     try:
         channel = opener.open_async_channel()
     except ConfigurationError:  # an httpx transport that only blocks, or one that no channel takes
@@ -72,8 +71,13 @@ def open_fetcher(opener: ChannelOpener, scheduler: abc.SchedulerBase, post: Post
     return _SharedLoopFetcher(channel, post)
 
 
-def _post_from_worker(post: Post) -> Post:
-    """Post from a worker thread: a scheduler may run actions in the thread that schedules them."""
+def post_from_loop(scheduler: abc.SchedulerBase, post: Post) -> Post:
+    """Return what posts from the loop that all subscriptions share.
+
+    A scheduler of a user may run actions in the thread that schedules them, so that is a worker's.
+    """
+    if isinstance(scheduler, TurnScheduler | PullScheduler):
+        return post
     turns = TurnScheduler()
 
     def post_in_turn(action: Callable[[], None]) -> None:
@@ -192,7 +196,7 @@ class _LoopFetcher:
         self._post = post
         self._loop = asyncio.get_running_loop()
         self._next_job: asyncio.Future[_FetchJob] = self._loop.create_future()
-        self._task = _spawn(scheduler, self._work())
+        self._task = spawn(scheduler, self._work())
 
     def fetch(self, query: Query, on_reply: OnReply, on_error: OnError) -> None:
         if not self._next_job.cancelled():  # as the task was, which awaits it
@@ -235,7 +239,8 @@ def _posting(post: Post, action: Callable[[], None]) -> abc.ScheduledAction[Any]
 _tasks: set[asyncio.Task[None]] = set()  # an event loop holds only weak references to its tasks
 
 
-def _spawn(scheduler: abc.SchedulerBase, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def spawn(scheduler: abc.SchedulerBase, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task on the running event loop, on which the scheduler runs its actions."""
     if isinstance(scheduler, AsyncPullScheduler):
         return scheduler.spawn(work)
     task = asyncio.get_running_loop().create_task(work)

@@ -1,13 +1,15 @@
-"""The channels that the engine sends queries on, as protocols.
+"""The channels that the engine sends queries on, and that announce changes, as protocols.
 
 `_runtime` may not import `_net`; `rxflow.client.Client` is the opener, and the channels of
 `rxflow._net.channel` are what it opens.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from rxflow._protocol.failures import Reply
+from rxflow._protocol.push import Announcement, PushEnd, PushSubscription
 from rxflow._protocol.queries import Query
 
 WhileWaiting = Callable[[], float | None]
@@ -44,6 +46,27 @@ class AsyncQueryChannel(Protocol):
         ...
 
 
+class AnnouncingChannel(Protocol):
+    """A connection over which one server announces changes, for an event loop."""
+
+    async def read(
+        self,
+        subscription: PushSubscription,
+        now: datetime,
+        receive: Callable[[Announcement], None],
+    ) -> PushEnd:
+        """Connect, and receive announcements until the connection ends.
+
+        Raises only `asyncio.CancelledError`, which ends it.
+
+        Args:
+            subscription: What the server is to announce.
+            now: The time, aware.
+            receive: Called with each announcement, on the event loop.
+        """
+        ...
+
+
 class ChannelOpener(Protocol):
     """Opens channels to one server."""
 
@@ -53,4 +76,8 @@ class ChannelOpener(Protocol):
 
     def open_async_channel(self) -> AsyncQueryChannel:
         """Open a channel for the running event loop."""
+        ...
+
+    def open_push_channel(self) -> AnnouncingChannel | None:
+        """Make a channel for announcements, for an event loop; None if there can be none."""
         ...

@@ -47,6 +47,11 @@ def fetches_inline(scheduler: abc.SchedulerBase) -> bool:
     return isinstance(scheduler, PullScheduler | VirtualTimeScheduler)
 
 
+def is_virtual(scheduler: abc.SchedulerBase) -> bool:
+    """Whether no real time passes on this scheduler."""
+    return isinstance(scheduler, VirtualTimeScheduler)
+
+
 def buffers_items(scheduler: abc.SchedulerBase) -> bool:
     """Whether items that are emitted on this scheduler wait in a buffer until a loop takes them."""
     return isinstance(scheduler, PullScheduler | AsyncPullScheduler)

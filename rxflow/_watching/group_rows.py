@@ -2,14 +2,14 @@
 
 A Prefect 3 server takes some 0.1 s for 200 rows, and a tenth of that to find that no run is in
 another state than the one that is known. So between two reads of all rows the runs of each state
-are read that are no longer in it. What such a read cannot show, another field of a row, the same
-state entered again, or a deleted run, the next whole read shows. Which events follow is decided in
-`run_watch`.
+are read that are no longer in it, or the rows of runs whose states the server has announced. What
+such a read cannot show, another field of a row, the same state entered again, or a deleted run, the
+next whole read shows. Which events follow is decided in `run_watch`.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -58,15 +58,22 @@ class GroupRows:
         self._finds_changes = server.backend is BackendName.PREFECT_3
         self._next_whole_read = -math.inf
 
-    def poll(self, known: Mapping[str, FlowRun | None], now: Now) -> Poll[RowsRead]:
+    def poll(
+        self,
+        known: Mapping[str, FlowRun | None],
+        now: Now,
+        announced: Collection[str] = (),
+    ) -> Poll[RowsRead]:
         """Read all rows, or those of runs that are in another state than before.
 
         Args:
             known: The rows as they were read last, by the runs' ids.
             now: The time.
+            announced: Runs that are said to have entered a state, maybe the same one again. The
+                others are then left to the next poll.
         """
-        filters = [*self._filters(known, now)]
-        is_whole = not any(where.not_in_states for where in filters)
+        is_whole = not self._may_be_partial(known, now)
+        filters = [*self._filters(known, () if is_whole else announced, by_state=not is_whole)]
         rows: dict[str, FlowRun] = {}
         malformed: dict[str, MalformedRow] = {}
         server_time: datetime | None = None
@@ -105,21 +112,33 @@ class GroupRows:
             return True
         return False
 
-    def _filters(self, known: Mapping[str, FlowRun | None], now: Now) -> Iterator[RunFilter]:
-        names = [row.state.name if row and row.state else None for row in known.values()]
-        changes_only = (
+    def _may_be_partial(self, known: Mapping[str, FlowRun | None], now: Now) -> bool:
+        """Whether not all rows need be read."""
+        names = {_state_name(row) for row in known.values()}
+        return (
             self._finds_changes
             and now.mono < self._next_whole_read
             and len(known) >= _MANY
             and None not in names
-            and len({*names}) <= _MOST_STATES
+            and len(names) <= _MOST_STATES
         )
+
+    def _filters(
+        self, known: Mapping[str, FlowRun | None], announced: Collection[str], *, by_state: bool
+    ) -> Iterator[RunFilter]:
         ids_of: defaultdict[str | None, list[str]] = defaultdict(list)
-        for run_id, name in zip(known, names, strict=True):
-            ids_of[name if changes_only else None].append(run_id)
+        if wanted := [run_id for run_id in known if run_id in announced]:
+            ids_of[None] = wanted
+        else:
+            for run_id, row in known.items():
+                ids_of[_state_name(row) if by_state else None].append(run_id)
         for name, ids in ids_of.items():
             for start in range(0, len(ids), self._limit.rows):
                 yield RunFilter(
                     flow_run_ids=tuple(ids[start : start + self._limit.rows]),
                     not_in_states=(name,) if name else (),
                 )
+
+
+def _state_name(row: FlowRun | None) -> str | None:
+    return row.state.name if row is not None and row.state is not None else None

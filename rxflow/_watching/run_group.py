@@ -107,17 +107,20 @@ class RunGroup:
 
     # -- polls ----------------------------------------------------------------------------------
 
-    def tick(self, now: Now, server_time: datetime | None) -> Poll[GroupTick]:
+    def tick(
+        self, now: Now, server_time: datetime | None, announced: Collection[str] = ()
+    ) -> Poll[GroupTick]:
         """Read what is new of each run.
 
         Args:
             now: The time.
             server_time: The server's time, as far as it is known.
+            announced: Runs that are said to have entered a state.
         """
         if self._logs is not None and self._logs.position is not None:
             return GroupTick(logs=(yield from self._logs.poll(now)))
         known = {run_id: run.row for run_id, run in self._runs.items()}
-        read = yield from self._rows.poll(known, now)
+        read = yield from self._rows.poll(known, now, announced)
         if read.missing:
             return GroupTick(rows=read)
         time = read.server_time or server_time or now.utc

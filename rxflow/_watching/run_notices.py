@@ -4,6 +4,7 @@ A notice about one row or one reason is made once. When a notice is due is decid
 `run_watch` and, where it is about the server, in the sessions.
 """
 
+import logging
 from collections.abc import Iterable
 
 from rxflow._models.entities import FlowRun
@@ -109,13 +110,25 @@ class RunNotices:
         text = f"The server replies again after {seconds:.0f} s; the watch continues where it was"
         return self._notice(NoticeCode.RECOVERED, text, now)
 
+    def push_unavailable(self, failure: Failure, now: Now) -> Notice:
+        """Report that the server announces no changes; nothing is lost by that."""
+        text = f"Changes are polled for, since the server does not announce them: {failure.text}"
+        return self._notice(NoticeCode.PUSH_UNAVAILABLE, text, now, level=logging.INFO)
+
     def _notice(
-        self, code: NoticeCode, message: str, now: Now, *, row_id: str | None = None
+        self,
+        code: NoticeCode,
+        message: str,
+        now: Now,
+        *,
+        row_id: str | None = None,
+        level: int = logging.WARNING,
     ) -> Notice:
         return Notice(
             flow_run_id=self._flow_run_id,
             code=code,
             message=message,
             timestamp=now.utc,
+            level=level,
             row_id=row_id,
         )

@@ -11,7 +11,9 @@ from random import Random
 from rxflow._models.times import Now
 from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import Poll
+from rxflow._protocol.push import AnnouncedChange
 from rxflow._watching.event_order import EventPages
+from rxflow._watching.poll_wakes import PollWakes
 from rxflow._watching.run_reader import CloseCheck, Tick
 from rxflow._watching.run_watch import RunWatch
 
@@ -27,6 +29,7 @@ class RunPolling:
         due: When the next poll is due, in monotonic seconds.
         failed_at: When a reply about this run was missing or could not be read; None if the last
             one could.
+        wakes: The announcements that make it due.
     """
 
     def __init__(self, run: RunWatch, random: Random, *, due: float = -math.inf) -> None:
@@ -40,17 +43,44 @@ class RunPolling:
         self.run = run
         self.due = due
         self.failed_at: float | None = None
+        self.wakes = PollWakes()
         self._interval = PollInterval(random)
         self._close_check_due = False
 
-    def start(self, server_time: datetime | None, now: Now) -> Poll[Tick] | Poll[CloseCheck]:
-        """Return the poll that is due."""
+    def wake(self, change: AnnouncedChange, now: Now) -> None:
+        """Make the next poll due, since a change was announced."""
+        self.wakes.wake(change)
+        self.due = self.wakes.next_due(self.due, now)
+
+    def shorten_pause(self, now: Now) -> None:
+        """Poll after the usual pause at the latest."""
+        self.due = min(self.due, now.mono + self._interval.longest)
+
+    def start(
+        self, server_time: datetime | None, now: Now, *, announces_lines: bool = False
+    ) -> Poll[Tick] | Poll[CloseCheck]:
+        """Return the poll that is due.
+
+        Args:
+            server_time: The server's time, as far as it is known.
+            now: The time.
+            announces_lines: Whether there are no new log lines if none were announced.
+        """
+        self.wakes.begin_poll(now)
+        reader = self.run.reader
         if self._close_check_due and not self.run.is_held:
-            return self.run.reader.close_check()
-        return self.run.reader.tick(now, server_time)
+            return reader.close_check()
+        if self.wakes.new - {AnnouncedChange.LOG_LINE} != {AnnouncedChange.STATE}:
+            return reader.tick(now, server_time)
+        has_lines = not announces_lines or AnnouncedChange.LOG_LINE in self.wakes.announced
+        return reader.tick_of_state(now, server_time, has_lines=has_lines)
 
     def receive(
-        self, result: Tick | CloseCheck, server_time: datetime | None, now: Now
+        self,
+        result: Tick | CloseCheck,
+        server_time: datetime | None,
+        now: Now,
+        longest_pause: float | None = None,
     ) -> EventPages:
         """Receive the result of a poll, and return its events.
 
@@ -58,12 +88,15 @@ class RunPolling:
             result: What the poll found.
             server_time: The server's time, as far as it is known.
             now: The time.
+            longest_pause: The longest pause while the run is at work; None for the usual one.
         """
         self.failed_at = None
+        self.wakes.end_poll(now)
         if isinstance(result, CloseCheck):
             return self._receive_close_check(result, server_time, now)
         pages, active = self.run.receive_tick(result, now)
-        self._schedule_poll(server_time, now, active=active)
+        drained_in = None if result.awaits_row else self.run.drained_in(server_time, now)
+        self._schedule_poll(drained_in, now, longest_pause, active=active)
         return pages
 
     def postpone(self, now: Now) -> None:
@@ -75,9 +108,18 @@ class RunPolling:
         """Check at once whether the run can be closed."""
         self.due, self._close_check_due = now.mono, True
 
-    def _schedule_poll(self, server_time: datetime | None, now: Now, *, active: bool) -> None:
-        pause = self._interval.next_delay(active=active)
-        drained_in = self.run.drained_in(server_time, now)
+    def _schedule_poll(
+        self,
+        drained_in: float | None,
+        now: Now,
+        longest_pause: float | None,
+        *,
+        active: bool,
+    ) -> None:
+        pause = self._interval.next_delay(
+            active=active or bool(self.wakes.announced),
+            longest=longest_pause if self.run.is_at_work else None,
+        )
         self._close_check_due = self.run.reader.position is None and drained_in == 0
         if self.run.reader.position is not None:
             pause = 0.0
@@ -86,7 +128,7 @@ class RunPolling:
             pause = (
                 0.0 if self._close_check_due else min(pause, max(drained_in, HTTP_DATE_STEP / 4))
             )
-        self.due = now.mono + pause
+        self.due = self.wakes.next_due(now.mono + pause, now)
 
     def _receive_close_check(
         self, check: CloseCheck, server_time: datetime | None, now: Now

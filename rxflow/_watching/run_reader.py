@@ -37,6 +37,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
         server: The server's kind and version; None, like the run, while a long history is read page
             by page.
         run: The run's row.
+        awaits_row: Whether only the row's state was read, so that the rest is still to be read.
         states: The states that are not recorded as delivered, sorted.
         logs: The log rows.
         tasks: The task runs; None if they were not read.
@@ -47,6 +48,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
 
     server: Server | None = None
     run: FlowRun | None = None
+    awaits_row: bool = False
     states: tuple[State, ...] = ()
     logs: LogRead = LogRead()
     tasks: TaskRunsRead | None = None
@@ -151,6 +153,38 @@ class RunReader:
             malformed=history.malformed,
             covers_row_state=history.covers_row_state,
             late_reason=(yield from self._read_late_reason(server, run, time, now)),
+        )
+
+    def tick_of_state(
+        self, now: Now, server_time: datetime | None, *, has_lines: bool
+    ) -> Poll[Tick]:
+        """Read the state that was announced, in as few requests as show that it is the run's.
+
+        Of the states that a server stores the last one is the run's, and a single new one is the
+        last. The rest of the row is read by the next tick. Log lines that were stored before the
+        state are read after it, so that they are emitted before it.
+
+        Args:
+            now: The time.
+            server_time: The server's time, as far as it is known.
+            has_lines: Whether there may be new log lines.
+        """
+        row = self.row
+        if row is None or not self.has_caught_up or EventSource.STATES not in self._spec.sources:
+            return (yield from self.tick(now, server_time))
+        history = yield from self._read_states(row)
+        if len(history.states) != 1 or history.malformed:
+            return (yield from self.tick(now, server_time))
+        (state,) = history.states
+        logs = (yield from self._read_new_logs(now)) if has_lines else LogRead()
+        return Tick(
+            server=self.server,
+            run=replace(row, state=state, state_id=state.id),
+            awaits_row=True,
+            states=history.states,
+            logs=logs,
+            covers_row_state=True,
+            late_reason=self._late_reason,
         )
 
     def close_check(self) -> Poll[CloseCheck]:

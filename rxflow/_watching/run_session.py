@@ -6,11 +6,14 @@ here.
 """
 
 import math
+from collections.abc import Collection
 from random import Random
 
+from rxflow._models.entities import Server
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.pages import Poll
+from rxflow._protocol.push import AnnouncedChange
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
@@ -44,16 +47,43 @@ class RunSession(Session):
         return self._polling.due
 
     def _start_poll(self, now: Now) -> Poll[Tick] | Poll[CloseCheck]:
-        return self._polling.start(self._server_time, now)
+        return self._polling.start(
+            self._server_time, now, announces_lines=self._push.announces_lines
+        )
 
     def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
-        pages = self._polling.receive(result, self._server_time, now)
+        self._push.receive_found(
+            self._polling.wakes.announced,
+            states=bool(result.states),
+            logs=bool(result.logs.rows),
+        )
+        pages = self._polling.receive(result, self._server_time, now, self._push.longest_pause)
         if self._run.closed is not None:
             self._done = Done()
         return pages
 
     def _record_duration(self, query: Query, seconds: float) -> None:
         self._run.reader.record_duration(query, seconds)
+
+    # -- announcements of the server ------------------------------------------------------------
+
+    def has_run(self, flow_run_id: str) -> bool:
+        return flow_run_id == self._run.spec.flow_run_id
+
+    @property
+    def _runs_at_work(self) -> Collection[str]:
+        row = self._run.row
+        return () if row is None or row.is_terminal else (row.id,)
+
+    @property
+    def _known_server(self) -> Server | None:
+        return self._run.reader.server
+
+    def _wake_run(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:  # noqa: ARG002
+        self._polling.wake(change, now)
+
+    def _shorten_pauses(self, now: Now) -> None:
+        self._polling.shorten_pause(now)
 
     # -- the limit ------------------------------------------------------------------------------
 
@@ -89,6 +119,9 @@ class RunSession(Session):
             return ()
         self._done = Done()
         return found
+
+    def _report_push_failure(self, failure: Failure, now: Now) -> EventPages:
+        return self._run.notify(self._run.notices.push_unavailable(failure, now))
 
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         return self._run.notify(self._run.notices.degraded(DEGRADED_AFTER, failure, now))

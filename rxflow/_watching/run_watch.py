@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from rxflow._logs.log_read import LogRead
 from rxflow._models.entities import FlowRun
+from rxflow._models.states import StateType
 from rxflow._models.times import Now, later
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
@@ -108,6 +109,17 @@ class RunWatch:
     def is_held(self) -> bool:
         """Whether the run must not be closed now, though it is over."""
         return self._holds(self)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the run had started and was not over when it was read last.
+
+        Of a run that has not started it is found by the time alone that it is late.
+        """
+        row = self.reader.row
+        if row is None or row.state is None or row.is_terminal:
+            return False
+        return row.state.type not in {StateType.SCHEDULED, StateType.PENDING}
 
     def drained_in(self, server_time: datetime | None, now: Now) -> float | None:
         """Return the seconds until a close check is due if no news comes; None if none is."""

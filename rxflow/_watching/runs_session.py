@@ -9,7 +9,7 @@ socket does not belong here.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import Enum, auto
 from heapq import heapify, heappop, heappush
@@ -24,12 +24,14 @@ from rxflow._models.times import Now, later
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import LONGEST_INTERVAL, PollInterval
 from rxflow._protocol.pages import MalformedRow, Poll
+from rxflow._protocol.push import AnnouncedChange
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.limit_text import runs_limit_text
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.poll_wakes import PollWakes
 from rxflow._watching.run_finder import PROMPT, Found, MatchFinder, RunFinder, SubflowFinder
 from rxflow._watching.run_group import MAX_RUNS, GroupTick, RunGroup
 from rxflow._watching.run_notices import RunNotices
@@ -57,38 +59,71 @@ class _GroupPolling:
     def __init__(self, group: RunGroup, random: Random, due: float) -> None:
         self.group = group
         self.due = due
+        self.wakes = PollWakes()
+        self._announced: set[str] = set()  # runs that are said to have entered a state
         self._interval = PollInterval(random)
         self._duration = 0.0
 
     def start(self, now: Now, server_time: datetime | None) -> Poll[GroupTick]:
         """Return the tick that is due."""
         self._duration = 0.0
-        return self.group.tick(now, server_time)
+        self.wakes.begin_poll(now)
+        announced, self._announced = self._announced, set()
+        return self.group.tick(now, server_time, announced)
 
     def record_duration(self, query: Query, seconds: float) -> None:
         """Record how long a reply took."""
         self._duration += seconds
         self.group.record_duration(query, seconds)
 
-    def schedule(self, drained_in: float | None, now: Now, *, active: bool, again: bool) -> None:
+    def wake(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
+        """Make the next tick due, since a change of a run was announced."""
+        if change is AnnouncedChange.STATE:
+            self._announced.add(flow_run_id)
+        self.wakes.wake(change)
+        self.due = self.wakes.next_due(self.due, now)
+
+    def shorten_pause(self, now: Now) -> None:
+        """Poll after the usual pause at the latest."""
+        self.due = min(self.due, now.mono + self._longest_pause)
+
+    @property
+    def _longest_pause(self) -> float:
+        """Seconds of the usual longest pause, by the number of runs."""
+        share = len(self.group.runs) / MAX_RUNS
+        return LONGEST_INTERVAL + share * (_LONGEST_PAUSE - LONGEST_INTERVAL)
+
+    def schedule(
+        self,
+        drained_in: float | None,
+        now: Now,
+        longest_pause: float | None,
+        *,
+        active: bool,
+        again: bool,
+    ) -> None:
         """Decide when the next tick is due.
 
         Args:
             drained_in: The seconds until the first of its runs has drained; None if none drains.
             now: The time.
+            longest_pause: The longest pause while all runs are at work; None for the usual one.
             active: Whether the last tick showed that a run is at work.
             again: Whether the last tick left something to be read at once.
         """
-        share = len(self.group.runs) / MAX_RUNS
-        longest = LONGEST_INTERVAL + share * (_LONGEST_PAUSE - LONGEST_INTERVAL)
-        pause = self._interval.next_delay(active=active, longest=longest)
+        is_rare = longest_pause is not None and all(run.is_at_work for run in self.group.runs)
+        pause = self._interval.next_delay(
+            active=active or bool(self.wakes.announced),
+            longest=longest_pause if is_rare else self._longest_pause,
+        )
         pause = max(pause, _SHARE * self._duration)
         if drained_in is not None:
             pause = min(pause, max(drained_in, HTTP_DATE_STEP / 4))
-        self.due = now.mono + (0.0 if again else pause)
+        self.due = now.mono if again else self.wakes.next_due(now.mono + pause, now)
 
 
-_Polling = RunPolling | _GroupPolling | RunFinder
+_RunsPolling = RunPolling | _GroupPolling
+_Polling = _RunsPolling | RunFinder
 
 
 class _Turn(Enum):
@@ -113,7 +148,6 @@ class RunsSession(Session):
             selection: Which runs to look for.
         """
         super().__init__(spec, random)
-        self._spec = spec
         self._random = random
         self._limit = RowLimit()
         self._notices = RunNotices("")
@@ -124,9 +158,11 @@ class RunsSession(Session):
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._last_closed: datetime | None = None
         self._groups: list[_GroupPolling] = []
+        self._pollings: dict[str, _RunsPolling] = {}  # of each run, alone or with others
         # Heaps of when each run that is read alone, and each group, is due; the one of which a poll
-        # is under way is in neither.
+        # is under way is in neither. A polling that was put in again leaves an entry of before.
         self._queues: dict[_Turn, list[Any]] = {_Turn.RUN: [], _Turn.GROUP: []}
+        self._entries: dict[_RunsPolling, int] = {}  # the number of the entry that counts
         self._number = count()
         self._turns = [*_Turn]  # the next comes first
         self._current: _Polling | None = None
@@ -185,24 +221,35 @@ class RunsSession(Session):
             polling.schedule_close_check(now)
         self._enqueue(polling)
 
-    def _enqueue(self, polling: RunPolling | _GroupPolling) -> None:
+    def _enqueue(self, polling: _RunsPolling) -> None:
+        if isinstance(polling, RunPolling):
+            self._pollings[polling.run.spec.flow_run_id] = polling
         turn = _Turn.GROUP if isinstance(polling, _GroupPolling) else _Turn.RUN
-        heappush(self._queues[turn], (polling.due, next(self._number), polling))
+        number = self._entries[polling] = next(self._number)
+        heappush(self._queues[turn], (polling.due, number, polling))
+
+    def _drop_old_entries(self) -> None:
+        for queue in self._queues.values():
+            while queue and self._entries.get(queue[0][2]) != queue[0][1]:
+                heappop(queue)
 
     def _join_group(self, run: RunWatch, server: Server, now: Now) -> None:
         for polling in self._groups:
             if polling.group.has_room:
+                self._pollings[run.spec.flow_run_id] = polling
                 return polling.group.join(run)
         group = RunGroup(server, self._limit)
         group.join(run)
         polling = _GroupPolling(group, self._random, now.mono)
-        polling.schedule(None, now, active=True, again=False)
+        polling.schedule(None, now, None, active=True, again=False)
         self._groups.append(polling)
+        self._pollings[run.spec.flow_run_id] = polling
         return self._enqueue(polling)
 
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
+        self._drop_old_entries()
         return min(map(self._due, _Turn))
 
     def _start_poll(self, now: Now) -> Poll[Any]:
@@ -231,7 +278,8 @@ class RunsSession(Session):
         self._turns.append(turn)
         if turn is _Turn.FINDER:
             return min(self._finders, key=lambda finder: finder.due)
-        polling: _Polling = heappop(self._queues[turn])[2]
+        polling: _RunsPolling = heappop(self._queues[turn])[2]
+        del self._entries[polling]
         return polling
 
     @property
@@ -262,7 +310,7 @@ class RunsSession(Session):
     def _receive_run(self, polling: RunPolling, result: Any, now: Now) -> EventPages:
         run = polling.run
         is_first = run.row is None
-        pages = polling.receive(result, self._server_time, now)
+        pages = polling.receive(result, self._server_time, now, self._push.longest_pause)
         self._server = server = self._server or run.reader.server
         run.receive_found()
         if run.row is not None:
@@ -279,11 +327,17 @@ class RunsSession(Session):
 
     def _receive_group(self, polling: _GroupPolling, tick: GroupTick, now: Now) -> EventPages:
         group = polling.group
+        polling.wakes.end_poll(now)
         if tick.rows is not None and tick.rows.missing:
             for run_id in tick.rows.missing:
                 self._poll_alone(group.leave(run_id), now)
             self._reschedule(polling, now, active=False, again=True)
             return ()
+        self._push.receive_found(
+            polling.wakes.announced,
+            states=any(found.states for found in tick.ticks.values()),
+            logs=bool(tick.logs.rows),
+        )
         pages, active = group.receive_tick(tick, now)
         self._look_for_subflows(group.runs, now)
         again = tick.logs.backfill_position is not None
@@ -330,7 +384,7 @@ class RunsSession(Session):
             return self._groups.remove(polling)
         drains = (run.drained_in(self._server_time, now) for run in polling.group.runs)
         first = min((seconds for seconds in drains if seconds is not None), default=None)
-        polling.schedule(first, now, active=active, again=again)
+        polling.schedule(first, now, self._push.longest_pause, active=active, again=again)
         return self._enqueue(polling)
 
     def _record_duration(self, query: Query, seconds: float) -> None:
@@ -339,11 +393,45 @@ class RunsSession(Session):
         elif isinstance(self._current, RunPolling):
             self._current.run.reader.record_duration(query, seconds)
 
+    # -- announcements of the server ------------------------------------------------------------
+
+    def has_run(self, flow_run_id: str) -> bool:
+        return flow_run_id in self._runs
+
+    @property
+    def _runs_at_work(self) -> Collection[str]:
+        at_work = any(run.row is not None and not run.is_terminal for run in self._runs.values())
+        return self._runs.keys() if at_work else ()
+
+    @property
+    def _known_server(self) -> Server | None:
+        return self._server
+
+    def _wake_run(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
+        polling = self._pollings[flow_run_id]
+        due = polling.due
+        if isinstance(polling, _GroupPolling):
+            polling.wake(flow_run_id, change, now)
+        else:
+            polling.wake(change, now)
+        self._move(polling, due)
+
+    def _shorten_pauses(self, now: Now) -> None:
+        for polling in {*self._pollings.values()}:
+            due = polling.due
+            polling.shorten_pause(now)
+            self._move(polling, due)
+
+    def _move(self, polling: _RunsPolling, due: float) -> None:
+        """Put a polling in anew if it was due at another time, unless its poll is under way."""
+        if polling.due != due and polling is not self._current:
+            self._enqueue(polling)
+
     # -- the end --------------------------------------------------------------------------------
 
     def _record_closed(self, run: RunWatch, closed: Closed) -> None:
         run_id = closed.flow_run_id
-        del self._runs[run_id]
+        del self._runs[run_id], self._pollings[run_id]
         self._unread.discard(run_id)
         if self._subflows is not None:
             self._subflows.forget(run_id)
@@ -473,6 +561,9 @@ class RunsSession(Session):
         if polling.run.closed is not None:  # pragma: no branch - its last events close it
             self._record_closed(polling.run, polling.run.closed)
         return (*recovered, *found, *self._end_if_all_closed(now))
+
+    def _report_push_failure(self, failure: Failure, now: Now) -> EventPages:
+        return self._page_of(self._notices.push_unavailable(failure, now))
 
     def _report_degraded(self, failure: Failure | None, now: Now) -> EventPages:
         return self._page_of(self._notices.degraded(DEGRADED_AFTER, failure, now))

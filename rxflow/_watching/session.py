@@ -9,20 +9,24 @@ a limit or an error ends the watch. Which poll comes next, and what its result m
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from random import Random
 from typing import Any
 
 import msgspec
 
+from rxflow._models.entities import Server
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.pages import Poll
+from rxflow._protocol.push import AnnouncedChange, Announcement, PushSubscription, PushTopic
 from rxflow._protocol.queries import Query
 from rxflow._protocol.request_rate import RequestRate
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.outage_tracker import OutageTracker
+from rxflow._watching.push_plan import PushPlan
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RxflowError, WatchTimedOut
 
@@ -63,8 +67,8 @@ class Session(ABC):
             spec: What to watch, and for how long.
             random: The source of jitter.
         """
-        self._max_duration = spec.max_duration
-        self._end_grace = spec.end_grace
+        self._spec = spec
+        self._push = PushPlan(spec)
         self._rate = RequestRate(spec.requests_per_minute)
         self._outages = OutageTracker(random)
         self._server_time: datetime | None = None
@@ -85,8 +89,8 @@ class Session(ABC):
         """Return what to do next: while a query is in flight, to send the same query again."""
         if self._started is None:
             self._started = now.mono
-            if self._max_duration is not None:
-                self._deadline = now.mono + self._max_duration
+            if self._spec.max_duration is not None:
+                self._deadline = now.mono + self._spec.max_duration
         self._check_limit(now)
         if self._done is not None:
             return self._done
@@ -127,7 +131,8 @@ class Session(ABC):
             self._query = self._poll.send(reply)
         except StopIteration as end:
             self._poll = self._query = None
-            pages = (*self._end_outage(now), *self._receive_result(end.value, now))
+            ended = self._end_outage(now)
+            pages = (*ended, *self._receive_result(end.value, now), *self._report_push(now))
             self._check_limit(now)
             return pages
         except RxflowError as error:
@@ -153,7 +158,61 @@ class Session(ABC):
         """How the watch ended; None while it goes on. A query in flight is then of no use."""
         return self._done
 
+    # -- announcements of the server ------------------------------------------------------------
+
+    def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
+        """Return what the server is to announce from now on."""
+        return self._push.subscriptions(self._runs_at_work, self._known_server, now)
+
+    def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
+        """Make the polls due whose runs have changed; those of other runs are dropped."""
+        for announcement in announcements:
+            if self.has_run(announcement.flow_run_id):
+                self._push.receive_announced(announcement.change)
+                if announcement.change is not AnnouncedChange.HEARTBEAT:
+                    self._wake_run(announcement.flow_run_id, announcement.change, now)
+
+    def receive_push_failure(
+        self, topic: PushTopic, failure: Failure, now: Now, *, opened: bool
+    ) -> None:
+        """Receive that a connection for announcements ended, or could not be opened.
+
+        Args:
+            topic: What it was for.
+            failure: Why.
+            now: The time.
+            opened: Whether it had been opened.
+        """
+        self._push.receive_failure(topic, failure, opened=opened)
+        self._shorten_pauses(now)
+
+    @abstractmethod
+    def has_run(self, flow_run_id: str) -> bool:
+        """Whether a run is watched, and not over. Callable from any thread."""
+
     # -- decided by the kind of watch -----------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def _runs_at_work(self) -> Collection[str]:
+        """The runs that are not over, once one of them was read; none before that."""
+
+    @property
+    @abstractmethod
+    def _known_server(self) -> Server | None:
+        """The server's kind and version, once it is known."""
+
+    @abstractmethod
+    def _wake_run(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
+        """Make the next poll of a run due."""
+
+    @abstractmethod
+    def _shorten_pauses(self, now: Now) -> None:
+        """Poll after the usual pauses at the latest, since changes are not announced any more."""
+
+    @abstractmethod
+    def _report_push_failure(self, failure: Failure, now: Now) -> EventPages:
+        """Return the notice that changes are not announced."""
 
     @abstractmethod
     def _next_poll(self) -> float:
@@ -237,7 +296,7 @@ class Session(ABC):
         if self._is_terminal:
             if not self._in_flight:
                 return None
-            end = max(end, self._query_sent + self._end_grace)
+            end = max(end, self._query_sent + self._spec.end_grace)
         elif end < (one_look := self._started + _FIRST_REPLY_GRACE) and self._is_first_look:
             end = one_look
         return max(0.0, end - now.mono)
@@ -253,6 +312,17 @@ class Session(ABC):
 
     # -- failures -------------------------------------------------------------------------------
 
+    def _report_push(self, now: Now) -> EventPages:
+        """Report after a poll that succeeded why changes are not announced, once.
+
+        Where polls fail as well, the server is down, which is reported as such.
+        """
+        failure = self._push.take_failure()
+        if failure is None:
+            return ()
+        self._push.mark_reported()
+        return self._report_push_failure(failure, now)
+
     def _end_outage(self, now: Now) -> EventPages:
         """Record that a poll succeeded, and report the end of an outage that was reported."""
         degraded = self._outages.degraded_for(now)
@@ -262,6 +332,7 @@ class Session(ABC):
     def _receive_failure(self, failure: Failure, now: Now) -> EventPages:
         query, self._poll, self._query = self._query, None, None
         self._outages.last_failure = failure
+        self._push.take_failure()
         self._retry_at = now.mono
         pages = self._adapt_to(query, failure, now)
         if pages is not None:

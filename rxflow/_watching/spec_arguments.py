@@ -28,6 +28,7 @@ def spec_of_arguments(
     level: int | str,
     drain: timedelta | float | None,
     requests_per_minute: int | None,
+    push: str | bool,
 ) -> WatchSpec:
     """Build the specification of a watch.
 
@@ -42,12 +43,13 @@ def spec_of_arguments(
         level: The same.
         drain: The same.
         requests_per_minute: The same.
+        push: The same.
 
     Raises:
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither "latest" nor "all", a duration is negative or not a
-            number, ``since`` has no time zone, no level is named ``level``, or
-            ``requests_per_minute`` is less than 1.
+            number, ``since`` has no time zone, no level is named ``level``, ``requests_per_minute``
+            is less than 1, or ``push`` is another value.
     """
     check_type("stream_states", stream_states, bool, "True or False")
     check_type("stream_logs", stream_logs, bool, "True or False")
@@ -75,6 +77,7 @@ def spec_of_arguments(
             if requests_per_minute is None
             else positive_count("requests_per_minute", requests_per_minute)
         ),
+        push=_is_push_wanted(push),
     )
 
 
@@ -98,3 +101,10 @@ def spec_of_wait(flow_run_id: str, timeout: timedelta | float | None) -> WatchSp
         limit_name="timeout",
         end_grace=1.0,
     )
+
+
+def _is_push_wanted(push: str | bool) -> bool:
+    check_type("push", push, str | bool, "'auto' or False")
+    if push not in ("auto", False):
+        raise ValueError(f"push must be 'auto' or False, not {push!r}")
+    return push == "auto"

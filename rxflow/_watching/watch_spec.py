@@ -65,6 +65,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
         limit_name: The name of the argument that set ``max_duration``, for the error.
         end_grace: Seconds that a query may go without a reply after ``max_duration``, once the run
             is terminal.
+        push: Whether the server is to announce changes, where it can.
     """
 
     flow_run_id: str
@@ -78,3 +79,4 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: float | None = None
     limit_name: str = "max_duration"
     end_grace: float = 10.0
+    push: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from random import Random
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 
@@ -26,6 +26,9 @@ from rxflow.testing._rows import Shuffle
 from rxflow.testing._timeline import Timeline
 from rxflow.testing._transport import FakeTransport
 from rxflow.testing._virtual_time import VirtualTime
+
+if TYPE_CHECKING:
+    from rxflow.testing._websocket import Websocket
 
 
 class FakeServer(Timeline, ABC):
@@ -117,7 +120,9 @@ class FakeServer(Timeline, ABC):
             ...     rxflow.FlowRunView.from_flow_run_id(server.add_run(), client=client).name
             'fake-run'
         """
-        return _http_server.serve(self._steps, self._wait, path=self._api_path)
+        return _http_server.serve(
+            self._steps, self._wait, path=self._api_path, announce_to=self._announce_to
+        )
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Handle one request, as `transport` does.
@@ -195,6 +200,10 @@ class FakeServer(Timeline, ABC):
                 shuffle=self._fault_random.shuffle if faults.ties else None,
             )
         return _exchange.json_response(status, body, self.now())
+
+    def _announce_to(self, path: str) -> "Callable[[Websocket], None] | None":  # noqa: ARG002
+        """Return what talks to the client of a websocket; None to treat it as any request."""
+        return None
 
     @abstractmethod
     def _record(self, request: httpx.Request) -> None:

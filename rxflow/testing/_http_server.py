@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -20,7 +20,13 @@ from rxflow._runtime.clocks import pause
 from rxflow.testing._exchange import Handler, TruncatedResponse, run_steps
 from rxflow.testing._hold import Hold
 
+if TYPE_CHECKING:
+    from rxflow.testing._websocket import Websocket
+
 LOOPBACK = "127.0.0.1"
+
+AnnounceTo = Callable[[str], "Callable[[Websocket], None] | None"]
+"""Returns what talks to the client of a websocket, given its path."""
 
 _STOP_INTERVAL = 0.02  # seconds until the accepting thread sees that it must stop
 _CONNECTION_INTERVAL = 0.01  # seconds between two checks whether a waiting client is still there
@@ -28,7 +34,11 @@ _CONNECTION_INTERVAL = 0.01  # seconds between two checks whether a waiting clie
 
 @contextmanager
 def serve(
-    handler: Handler, wait: Callable[[float], object] | None, *, path: str = "/api"
+    handler: Handler,
+    wait: Callable[[float], object] | None,
+    *,
+    path: str = "/api",
+    announce_to: AnnounceTo = lambda _: None,
 ) -> Generator[str]:
     """Serve HTTP requests while the block lasts.
 
@@ -38,11 +48,13 @@ def serve(
         wait: Lets seconds of virtual time pass; None: the server waits in real time, and a client
             that disconnects meanwhile breaks the request off.
         path: The API's path on the server.
+        announce_to: Returns, for the path of a websocket, what talks to its client; None to handle
+            it as any request.
 
     Yields:
         The URL of the API, which ends in that path.
     """
-    server = _Server(handler, wait)
+    server = _Server(handler, wait, announce_to)
     thread = threading.Thread(
         target=server.serve_forever, args=(_STOP_INTERVAL,), name="rxflow-fake"
     )
@@ -60,8 +72,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close() does not wait for daemon threads
     request_queue_size = 64
 
-    def __init__(self, handler: Handler, wait: Callable[[float], object] | None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        wait: Callable[[float], object] | None,
+        announce_to: AnnounceTo,
+    ) -> None:
         self.handler = handler
+        self.announce_to = announce_to
         self.wait = wait
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -96,6 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = cast("_Server", self.server)
+        if self.headers.get("upgrade", "").lower() == "websocket":
+            talk = server.announce_to(self.path)
+            if talk is not None:
+                return self._open_websocket(talk)
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
         url = f"http://{LOOPBACK}:{server.server_port}{self.path}"
         headers = list(self.headers.items())
@@ -111,11 +133,18 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = _body(response)
             self._send(response, body, length=len(body))
+        return None
 
     do_POST = do_GET  # noqa: N815 - the base class finds methods by these names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Log nothing; `FakePrefect3.requests` records the requests."""
+
+    def _open_websocket(self, talk: "Callable[[Websocket], None]") -> None:
+        from rxflow.testing._websocket import Websocket  # noqa: PLC0415 - needs an extra
+
+        self.close_connection = True
+        talk(Websocket(self.connection, self.path, self.headers.items()))
 
     def _send(self, response: httpx.Response, body: bytes, *, length: int) -> None:
         self.send_response_only(response.status_code)

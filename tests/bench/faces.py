@@ -109,6 +109,9 @@ class InstantChannel:
         """Return its twin."""
         return _InstantAsyncChannel()
 
+    def open_push_channel(self) -> None:
+        """Announce nothing."""
+
 
 class _InstantAsyncChannel:
     async def send(self, query: Query) -> Any:  # noqa: ARG002

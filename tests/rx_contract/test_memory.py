@@ -70,6 +70,9 @@ class IdleServerChannel:
         """Fail: virtual time needs no async channel."""
         raise AssertionError
 
+    def open_push_channel(self) -> None:
+        """Announce nothing."""
+
 
 @pytest.mark.long
 def test_memory_does_not_grow_with_polls(world: World) -> None:

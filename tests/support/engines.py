@@ -102,6 +102,9 @@ class OpenerOf:
             raise ConfigurationError("a channel for threads only")
         return self._channel  # type: ignore[no-any-return]
 
+    def open_push_channel(self) -> None:
+        """Announce nothing."""
+
 
 def opened(world: World) -> OpenerOf:
     """Open a channel at once, so that `close_counts` waits for it whichever thread uses it."""

@@ -5,6 +5,7 @@ due actions run, and the session receives the reply. Requests take time, too, so
 any two of them.
 """
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -16,6 +17,7 @@ from conversations import carry_out, send_to_fake
 from rxflow._backends.prefect3 import Prefect3
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind, Reply
+from rxflow._protocol.push import AnnouncedChange, Announcement, PushTopic
 from rxflow._protocol.queries import Query
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.run_session import RunSession
@@ -57,6 +59,11 @@ class World:
         """Schedule an action."""
         self.server.at(self.time.beginning + timedelta(seconds=seconds), action)
 
+    def next_action_in(self) -> float:
+        """Return the seconds until the next scheduled action; infinity without one."""
+        actions = self.server._schedule._actions
+        return (actions[0][0] - self.server.now()).total_seconds() if actions else math.inf
+
     def wait(self, seconds: float) -> None:
         """Let time pass, and run the actions that are due."""
         self.time.wait(seconds)
@@ -94,6 +101,7 @@ class SimulatedWatch:
         self.session: Session = session or RunSession(spec, Random(seed))
         self.emitted: list[tuple[float, FlowRunEvent]] = []
         self.sent: list[tuple[float, Query]] = []
+        self._announced = False
         self.ended = False
         self.error: RxflowError | None = None
 
@@ -128,9 +136,27 @@ class SimulatedWatch:
                 reply = self.world.send(query)
                 self.record(self.session.receive(reply, self.now()))
             case Wait(seconds):
-                self.world.wait(min(seconds, max(0.0, until - self.world.now)))
+                self._wait(min(seconds, max(0.0, until - self.world.now)))
             case Done(error):
                 self.ended, self.error = True, error
+
+    def announce(self, flow_run_id: str, change: AnnouncedChange) -> None:
+        """Announce a change of a run now."""
+        announcement = Announcement(flow_run_id=flow_run_id, change=change)
+        self.session.receive_announcements([announcement], self.now())
+        self._announced = True
+
+    def fail_push(self, failure: Failure, *, opened: bool) -> None:
+        """Let the connection for events end now."""
+        self.session.receive_push_failure(PushTopic.EVENTS, failure, self.now(), opened=opened)
+        self._announced = True
+
+    def _wait(self, seconds: float) -> None:
+        """Let time pass, up to an action that announced something."""
+        end = self.world.now + seconds
+        self._announced = False
+        while not self._announced and (left := end - self.world.now) > 0:
+            self.world.wait(min(left, self.world.next_action_in()))
 
     def now(self) -> Now:
         """Return the time, by a monotonic clock that started at another moment."""

@@ -5,11 +5,11 @@ belong here: tables (`store.py`), routes (`routes.py`), connections and faults
 (`../_fake_server.py`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 import httpx
@@ -21,6 +21,9 @@ from rxflow.testing._faults import NO_FAULTS, Faults
 from rxflow.testing._prefect3.routes import Routes, path_of
 from rxflow.testing._prefect3.store import Prefect3Store
 from rxflow.testing._rows import Shuffle
+
+if TYPE_CHECKING:
+    from rxflow.testing._websocket import Websocket
 
 
 class FakePrefect3(FakeServer, Prefect3Store):
@@ -35,6 +38,9 @@ class FakePrefect3(FakeServer, Prefect3Store):
         requests: The method and path of each request that arrived, in order.
         intercept: Called with each request when it has arrived: it may return a response in place
             of the server's, or raise an httpx error instead.
+        announces: What is announced over websockets, where it is served over HTTP and websockets
+            is installed: ``events``, ``logs``; by default events alone, as by a real server.
+            Websockets are not among the requests, and nothing goes wrong with them.
 
     Example:
         >>> import rxflow
@@ -80,6 +86,7 @@ class FakePrefect3(FakeServer, Prefect3Store):
         """
         super().__init__(clock=clock, wait=wait, random=random, faults=faults)
         self.requests: list[tuple[str, str]] = []
+        self.announces: Collection[str] = {"events"}
         self._routes = Routes(self, page_limit=page_limit, version=version)
 
     def script(
@@ -123,6 +130,13 @@ class FakePrefect3(FakeServer, Prefect3Store):
                     self.at(seconds, partial(self.log, run_id, step))
                 case _:
                     self.at(seconds, step)
+
+    def _announce_to(self, path: str) -> "Callable[[Websocket], None] | None":
+        topic = path.removeprefix(self._api_path).strip("/").removesuffix("/out")
+        if topic not in self.announces:
+            return None
+        kind = topic.removesuffix("s")
+        return lambda client: self._announcer.talk(kind, client, self.catch_up)
 
     def _record(self, request: httpx.Request) -> None:
         self.requests.append((request.method, path_of(request)))

@@ -13,6 +13,7 @@ from uuid import UUID
 from rxflow._models.arguments import level_number, optional_utc_time, stored_id, utc_time
 from rxflow._models.states import StateType
 from rxflow.testing._prefect3 import rows
+from rxflow.testing._prefect3.announcer import Announcer
 from rxflow.testing._prefect3.state_effects import enter
 from rxflow.testing._rows import Row, known_id, known_type, uuid4, uuid7, with_columns
 from rxflow.testing._timeline import Timeline
@@ -43,6 +44,7 @@ class Prefect3Store(Timeline):
         self._on_run: dict[str, Callable[[str], object]] = {}
         self._landed: dict[str, datetime] = {}
         self._deleted_runs: set[str] = set()
+        self._announcer = Announcer()
 
     # -- writes ---------------------------------------------------------------------------------
 
@@ -219,6 +221,7 @@ class Prefect3Store(Timeline):
             if stand_in is not None and stand_in["flow_run_id"] in self.runs:
                 parent_id, task_run_id = stand_in["flow_run_id"], stand_in["id"]
                 self.set_task_state(parent_id, task_run_id, type, name)
+            self._announcer.announce_state(run_id, state)
         return str(state["id"])
 
     def change_run(self, run_id: str | UUID, **fields: Any) -> None:
@@ -269,6 +272,7 @@ class Prefect3Store(Timeline):
             )
             self.logs.append(row)
             self._landed[row["id"]] = self.now()
+            self._announcer.announce_line(row)
         return str(row["id"])
 
     def add_task_run(self, run_id: str | UUID, *, state: str = "PENDING", **row: Any) -> str:
@@ -343,6 +347,7 @@ class Prefect3Store(Timeline):
             state["data"] = data
             self.task_run_states.setdefault(task_run_id, []).append(state)
             enter(self.task_runs[task_run_id], state, now)
+            self._announcer.announce_task_state(run_id, task_run_id, state)
         return task_run_id
 
     # -- deletions ------------------------------------------------------------------------------
