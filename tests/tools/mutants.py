@@ -452,9 +452,14 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a history is read before all else": [
         Change(
             "_watching/runs_session.py",
+            "self._turns = [*_Turn]",
+            "self._turns = sorted(_Turn, key=lambda turn: turn is not _Turn.RUN)",
+        ),
+        Change(
+            "_watching/runs_session.py",
             "        self._turns.remove(turn)\n        self._turns.append(turn)\n",
             "",
-        )
+        ),
     ],
     "a group is lost by a failure": [
         Change(
