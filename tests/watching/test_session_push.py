@@ -309,3 +309,18 @@ def test_a_wait_ends_as_soon_as_the_end_is_announced() -> None:
     assert watched.closed.state is not None
     assert watched.closed.state.name == "Completed"
     assert watched.emitted[-1][0] < 101
+
+
+def test_a_run_that_was_not_read_yet_may_be_announced() -> None:
+    """Or one that is read alone, since it is to be closed: its next poll is due anyway."""
+    world = World()
+    ids = [world.server.add_run(state="RUNNING") for _ in range(2)]
+    watched = watch_many(world, ids, drain=3)
+    watched.announce(ids[0], AnnouncedChange.STATE)
+    for run_id in ids:
+        world.at(20, partial(world.server.set_state, run_id, "COMPLETED"))
+    for tenth in range(200, 260):
+        world.at(tenth / 10, partial(watched.announce, ids[1], AnnouncedChange.STATE))
+    watched.run()
+    assert len(watched.of(StateChange)) == 4
+    assert [closed.verified for closed in watched.of(Closed)] == [True, True]
