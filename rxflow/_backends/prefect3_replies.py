@@ -250,15 +250,12 @@ def _decode_page(query: Query, body: bytes, time: datetime | None) -> Page[Any]:
             return Page((_SINGLE_ROWS[type(query)].decode_row(body),), time)
 
 
-_ROOT = b'"root_flow_run_id"'
-"""The key of a field of events; to look for it in a page is cheaper than to look at each row."""
-
-
 def _decode_log_page(body: bytes, time: datetime | None) -> Page[FlowRunLog]:
     """Decode rows straight into events, unless one has a key that only an event may have."""
     with suppress(msgspec.ValidationError):
         events = _decode_log_events(body)
-        if _ROOT not in body and not any(event.late or event.replayed for event in events):
+        unset = msgspec.UNSET
+        if not any(event.late or event.replayed or event.root is not unset for event in events):
             return Page(events, time)
     page: Page[_LogRow] = _LOG.decode_page(body, time)
     return Page(tuple(FlowRunLog(**asdict(row)) for row in page.rows), time, page.malformed)
