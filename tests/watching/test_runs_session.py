@@ -541,6 +541,19 @@ def test_an_outage_gives_every_run_time_for_its_last_lines() -> None:
     assert [line.message for line in watched.of(FlowRunLog)] == ["retried"]
 
 
+def test_each_late_line_of_a_run_in_a_group_is_news() -> None:
+    """A run that is over is read until nothing of it was stored for a while."""
+    world = World()
+    ids = running(world, 3)
+    complete_at(world, 10, ids[:1])
+    complete_at(world, 60, ids[1:])
+    for seconds in (14, 18, 22):
+        world.at(seconds, partial(world.server.log, ids[0], "late"))
+    watched = ManyRuns(world, ids).run()
+    assert len(watched.of(FlowRunLog)) == 3
+    assert watched.all_closed.verified
+
+
 def test_refused_offsets_make_a_watch_unverified() -> None:
     """A server that refuses them is read without, which shows no proof, but all lines."""
     world = World()
