@@ -57,8 +57,8 @@ def wait_for_flow_runs(
             and the active profile.
 
     Returns:
-        The runs in their final states, one for each: in the order of the ids; those that match
-        filters by descending expected start. An empty list if no run matches.
+        A view of each run in its final state, in the order of the ids; of runs that match filters
+        by descending expected start. An empty list if no run matches.
 
     Raises:
         InvalidRunId: An id is not a UUID.
