@@ -144,17 +144,23 @@ def _with_histories(
 
 
 def _read_histories(task_run_ids: Sequence[str], limit: int) -> Poll[Mapping[str, TaskRunHistory]]:
-    """Read the states of some task runs, or of the first of them if they take many requests."""
+    """Read the states of some task runs, or of the first of them if they take many requests.
+
+    Where a server sends those of several task runs in pages, the last page is read, too: a poll
+    that left some of them out would leave out the same ones each time.
+    """
     states: defaultdict[str, list[State]] = defaultdict(list)
     malformed: defaultdict[str, list[MalformedRow]] = defaultdict(list)
     query: TaskRunStatesQuery | None = None
     rest = tuple(task_run_ids)
     read: list[str] = []
-    for _ in range(_HISTORY_REQUESTS):
+    requests = 0
+    while requests < _HISTORY_REQUESTS or (query is not None and query.offset):
         if query is None:
             if not rest:
                 break
             query, rest = TaskRunStatesQuery(rest[:limit], limit=limit), rest[limit:]
+        requests += 1
         page: Page[TaskRunState] = yield query
         for row in page.rows:
             states[row.task_run_id].append(row.state)

@@ -327,8 +327,8 @@ def test_states_of_many_task_runs_take_several_pages() -> None:
     assert not ledger.has_more
 
 
-def test_states_that_take_too_many_pages_are_read_again() -> None:
-    """A batch of which not all pages were read counts as not read."""
+def test_states_of_more_task_runs_are_read_by_the_next_polls() -> None:
+    """Where they come in batches, a poll begins no batch after 20 requests."""
     table, ledger = TaskRunTable(*lives(60)), of_all_states()
     table.batched = True
     found = table.read_and_commit(ledger, limit=6)
@@ -339,6 +339,15 @@ def test_states_that_take_too_many_pages_are_read_again() -> None:
         polls += 1
     assert polls > 0
     assert len(found) == len(set(found)) == 180
+
+
+def test_a_long_history_in_pages_is_read_by_one_poll() -> None:
+    """However many states a batch has, all its pages are read."""
+    rows = [task_run("a", "RUNNING", number) for number in range(100)]
+    table, ledger = TaskRunTable(*rows), of_all_states()
+    table.batched = True
+    assert len(table.read_and_commit(ledger, limit=4)) == 100
+    assert not ledger.has_more
 
 
 def test_late_histories_are_read_again() -> None:
