@@ -153,10 +153,9 @@ class RunGroup:
         lines: defaultdict[str, list[FlowRunLog]] = defaultdict(list)
         for row in tick.logs.rows:
             lines[row.flow_run_id].append(row)
-        malformed: defaultdict[str, list[MalformedRow]] = defaultdict(list)
-        anyone = next(iter(self._runs))
-        for bad in tick.logs.malformed:  # of some it cannot be read whose they are
-            malformed[bad.flow_run_id if bad.flow_run_id in self._runs else anyone].append(bad)
+        malformed: defaultdict[str | None, list[MalformedRow]] = defaultdict(list)
+        for bad in tick.logs.malformed:  # each is of one of the runs, as the table's reader has it
+            malformed[bad.flow_run_id].append(bad)
         rewound = self._rewound(tick.logs)
         if tick.rows is not None:
             self._rows.commit(tick.rows, now)

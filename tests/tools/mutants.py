@@ -424,15 +424,15 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a closed run is watched again": [
         Change(
             "_watching/runs_session.py",
-            "return flow_run_id in self._runs or flow_run_id in self._closed",
+            "return flow_run_id in self._known",
             "return flow_run_id in self._runs",
         )
     ],
     "a run that is given twice is two": [
         Change(
             "_watching/runs_session.py",
-            "return flow_run_id in self._runs or flow_run_id in self._closed",
-            "return flow_run_id in self._closed",
+            "return flow_run_id in self._known",
+            "return flow_run_id in self._known - self._runs.keys()",
         )
     ],
     "the watch ends with the first run": [

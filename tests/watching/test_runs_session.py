@@ -356,17 +356,17 @@ def test_a_run_that_is_reopened_by_its_close_check_joins_again() -> None:
 
 
 def test_a_malformed_line_of_a_run_is_that_runs() -> None:
-    """Of a row that does not say whose it is, some run reports it; none is passed over."""
+    """Its outcome has it, and not those of the others."""
     world = World()
     ids = running(world, 2)
     complete_at(world, 30, ids)
     watched = ManyRuns(world, ids)
 
-    def log_malformed(run_id: Any) -> None:
+    def log_malformed() -> None:
         world.server.log(ids[1], "malformed")
-        world.server.logs[-1].update(level="high", flow_run_id=run_id)
+        world.server.logs[-1].update(level="high")
 
-    world.at(10, partial(log_malformed, ids[1]))
+    world.at(10, log_malformed)
     watched.run()
     assert codes(watched) == [NoticeCode.MALFORMED]
     outcomes = {outcome.flow_run_id: outcome for outcome in watched.all_closed.runs}
@@ -586,6 +586,25 @@ def test_a_burst_is_read_page_by_page() -> None:
     for run_id in ids:
         kinds = [type(e) for e in watched.of_run(run_id) if isinstance(e, FlowRunLog | StateChange)]
         assert [kind for kind, _ in groupby(kinds)] == [StateChange, FlowRunLog, StateChange]
+
+
+def test_a_run_is_closed_after_a_burst_of_its_group() -> None:
+    """A run that is over stays in its group until the lines of the others are read page by page."""
+    world = World(page_limit=10)
+    ids = running(world, 2)
+    complete_at(world, 1, ids[:1])
+    for number in range(300):
+        world.at(3, partial(world.server.log, ids[1], f"line {number}"))
+    world.at(3, lambda: setattr(world, "fault", lambda _: world.wait(0.5)))
+    complete_at(world, 60, ids[1:])
+    watched = ManyRuns(world, ids).run()
+    assert len(watched.of(FlowRunLog)) == 300
+    last_line = max(at for at, event in watched.emitted if isinstance(event, FlowRunLog))
+    (closed,) = (
+        at for at, e in watched.emitted if isinstance(e, Closed) and e is watched.of(Closed)[0]
+    )
+    assert watched.of_run(ids[0])[-1].verified
+    assert last_line < closed < last_line + 5
 
 
 def test_states_wait_for_the_lines_of_an_outage() -> None:
