@@ -12,7 +12,7 @@ left out, 16 ms with 1,000 and 34 ms with 2,000; a page of 200 rows took 126 ms.
 
 import math
 from abc import ABC, abstractmethod
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from heapq import nlargest
@@ -23,13 +23,15 @@ import msgspec
 
 from rxflow._models.entities import FlowRun, Server, TaskRun
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure
+from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import Page, Poll
-from rxflow._protocol.queries import RunFilter, RunsQuery, TaskRunQuery, TaskRunsQuery
+from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunQuery, TaskRunsQuery
 from rxflow._watching.log_reader import RowLimit
+from rxflow._watching.outage_tracker import OutageTracker
 from rxflow._watching.run_reader import read_supported_server
 from rxflow._watching.run_watch import RunWatch
+from rxflow.errors import RxflowError
 
 MOST_LEFT_OUT = 1000
 """The most runs that a query leaves out; of more, those that are expected to start last."""
@@ -41,6 +43,7 @@ WHOLE_LOOK_INTERVAL = 60.0
 """Seconds from one look at runs of any time to the next, where more runs are known."""
 
 _WHOLE_LOOK_SHARE = 0.05  # of the time may be spent on such looks
+_UNREADABLE_TO_BELIEVE = 3  # replies: one may be mixed up by a proxy
 
 PROMPT = 0.5
 """Seconds within which subflows are looked for where there may be some, for many runs at once."""
@@ -113,6 +116,8 @@ class RunFinder(ABC):
     Attributes:
         server: The server's kind and version, once it is known.
         has_looked: Whether a whole look has succeeded.
+        failed_at: When a query failed, in monotonic seconds; None if the last one succeeded.
+        outages: How long queries have failed while other polls succeeded.
     """
 
     def __init__(
@@ -126,9 +131,13 @@ class RunFinder(ABC):
             is_known: Whether a run is or was watched already.
             subflows: Whether subflows are watched, so that the runs that started them matter.
         """
-        self._due = -math.inf
+        self._due = self._retry_at = -math.inf
         self.server: Server | None = None
         self.has_looked = False
+        self.failed_at: float | None = None
+        self.outages = OutageTracker(random)
+        self._is_failing = False  # while other polls succeed
+        self._unreadable: Counter[str] = Counter()  # how often a task run could not be read
         self._limit = limit
         self._is_known = is_known
         self._subflows = subflows
@@ -144,7 +153,7 @@ class RunFinder(ABC):
     @property
     def due(self) -> float:
         """When the next query is due, in monotonic seconds; infinite for never."""
-        return self._due
+        return max(self._due, self._retry_at)
 
     def hurry(self, now: Now, seconds: float = 0.0) -> None:
         """Look within some seconds."""
@@ -169,13 +178,15 @@ class RunFinder(ABC):
         rows = tuple(row for row in page.rows if not self._is_known(row.id))
         parents: Mapping[str, str] = {}
         if self._subflows:
-            parents = yield from _read_parents(rows, scope)
+            parents = yield from _read_parents(rows, scope, self._unreadable)
         is_last = page.count < limit
         return Found(rows=rows, parents=parents, page=page, is_last=is_last, server=server)
 
     def receive(self, found: Found, now: Now) -> None:
         """Record what a query found, and decide when the next one is due."""
         self.server = found.server
+        self.failed_at, self._is_failing = None, False
+        self.outages.record_success(now)
         self._is_active |= bool(found.rows)
         self._offset += found.page.count
         self._pages += 1
@@ -186,13 +197,39 @@ class RunFinder(ABC):
             if not self._scopes:
                 self._end(now)
 
-    def adapt_to(self, failure: Failure) -> bool:
+    def adapt_to(self, query: Query | None, failure: Failure) -> bool:
         """Adapt later queries to a limit of the server that a failure reveals.
+
+        A run is watched without its parent if the task run that stands for it cannot be read.
 
         Returns:
             Whether later queries differ, so that a poll can be sent again at once.
         """
+        if isinstance(query, TaskRunQuery) and failure.kind is FailureKind.UNREADABLE:
+            self._unreadable[query.task_run_id] += 1
+            return self._unreadable[query.task_run_id] >= _UNREADABLE_TO_BELIEVE
         return self._limit.adapt_to(failure)
+
+    def receive_failure(self, failure: Failure, now: Now, *, least: float) -> RxflowError | None:
+        """Receive that a query failed while other polls succeed, and send it again later.
+
+        Args:
+            failure: The failure.
+            now: The time.
+            least: The shortest delay, in seconds.
+
+        Returns:
+            The error to end the watch with if the server has refused looks for too long.
+        """
+        if not self._is_failing:  # the server replied well before, if only to others
+            self._is_failing = True
+            self.outages.record_success(now)
+        self.outages.record_sent(now)
+        delay = self.outages.record_failure(failure, now)
+        if isinstance(delay, RxflowError):
+            return delay
+        self._retry_at = now.mono + max(delay, least)
+        return None
 
     def _end(self, now: Now) -> None:
         if self._is_whole:
@@ -304,7 +341,7 @@ class SubflowFinder(RunFinder):
     def due(self) -> float:
         """When the next query is due, in monotonic seconds; infinite without runs."""
         is_any_read = any(run.row is not None for run in self._runs.values())
-        return self._due if is_any_read else math.inf
+        return super().due if is_any_read else math.inf
 
     def awaits(self, run: RunWatch) -> bool:
         """Whether a run is over, and no look that was sent after that has succeeded yet."""
@@ -348,9 +385,16 @@ def _state_of(run: RunWatch) -> str | None:
     return run.row.state_id if run.row is not None else None
 
 
-def _read_parents(rows: tuple[FlowRun, ...], scope: _Scope) -> Poll[Mapping[str, str]]:
+def _read_parents(
+    rows: tuple[FlowRun, ...], scope: _Scope, unreadable: Mapping[str, int]
+) -> Poll[Mapping[str, str]]:
     """Read which runs started some runs: a subflow names only the task run that stands for it."""
-    by_task_run = {row.parent_task_run_id: row.id for row in rows if row.parent_task_run_id}
+    by_task_run = {
+        row.parent_task_run_id: row.id
+        for row in rows
+        if row.parent_task_run_id
+        and unreadable.get(row.parent_task_run_id, 0) < _UNREADABLE_TO_BELIEVE
+    }
     ids, task_runs = tuple(by_task_run), list[TaskRun]()
     for query in _parent_queries(ids, scope.where.parent_ids):
         page: Page[TaskRun] = yield query

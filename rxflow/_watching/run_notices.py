@@ -93,11 +93,13 @@ class RunNotices:
         text = "Prefect 1 does not know subflows; the watch goes on without them"
         return self._notice(NoticeCode.UNSUPPORTED, text, now)
 
-    def degraded(self, seconds: float, failure: Failure | None, now: Now) -> Notice:
+    def degraded(
+        self, seconds: float, failure: Failure | None, now: Now, *, what: str = "No good reply"
+    ) -> Notice:
         """Report that there was no good reply for some seconds, with the last failure."""
         why = f": {failure.text}" if failure else ""
         end = "" if why.endswith((".", "?")) else "."
-        text = f"No good reply for {seconds:.0f} s{why}{end} The watch keeps retrying"
+        text = f"{what} for {seconds:.0f} s{why}{end} The watch keeps retrying"
         return self._notice(NoticeCode.DEGRADED, text, now)
 
     def rate_limited(self, failure: Failure, now: Now) -> Notice:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import Enum, auto
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any
@@ -299,13 +299,17 @@ class RunsSession(Session):
 
     def _receive_found(self, finder: RunFinder, found: Found, now: Now) -> EventPages:
         """Watch the runs that a finder found; close those that had to wait for a look."""
+        degraded = finder.outages.degraded_for(now)
         finder.receive(found, now)
         self._server = self._server or found.server
         ids = [row.id for row in found.rows]
         self._roots.add(found.parents, lambda run_id: run_id in ids or self._is_known(run_id))
         self.add(ids)
         self._close_drained(now)
-        return self._page_of(*self._notices.malformed(found.page.malformed, now))
+        notices = self._notices.malformed(found.page.malformed, now)
+        if degraded is not None:
+            notices.append(self._notices.recovered(degraded, now))
+        return self._page_of(*notices)
 
     def _receive_run(self, polling: RunPolling, result: Any, now: Now) -> EventPages:
         run = polling.run
@@ -374,10 +378,9 @@ class RunsSession(Session):
         for polling in self._groups:
             if polling.group.has_caught_up:
                 self._leave_drained(polling.group, now)
-        self._groups = [polling for polling in self._groups if polling.group.runs]
-        queue = [entry for entry in self._queues[_Turn.GROUP] if entry[2].group.runs]
-        heapify(queue)
-        self._queues[_Turn.GROUP] = queue
+        for polling in [polling for polling in self._groups if not polling.group.runs]:
+            self._groups.remove(polling)
+            del self._entries[polling]
 
     def _reschedule(self, polling: _GroupPolling, now: Now, *, active: bool, again: bool) -> None:
         if not polling.group.runs:
@@ -509,7 +512,9 @@ class RunsSession(Session):
                 self._go_on(failure, now) if polling.group.adapt_to(query, failure, now) else None
             )
         if isinstance(polling, RunFinder):
-            return self._go_on(failure, now) if polling.adapt_to(failure) else None
+            if polling.adapt_to(query, failure):
+                return self._go_on(failure, now)
+            return self._receive_failed_look(polling, failure, now)
         run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
@@ -529,8 +534,37 @@ class RunsSession(Session):
         if is_alone:
             polling.due = now.mono + _SHARE * (now.mono - self._query_sent)
 
-    def _is_alone(self, polling: RunPolling) -> bool:
-        """Whether a poll of other runs succeeded since one of this run failed."""
+    def _receive_failed_look(
+        self, finder: RunFinder, failure: Failure, now: Now
+    ) -> EventPages | None:
+        """Look again later if only looks fail, so that they delay no other poll."""
+        is_alone = self._is_alone(finder)
+        finder.failed_at = now.mono
+        if not is_alone:
+            self._poll_next(now)
+            return None
+        error = finder.receive_failure(failure, now, least=_SHARE * (now.mono - self._query_sent))
+        if error is not None:
+            self._done = Done(error)
+            return ()
+        if finder.outages.degraded_in(now) != 0:
+            return self._go_on(failure, now)
+        finder.outages.mark_degraded()
+        what = "No look for more runs has succeeded"
+        notice = self._notices.degraded(DEGRADED_AFTER, failure, now, what=what)
+        return (*self._go_on(failure, now), *self._page_of(notice))
+
+    def _poll_next(self, now: Now) -> None:
+        """Make the next poll of runs due now, which shows whether only looks fail."""
+        self._drop_old_entries()
+        heads: list[_RunsPolling] = [queue[0][2] for queue in self._queues.values() if queue]
+        if heads:
+            first = min(heads, key=lambda polling: polling.due)
+            due, first.due = first.due, min(first.due, now.mono)
+            self._move(first, due)
+
+    def _is_alone(self, polling: RunPolling | RunFinder) -> bool:
+        """Whether another poll succeeded since one of this run, or a look, failed."""
         return polling.failed_at is not None and self._last_success >= polling.failed_at
 
     def _receive_unreadable(

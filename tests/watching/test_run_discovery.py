@@ -1,5 +1,6 @@
 """`MatchFinder` in a `RunsSession`: runs that match a filter, whenever they come."""
 
+import gc
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -9,9 +10,10 @@ from found_runs import FoundRuns, outcome_names, runs_of
 from simulated_world import START, World, refused
 
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import Query, RunFilter, RunsQuery
+from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunQuery
 from rxflow._watching import run_finder
-from rxflow.errors import UnsupportedServer, WatchTimedOut
+from rxflow._watching.run_group import RunGroup
+from rxflow.errors import BadResponse, UnsupportedServer, WatchTimedOut
 from rxflow.events import AllClosed, Closed, Notice, NoticeCode, RunSeen
 
 PROD = RunFilter(tags=("prod",))
@@ -186,6 +188,94 @@ def test_a_failed_look_is_sent_again_beside_other_polls() -> None:
     (news,) = (at for at, event in watched.emitted if event.message == "news")
     assert news < 30
     assert outcome_names(watched) == {"a", "b"}
+
+
+def fail_looks(world: World, kind: FailureKind, *, lasting: float = 0.0) -> None:
+    """Let each look fail, after some seconds, while other polls succeed."""
+
+    def fail(query: Query) -> Failure | None:
+        if not isinstance(query, RunsQuery) or query.where.flow_run_ids:
+            return None
+        world.wait(lasting)
+        return Failure(kind=kind, text="It is ill")
+
+    world.fault = fail
+
+
+def test_looks_that_fail_are_reported_and_become_rare() -> None:
+    """Where only looks fail, one notice says so, one that they succeed, and few are sent."""
+    world = World()
+    watched = runs_of(world, where=PROD, discover=True)
+    watched.start("a", tags=["prod"])
+    world.at(5, partial(fail_looks, world, FailureKind.SERVER))
+    world.at(200, lambda: setattr(world, "fault", lambda _: None))
+    watched.start_at(100, "b", tags=["prod"], state="COMPLETED")
+    watched.end_at(300, "a")
+    watched.run()
+    assert [notice.code for notice in watched.of(Notice)] == [
+        NoticeCode.DEGRADED,
+        NoticeCode.RECOVERED,
+    ]
+    assert "look" in watched.of(Notice)[0].message
+    assert len([at for at, _ in watched.looks() if 20 <= at < 200]) < 40
+    assert seen_at(watched, "b") < 200 + 35
+
+
+@pytest.mark.parametrize("kind", [FailureKind.REJECTED, FailureKind.UNREADABLE])
+def test_looks_that_are_refused_for_long_end_the_watch(kind: FailureKind) -> None:
+    """As any query that a server refuses does, although the runs that are known can be read."""
+    world = World()
+    watched = runs_of(world, where=PROD, discover=True)
+    watched.start("a", tags=["prod"])
+    world.at(5, partial(fail_looks, world, kind))
+    watched.run(until=600)
+    assert isinstance(watched.error, BadResponse)
+    assert 60 < world.now < 90
+
+
+def test_looks_without_a_reply_take_a_share_of_the_time() -> None:
+    """The runs that are known are read in most of it."""
+    world = World()
+    watched = runs_of(world, where=PROD, discover=True)
+    watched.start("a", tags=["prod"])
+    world.at(5, partial(fail_looks, world, FailureKind.NETWORK, lasting=10))
+    watched.run(until=505)
+    assert 5 < len([at for at, _ in watched.looks() if at > 5]) < 14
+
+
+def test_a_run_whose_parent_cannot_be_read_is_watched() -> None:
+    """Whichever run started it, the look goes on without that; it is its own root then."""
+    world = World()
+    watched = runs_of(world, where=PROD, discover=True, subflows=True)
+    watched.start("parent")
+    watched.start("child", parent="parent", tags=["prod"])
+    watched.end_at(30, "child")
+
+    def fail(query: Query) -> Failure | None:
+        is_parent = isinstance(query, TaskRunQuery)
+        return Failure(kind=FailureKind.UNREADABLE, text="It is odd") if is_parent else None
+
+    world.fault = fail
+    watched.run(until=600)
+    assert watched.error is None
+    assert outcome_names(watched) == {"child"}
+
+
+def test_what_was_read_together_is_not_kept() -> None:
+    """A watch for ever keeps nothing of the groups whose runs are all closed."""
+
+    def count_groups() -> int:
+        gc.collect()
+        return sum(isinstance(each, RunGroup) for each in gc.get_objects())
+
+    before = count_groups()
+    watched = runs_of(World(), where=PROD, discover=True, forever=True, subflows=True, drain=1)
+    for number in range(5):
+        watched.start_at(100 * number, f"{number}", tags=["prod"])
+        watched.end_at(100 * number + 30, f"{number}")
+    watched.run(until=550)
+    assert len(watched.of(Closed)) == 5
+    assert count_groups() == before
 
 
 @pytest.mark.parametrize("seed", range(6))
