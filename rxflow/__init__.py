@@ -154,7 +154,7 @@ __all__ = [
 if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
     from importlib import import_module
 
-    from rxflow._forks import late_import
+    from rxflow._forks import no_fork
 
     _HOMES = {
         "AllClosed": "rxflow.events",
@@ -242,12 +242,12 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
     def __getattr__(name: str) -> object:
         """Import a public name, or a public module, when it is first used."""
         if name in _MODULES:
-            with late_import:
+            with no_fork:
                 return import_module(f"rxflow.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         # One at a time: Python 3.12 may find a deadlock between threads that import one package.
-        with late_import:
+        with no_fork:
             value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

@@ -5,8 +5,8 @@ byte that it sends or reads there is one that the parent loses. So whatever has 
 registered here, and is reset in the child before any other code runs there.
 
 Belongs here: the registration, the lock that forks wait for, and the error of what a child cannot
-continue. Does not belong here:
-how a thing is reset; each class that registers has a `reset_after_fork`.
+continue. Does not belong here: how a thing is reset; each class that registers has a
+`reset_after_fork`.
 """
 
 import os
@@ -28,9 +28,9 @@ class Resettable(Protocol):
 # At-fork functions cannot be unregistered, so there is one, and the objects are held weakly.
 _registered: WeakSet[Resettable] = WeakSet()
 
-late_import = threading.RLock()
-"""Held while a thread of rxflow imports a module, so that no process is forked meanwhile: in the
-child the module's lock would never be free."""
+no_fork = threading.RLock()
+"""Held while a thread of rxflow imports a module or makes a TLS context, so that no process is
+forked meanwhile: in the child the lock of the module, or that of OpenSSL, would never be free."""
 
 
 def register(resettable: Resettable) -> None:
@@ -53,8 +53,8 @@ def _reset_registered() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(
-        before=late_import.acquire,
-        after_in_parent=late_import.release,
-        after_in_child=late_import.release,
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=no_fork.release,
     )
     os.register_at_fork(after_in_child=_reset_registered)

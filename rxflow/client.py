@@ -13,7 +13,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from rxflow._config.settings import Settings, load_settings
-from rxflow._forks import late_import, register
+from rxflow._forks import no_fork, register
 from rxflow._models.arguments import check_type
 from rxflow._models.entities import BackendName
 from rxflow._protocol.failures import Failure
@@ -261,7 +261,7 @@ class Client:
     @property
     def _connector(self) -> "Connector":
         if self._lazy_connector is None:
-            with late_import:
+            with no_fork:
                 # Not before it is needed: httpx takes longer to import than all of rxflow.
                 from rxflow._net.connector import Connector  # noqa: PLC0415
 

@@ -191,6 +191,34 @@ with server.serve() as url:
     )
 
 
+def test_a_fork_waits_for_a_tls_context_in_another_thread() -> None:
+    """A process is not forked while a thread makes a TLS context, when OpenSSL holds locks."""
+    assert (
+        failure_of("""
+import httpx
+run = server.add_run(name="run")
+making, forking, made = threading.Event(), threading.Event(), threading.Event()
+
+class UntilForked(httpx.HTTPTransport):
+    def __init__(self, **options):
+        making.set()
+        forking.wait()
+        super().__init__(**options)
+        made.set()
+
+httpx.HTTPTransport = UntilForked
+os.register_at_fork(before=forking.set)  # the last one registered is called first
+with server.serve() as url, rxflow.Client(api_url=url) as client:
+    reader = threading.Thread(target=name_of, args=(run,))
+    reader.start()
+    making.wait()
+    assert is_good(fork(lambda: made.is_set() and name_of(run) == "run"))
+    reader.join()
+""")
+        == ""
+    )
+
+
 def test_a_fork_waits_for_an_import_in_another_thread() -> None:
     """A child reads although the process was forked while a thread imported what reading needs."""
     assert (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpcore  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from rxflow._config.settings import Settings
-from rxflow._forks import late_import
+from rxflow._forks import no_fork
 from rxflow._models.arguments import check_type
 from rxflow._net.channel import AsyncChannel, Channel, SharedBackend
 from rxflow._net.endpoint import Endpoint, HttpTransport
@@ -66,7 +66,7 @@ class Connector:
         if not self._endpoint.is_network:
             return None
         try:
-            with late_import:
+            with no_fork:
                 # Not before it is needed, and an extra.
                 from rxflow._net.push_channel import PushChannel  # noqa: PLC0415
         except ImportError as error:

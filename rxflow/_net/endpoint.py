@@ -11,6 +11,7 @@ from typing import TypeVar
 import httpx
 
 from rxflow._config.settings import Settings
+from rxflow._forks import no_fork
 from rxflow._net.proxies import proxy_of
 from rxflow.errors import ConfigurationError
 
@@ -92,13 +93,14 @@ class Endpoint:
 
     def _open_network(self, make: Callable[..., H]) -> H:
         try:
-            return make(
-                # Plain HTTP has no certificate to verify.
-                verify=self.tls if self.tls is not None else False,
-                trust_env=False,  # the settings have read the variables of certificates
-                proxy=self.proxy.url.reveal() if self.proxy is not None else None,
-                limits=httpx.Limits(max_keepalive_connections=1),
-            )
+            with no_fork:
+                return make(
+                    # Plain HTTP has no certificate to verify; httpx makes a TLS context even so.
+                    verify=self.tls if self.tls is not None else False,
+                    trust_env=False,  # the settings have read the variables of certificates
+                    proxy=self.proxy.url.reveal() if self.proxy is not None else None,
+                    limits=httpx.Limits(max_keepalive_connections=1),
+                )
         except (httpx.InvalidURL, ValueError, ImportError):
             # The error's text may hold a part of the proxy's password.
             raise ConfigurationError(
