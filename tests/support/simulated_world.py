@@ -60,9 +60,11 @@ class World:
         self.server.at(self.time.beginning + timedelta(seconds=seconds), action)
 
     def next_action_in(self) -> float:
-        """Return the seconds until the next scheduled action; infinity without one."""
+        """Return the seconds until the next scheduled action, 0 if it is overdue; else infinity."""
         actions = self.server._schedule._actions
-        return (actions[0][0] - self.server.now()).total_seconds() if actions else math.inf
+        if not actions:
+            return math.inf
+        return max(0.0, (actions[0][0] - self.server.now()).total_seconds())
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and run the actions that are due."""
