@@ -70,6 +70,9 @@ class PageFeed(Generic[T]):
 
     def add(self, observer: abc.ObserverBase[PageLog[T]]) -> None:
         """Add an observer of news."""
+        # Before it is known here, since the end may come at once and nothing may follow it; and
+        # after, since a page may have been put in between.
+        observer.on_next(self.log)
         with self._lock:
             ended = self.ended
             self._observers.append(observer)
