@@ -562,3 +562,46 @@ with server.serve() as url:
         )
         == ""
     )
+
+
+def test_a_child_leaves_the_pages_that_the_parent_keeps() -> None:
+    """What is dropped in a child stays in the parent's file, whichever lock a thread held."""
+    assert (
+        failure_of(
+            SHARED
+            + """
+from rxflow._runtime.page_log import PageLog
+from rxflow._runtime.page_spool import PageSpool
+
+PageSpool.__init__.__defaults__, PageLog.__init__.__defaults__ = (0,), (None, 1)
+server.set_state(run, "COMPLETED")
+held, done = threading.Event(), threading.Event()
+
+def hold(lock):
+    with lock:
+        held.set()
+        done.wait()
+
+def drop():
+    global stream
+    del stream
+    gc.collect()
+    return True
+
+with server.serve() as url:
+    stream = rxflow.watch_flow_run(run, drain=0, client=rxflow.Client(api_url=url)).shared()
+    seen = list(stream)
+    spool = stream._emitted._session.feed.log._spool
+    assert spool._file is not None
+    thread = threading.Thread(target=hold, args=(spool._lock,), daemon=True)
+    thread.start()
+    held.wait()
+    del spool
+    assert is_good(fork(drop))
+    done.set()
+    thread.join()
+    assert list(stream) == seen
+"""
+        )
+        == ""
+    )

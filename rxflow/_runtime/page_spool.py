@@ -4,6 +4,7 @@ Beyond a budget of memory packed pages go to a file without a name, which the sy
 its last handle.
 """
 
+import os
 import tempfile
 import threading
 import zlib
@@ -50,6 +51,7 @@ class PageSpool:
         self._memory_left = memory_budget
         self._lock = threading.RLock()  # since a finalizer may call `release` in any thread
         self._file: _SpoolFile | None = None
+        self._process = os.getpid()
 
     def put(self, page: EventPage) -> Slot:
         """Hold a page; return its slot.
@@ -77,7 +79,11 @@ class PageSpool:
         return _DECODER.decode(zlib.decompress(self._read(slot)))
 
     def release(self, slot: Slot) -> None:
-        """Hold the page of a slot no longer."""
+        """Hold the page of a slot no longer; in a forked child, leave it to the parent."""
+        # Not by `reset_after_fork`: what is dropped by that of another object may come here first.
+        # A thread of the parent may hold the lock, and the file is the parent's, which reads it.
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if isinstance(slot, bytes):
                 self._memory_left += len(slot)
@@ -106,11 +112,12 @@ class _SpoolFile:
     def write(self, packed: bytes) -> _Place:
         """Write at the end; return the place."""
         offset, length = self._end, len(packed)
+        # First, so that the file is not made empty if a finalizer releases the rest meanwhile.
+        self._end += length
+        self._used += length
         self._file.seek(offset)
         if self._file.write(packed) < length:
             raise OSError(ENOSPC, strerror(ENOSPC))
-        self._end = offset + length
-        self._used += length
         return _Place(self, offset, length)
 
     def read(self, offset: int, length: int) -> bytes:

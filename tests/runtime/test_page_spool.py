@@ -66,6 +66,27 @@ def test_the_file_is_emptied_once_all_is_released() -> None:
     gc.collect()  # a file left open causes a warning, and warnings are errors
 
 
+def test_a_page_that_is_released_while_another_is_written_loses_none() -> None:
+    """A finalizer may release the last page of the file at any moment of a write."""
+    spool = PageSpool(memory_budget=0)
+    slot = spool.put(page_of(0))
+    assert not isinstance(slot, bytes)
+    file = slot.file._file
+
+    class ReleasingFile:
+        """Releases the first page when the second is written."""
+
+        seek, read, truncate = file.seek, file.read, file.truncate
+
+        def write(self, data: bytes) -> int:
+            written = file.write(data)
+            spool.release(slot)
+            return written
+
+    vars(slot.file)["_file"] = ReleasingFile()
+    assert spool.get(spool.put(page_of(1))) == page_of(1)
+
+
 class FullDisk:
     """A file of a full disk, which takes a part of what is written, and cannot be read."""
 
