@@ -38,7 +38,7 @@ def main(run_id: str, file: Path, every: float) -> None:
         opened.seek(0, os.SEEK_END)
         looks = added_lines(opened)
         merged: Observable[object] = reactivex.merge(
-            rxflow.watch_flow_run(run_id),
+            rxflow.watch_flow_run(run_id, push=False),  # push would need a thread
             reactivex.interval(READ_EVERY).pipe(
                 ops.flat_map(lambda _: reactivex.from_iterable(next(looks)))
             ),

@@ -115,7 +115,16 @@ class UnsupportedFilter(RxflowError, ValueError):
 
 
 class WatchTimedOut(RxflowError, RuntimeError, TimeoutError):
-    """``max_duration`` (or ``timeout``) passed before the run reached a terminal state."""
+    """``max_duration`` (or ``timeout``) passed before the run reached a terminal state.
+
+    Attributes:
+        flow_run_ids: The runs that were not seen over, as far as they were known.
+    """
+
+    def __init__(self, message: str, *, flow_run_ids: tuple[str, ...] = ()) -> None:
+        """Make an error of its message, and of the runs that were not seen over."""
+        super().__init__(message)
+        self.flow_run_ids = flow_run_ids
 
 
 class WatchInherited(RxflowError, RuntimeError):
@@ -137,15 +146,22 @@ class FlowRunFailed(RxflowError):
         flow_run_id: The run; None if the error is about several.
         state: The state in which the run ended; None if it had none, or if the error is about
             several runs.
+        flow_run_ids: All runs that did not complete, of one or of several.
     """
 
     def __init__(
-        self, message: str, *, flow_run_id: str | None = None, state: "State | None" = None
+        self,
+        message: str,
+        *,
+        flow_run_id: str | None = None,
+        state: "State | None" = None,
+        flow_run_ids: tuple[str, ...] = (),
     ) -> None:
-        """Make an error of its message, and of the run that it is about if it is one."""
+        """Make an error of its message, and of the runs that it is about."""
         super().__init__(message)
         self.flow_run_id = flow_run_id
         self.state = state
+        self.flow_run_ids = flow_run_ids
 
 
 class Overflow(RxflowError):

@@ -306,6 +306,7 @@ class Closed(Event, frozen=True, kw_only=True, tag="closed"):
                 f"Flow run {self.flow_run_id} ended in {one_line(last)}",
                 flow_run_id=self.flow_run_id,
                 state=self.state,
+                flow_run_ids=(self.flow_run_id,),
             )
 
 
@@ -386,7 +387,7 @@ class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
 
         Raises:
             FlowRunFailed: Some runs ended in another state, were deleted or never found; the
-                message names up to five of them.
+                message names up to five of them, and the error has all as ``flow_run_ids``.
         """
         failed = [run for run in self.runs if _badness(run) > 0]
         if failed:
@@ -395,7 +396,9 @@ class AllClosed(Event, frozen=True, kw_only=True, tag="all-closed"):
             )
             more = f"; and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
             text = f"{len(failed)} of {len(self.runs)} flow runs did not complete: {named}{more}"
-            raise FlowRunFailed(one_line(text))
+            raise FlowRunFailed(
+                one_line(text), flow_run_ids=tuple(run.flow_run_id for run in failed)
+            )
 
 
 FlowRunEvent = (

@@ -419,6 +419,10 @@ class _StreamOf(Stream[T]):
 class _PagedStream(PagedObservable[T], Stream[T]):
     """A stream of the items of pages."""
 
+    def __repr__(self) -> str:
+        """Say that it is a stream; of what, its source does not say."""
+        return "<Stream, not subscribed to until it is used>"
+
 
 def _check_observable(value: object) -> None:
     advice = "a stream such as of rxflow.watch_flow_run, or reactivex.from_iterable(...) of items"

@@ -118,7 +118,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         """The events about the watch itself."""
         return self._part(EventSource.NOTICES)
 
-    def for_run(self, flow_run_id: str | UUID) -> Stream[FlowRunEvent]:
+    def for_run(self, flow_run_id: str | UUID) -> FlowRunStream:
         """Select the events of one run; the stream ends with its `Closed`.
 
         Each subscription reads all runs; to read one alone, use `watch_flow_run`.
@@ -133,7 +133,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         wanted = canonical_id("flow_run_id", flow_run_id)
         if not self._runs.may_have(wanted):
             raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
-        return Stream.of(events_of_run(self, wanted))
+        return self._run_stream(wanted, events_of_run(self, wanted).page_source)
 
     def by_run(self) -> Stream[FlowRunStream]:
         """Divide the events by runs: at each run's first event, emit a stream of its events.

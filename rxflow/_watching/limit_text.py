@@ -37,6 +37,9 @@ def runs_limit_text(
     rows: Mapping[str, FlowRun | None],
     failure: Failure | None,
     unanswered: float | None,
+    *,
+    has_looked: bool,
+    closed_count: int,
 ) -> str:
     """Say how long some runs were watched, and which of them are not over.
 
@@ -45,6 +48,8 @@ def runs_limit_text(
         rows: The runs that are not closed, as read last; None for those that were never read.
         failure: The last failure, unless a poll has succeeded since.
         unanswered: Seconds since the query in flight was sent; None if there is none.
+        has_looked: Whether the runs that match filters were read, if there are filters.
+        closed_count: The number of runs that are closed.
     """
     watched = timedelta(seconds=spec.max_duration or 0)
     still = [f"{run} ({_state_name(row)})" for run, row in rows.items() if _goes_on(row)]
@@ -52,7 +57,8 @@ def runs_limit_text(
     facts = [
         *_listed("not over", still),
         *_listed("not read yet", unread),
-    ] or ["all that were given are over"]
+        *([] if has_looked else ["which runs match was not read"]),
+    ] or [f"all {len(rows) + closed_count} are over" if rows or closed_count else "there was none"]
     text = f"Flow runs were watched for {watched}; {'; '.join(facts)}"
     return f"{text}{_why(failure, unanswered)}; {_advice(spec)}"
 

@@ -23,6 +23,8 @@ Ids = str | UUID | Iterable[str | UUID]
 """One id, or one name, or several."""
 
 _TYPES = {name: str(known) for known in StateType for name in (str(known), known.lower())}
+_NAMED = ("Late", "Retrying", "AwaitingRetry", "AwaitingConcurrencySlot", "TimedOut", "Cached")
+_NAMES = {spelt: known for known in _NAMED for spelt in (known.lower(), known.upper())}
 _ALIKE = 0.85  # such as "CANCELED"
 
 
@@ -79,6 +81,11 @@ def _values(name: str, given: object, read: Callable[[object], T]) -> tuple[T, .
         return ()
     if isinstance(given, str | bytes | UUID) or not isinstance(given, Iterable):
         return (read(given),)
+    if hasattr(given, "model_dump"):  # Prefect's models, which are iterable: over their fields
+        raise TypeError(
+            f"{name} is a {type(given).__name__} of Prefect's; pass its id, its name or its type "
+            "as text"
+        )
     values = dict.fromkeys(map(read, cast("Iterable[object]", given)))
     if not values:
         raise ValueError(f"{name}={given!r} has no values; pass one or several, or None for any")
@@ -142,6 +149,8 @@ def _state(value: object) -> tuple[bool, str]:
     text = _name("states", "RUNNING")(value)
     if text in _TYPES:
         return True, _TYPES[text]
+    if text in _NAMES:
+        return False, _NAMES[text]
     known = [str(each) for each in StateType]
     if text.upper() not in known and (alike := get_close_matches(text.upper(), known, 1, _ALIKE)):
         raise ValueError(

@@ -96,6 +96,10 @@ class RunSession(Session):
     def _is_terminal(self) -> bool:
         return self._run.is_terminal
 
+    @property
+    def _unfinished(self) -> tuple[str, ...]:
+        return () if self._run.is_terminal else (self._run.spec.flow_run_id,)
+
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
         return limit_text(self._run.spec, self._run.row, failure, unanswered)
 

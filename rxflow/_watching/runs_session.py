@@ -43,6 +43,7 @@ from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, W
 from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
 _LONGEST_PAUSE = 10.0  # seconds between two ticks of a full group without news
+_MAY_BE_OF_ONE_RUN = {FailureKind.NETWORK, FailureKind.SERVER, FailureKind.NOT_AN_API}
 _SHARE = 4
 """Times the duration of its last tick that a group pauses at least; and times the duration of a
 query about one run that got no reply, until that run is polled again."""
@@ -156,6 +157,7 @@ class RunsSession(Session):
         self._unread: set[str] = set()  # those of them of which no row was read yet
         self._known: set[str] = set()  # those that are or were watched
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
+        self._closed_count = 0
         self._last_closed: datetime | None = None
         self._groups: list[_GroupPolling] = []
         self._pollings: dict[str, _RunsPolling] = {}  # of each run, alone or with others
@@ -438,6 +440,7 @@ class RunsSession(Session):
         self._unread.discard(run_id)
         if self._subflows is not None:
             self._subflows.forget(run_id)
+        self._closed_count += 1
         self._last_closed = later(self._last_closed, closed.timestamp)
         if self._forever:
             return
@@ -491,9 +494,20 @@ class RunsSession(Session):
     def _has_looked(self) -> bool:
         return self._matches is None or self._matches.has_looked
 
+    @property
+    def _unfinished(self) -> tuple[str, ...]:
+        return tuple(run_id for run_id, run in self._runs.items() if not run.is_terminal)
+
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
         rows = {run_id: run.row for run_id, run in self._runs.items()}
-        text = runs_limit_text(self._spec, rows, failure, unanswered)
+        text = runs_limit_text(
+            self._spec,
+            rows,
+            failure,
+            unanswered,
+            has_looked=self._has_looked,
+            closed_count=self._closed_count,
+        )
         if self._forever:
             return (
                 f"{text} (it looks for more runs until then; until='done' ends when all are over)"
@@ -520,19 +534,20 @@ class RunsSession(Session):
             return self._receive_not_found(polling, now)
         if failure.kind is FailureKind.UNREADABLE:
             return self._receive_unreadable(polling, failure, now)
-        if failure.kind is FailureKind.NETWORK:
-            self._postpone_unanswered(polling, now)
+        if failure.kind in _MAY_BE_OF_ONE_RUN:
+            self._postpone_failed(polling, now)
         self._enqueue(polling)
         skipped = run.reader.skip_optional(query, failure, now)
         adapted = skipped or run.reader.adapt_to(query, failure)
         return self._go_on(failure, now) if adapted else None
 
-    def _postpone_unanswered(self, polling: RunPolling, now: Now) -> None:
-        """Let a run whose queries get no reply take a share of the time, while others' get one."""
+    def _postpone_failed(self, polling: RunPolling, now: Now) -> None:
+        """Let a run whose queries fail take a share of the time, while those of others succeed."""
         is_alone = self._is_alone(polling)
         polling.failed_at = now.mono
         if is_alone:
-            polling.due = now.mono + _SHARE * (now.mono - self._query_sent)
+            polling.postpone(now)
+            polling.due = max(polling.due, now.mono + _SHARE * (now.mono - self._query_sent))
 
     def _receive_failed_look(
         self, finder: RunFinder, failure: Failure, now: Now

@@ -264,6 +264,11 @@ class Session(ABC):
     def _is_terminal(self) -> bool:
         """Whether all that is watched is over, so that only its end is still to be read."""
 
+    @property
+    @abstractmethod
+    def _unfinished(self) -> tuple[str, ...]:
+        """The runs that were not read in a terminal state, for the error at the limit."""
+
     @abstractmethod
     def _limit_text(self, failure: Failure | None, unanswered: float | None) -> str:
         """Return the text of the error at the limit.
@@ -308,7 +313,8 @@ class Session(ABC):
     def _timed_out(self, now: Now) -> Done:
         failure = self._outages.last_failure
         unanswered = now.mono - self._query_sent if self._in_flight and failure is None else None
-        return Done(WatchTimedOut(self._limit_text(failure, unanswered)))
+        text = self._limit_text(failure, unanswered)
+        return Done(WatchTimedOut(text, flow_run_ids=self._unfinished))
 
     # -- failures -------------------------------------------------------------------------------
 

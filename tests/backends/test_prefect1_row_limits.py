@@ -5,6 +5,7 @@ requested, without an error. The checks of short pages, and the requests that th
 here.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -303,6 +304,10 @@ class RequestCounter:
     def clock(self) -> datetime:
         """Return the time of the server."""
         return self.server.now()
+
+    def next_action_in(self) -> float:
+        """Return infinity: nothing is announced that would end a wait."""
+        return math.inf
 
     def wait(self, seconds: float) -> None:
         """Advance the time."""

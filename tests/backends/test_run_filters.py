@@ -237,6 +237,7 @@ PREFECT1_CASES: dict[str, tuple[Any, set[str]]] = {
         lambda _: {"state_types": ("RUNNING",), "state_names": ("Queued",)},
         {"running", "queued"},
     ),
+    "not in a state": (lambda _: {"not_in_states": ("Running", "TimedOut")}, {"queued"}),
     "a type that its states do not have": (lambda _: {"state_types": ("CRASHED",)}, set()),
     "started": (lambda _: {"started_after": NOON}, {"running", "timed out"}),
     "started, or due": (

@@ -151,12 +151,10 @@ CASES: Mapping[str, tuple[Callable[[Scene], dict[str, Any]], set[str]]] = {
 def test_a_filter_finds_the_runs_that_match(
     filters: Callable[[Scene], dict[str, Any]], found: set[str], scene: Scene, client: rxflow.Client
 ) -> None:
-    """Of the runs of the scene exactly those are found, among all that the server has."""
+    """Of the runs of the scene exactly those are found, among all that tests gave the server."""
     views = rxflow.list_flow_runs(client=client, **filters(scene))
     of_scene = set(scene.ids.values())
     assert {view.name for view in views if view.flow_run_id in of_scene} == found
-    if not found:
-        assert views == []
 
 
 def test_more_runs_than_a_page_are_listed_newest_first(

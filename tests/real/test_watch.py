@@ -223,6 +223,7 @@ def test_a_killed_server_loses_nothing(
             assert {*notice_codes(events)} <= {
                 rxflow.NoticeCode.DEGRADED,
                 rxflow.NoticeCode.RECOVERED,
+                rxflow.NoticeCode.PUSH_UNAVAILABLE,
             }
             assert_fold_equals_api(events, writer, run)
 

@@ -1,6 +1,6 @@
 """What people pass as filters of runs: which values are taken, and how the others are refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -93,6 +93,25 @@ def test_a_filter_is_built_of_what_people_hold(
 
 NAIVE = datetime(2026, 11, 22)  # noqa: DTZ001
 
+
+class Model:
+    """Like a model of pydantic, which is iterable, over its fields."""
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the fields."""
+        return iter([("id", "a"), ("name", "b")])
+
+    def model_dump(self) -> dict[str, str]:
+        """Return the fields."""
+        return dict(self)
+
+
+@pytest.mark.parametrize("spelt", ["Late", "late", "LATE"])
+def test_a_name_of_prefects_own_states_is_taken_in_any_case(spelt: str) -> None:
+    """A name that Prefect gives is known, so that its case does not matter."""
+    assert run_filter_of(**(NONE | {"states": spelt})).state_names == ("Late",)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a name without its flow": (
         {"deployment": "nightly"},
@@ -139,6 +158,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "another spelling": ({"states": "canceled"}, ValueError, "pass a type such as 'CANCELLED'"),
     "a state": ({"states": 3}, TypeError, "states=3 is not text; pass text such as 'RUNNING'"),
+    "a model of Prefect's": (
+        {"flow": Model()},
+        TypeError,
+        "flow is a Model of Prefect's; pass",
+    ),
     "another pool": ({"work_pool": 1.5}, TypeError, "work_pool=1.5 is not text"),
     "a naive time": ({"started_after": NAIVE}, ValueError, "has no time zone"),
     "the text of a time": (

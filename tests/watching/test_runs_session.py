@@ -841,7 +841,7 @@ def test_a_limit_says_that_more_runs_may_come() -> None:
     ids = running(world, 1)
     complete_at(world, 1, ids)
     watched = ManyRuns(world, ids, more=True, max_duration=20).run()
-    assert "all that were given are over" in str(watched.error)
+    assert "all 1 are over" in str(watched.error)
     assert "the observable of ids has not completed" in str(watched.error)
 
 
