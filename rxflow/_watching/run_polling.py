@@ -43,6 +43,7 @@ class RunPolling:
         self.run = run
         self.due = due
         self.failed_at: float | None = None
+        self._failing_since: float | None = None
         self.wakes = PollWakes()
         self._interval = PollInterval(random)
         self._close_check_due = False
@@ -90,7 +91,7 @@ class RunPolling:
             now: The time.
             longest_pause: The longest pause while the run is at work; None for the usual one.
         """
-        self.failed_at = None
+        self.failed_at = self._failing_since = None
         self.wakes.end_poll(now)
         if isinstance(result, CloseCheck):
             return self._receive_close_check(result, server_time, now)
@@ -102,7 +103,13 @@ class RunPolling:
     def postpone(self, now: Now) -> None:
         """Let other polls go first."""
         self.failed_at = now.mono
+        if self._failing_since is None:
+            self._failing_since = now.mono
         self.due = now.mono + self._interval.next_delay(active=False)
+
+    def failing_for(self, now: Now) -> float:
+        """Return the seconds since the first failure for which the poll was postponed."""
+        return 0.0 if self._failing_since is None else now.mono - self._failing_since
 
     def schedule_close_check(self, now: Now) -> None:
         """Check at once whether the run can be closed."""

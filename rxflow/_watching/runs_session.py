@@ -25,9 +25,10 @@ from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.intervals import LONGEST_INTERVAL, PollInterval
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.push import AnnouncedChange
-from rxflow._protocol.queries import Query
+from rxflow._protocol.queries import Query, StatesQuery
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
+from rxflow._watching.late_starts import REASON_QUERIES
 from rxflow._watching.limit_text import runs_limit_text
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
@@ -122,6 +123,9 @@ class _GroupPolling:
             pause = min(pause, max(drained_in, HTTP_DATE_STEP / 4))
         self.due = now.mono if again else self.wakes.next_due(now.mono + pause, now)
 
+
+_MAY_BE_OF_ONE_RUN = frozenset({FailureKind.UNREADABLE, FailureKind.SERVER})
+"""Failures that a row of one run may be the cause of."""
 
 _RunsPolling = RunPolling | _GroupPolling
 _Polling = _RunsPolling | RunFinder
@@ -521,10 +525,14 @@ class RunsSession(Session):
         if polling is None:
             return None
         if isinstance(polling, _GroupPolling):
-            self._enqueue(polling)
-            return (
-                self._go_on(failure, now) if polling.group.adapt_to(query, failure, now) else None
-            )
+            adapted = polling.group.adapt_to(query, failure, now)
+            if isinstance(query, StatesQuery) and failure.kind in _MAY_BE_OF_ONE_RUN:
+                self._poll_alone(polling.group.leave(query.flow_run_id), now)
+            if polling.group.runs:
+                self._enqueue(polling)
+            else:
+                self._groups.remove(polling)
+            return self._go_on(failure, now) if adapted else None
         if isinstance(polling, RunFinder):
             if polling.adapt_to(query, failure):
                 return self._go_on(failure, now)
@@ -532,7 +540,7 @@ class RunsSession(Session):
         run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
-        if failure.kind is FailureKind.UNREADABLE:
+        if failure.kind in _MAY_BE_OF_ONE_RUN and not isinstance(query, REASON_QUERIES):
             return self._receive_unreadable(polling, failure, now)
         if failure.kind in _MAY_BE_OF_ONE_RUN:
             self._postpone_failed(polling, now)
@@ -585,12 +593,17 @@ class RunsSession(Session):
     def _receive_unreadable(
         self, polling: RunPolling, failure: Failure, now: Now
     ) -> EventPages | None:
-        """Read the other runs meanwhile if only replies about one of them cannot be read."""
+        """Read the other runs meanwhile if only replies about one of them cannot be read.
+
+        A server that fails may do so for any run now and then, which is no news for a while.
+        """
         is_alone = self._is_alone(polling)
         polling.postpone(now)
         self._enqueue(polling)
         if not is_alone:
             return None
+        if failure.kind is FailureKind.SERVER and polling.failing_for(now) < DEGRADED_AFTER:
+            return ()
         run = polling.run
         row = MalformedRow(run.spec.flow_run_id, failure.text)
         return run.notify(*run.notices.malformed([row], now))

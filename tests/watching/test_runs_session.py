@@ -12,7 +12,14 @@ import pytest
 from simulated_world import START, SimulatedWatch, World, refused
 
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import LogsQuery, Query, RunQuery, RunsQuery, WorkPoolQuery
+from rxflow._protocol.queries import (
+    LogsQuery,
+    Query,
+    RunQuery,
+    RunsQuery,
+    StatesQuery,
+    WorkPoolQuery,
+)
 from rxflow._watching.runs_session import RunsSession
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -405,6 +412,49 @@ def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: 
         )
 
 
+@pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.UNREADABLE])
+@pytest.mark.parametrize("since_second", [0, 30], ids=["from the beginning", "in a group"])
+def test_a_run_whose_states_cannot_be_read_does_not_delay_the_others(
+    since_second: float, kind: FailureKind
+) -> None:
+    """They are closed meanwhile, and it is after its states can be read again."""
+    world = World()
+    ids = running(world, 3)
+    odd = ids[0]
+
+    def fail(query: Query) -> Failure | None:
+        is_odd = isinstance(query, StatesQuery) and query.flow_run_id == odd
+        return Failure(kind=kind, text="It is ill") if is_odd else None
+
+    world.at(since_second, lambda: setattr(world, "fault", fail))
+    world.at(300, lambda: setattr(world, "fault", lambda _: None))
+    complete_at(world, 60, ids[:2])
+    complete_at(world, 310, ids[2:])
+    watched = ManyRuns(world, ids, max_duration=None).run()
+    closed = {event.flow_run_id: at for at, event in watched.emitted if isinstance(event, Closed)}
+    assert closed[ids[1]] < 100
+    assert 300 < closed[odd] < 320
+    assert [notice.flow_run_id for notice in watched.of(Notice)] == [odd]
+    assert all(outcome.verified for outcome in watched.all_closed.runs)
+
+
+def test_the_last_run_of_a_group_whose_states_cannot_be_read() -> None:
+    """It is read by itself, and closed once its states can be read again."""
+    world = World()
+    ids = running(world, 1)
+
+    def fail(query: Query) -> Failure | None:
+        is_ill = isinstance(query, StatesQuery)
+        return Failure(kind=FailureKind.SERVER, text="It is ill") if is_ill else None
+
+    world.at(30, lambda: setattr(world, "fault", fail))
+    world.at(50, lambda: setattr(world, "fault", lambda _: None))
+    complete_at(world, 40, ids)
+    watched = ManyRuns(world, ids).run()
+    assert watched.all_closed.verified
+    assert {event.id for event in watched.of(StateChange)} == rows_of(world, ids[0])
+
+
 def test_task_runs_of_a_run_whose_row_cannot_be_read() -> None:
     """They are emitted all the same, each state once."""
     world = World()
@@ -703,16 +753,18 @@ def test_task_runs_of_many_runs_are_read_together() -> None:
     assert sent["RunQuery"] == 0
 
 
-def test_why_a_run_of_many_is_late() -> None:
+@pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.UNREADABLE])
+@pytest.mark.parametrize("since_second", [0, 20], ids=["from the beginning", "in a group"])
+def test_why_a_run_of_many_is_late(since_second: float, kind: FailureKind) -> None:
     """A run that should have started says why it has not; a failed query for that is skipped."""
     world = World()
     world.server.pools["gpu"] = {"name": "gpu", "is_paused": False, "status": "NOT_READY"}
     late = world.server.add_run(work_pool_name="gpu")
     ids = [late, *running(world, 2)]
-    failures = iter([Failure(kind=FailureKind.SERVER, text="busy")])
+    failures = iter([Failure(kind=kind, text="busy")])
 
     def fault(query: Query) -> Failure | None:
-        wanted = isinstance(query, WorkPoolQuery) and world.now > 20
+        wanted = isinstance(query, WorkPoolQuery) and world.now > since_second
         return next(failures, None) if wanted else None
 
     world.fault = fault
