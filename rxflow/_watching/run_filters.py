@@ -81,12 +81,13 @@ def _values(name: str, given: object, read: Callable[[object], T]) -> tuple[T, .
         return ()
     if isinstance(given, str | bytes | UUID) or not isinstance(given, Iterable):
         return (read(given),)
-    if hasattr(given, "model_dump"):  # Prefect's models, which are iterable: over their fields
+    several = cast("Iterable[object]", given)
+    if hasattr(several, "model_dump"):  # Prefect's models, which are iterable: over their fields
         raise TypeError(
-            f"{name} is a {type(given).__name__} of Prefect's; pass its id, its name or its type "
+            f"{name} is a {type(several).__name__} of Prefect's; pass its id, its name or its type "
             "as text"
         )
-    values = dict.fromkeys(map(read, cast("Iterable[object]", given)))
+    values = dict.fromkeys(map(read, several))
     if not values:
         raise ValueError(f"{name}={given!r} has no values; pass one or several, or None for any")
     return tuple(values)

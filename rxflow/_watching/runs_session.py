@@ -44,7 +44,6 @@ from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, W
 from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
 _LONGEST_PAUSE = 10.0  # seconds between two ticks of a full group without news
-_MAY_BE_OF_ONE_RUN = {FailureKind.NETWORK, FailureKind.SERVER, FailureKind.NOT_AN_API}
 _SHARE = 4
 """Times the duration of its last tick that a group pauses at least; and times the duration of a
 query about one run that got no reply, until that run is polled again."""
@@ -124,7 +123,7 @@ class _GroupPolling:
         self.due = now.mono if again else self.wakes.next_due(now.mono + pause, now)
 
 
-_MAY_BE_OF_ONE_RUN = frozenset({FailureKind.UNREADABLE, FailureKind.SERVER})
+_MAY_BE_OF_ONE_RUN = frozenset({FailureKind.UNREADABLE, FailureKind.NOT_AN_API, FailureKind.SERVER})
 """Failures that a row of one run may be the cause of."""
 
 _RunsPolling = RunPolling | _GroupPolling
@@ -323,8 +322,7 @@ class RunsSession(Session):
         pages = polling.receive(result, self._server_time, now, self._push.longest_pause)
         self._server = server = self._server or run.reader.server
         run.receive_found()
-        if run.row is not None:
-            self._unread.discard(run.spec.flow_run_id)
+        self._unread.discard(run.spec.flow_run_id)
         pages = (*pages, *self._look_for_subflows([run], now, at_first=is_first))
         drains = run.drained_in(self._server_time, now) is not None
         if run.closed is not None:
@@ -542,20 +540,19 @@ class RunsSession(Session):
             return self._receive_not_found(polling, now)
         if failure.kind in _MAY_BE_OF_ONE_RUN and not isinstance(query, REASON_QUERIES):
             return self._receive_unreadable(polling, failure, now)
-        if failure.kind in _MAY_BE_OF_ONE_RUN:
-            self._postpone_failed(polling, now)
+        if failure.kind is FailureKind.NETWORK:
+            self._postpone_unanswered(polling, now)
         self._enqueue(polling)
         skipped = run.reader.skip_optional(query, failure, now)
         adapted = skipped or run.reader.adapt_to(query, failure)
         return self._go_on(failure, now) if adapted else None
 
-    def _postpone_failed(self, polling: RunPolling, now: Now) -> None:
-        """Let a run whose queries fail take a share of the time, while those of others succeed."""
+    def _postpone_unanswered(self, polling: RunPolling, now: Now) -> None:
+        """Let a run whose queries get no reply take a share of the time, while others' get one."""
         is_alone = self._is_alone(polling)
         polling.failed_at = now.mono
         if is_alone:
-            polling.postpone(now)
-            polling.due = max(polling.due, now.mono + _SHARE * (now.mono - self._query_sent))
+            polling.due = now.mono + _SHARE * (now.mono - self._query_sent)
 
     def _receive_failed_look(
         self, finder: RunFinder, failure: Failure, now: Now

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -67,6 +68,29 @@ def test_subflows_are_watched_to_any_depth() -> None:
     assert watched.closed == watched.of_run("root")[-1]
     assert watched.closed.verified
     assert watched.of(AllClosed) == []
+
+
+def test_a_look_during_a_burst_closes_nothing_that_is_still_read() -> None:
+    """A look for subflows comes between the pages of a burst; no line of it is left out."""
+    world = World(page_limit=7)
+    watched = watch_many(world, 3)
+    root = watched.ids["root 0"]
+
+    def burst() -> None:
+        for number in range(3000):
+            world.server.log(root, f"{number}")
+
+    world.at(20, burst)
+    world.at(20.5, partial(world.server.set_state, root, "COMPLETED"))
+    watched.end_at(60, "root 1")
+    watched.end_at(60, "root 2")
+    watched.run()
+    reads = [query for at, query in watched.sent if 20 < at < 40]
+    looks = [n for n, query in enumerate(reads) if isinstance(query, RunsQuery)]
+    assert len(looks) > 2
+    assert max(after - before for before, after in pairwise(looks)) > 5  # pages lie between
+    watched.check_each_row_once()
+    assert all(closed.verified for closed in watched.of(Closed))
 
 
 def test_a_tree_that_is_over_is_read_as_a_whole() -> None:
