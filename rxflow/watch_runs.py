@@ -262,8 +262,9 @@ def watch_flow_runs(
     Every event has the ``flow_run_id`` of its run. The events of a run begin with its `RunSeen` and
     end with its `Closed`; ``late`` compares them with each other, and not with those of other runs.
     A run that the server does not have for five seconds has only a `Notice` and its `Closed`, and
-    does not end the watch of the others. A `Notice` about the server has an empty ``flow_run_id``.
-    Events of one poll are in order of their timestamps across runs.
+    does not end the watch of the others. A `Notice` about the server, or about a run that was never
+    read, has an empty ``flow_run_id``. Events of one poll are in order of their timestamps across
+    runs.
 
     However many the runs, one request is sent at a time; while nothing happens, two for every 200
     runs. A run that has just been added is first read by itself, in at least three requests between

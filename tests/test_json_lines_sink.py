@@ -69,8 +69,8 @@ def test_a_line_is_in_the_file_when_its_event_is_passed_on(path: Path) -> None:
     """An event that was passed on is in the file, which is still open."""
     found: list[list[FlowRunEvent]] = []
     source = EagerSource(*LINES).pipe(sinks.to_json_lines(path))
-    source.pipe(ops.do_action(lambda _: found.append(read_events(path)))).subscribe()
-    assert found == [LINES[:1], LINES[:2], LINES]
+    with source.pipe(ops.do_action(lambda _: found.append(read_events(path)))).subscribe():
+        assert found == [LINES[:1], LINES[:2], LINES]
 
 
 ENDS: dict[str, Callable[[Subject[Any], abc.DisposableBase], object]] = {

@@ -5,7 +5,7 @@ from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from many_run_worlds import ManyRunWatch
 
-WORLDS = 180
+WORLDS = 300
 WORLDS_PER_CASE = 30
 
 EACH_BACKEND = pytest.mark.parametrize(

@@ -185,6 +185,7 @@ class RunWatch:
         run, logs = check.run, check.logs
         if run != self.reader.row:
             return CheckEvents()
+        self.notices.receive_read([run.id])
         tasks = check.tasks or TaskRunsRead()
         dated: list[DatedEvent] = [
             *state_and_row_events(run, run, check.states),

@@ -603,6 +603,8 @@ class RunsSession(Session):
             return ()
         run = polling.run
         row = MalformedRow(run.spec.flow_run_id, failure.text)
+        if run.row is None:  # the first event of a run is its RunSeen
+            return self._page_of(*self._notices.malformed([row], now))
         return run.notify(*run.notices.malformed([row], now))
 
     def _go_on(self, failure: Failure, now: Now) -> EventPages:

@@ -99,6 +99,11 @@ def complete_at(world: World, seconds: float, ids: Iterable[str]) -> None:
         world.at(seconds, partial(world.server.set_state, run_id, "COMPLETED"))
 
 
+def notice_ids(watched: SimulatedWatch) -> list[tuple[str, str | None]]:
+    """Return the run of each notice, "" for the watch as a whole, and the row that it is about."""
+    return [(notice.flow_run_id, notice.row_id) for notice in watched.of(Notice)]
+
+
 def codes(watched: SimulatedWatch) -> list[NoticeCode]:
     """Return the codes of the notices."""
     return [notice.code for notice in watched.of(Notice)]
@@ -401,7 +406,7 @@ def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: 
     ]
     assert len(delays) == 20
     assert max(delays) < 6
-    assert [notice.flow_run_id for notice in watched.of(Notice)] == [odd]
+    assert notice_ids(watched) == [("" if since_second == 0 else odd, odd)]
     assert codes(watched) == [NoticeCode.MALFORMED]
     watched.run()
     assert codes(watched) == [NoticeCode.MALFORMED]
@@ -434,8 +439,30 @@ def test_a_run_whose_states_cannot_be_read_does_not_delay_the_others(
     closed = {event.flow_run_id: at for at, event in watched.emitted if isinstance(event, Closed)}
     assert closed[ids[1]] < 100
     assert 300 < closed[odd] < 320
-    assert [notice.flow_run_id for notice in watched.of(Notice)] == [odd]
+    assert all(isinstance(watched.of_run(run_id)[0], RunSeen) for run_id in ids)
+    assert notice_ids(watched) == [("" if since_second == 0 else odd, odd)]
     assert all(outcome.verified for outcome in watched.all_closed.runs)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.UNREADABLE])
+def test_a_run_whose_close_check_failed_is_verified(kind: FailureKind) -> None:
+    """A row that was read after all does not count as one that could not be read."""
+    world = World()
+    ids = running(world, 3)
+    odd = ids[0]
+
+    def fail(query: Query) -> Failure | None:
+        is_odd = isinstance(query, RunQuery) and query.flow_run_id == odd and 60 < world.now < 120
+        return Failure(kind=kind, text="It is ill") if is_odd else None
+
+    world.fault = fail
+    complete_at(world, 60, [odd])
+    complete_at(world, 200, ids[1:])
+    watched = ManyRuns(world, ids).run()
+    assert notice_ids(watched) == [(odd, odd)]
+    assert [(outcome.malformed, outcome.verified) for outcome in watched.all_closed.runs] == [
+        (0, True)
+    ] * 3
 
 
 def test_the_last_run_of_a_group_whose_states_cannot_be_read() -> None:
