@@ -3,17 +3,14 @@
 A run is first read by itself, page by page if its history is long. Once it has caught up it joins a
 group, which reads all its runs by the same two queries. It leaves the group to be closed, since a
 run's proof is its own, and when a page lacks it. So that a long history does not delay the others'
-news, groups, single runs and the looks for more runs take turns. Whether there are more runs is
-found out in `run_finder`. What is common to all watches is in `session`. A clock, a thread or a
-socket does not belong here.
+news, groups, single runs and the looks for more runs take turns (`poll_queue`). Whether there are
+more runs is found out in `run_finder`. What is common to all watches is in `session`. A clock, a
+thread or a socket does not belong here.
 """
 
 import math
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from enum import Enum, auto
-from heapq import heappop, heappush
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -22,120 +19,31 @@ from msgspec.structs import replace
 from rxflow._models.entities import BackendName, Server
 from rxflow._models.times import Now, later
 from rxflow._protocol.failures import Failure, FailureKind, Reply
-from rxflow._protocol.intervals import LONGEST_INTERVAL, PollInterval
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.push import AnnouncedChange
 from rxflow._protocol.queries import Query, StatesQuery
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
+from rxflow._watching.group_polling import GroupPolling
 from rxflow._watching.late_starts import REASON_QUERIES
 from rxflow._watching.limit_text import runs_limit_text
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
-from rxflow._watching.poll_wakes import PollWakes
+from rxflow._watching.poll_queue import Polling, PollQueue, RunsPolling
 from rxflow._watching.run_finder import PROMPT, Found, MatchFinder, RunFinder, SubflowFinder
-from rxflow._watching.run_group import MAX_RUNS, GroupTick, RunGroup
+from rxflow._watching.run_group import GroupTick, RunGroup
 from rxflow._watching.run_notices import RunNotices
-from rxflow._watching.run_polling import HTTP_DATE_STEP, RunPolling
+from rxflow._watching.run_polling import RunPolling
 from rxflow._watching.run_roots import RunRoots
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
 from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
-_LONGEST_PAUSE = 10.0  # seconds between two ticks of a full group without news
-_SHARE = 4
-"""Times the duration of its last tick that a group pauses at least; and times the duration of a
-query about one run that got no reply, until that run is polled again."""
-
-
-class _GroupPolling:
-    """The ticks of one group.
-
-    A tick of many runs costs the server more than one of a few: 0.1 s for 200 runs. So the more
-    runs there are, the longer a group without news pauses, and at most a fifth of the time is spent
-    on its ticks.
-    """
-
-    def __init__(self, group: RunGroup, random: Random, due: float) -> None:
-        self.group = group
-        self.due = due
-        self.wakes = PollWakes()
-        self._announced: set[str] = set()  # runs that are said to have entered a state
-        self._interval = PollInterval(random)
-        self._duration = 0.0
-
-    def start(self, now: Now, server_time: datetime | None) -> Poll[GroupTick]:
-        """Return the tick that is due."""
-        self._duration = 0.0
-        self.wakes.begin_poll(now)
-        announced, self._announced = self._announced, set()
-        return self.group.tick(now, server_time, announced)
-
-    def record_duration(self, query: Query, seconds: float) -> None:
-        """Record how long a reply took."""
-        self._duration += seconds
-        self.group.record_duration(query, seconds)
-
-    def wake(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
-        """Make the next tick due, since a change of a run was announced."""
-        if change is AnnouncedChange.STATE:
-            self._announced.add(flow_run_id)
-        self.wakes.wake(change)
-        self.due = self.wakes.next_due(self.due, now)
-
-    def shorten_pause(self, now: Now) -> None:
-        """Poll after the usual pause at the latest."""
-        self.due = min(self.due, now.mono + self._longest_pause)
-
-    @property
-    def _longest_pause(self) -> float:
-        """Seconds of the usual longest pause, by the number of runs."""
-        share = len(self.group.runs) / MAX_RUNS
-        return LONGEST_INTERVAL + share * (_LONGEST_PAUSE - LONGEST_INTERVAL)
-
-    def schedule(
-        self,
-        drained_in: float | None,
-        now: Now,
-        longest_pause: float | None,
-        *,
-        active: bool,
-        again: bool,
-    ) -> None:
-        """Decide when the next tick is due.
-
-        Args:
-            drained_in: The seconds until the first of its runs has drained; None if none drains.
-            now: The time.
-            longest_pause: The longest pause while all runs are at work; None for the usual one.
-            active: Whether the last tick showed that a run is at work.
-            again: Whether the last tick left something to be read at once.
-        """
-        is_rare = longest_pause is not None and all(run.is_at_work for run in self.group.runs)
-        pause = self._interval.next_delay(
-            active=active or bool(self.wakes.announced),
-            longest=longest_pause if is_rare else self._longest_pause,
-        )
-        pause = max(pause, _SHARE * self._duration)
-        if drained_in is not None:
-            pause = min(pause, max(drained_in, HTTP_DATE_STEP / 4))
-        self.due = now.mono if again else self.wakes.next_due(now.mono + pause, now)
-
+_SHARE = 4  # times the duration of a query without a reply until that run is polled again
 
 _MAY_BE_OF_ONE_RUN = frozenset({FailureKind.UNREADABLE, FailureKind.NOT_AN_API, FailureKind.SERVER})
 """Failures that a row of one run may be the cause of."""
-
-_RunsPolling = RunPolling | _GroupPolling
-_Polling = _RunsPolling | RunFinder
-
-
-class _Turn(Enum):
-    """What takes turns where several polls are due."""
-
-    GROUP = auto()
-    RUN = auto()
-    FINDER = auto()
 
 
 class RunsSession(Session):
@@ -162,15 +70,9 @@ class RunsSession(Session):
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._closed_count = 0
         self._last_closed: datetime | None = None
-        self._groups: list[_GroupPolling] = []
-        self._pollings: dict[str, _RunsPolling] = {}  # of each run, alone or with others
-        # Heaps of when each run that is read alone, and each group, is due; the one of which a poll
-        # is under way is in neither. A polling that was put in again leaves an entry of before.
-        self._queues: dict[_Turn, list[Any]] = {_Turn.RUN: [], _Turn.GROUP: []}
-        self._entries: dict[_RunsPolling, int] = {}  # the number of the entry that counts
-        self._number = count()
-        self._turns = [*_Turn]  # the next comes first
-        self._current: _Polling | None = None
+        self._groups: list[GroupPolling] = []
+        self._pollings: dict[str, RunsPolling] = {}  # of each run, alone or with others
+        self._current: Polling | None = None  # that of the poll under way
         self._forever = selection.forever
         self._roots = RunRoots()
         self._matches: MatchFinder | None = None
@@ -184,6 +86,8 @@ class RunsSession(Session):
             )
         if selection.subflows:
             self._subflows = SubflowFinder(self._limit, random, self._runs, self._is_known)
+        finders = (self._matches, self._subflows)
+        self._queue = PollQueue(finder for finder in finders if finder is not None)
         self._last_success = -math.inf
         self._all_given = False
 
@@ -226,17 +130,10 @@ class RunsSession(Session):
             polling.schedule_close_check(now)
         self._enqueue(polling)
 
-    def _enqueue(self, polling: _RunsPolling) -> None:
+    def _enqueue(self, polling: RunsPolling) -> None:
         if isinstance(polling, RunPolling):
             self._pollings[polling.run.spec.flow_run_id] = polling
-        turn = _Turn.GROUP if isinstance(polling, _GroupPolling) else _Turn.RUN
-        number = self._entries[polling] = next(self._number)
-        heappush(self._queues[turn], (polling.due, number, polling))
-
-    def _drop_old_entries(self) -> None:
-        for queue in self._queues.values():
-            while queue and self._entries.get(queue[0][2]) != queue[0][1]:
-                heappop(queue)
+        self._queue.put(polling)
 
     def _join_group(self, run: RunWatch, server: Server, now: Now) -> None:
         for polling in self._groups:
@@ -245,7 +142,7 @@ class RunsSession(Session):
                 return polling.group.join(run)
         group = RunGroup(server, self._limit)
         group.join(run)
-        polling = _GroupPolling(group, self._random, now.mono)
+        polling = GroupPolling(group, self._random, now.mono)
         polling.schedule(None, now, None, active=True, again=False)
         self._groups.append(polling)
         self._pollings[run.spec.flow_run_id] = polling
@@ -254,12 +151,11 @@ class RunsSession(Session):
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:
-        self._drop_old_entries()
-        return min(map(self._due, _Turn))
+        return self._queue.next_due()
 
     def _start_poll(self, now: Now) -> Poll[Any]:
-        polling = self._current = self._take_due(now)
-        if isinstance(polling, _GroupPolling):
+        polling = self._current = self._queue.take(now)
+        if isinstance(polling, GroupPolling):
             return polling.start(now, self._server_time)
         if isinstance(polling, RunFinder):
             polling.server = self._server
@@ -267,34 +163,10 @@ class RunsSession(Session):
         polling.run.reader.server = self._server
         return polling.start(self._server_time, now)
 
-    def _due(self, turn: "_Turn") -> float:
-        """Return when the first poll of a kind is due."""
-        if turn is _Turn.FINDER:
-            return min((finder.due for finder in self._finders), default=math.inf)
-        queue = self._queues[turn]
-        due: float = queue[0][0] if queue else math.inf
-        return due
-
-    def _take_due(self, now: Now) -> _Polling:
-        """Take groups, single runs and finders in turn where some are due, else the first due."""
-        due = (turn for turn in self._turns if self._due(turn) <= now.mono)
-        turn = next(due, None) or min(self._turns, key=self._due)
-        self._turns.remove(turn)
-        self._turns.append(turn)
-        if turn is _Turn.FINDER:
-            return min(self._finders, key=lambda finder: finder.due)
-        polling: _RunsPolling = heappop(self._queues[turn])[2]
-        del self._entries[polling]
-        return polling
-
-    @property
-    def _finders(self) -> list[RunFinder]:
-        return [finder for finder in (self._matches, self._subflows) if finder is not None]
-
     def _receive_result(self, result: Any, now: Now) -> EventPages:
         polling, self._current = self._current, None
         pages: EventPages = ()
-        if isinstance(polling, _GroupPolling):
+        if isinstance(polling, GroupPolling):
             pages = self._receive_group(polling, result, now)
         elif isinstance(polling, RunFinder):
             pages = self._receive_found(polling, result, now)
@@ -333,7 +205,7 @@ class RunsSession(Session):
             self._enqueue(polling)
         return pages
 
-    def _receive_group(self, polling: _GroupPolling, tick: GroupTick, now: Now) -> EventPages:
+    def _receive_group(self, polling: GroupPolling, tick: GroupTick, now: Now) -> EventPages:
         group = polling.group
         polling.wakes.end_poll(now)
         if tick.rows is not None and tick.rows.missing:
@@ -365,6 +237,7 @@ class RunsSession(Session):
         if self._subflows is None or self._server is None:
             return ()
         if self._server.backend is BackendName.PREFECT_1:
+            self._queue.finders.remove(self._subflows)
             self._subflows = None
             return self._page_of(self._notices.no_subflows(now))
         if at_first or any(map(self._subflows.awaits, runs)):
@@ -384,9 +257,9 @@ class RunsSession(Session):
                 self._leave_drained(polling.group, now)
         for polling in [polling for polling in self._groups if not polling.group.runs]:
             self._groups.remove(polling)
-            del self._entries[polling]
+            self._queue.remove(polling)
 
-    def _reschedule(self, polling: _GroupPolling, now: Now, *, active: bool, again: bool) -> None:
+    def _reschedule(self, polling: GroupPolling, now: Now, *, active: bool, again: bool) -> None:
         if not polling.group.runs:
             return self._groups.remove(polling)
         drains = (run.drained_in(self._server_time, now) for run in polling.group.runs)
@@ -395,7 +268,7 @@ class RunsSession(Session):
         return self._enqueue(polling)
 
     def _record_duration(self, query: Query, seconds: float) -> None:
-        if isinstance(self._current, _GroupPolling):
+        if isinstance(self._current, GroupPolling):
             self._current.record_duration(query, seconds)
         elif isinstance(self._current, RunPolling):
             self._current.run.reader.record_duration(query, seconds)
@@ -417,22 +290,17 @@ class RunsSession(Session):
     def _wake_run(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
         polling = self._pollings[flow_run_id]
         due = polling.due
-        if isinstance(polling, _GroupPolling):
+        if isinstance(polling, GroupPolling):
             polling.wake(flow_run_id, change, now)
         else:
             polling.wake(change, now)
-        self._move(polling, due)
+        self._queue.move(polling, due)
 
     def _shorten_pauses(self, now: Now) -> None:
         for polling in {*self._pollings.values()}:
             due = polling.due
             polling.shorten_pause(now)
-            self._move(polling, due)
-
-    def _move(self, polling: _RunsPolling, due: float) -> None:
-        """Put a polling in anew if it was due at another time, unless its poll is under way."""
-        if polling.due != due and polling is not self._current:
-            self._enqueue(polling)
+            self._queue.move(polling, due)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -522,7 +390,7 @@ class RunsSession(Session):
         polling, self._current = self._current, None
         if polling is None:
             return None
-        if isinstance(polling, _GroupPolling):
+        if isinstance(polling, GroupPolling):
             adapted = polling.group.adapt_to(query, failure, now)
             if isinstance(query, StatesQuery) and failure.kind in _MAY_BE_OF_ONE_RUN:
                 self._poll_alone(polling.group.leave(query.flow_run_id), now)
@@ -561,7 +429,7 @@ class RunsSession(Session):
         is_alone = self._is_alone(finder)
         finder.failed_at = now.mono
         if not is_alone:
-            self._poll_next(now)
+            self._queue.hurry_first(now)  # its poll shows whether only looks fail
             return None
         error = finder.receive_failure(failure, now, least=_SHARE * (now.mono - self._query_sent))
         if error is not None:
@@ -573,15 +441,6 @@ class RunsSession(Session):
         what = "No look for more runs has succeeded"
         notice = self._notices.degraded(DEGRADED_AFTER, failure, now, what=what)
         return (*self._go_on(failure, now), *self._page_of(notice))
-
-    def _poll_next(self, now: Now) -> None:
-        """Make the next poll of runs due now, which shows whether only looks fail."""
-        self._drop_old_entries()
-        heads: list[_RunsPolling] = [queue[0][2] for queue in self._queues.values() if queue]
-        if heads:
-            first = min(heads, key=lambda polling: polling.due)
-            due, first.due = first.due, min(first.due, now.mono)
-            self._move(first, due)
 
     def _is_alone(self, polling: RunPolling | RunFinder) -> bool:
         """Whether another poll succeeded since one of this run, or a look, failed."""

@@ -451,12 +451,12 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     ],
     "a history is read before all else": [
         Change(
-            "_watching/runs_session.py",
+            "_watching/poll_queue.py",
             "self._turns = [*_Turn]",
             "self._turns = sorted(_Turn, key=lambda turn: turn is not _Turn.RUN)",
         ),
         Change(
-            "_watching/runs_session.py",
+            "_watching/poll_queue.py",
             "        self._turns.remove(turn)\n        self._turns.append(turn)\n",
             "",
         ),
@@ -464,8 +464,8 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a group is lost by a failure": [
         Change(
             "_watching/runs_session.py",
-            "        if isinstance(polling, _GroupPolling):\n            self._enqueue(polling)\n",
-            "        if isinstance(polling, _GroupPolling):\n",
+            "            if polling.group.runs:\n                self._enqueue(polling)\n",
+            "            if polling.group.runs:\n                pass\n",
         )
     ],
     "an outage is not reported to the runs": [
