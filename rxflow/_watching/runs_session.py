@@ -21,11 +21,10 @@ from rxflow._models.times import Now, later
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.push import AnnouncedChange
-from rxflow._protocol.queries import Query, StatesQuery
+from rxflow._protocol.queries import Query, RunQuery, StatesQuery
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.group_polling import GroupPolling
-from rxflow._watching.late_starts import REASON_QUERIES
 from rxflow._watching.limit_text import runs_limit_text
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import DEGRADED_AFTER
@@ -42,8 +41,13 @@ from rxflow.events import AllClosed, Closed, Notice, RunOutcome
 
 _SHARE = 4  # times the duration of a query without a reply until that run is polled again
 
-_MAY_BE_OF_ONE_RUN = frozenset({FailureKind.UNREADABLE, FailureKind.NOT_AN_API, FailureKind.SERVER})
-"""Failures that a row of one run may be the cause of."""
+_OF_ONE_RUN = {FailureKind.UNREADABLE, FailureKind.NOT_AN_API, FailureKind.SERVER}
+
+
+def _may_be_of_one_run(query: Query | None, failure: Failure) -> bool:
+    """Whether a row of one run may be the cause of a failure; of offsets a server refuses all."""
+    is_rejected = failure.kind is FailureKind.REJECTED and isinstance(query, RunQuery | StatesQuery)
+    return is_rejected or failure.kind in _OF_ONE_RUN
 
 
 class RunsSession(Session):
@@ -391,28 +395,35 @@ class RunsSession(Session):
         if polling is None:
             return None
         if isinstance(polling, GroupPolling):
-            adapted = polling.group.adapt_to(query, failure, now)
-            if isinstance(query, StatesQuery) and failure.kind in _MAY_BE_OF_ONE_RUN:
-                self._poll_alone(polling.group.leave(query.flow_run_id), now)
-            if polling.group.runs:
-                self._enqueue(polling)
-            else:
-                self._groups.remove(polling)
-            return self._go_on(failure, now) if adapted else None
+            return self._receive_failed_tick(polling, query, failure, now)
         if isinstance(polling, RunFinder):
             if polling.adapt_to(query, failure):
                 return self._go_on(failure, now)
             return self._receive_failed_look(polling, failure, now)
-        run = polling.run
         if failure.kind is FailureKind.RUN_NOT_FOUND:
             return self._receive_not_found(polling, now)
-        if failure.kind in _MAY_BE_OF_ONE_RUN and not isinstance(query, REASON_QUERIES):
+        reader = polling.run.reader
+        if reader.skip_optional(query, failure, now) or reader.adapt_to(query, failure):
+            self._enqueue(polling)
+            return self._go_on(failure, now)
+        if _may_be_of_one_run(query, failure):
             return self._receive_unreadable(polling, failure, now)
         if failure.kind is FailureKind.NETWORK:
             self._postpone_unanswered(polling, now)
         self._enqueue(polling)
-        skipped = run.reader.skip_optional(query, failure, now)
-        adapted = skipped or run.reader.adapt_to(query, failure)
+        return None
+
+    def _receive_failed_tick(
+        self, polling: GroupPolling, query: Query | None, failure: Failure, now: Now
+    ) -> EventPages | None:
+        """Read a run alone whose states cannot be read, so that the others' news still comes."""
+        adapted = polling.group.adapt_to(query, failure, now)
+        if isinstance(query, StatesQuery) and _may_be_of_one_run(query, failure):
+            self._poll_alone(polling.group.leave(query.flow_run_id), now)
+        if polling.group.runs:
+            self._enqueue(polling)
+        else:
+            self._groups.remove(polling)
         return self._go_on(failure, now) if adapted else None
 
     def _postpone_unanswered(self, polling: RunPolling, now: Now) -> None:

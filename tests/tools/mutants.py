@@ -464,8 +464,8 @@ GROUP_MUTANTS: dict[str, list[Change]] = {
     "a group is lost by a failure": [
         Change(
             "_watching/runs_session.py",
-            "            if polling.group.runs:\n                self._enqueue(polling)\n",
-            "            if polling.group.runs:\n                pass\n",
+            "        if polling.group.runs:\n            self._enqueue(polling)\n",
+            "        if polling.group.runs:\n            pass\n",
         )
     ],
     "an outage is not reported to the runs": [

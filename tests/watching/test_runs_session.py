@@ -417,8 +417,16 @@ def test_a_run_whose_row_cannot_be_read_does_not_delay_the_others(since_second: 
         )
 
 
-@pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.UNREADABLE])
-@pytest.mark.parametrize("since_second", [0, 30], ids=["from the beginning", "in a group"])
+@pytest.mark.parametrize(
+    ("since_second", "kind"),
+    [
+        (0, FailureKind.SERVER),
+        (0, FailureKind.UNREADABLE),
+        (30, FailureKind.SERVER),
+        (30, FailureKind.UNREADABLE),
+        (30, FailureKind.REJECTED),
+    ],
+)
 def test_a_run_whose_states_cannot_be_read_does_not_delay_the_others(
     since_second: float, kind: FailureKind
 ) -> None:
