@@ -58,7 +58,8 @@ def wait_for_flow_runs(
 
     Returns:
         A view of each run in its final state, in the order of the ids; of runs that match filters
-        by descending expected start. An empty list if no run matches.
+        by descending expected start. An empty list if no run matches, also since no deployment,
+        flow or work pool has the name that was given.
 
     Raises:
         InvalidRunId: An id is not a UUID.

@@ -174,19 +174,10 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return FlowRunStream(spec, self._client, emitted)
 
     def shared(self, scheduler: abc.SchedulerBase | None = None) -> "FlowRunsStream":
-        """Share one session among all subscribers, whenever they come.
+        """Share one session among all subscribers, as `FlowRunStream.shared` does.
 
-        The first subscription starts the session. Each subscriber, whenever it joins, receives
-        every event from the first on, in the same order and once, at its own pace and on its own
-        scheduler; no subscriber holds up the session or another subscriber. The last one that
-        leaves stops the session. To a subscriber that comes later, the history of a session that
-        has completed is replayed; after a stop or an error a new session starts.
-
-        The session runs at its own pace, on threads of rxflow. Its events are kept as long as the
-        stream is used: some thousands as they are, those before them packed, some 7 MB for 100,000
-        log lines; what takes more than 16 MiB goes to a temporary file.
-
-        The parts and views of the stream that is returned use the same session.
+        Each receives every event from the first on, whenever it joins. The parts and views of the
+        stream that is returned use the same session.
 
         Args:
             scheduler: The scheduler of the session, which subscribers in all threads must be able

@@ -234,6 +234,8 @@ def test_a_dispose_closes_the_websockets(server: FakePrefect3, url: str) -> None
     recording.subscribe_to(watch_flow_run(run_id, client=Client(api_url=url)))
     wait_until(lambda: client_count(server) == 2)
     recording.dispose()
+    wait_until(lambda: client_count(server) == 0)
+    assert not recording.completed
 
 
 def test_a_loop_that_is_left_closes_the_websockets(server: FakePrefect3, url: str) -> None:
@@ -245,6 +247,8 @@ def test_a_loop_that_is_left_closes_the_websockets(server: FakePrefect3, url: st
         pass
     wait_until(lambda: client_count(server) == 2)
     events.close()
+    wait_until(lambda: client_count(server) == 0)
+    assert list(events) == []
 
 
 def test_a_cancelled_task_closes_the_websockets(server: FakePrefect3, url: str) -> None:
@@ -260,6 +264,8 @@ def test_a_cancelled_task_closes_the_websockets(server: FakePrefect3, url: str) 
         await asyncio.to_thread(wait_until, lambda: client_count(server) == 2)
         task.cancel()
         await asyncio.wait([task])
+        await asyncio.to_thread(wait_until, lambda: client_count(server) == 0)
+        assert task.cancelled()
 
     asyncio.run(run())
 

@@ -33,7 +33,7 @@ from rxflow._net.endpoint import Endpoint
 from rxflow._net.failure_texts import FailureTexts
 from rxflow._net.http_requests import fixed_headers
 from rxflow._net.inherited_sockets import SocketDescriptor
-from rxflow._net.send_errors import send_failure
+from rxflow._net.send_errors import no_thread_failure, send_failure
 from rxflow._own_log import log
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.push import Announcement, PushEnd, PushSubscription
@@ -109,6 +109,8 @@ class PushChannel:
         # ImportError.
         except (WebSocketException, OSError, EOFError, ValueError, ImportError) as error:
             failure = self._failure_of(error)
+        except RuntimeError as error:
+            failure = no_thread_failure(error)
         lived = 0.0 if opened is None else loop.time() - opened
         log("DEBUG", "{} announces nothing: {}", path_of(subscription), failure.text)
         return PushEnd(failure=self._texts.complete_failure(failure), lived=lived)

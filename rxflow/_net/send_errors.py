@@ -18,7 +18,7 @@ STALE_CONNECTION_ERRORS = (httpx.RemoteProtocolError, httpx.ReadError, httpx.Wri
 SEND_ERRORS = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError)
 """Raised by sending a request."""
 
-NO_THREAD = Failure(kind=FailureKind.NETWORK, text="No thread can be started to resolve a name")
+_NO_THREAD = Failure(kind=FailureKind.NETWORK, text="No thread can be started to resolve a name")
 """The result of a call on an event loop, which resolves host names in threads of its own."""
 
 CONNECTION_CLOSED = Failure(kind=FailureKind.NETWORK, text="The connection was closed")
@@ -79,3 +79,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             for one in cast("ExceptionGroup[Exception]", error).exceptions:
                 yield from _causes(one)
         error = error.__cause__ or error.__context__
+
+
+def no_thread_failure(error: RuntimeError) -> Failure:
+    """Return the failure of a moment in which the system starts no thread; raise other errors."""
+    if "start new thread" not in str(error):
+        raise error
+    return _NO_THREAD

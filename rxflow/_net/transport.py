@@ -29,9 +29,9 @@ from rxflow._net.redirects import RequestChain
 from rxflow._net.response_bodies import BodyReader
 from rxflow._net.send_errors import (
     CONNECTION_CLOSED,
-    NO_THREAD,
     SEND_ERRORS,
     STALE_CONNECTION_ERRORS,
+    no_thread_failure,
     send_failure,
 )
 from rxflow._own_log import log
@@ -319,9 +319,7 @@ class AsyncTransport:
             passed_deadline = self._endpoint.settings.deadline if deadline.expired() else None
             return send_failure(error, self._endpoint.name, passed_deadline=passed_deadline)
         except RuntimeError as error:
-            if "start new thread" not in str(error):
-                raise
-            return NO_THREAD
+            return no_thread_failure(error)
         else:
             return CONNECTION_CLOSED
         finally:

@@ -139,9 +139,13 @@ class _RunRouter(Generic[S]):
         feed.remove(observer)
         with self._lock:
             self._read.discard(feed)
-            if feed.ended is None:  # else the reader may still read what is left
-                feed.close()
+            goes_on = feed.ended is None  # else the reader may still read what is left
+            if goes_on:
                 self._open.discard(run_id)
+        # Without the lock: dropped pages are released under that of the spool, in which another
+        # thread may run `_drop`.
+        if goes_on:
+            feed.close()
         self._stop_if_unused()
 
     def _drop(self, run_id: str, dropped: ref[PageFeed[FlowRunEvent]]) -> None:
@@ -153,7 +157,7 @@ class _RunRouter(Generic[S]):
             if self._is_used():
                 return
         # In a thread of its own: the garbage collector may call this where any lock is held.
-        with suppress(RuntimeError):  # at the end of the process there is no thread to be had
+        with suppress(RuntimeError):  # a process that ends starts no more threads
             worker_threads.submit(self._session.dispose)
 
     def _is_used(self) -> bool:

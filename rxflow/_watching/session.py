@@ -4,7 +4,8 @@ The engine takes a command from `Session.next_command`, carries it out, and pass
 `Session.receive`; each method returns at once. Here is decided what all watches have in common:
 one query is in flight at a time, a failure drops the poll under way and delays the next query, and
 a limit or an error ends the watch. Which poll comes next, and what its result means, is decided in
-`run_session` for a watch of one run. A clock, a thread or a socket does not belong here.
+`run_session` for a watch of one run, in `runs_session` for one of many, and in `run_tree_session`
+for one of a run and its subflows. A clock, a thread or a socket does not belong here.
 """
 
 import math

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from thread_limits import no_more_threads
 
 pytest.importorskip("websockets")
 
@@ -25,6 +26,7 @@ from push_server import (
 
 from rxflow._config.settings import Settings, load_settings
 from rxflow._net.connector import Connector
+from rxflow._protocol.failures import FailureKind
 from rxflow._protocol.push import (
     AnnouncedChange,
     Announcement,
@@ -65,6 +67,20 @@ def read(settings: Settings, receive: Callable[[Announcement], None] = lambda _:
         return await channel.read(EVENTS, NOW, receive)
 
     return asyncio.run(run())
+
+
+def test_a_name_that_no_thread_can_resolve_is_a_failure() -> None:
+    """It is tried again later: a loop resolves names in threads."""
+
+    async def run() -> PushEnd:
+        channel = Connector(settings_for("http://localhost:9/api"), None).open_push_channel()
+        assert channel is not None
+        with no_more_threads():
+            return await channel.read(EVENTS, NOW, lambda _: None)
+
+    end = asyncio.run(run())
+    assert end.failure.kind is FailureKind.NETWORK
+    assert "thread" in end.failure.text
 
 
 def test_announcements_are_received_until_the_server_closes() -> None:
