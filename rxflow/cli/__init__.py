@@ -1,7 +1,8 @@
-"""The command line: ``rxflow watch`` shows a flow run, ``rxflow demo`` runs a flow and shows it.
+"""The command line, ``rxflow``: a user of the library like any other, with the extra ``cli``.
 
-A thin user of the library, with the extra ``cli``. ``_commands`` has the commands, ``_lines``
-formats events, ``_demo`` and ``_prefect_server`` provide the demo's run and its server.
+``_commands`` has a module for each command. Beside it stands what they share: ``_connection``,
+``_follow`` and ``_lines`` for what is watched, ``_output`` and ``_exit_status`` for how a command
+writes and ends, ``_demo`` and ``_prefect_server`` for the demo's run and its server.
 """
 
 import io
@@ -25,6 +26,6 @@ def main() -> None:
         # A character that the terminal's encoding lacks must not end a watch.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    from rxflow.cli._commands import commands  # noqa: PLC0415 - needs click
+    from rxflow.cli._commands.group import commands  # noqa: PLC0415 - needs click
 
     commands(prog_name="rxflow")

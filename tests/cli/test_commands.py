@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
-from rxflow.cli._commands import commands
+from rxflow.cli._commands.group import commands
 from rxflow.testing import FakePrefect1, FakePrefect3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "rxflow"
 
-UNSUCCESSFUL = ["FAILED", "CRASHED", "CANCELLED"]
+UNSUCCESSFUL = {"FAILED": 1, "CRASHED": 3, "CANCELLED": 5}
+"""The exit status of each."""
 
 NASTY = "\x1b]0;owned\x07 \x1b[2J \x9b31m \u202e gnp"
 """Sets the window's title, clears the screen, turns red, reverses the direction."""
@@ -228,24 +229,26 @@ def test_watch_finds_the_server_by_its_url(
 
 
 @pytest.mark.parametrize("ends", UNSUCCESSFUL)
-def test_the_status_of_an_unsuccessful_run_is_1(
+def test_the_status_of_an_unsuccessful_run_says_how_it_ended(
     server: PrefectServer, runs: dict[str, str], ends: str
 ) -> None:
-    """A run that did not complete gives exit status 1."""
+    """Each way of not completing has a status of its own."""
     shown = watch(server, runs[ends])
-    assert (shown.returncode, shown.stderr) == (1, "")
+    assert (shown.returncode, shown.stderr) == (UNSUCCESSFUL[ends], "")
     assert f"  state      {ends.capitalize()}" in shown.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
-    ("run", "sentence"),
-    [(str(uuid.UUID(int=4)), "has no flow run"), ("amber-fox", "is not a flow run id")],
+    ("run", "sentence", "status"),
+    [(str(uuid.UUID(int=4)), "has no flow run", 7), ("amber-fox", "is not a flow run id", 2)],
     ids=["unknown", "malformed"],
 )
-def test_watch_explains_an_error(server: PrefectServer, run: str, sentence: str) -> None:
-    """An error is one line that says what is wrong, and the status is 2."""
+def test_watch_explains_an_error(
+    server: PrefectServer, run: str, sentence: str, status: int
+) -> None:
+    """An error is one line that says what is wrong, with a status of its kind."""
     shown = watch(server, run)
-    assert (shown.returncode, shown.stdout) == (2, "")
+    assert (shown.returncode, shown.stdout) == (status, "")
     (line,) = shown.stderr.splitlines()
     assert line.startswith("rxflow: ")
     assert sentence in line

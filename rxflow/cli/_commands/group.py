@@ -1,0 +1,51 @@
+"""The group of commands: which there are, and the module that each is imported from when it is run.
+
+So that ``--help`` and ``--version`` import neither httpx nor rich nor reactivex, and a command
+only what it needs.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+import rxflow
+
+__all__ = ["commands"]
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "watch": ("watch", "Show the states and log lines of runs until they are over."),
+    "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
+}
+"""By name: the module of this package that has it as ``command``, and its summary."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of this name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(
+            f"rxflow.cli._commands.{COMMANDS[cmd_name][0]}"
+        ).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(rxflow.__version__, message="rxflow %(version)s")
+def commands() -> None:
+    """Watch Prefect flow runs as streams of events."""

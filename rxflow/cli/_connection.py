@@ -1,0 +1,39 @@
+"""Options that say which server a command talks to, the same for every command."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+import rxflow
+
+__all__ = ["connection_options"]
+
+
+def connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of the connection to a command.
+
+    Args:
+        command: Takes the client as its first argument, ``client``; it is closed afterwards.
+    """
+
+    @click.option("--api-url", help="The API's URL; by default found as Prefect finds it.")
+    @click.option("--profile", help="The Prefect profile to use in place of the active one.")
+    @click.option(
+        "--backend",
+        type=click.Choice([name.value for name in rxflow.BackendName]),
+        help="The kind of server; by default detected.",
+    )
+    @wraps(command)
+    def with_client(
+        *arguments: Any,
+        api_url: str | None,
+        profile: str | None,
+        backend: str | None,
+        **options: Any,
+    ) -> None:
+        with rxflow.Client(api_url=api_url, profile=profile, backend=backend) as client:
+            command(client, *arguments, **options)
+
+    return with_client
