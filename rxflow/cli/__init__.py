@@ -1,8 +1,8 @@
 """The command line, ``rxflow``: a user of the library like any other, with the extra ``cli``.
 
 ``_commands`` has a module for each command. Beside it stands what they share: ``_connection``,
-``_follow`` and ``_lines`` for what is watched, ``_output`` and ``_exit_status`` for how a command
-writes and ends, ``_demo`` and ``_prefect_server`` for the demo's run and its server.
+``_follow``, ``_display`` and ``_lines`` for what is watched, ``_output`` and ``_exit_status`` for
+how a command writes and ends, ``_demo`` and ``_prefect_server`` for the demo's run and its server.
 """
 
 import io

@@ -15,8 +15,12 @@ def command() -> None:
 
     All files are temporary and removed at the end.
     """
+    from reactivex import operators as ops  # noqa: PLC0415 - takes long to import
+
     from rxflow.cli._demo import error_of, start_demo_flow  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._display import PlainDisplay  # noqa: PLC0415 - needs msgspec
     from rxflow.cli._follow import follow  # noqa: PLC0415 - the same
+    from rxflow.cli._lines import Transcript  # noqa: PLC0415 - the same
     from rxflow.cli._prefect_server import PrefectServer  # noqa: PLC0415 - for the demo alone
 
     with PrefectServer(report=report) as server:
@@ -24,6 +28,12 @@ def command() -> None:
         report(f"watching flow run {run_id}, which another process runs ...")
         with rxflow.Client(api_url=server.url, backend=rxflow.BackendName.PREFECT_3) as client:
             stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=client)
-            status = follow(stream.merge(error_of(flow)))
+            until_closed = ops.take_while(_is_before_the_end, inclusive=True)
+            events = stream.merge(error_of(flow)).pipe(until_closed)
+            status = follow(events, PlainDisplay(Transcript()))
         report("stopping the server and removing its files ...")
     sys.exit(status)
+
+
+def _is_before_the_end(event: "rxflow.FlowRunEvent") -> bool:
+    return not isinstance(event, rxflow.Closed)

@@ -24,7 +24,9 @@ _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 @connection_options
 def command(client: "rxflow.Client", run_id: str, level: str | None, tasks: bool) -> None:
     """Show the states and log lines of the flow run RUN_ID until it is over."""
-    from rxflow.cli._follow import follow  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._display import PlainDisplay  # noqa: PLC0415 - needs msgspec
+    from rxflow.cli._follow import follow  # noqa: PLC0415 - the same
+    from rxflow.cli._lines import Transcript  # noqa: PLC0415 - the same
 
     lowest = level.upper() if level else None
     stream = rxflow.watch_flow_run(
@@ -34,4 +36,4 @@ def command(client: "rxflow.Client", run_id: str, level: str | None, tasks: bool
         level=logging.getLevelNamesMapping()[lowest] if lowest else 0,
         client=client,
     )
-    sys.exit(follow(stream, lowest))
+    sys.exit(follow(stream, PlainDisplay(Transcript(), lowest)))

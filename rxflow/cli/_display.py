@@ -1,0 +1,58 @@
+"""Displays: how a command shows the events of a watch while they are emitted.
+
+A display is given every event, in the order in which people are to see it, and decides itself what
+of it is shown. The plain one writes lines and never moves the cursor: for pipes, files, CI, and
+terminals that can do no more.
+"""
+
+from typing import Protocol
+
+from rxflow import Closed, FlowRunEvent
+from rxflow.cli._lines import Transcript, summary
+from rxflow.cli._output import write
+
+__all__ = ["Display", "PlainDisplay"]
+
+
+class Display(Protocol):
+    """Shows the events of one watch."""
+
+    def show(self, event: FlowRunEvent) -> None:
+        """Show an event, or leave it out.
+
+        Args:
+            event: The next event. Of one watched run, the last one is its `Closed`, of several an
+                `AllClosed`; both follow the `Closed` of each subflow.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the display: after the last event, or after fewer, if the watch is broken off.
+
+        What it has shown stays readable, and the terminal is as it was before.
+        """
+        ...
+
+
+class PlainDisplay:
+    """Writes lines to standard output: of each event, and at the end of each run a summary."""
+
+    def __init__(self, transcript: Transcript, lowest: str | None = None) -> None:
+        """Start with nothing written.
+
+        Args:
+            transcript: Formats the events.
+            lowest: The name of the level below which log lines are left out; None for all.
+        """
+        self._transcript = transcript
+        self._lowest = lowest
+
+    def show(self, event: FlowRunEvent) -> None:
+        """Write the lines of an event."""
+        for line in self._transcript.lines(event):
+            write(line)
+        if isinstance(event, Closed) and event.view is not None:
+            write("\n".join(["", *summary(event.view, event, self._lowest)]))
+
+    def close(self) -> None:
+        """Do nothing: each line is whole once it is written."""
