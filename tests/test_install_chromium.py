@@ -63,10 +63,10 @@ def test_a_browser_is_downloaded_and_unpacked(programs: Path, tmp_path: Path) ->
     assert install(folder) is None
     found = find_chromium(folder)
     assert found is not None
-    assert found.program == folder / "root" / PROGRAM
-    assert found.variables["LD_LIBRARY_PATH"] == str(folder / "root/usr/lib/pulse")
+    assert found.program == folder / "unpacked" / PROGRAM
+    assert found.variables["LD_LIBRARY_PATH"] == str(folder / "unpacked/usr/lib/pulse")
     fonts = Path(found.variables["FONTCONFIG_FILE"]).read_text("utf-8")
-    assert f"<dir>{folder}/root/usr/share/fonts</dir>" in fonts
+    assert f"<dir>{folder}/unpacked/usr/share/fonts</dir>" in fonts
     updated, downloaded = (programs / "apt-get.calls").read_text("utf-8").splitlines()
     assert updated.endswith("update")
     assert downloaded.endswith(f"--download-only {PACKAGE}")

@@ -41,15 +41,15 @@ def find_chromium(folder: Path = FOLDER) -> Chromium | None:
     found = next(filter(None, map(shutil.which, ON_PATH)), None)
     if found:
         return Chromium(Path(found), {})
-    root = folder / "root"
-    if not (root / PROGRAM).is_file():
+    unpacked = folder / "unpacked"
+    if not (unpacked / PROGRAM).is_file():
         return None
-    libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
+    libraries = sorted({str(path.parent) for path in unpacked.rglob("*.so*")})
     variables = {
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "FONTCONFIG_FILE": str(folder / "fonts.conf"),
     }
-    return Chromium(root / PROGRAM, variables)
+    return Chromium(unpacked / PROGRAM, variables)
 
 
 def install(folder: Path = FOLDER) -> str | None:
@@ -68,7 +68,9 @@ def install(folder: Path = FOLDER) -> str | None:
         return None
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         return "no Chromium is on PATH, and there is no apt-get to get one with"
-    lists, archives, root = (folder / name for name in ("lists", "archives", "root"))
+    lists, archives, unpacking, unpacked = (
+        folder / name for name in ("lists", "archives", "unpacking", "unpacked")
+    )
     for path in (lists, archives):
         (path / "partial").mkdir(parents=True, exist_ok=True)
     apt = _AptGet(folder, lists, archives)
@@ -77,12 +79,11 @@ def install(folder: Path = FOLDER) -> str | None:
         return f"no Chromium is on PATH, and apt-get knows no package {PACKAGE}"
     # Of what the package needs, apt-get downloads what is not installed.
     apt.run("install", "--yes", "--no-install-recommends", "--download-only", PACKAGE)
-    unpacked = folder / "unpacked"
     for archive in sorted(archives.glob("*.deb")):
-        subprocess.run(["dpkg-deb", "--extract", archive, unpacked], check=True)
+        subprocess.run(["dpkg-deb", "--extract", archive, unpacking], check=True)
         archive.unlink()
-    (folder / "fonts.conf").write_text(_FONTS.format(fonts=root / "usr/share/fonts"), "utf-8")
-    unpacked.rename(root)  # the last step, so that a half-unpacked browser is not found
+    (folder / "fonts.conf").write_text(_FONTS.format(fonts=unpacked / "usr/share/fonts"), "utf-8")
+    unpacking.rename(unpacked)  # the last step, so that a half-unpacked browser is not found
     return None
 
 
