@@ -5,11 +5,14 @@ of it is shown. The plain one writes lines and never moves the cursor: for pipes
 terminals that can do no more.
 """
 
+from time import monotonic
 from typing import Protocol
 
 from rxflow import Closed, FlowRunEvent
-from rxflow.cli._lines import Transcript, summary
-from rxflow.cli._output import write
+from rxflow.cli._end_summary import end_summary
+from rxflow.cli._lines import Transcript
+from rxflow.cli._output import output_width, write
+from rxflow.cli._run_status import RunStatuses
 
 __all__ = ["Display", "PlainDisplay"]
 
@@ -35,7 +38,10 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """Writes lines to standard output: of each event, and at the end of each run a summary."""
+    """Writes lines to standard output: of each event, and at the end of each run a summary.
+
+    A subflow has no summary of its own; it is a part of that of the run which was to be watched.
+    """
 
     def __init__(self, transcript: Transcript, lowest: str | None = None) -> None:
         """Start with nothing written.
@@ -46,13 +52,17 @@ class PlainDisplay:
         """
         self._transcript = transcript
         self._lowest = lowest
+        self._statuses = RunStatuses()
 
     def show(self, event: FlowRunEvent) -> None:
         """Write the lines of an event."""
         for line in self._transcript.lines(event):
             write(line)
-        if isinstance(event, Closed) and event.view is not None:
-            write("\n".join(["", *summary(event.view, event, self._lowest)]))
+        status = self._statuses.receive(event, monotonic())
+        if isinstance(event, Closed) and status is not None and self._statuses.is_root(status):
+            subflows = self._statuses.subflows(status)
+            lines = end_summary(status, subflows, lowest=self._lowest, width=output_width())
+            write("\n".join(["", *lines]))
 
     def close(self) -> None:
         """Do nothing: each line is whole once it is written."""

@@ -13,7 +13,6 @@ from rxflow import (
     FlowRunLog,
     RunChanged,
     RunSeen,
-    Snapshot,
     TaskRunStateChange,
 )
 from rxflow._escapes import safe_text
@@ -54,26 +53,6 @@ class Transcript:
         task_run_id = event.task_run_id if isinstance(event, FlowRunLog) else None
         name = self._task_run_names.get(task_run_id) if task_run_id else None
         return event.message if name is None else f"{name}: {event.message}"
-
-
-def summary(view: Snapshot, closed: Closed, lowest: str | None = None) -> Iterator[str]:
-    """Yield the last lines of a watch: the run's states and counts.
-
-    Args:
-        view: The run.
-        closed: The end of its watch.
-        lowest: The name of the level below which log lines were left out; None for all.
-    """
-    path = " > ".join(state.name for state in view.states)
-    proof = "as many as the server counts" if closed.verified else "not verified by a count"
-    yield _title(view.run.name, view.run.id)
-    yield f"  state      {_one_line(view.state.name) if view.state else 'none'}"
-    yield f"  states     {_one_line(path)}"
-    if view.task_runs:
-        done = sum(task_run.is_terminal for task_run in view.task_runs)
-        yield f"  task runs  {done} of {len(view.task_runs)} over"
-    of_level = f" of level {lowest} and above" if lowest else ""
-    yield f"  log lines  {closed.log_count}{of_level}, {proof}"
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ status of `ExitStatus`, and never with a traceback.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rxflow import RxflowError
 from rxflow._escapes import safe_text
 from rxflow.cli._exit_status import ExitStatus, status_of_error
 
-__all__ = ["exit_on_error", "report", "write"]
+__all__ = ["exit_on_error", "output_width", "report", "write"]
 
 
 class _OutputError(Exception):
@@ -40,6 +41,11 @@ def write(text: str) -> None:
         click.echo(text)
     except OSError as error:
         raise _OutputError(error) from error
+
+
+def output_width() -> int | None:
+    """Return the width of the terminal that standard output is, in cells; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def report(text: str) -> None:

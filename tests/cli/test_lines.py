@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import rxflow
 from rxflow._escapes import safe_text
-from rxflow.cli._lines import Transcript, summary
+from rxflow.cli._lines import Transcript
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -191,40 +191,12 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
 
 @given(st.text(), st.text(min_size=1))
 def test_no_line_has_a_control_character(text: str, name: str) -> None:
-    """Whatever a run's messages and names are, its lines and its summary control nothing."""
-    view = rxflow.Snapshot(run=run(name), states=(state(name),), task_runs=(task_run(name),))
+    """Whatever a run's messages and names are, its lines control nothing."""
     lines = [
         *Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run(name))),
         *lines_of(
             task_change(name), log(text, task_run=f"id of {name}"), change(name, message=text)
         ),
-        *summary(view, closed()),
     ]
     control = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
     assert [line for line in lines if control.search(line)] == []
-    assert [line for line in summary(view, closed()) if "\n" in line] == []
-
-
-def test_the_summary_shows_states_and_counts() -> None:
-    """The summary has the last state, all states and the counts of task runs and log lines."""
-    last = state("Completed", "COMPLETED")
-    row = rxflow.FlowRun(id=RUN, name="amber-fox", created=NOON, updated=NOON, state=last)
-    states = (state("Scheduled", "SCHEDULED"), state(), last)
-    view = rxflow.Snapshot(run=row, states=states, task_runs=(task_run("a"), task_run("b")))
-    assert list(summary(view, closed())) == [
-        f"Flow run 'amber-fox' ({RUN})",
-        "  state      Completed",
-        "  states     Scheduled > Running > Completed",
-        "  task runs  2 of 2 over",
-        "  log lines  3, as many as the server counts",
-    ]
-
-
-def test_the_summary_says_that_a_watch_is_not_verified() -> None:
-    """A count that is not verified is shown, and so is a run without a state."""
-    lines = list(summary(rxflow.Snapshot(run=run()), closed(verified=False)))
-    assert lines[1:] == [
-        "  state      none",
-        "  states     ",
-        "  log lines  3, not verified by a count",
-    ]

@@ -1,0 +1,164 @@
+"""The summary at the end of a run: how it ended, why, and whether all of it was seen.
+
+The same for the live view and for plain lines. Text of the server in it is escaped, and nothing is
+left out but the middle of a long error, whose lines have been shown before, and further names.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import click
+
+from rxflow import Closed, FlowRunLog
+from rxflow._escapes import one_line, safe_text
+from rxflow._models.terminal_text import local_time
+from rxflow.cli._run_status import RunStatus, TaskRunTally, duration_text
+from rxflow.cli._wrapping import wrap
+
+__all__ = ["STATE_COLOURS", "end_summary", "some_of"]
+
+STATE_COLOURS = {
+    "COMPLETED": "green",
+    "RUNNING": "cyan",
+    "PENDING": "blue",
+    "SCHEDULED": "blue",
+    "PAUSED": "yellow",
+    "CANCELLING": "yellow",
+    "CANCELLED": "yellow",
+    "CRASHED": "red",
+    "FAILED": "red",
+}
+"""By the state's type; click and rich both know the names."""
+
+_MOST_NAMES = 10
+_FIRST_LINES, _LAST_LINES = 3, 12  # of an error
+_MOST_CHARACTERS = 2_000  # of a line of an error
+_LEAST_ROOM = 20  # cells
+
+
+def end_summary(
+    status: RunStatus,
+    subflows: Sequence[RunStatus] = (),
+    *,
+    lowest: str | None = None,
+    width: int | None = None,
+) -> Iterator[str]:
+    """Yield the lines of the summary, with colours as ANSI sequences.
+
+    Args:
+        status: The run.
+        subflows: Its subflows, as far as they were watched.
+        lowest: The name of the level below which log lines were left out; None for all.
+        width: Cells to break lines at; None to write each field as one line.
+    """
+    title = f"Flow run {status.name!r} ({status.flow_run_id})"
+    for line in [title] if width is None else wrap(title, width):
+        yield click.style(line, bold=True)
+    for label, lines in _fields(status, subflows, lowest):
+        head = _head(label)
+        for line in lines:
+            room = None if width is None else max(width - len(head), _LEAST_ROOM)
+            for part in [line] if room is None else wrap(line, room):
+                yield click.style(head, dim=True) + part
+                head = " " * len(head)
+    # Not broken, so that it can be copied.
+    yield click.style(_head("more"), dim=True) + f"rxflow report {status.flow_run_id} -o run.html"
+
+
+def some_of(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    """Return names as a list in words, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _head(label: str) -> str:
+    return f"  {label:<11}"
+
+
+def _fields(
+    status: RunStatus, subflows: Sequence[RunStatus], lowest: str | None
+) -> Iterator[tuple[str, list[str]]]:
+    yield "state", [_state(status)]
+    if status.is_over and status.closed and (took := status.elapsed(status.closed.timestamp)):
+        yield "duration", [duration_text(took)]
+    if status.states:
+        yield "states", [" > ".join(one_line(state.name) for state in status.states)]
+    tasks = status.task_runs
+    if tasks.total:
+        yield "task runs", [f"{tasks.total}: {_counted(tasks.counts)}"]
+    if tasks.failed:
+        yield "failed", [click.style(some_of(tasks.failed), fg="red")]
+    if unsettled := _unsettled(status.closed, tasks):
+        yield "not over", [some_of(unsettled)]
+    if subflows:
+        yield "subflows", [_subflows(subflows)]
+    if status.first_error is not None:
+        yield from _errors(status, status.first_error)
+    if status.closed is not None:
+        of_level = f" of level {lowest} and above" if lowest else ""
+        yield "log lines", [f"{status.closed.log_count}{of_level}, {_proof(status, status.closed)}"]
+
+
+def _state(status: RunStatus) -> str:
+    state = status.state
+    if state is None:
+        return "none"
+    name = click.style(one_line(state.name), fg=STATE_COLOURS.get(state.type), bold=True)
+    return f"{name}: {one_line(state.message)}" if state.message else name
+
+
+def _counted(counts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(
+        click.style(f"{number} {one_line(kind).lower()}", fg=STATE_COLOURS.get(kind))
+        for kind, number in counts
+    )
+
+
+def _unsettled(closed: Closed | None, tasks: TaskRunTally) -> list[str]:
+    return [tasks.name(row) or row for row in closed.unsettled] if closed else []
+
+
+def _subflows(subflows: Sequence[RunStatus]) -> str:
+    states = Counter(str(run.state.type) if run.state else "no state" for run in subflows)
+    failed = [run.name for run in subflows if run.state is not None and run.state.is_failed]
+    named = f" ({some_of(failed)})" if failed else ""
+    return f"{len(subflows)}: {_counted(states.most_common())}{named}"
+
+
+def _errors(status: RunStatus, first: FlowRunLog) -> Iterator[tuple[str, list[str]]]:
+    """Yield the first error with its lines; of a run that completed, how many there were."""
+    number = status.error_count
+    if status.state is not None and status.state.is_completed:
+        lines = "1 log line" if number == 1 else f"{number} log lines"
+        yield "errors", [f"{lines} of level ERROR and above"]
+        return
+    task = status.task_runs.name(first.task_run_id)
+    time = local_time(first.timestamp)
+    head = f"{time:%H:%M:%S}.{time.microsecond // 1000:03}" + (f" {task}" if task else "")
+    more = f", the first of {number}" if number > 1 else ""
+    yield "error", [head + more, *(click.style(line, fg="red") for line in _some_lines(first))]
+
+
+def _some_lines(error: FlowRunLog) -> list[str]:
+    text = error.message.replace("\r\n", "\n").rstrip("\n")
+    lines = [_shortened(safe_text(line)) for line in text.split("\n")]
+    left_out = len(lines) - _FIRST_LINES - _LAST_LINES
+    if left_out <= 1:
+        return lines
+    return [*lines[:_FIRST_LINES], f"... {left_out} more lines ...", *lines[-_LAST_LINES:]]
+
+
+def _shortened(line: str) -> str:
+    left_out = len(line) - _MOST_CHARACTERS
+    return f"{line[:_MOST_CHARACTERS]} ... {left_out} more characters" if left_out > 0 else line
+
+
+def _proof(status: RunStatus, closed: Closed) -> str:
+    if closed.verified:
+        return "as many as the server counts"
+    if status.unverified:
+        return f"not verified: {status.unverified}"
+    if closed.malformed:
+        rows = "1 row" if closed.malformed == 1 else f"{closed.malformed} rows"
+        return f"not verified: {rows} could not be read"
+    return "not verified: the server's count of them could not be confirmed"
