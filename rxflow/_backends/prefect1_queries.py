@@ -365,4 +365,6 @@ def _flows(query: FlowsQuery) -> _Variables:
         where["project"] = {"name": _is(query.project_name)}
     if query.flow_group_id:
         where["flow_group_id"] = _is(query.flow_group_id)
+    if query.flow_ids:
+        where["id"] = _in(query.flow_ids)
     return where

@@ -125,6 +125,7 @@ def _run_filter(where: RunFilter) -> dict[str, Any]:
         # Compared with the expected start of a run that has not started.
         "start_time": _set({"after_": where.started_after}),
         "parent_flow_run_id": _any(where.parent_ids),
+        "parent_task_run_id": {"is_null_": True} if where.top_level else None,
     }
 
 
@@ -207,8 +208,9 @@ def _task_runs(query: TaskRunsQuery) -> HttpCall:
 
 def _of_flows(query: _QueryOfFlows) -> HttpCall:
     match query:
-        case FlowsQuery(name):
-            return _post("/flows/filter", {"flows": {"name": {"any_": [name]}}})
+        case FlowsQuery(name, flow_ids=ids):
+            where = {"name": _any([name] if name else ()), "id": _any(ids)}
+            return _post("/flows/filter", {"flows": _set(where)})
         case FlowQuery(flow_id):
             return _get(f"/flows/{_segment(flow_id)}")
         case _:

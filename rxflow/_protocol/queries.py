@@ -44,6 +44,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
         work_pools: Only runs in the work pools of these names.
         started_after: Only runs that started at this time or later, or are due then.
         parent_ids: Only runs that one of these flow runs started, as its subflows.
+        top_level: Whether to leave out subflows, on servers that know them.
     """
 
     flow_run_ids: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     work_pools: tuple[str, ...] = ()
     started_after: datetime | None = None
     parent_ids: tuple[str, ...] = ()
+    top_level: bool = False
 
 
 class RunsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,11 +188,13 @@ class FlowsQuery(msgspec.Struct, frozen=True):
         name: Only flows of this name; "" is any.
         project_name: Only flows of this project; "" is any, None is flows without a project.
         flow_group_id: Only versions of this flow; "" is any.
+        flow_ids: Only these flows, at most as many as a page has rows; an empty tuple is any.
     """
 
     name: str = ""
     project_name: str | None = ""
     flow_group_id: str = ""
+    flow_ids: tuple[str, ...] = ()
 
 
 class FlowQuery(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
-"""Read a flow by its id, its group or its name, and the deployment of a run, as polls."""
+"""Read flows by their ids, group or name, and the deployment of a run, as polls."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -106,6 +106,21 @@ def read_flow_of_name(
             "that was updated last"
         )
     return FlowRead(flow=_latest(page.rows))
+
+
+def read_flow_names(flow_ids: Iterable[str], rows: int) -> Poll[Mapping[str, str]]:
+    """Read the names of flows, by their ids; those of flows that were deleted are left out.
+
+    Args:
+        flow_ids: The flows.
+        rows: The most rows the server returns at once.
+    """
+    ids = tuple(dict.fromkeys(flow_ids))
+    names: dict[str, str] = {}
+    for start in range(0, len(ids), rows):
+        page: Page[Flow] = yield FlowsQuery(flow_ids=ids[start : start + rows])
+        names |= {flow.id: flow.name for flow in page.rows}
+    return names
 
 
 def _latest(flows: Iterable[Flow]) -> Flow:

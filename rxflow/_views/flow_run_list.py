@@ -148,16 +148,20 @@ def _views(read: Page[FlowRun], client: Client | None) -> list[FlowRunView]:
     ]
 
 
-def read_newest(where: RunFilter, rows: int, most: int | None = None) -> Poll[Page[FlowRun]]:
+def read_newest(
+    where: RunFilter, rows: int, most: int | None = None, *, before: datetime | None = None
+) -> Poll[Page[FlowRun]]:
     """Read the runs that match a filter, in descending order of their expected start.
 
     Args:
         where: The filter.
         rows: The most rows the server returns at once.
         most: The most runs to read; None for all of them.
+        before: Only runs whose expected start is at this time or earlier; None for all of them.
     """
     found = _Found(most)
-    query = RunsQuery(where=where, newest_first=True, limit=min(rows, most or rows))
+    limit = min(rows, most or rows)
+    query = RunsQuery(where=where, before=before, newest_first=True, limit=limit)
     while not found.is_full:
         page: Page[FlowRun] = yield query
         found.add(page)

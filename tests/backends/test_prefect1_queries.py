@@ -172,8 +172,8 @@ def test_no_more_rows_are_requested_than_needed() -> None:
     assert body_of(StatesQuery(RUN, limit=7))["variables"]["limit"] == 7
 
 
-def test_flows_are_filtered_by_name_project_and_group() -> None:
-    """By name only flows that are not archived are found, by group all of them."""
+def test_flows_are_filtered_by_name_project_group_and_id() -> None:
+    """By name only flows that are not archived are found, by group and id all of them."""
     where = {
         query: body_of(query)["variables"]["where"]
         for query in (
@@ -181,6 +181,7 @@ def test_flows_are_filtered_by_name_project_and_group() -> None:
             FlowsQuery("demo", project_name="p"),
             FlowsQuery(project_name=None),
             FlowsQuery(flow_group_id=FLOW),
+            FlowsQuery(flow_ids=(FLOW,)),
         )
     }
     assert list(where.values()) == [
@@ -188,4 +189,5 @@ def test_flows_are_filtered_by_name_project_and_group() -> None:
         {"name": {"_eq": "demo"}, "archived": {"_eq": False}, "project": {"name": {"_eq": "p"}}},
         {"project_id": {"_is_null": True}},
         {"flow_group_id": {"_eq": FLOW}},
+        {"id": {"_in": [FLOW]}},
     ]

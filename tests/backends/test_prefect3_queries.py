@@ -124,11 +124,13 @@ def test_unfinished_task_runs_are_filtered_by_type() -> None:
     }
 
 
-def test_flows_are_filtered_by_name() -> None:
+def test_flows_are_filtered_by_name_and_id() -> None:
     """A name is compared whole, and the reply is a list."""
     call = call_of(FlowsQuery("par*ent"))
     assert (call.method, call.path) == ("POST", "/flows/filter")
     assert json.loads(call.body or b"") == {"flows": {"name": {"any_": ["par*ent"]}}}
+    call = call_of(FlowsQuery(flow_ids=(FLOW,)))
+    assert json.loads(call.body or b"") == {"flows": {"id": {"any_": [FLOW]}}}
     row = recording("flow_read")["response"]
     (flow,) = read_page(FlowsQuery("parent"), json_reply([row])).rows
     assert flow == read_page(FlowQuery(FLOW), json_reply(row)).rows[0]

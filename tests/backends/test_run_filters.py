@@ -127,6 +127,7 @@ PREFECT3_CASES: dict[str, tuple[Any, set[str]]] = {
     "started": (lambda _: {"started_after": NOON}, {"deployed", "failed"}),
     "started, or due": (lambda _: {"started_after": NOON - HOUR}, {"deployed", "failed", "late"}),
     "parent": (lambda scene: {"parent_ids": (scene.ids["deployed"],)}, {"child"}),
+    "top level": (lambda _: {"top_level": True}, {"deployed", "late", "failed"}),
     "two fields": (lambda _: {"flow_names": ("etl",), "state_types": ("FAILED",)}, {"failed"}),
 }
 

@@ -38,6 +38,15 @@ class _RunIds(_Ids):
         return (self.any_ is None or run in self.any_) and run not in (self.not_any_ or ())
 
 
+class _Parents(_Ids):
+    is_null_: bool | None = None
+
+    def selects(self, parent: str | None) -> bool:
+        """Whether the filter selects a run with this parent, a task run, or without one."""
+        is_wanted = self.any_ is None or (parent is not None and uuid.UUID(parent) in self.any_)
+        return is_wanted and self.is_null_ in (None, parent is None)
+
+
 class _Names(_Strict):
     any_: list[str] | None = None
 
@@ -124,6 +133,7 @@ class _FlowRunFilter(_Strict):
     start_time: _Time | None = None
     expected_start_time: _Time | None = None
     parent_flow_run_id: _Ids | None = None
+    parent_task_run_id: _Parents | None = None
 
     def selects(self, row: Row, parent: Row) -> bool:
         """Whether the filter selects a run.
@@ -138,12 +148,14 @@ class _FlowRunFilter(_Strict):
             "name": _any(self.name),
         }
         parents = {"flow_run_id": _id_set(self.parent_flow_run_id)}
+        stand_in = self.parent_task_run_id
         return _hold(
             self.operator,
             (
                 *((self.id.selects(row),) if self.id else ()),
                 *_matches(row, values),
                 *_matches(parent, parents),
+                *((stand_in.selects(row["parent_task_run_id"]),) if stand_in else ()),
                 *((self.tags.selects(row["tags"]),) if self.tags else ()),
                 *((self.state.selects(row),) if self.state else ()),
                 *((self.start_time.selects(row["start_time"] or due),) if self.start_time else ()),

@@ -1,0 +1,150 @@
+"""What people write for a run, read without the server: an id, a URL, ``@latest``, or a text.
+
+Which run a text is the name of, or the beginning of whose id, is found by `_selection`.
+"""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+from uuid import UUID
+
+import click
+
+from rxflow._escapes import one_line
+
+__all__ = ["FROM_INPUT", "LatestRun", "NamedRun", "RunId", "RunWord", "read_run_word"]
+
+FROM_INPUT = "-"
+"""Stands for the words on standard input."""
+
+_LATEST = "@latest"
+_RUN_PAGES = {"flow-run", "flow_runs"}
+"""What precedes a flow run's id in a URL: of the UIs of all versions, and of the API."""
+
+_LEAST_DIGITS = 4
+_ID_DIGITS = 32
+_DASHES = (8, 13, 18, 23)  # where an id has them
+
+
+class RunId(NamedTuple):
+    """A run's whole id."""
+
+    id: str
+
+
+class NamedRun(NamedTuple):
+    """The name of a run, or the beginning of its id.
+
+    Attributes:
+        text: The name.
+        prefix: The beginning of an id, in its canonical form; None if the text cannot be one.
+    """
+
+    text: str
+    prefix: str | None
+
+
+class LatestRun(NamedTuple):
+    """The run that started last, or is due.
+
+    Attributes:
+        filters: The deployment or the flow whose runs are meant, as in `rxflow.list_flow_runs`.
+    """
+
+    filters: Mapping[str, str]
+
+
+RunWord = RunId | NamedRun | LatestRun
+
+
+def read_run_word(word: str, api_url: str) -> RunWord:
+    """Read what was written for a run.
+
+    Args:
+        word: What was written.
+        api_url: The API's URL, to find that the URL of a run is that of another workspace.
+
+    Raises:
+        click.UsageError: A URL is not that of a flow run, or of another workspace; or the word is
+            empty, or begins with ``@`` and has no meaning.
+    """
+    text = word.strip()
+    if not text:
+        raise click.UsageError("The name of a run is empty.")
+    if text == _LATEST:
+        return LatestRun({})
+    if text.startswith(f"{_LATEST}:"):
+        return LatestRun(_deployment_or_flow(text.removeprefix(f"{_LATEST}:")))
+    if text.startswith("@"):
+        raise click.UsageError(
+            f"{_shown(text)} is not a run; pass @latest, or @latest:FLOW/DEPLOYMENT."
+        )
+    if "://" in text:
+        return RunId(_id_in_url(text, api_url))
+    run_id = _id_of(text)
+    return RunId(run_id) if run_id is not None else NamedRun(text, _prefix_of(text))
+
+
+def _deployment_or_flow(name: str) -> Mapping[str, str]:
+    if not name.strip():
+        raise click.UsageError("@latest: is followed by a flow, or by FLOW/DEPLOYMENT.")
+    return {"deployment": name} if "/" in name else {"flow": name}
+
+
+def _id_of(text: str) -> str | None:
+    try:
+        return str(UUID(text)) if text.replace("-", "").isalnum() else None
+    except ValueError:
+        return None
+
+
+def _prefix_of(text: str) -> str | None:
+    """Return the canonical form of the beginning of an id; None if a text cannot be one."""
+    digits = text.lower().replace("-", "")
+    if not _LEAST_DIGITS <= len(digits) < _ID_DIGITS or not re.fullmatch("[0-9a-f]+", digits):
+        return None
+    dashed = digits
+    for place in _DASHES:
+        if len(dashed) > place:
+            dashed = f"{dashed[:place]}-{dashed[place:]}"
+    return dashed if "-" not in text or text.lower().rstrip("-") == dashed else None
+
+
+def _id_in_url(text: str, api_url: str) -> str:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise click.UsageError(f"{_shown(text)} is not a URL.") from None
+    parts = [unquote(part) for part in url.path.split("/") if part]
+    for page, part in pairwise(parts):
+        if page in _RUN_PAGES and (run_id := _id_of(part)) is not None:
+            _check_workspace(url, parts, api_url)
+            return run_id
+    raise click.UsageError(
+        f"{_shown(text)} is not the URL of a flow run, which ends in /flow-run/ and the run's id."
+    )
+
+
+def _check_workspace(url: SplitResult, parts: list[str], api_url: str) -> None:
+    """Reject the URL of a run in another workspace of Prefect Cloud."""
+    wanted = _workspace_of(parts)
+    if wanted is None or wanted == _workspace_of(urlsplit(api_url).path.split("/")):
+        return
+    raise click.UsageError(
+        f"The run belongs to workspace {_shown(wanted[1])} of {url.hostname}, and the API that is "
+        f"read from is {api_url}; choose a profile of that workspace with --profile."
+    )
+
+
+def _workspace_of(parts: list[str]) -> tuple[str, str] | None:
+    """Return the ids of an account and a workspace in a path of Prefect Cloud; None without."""
+    following = dict(pairwise(parts))
+    account = following.get("account") or following.get("accounts")
+    workspace = following.get("workspace") or following.get("workspaces")
+    return (account.lower(), workspace.lower()) if account and workspace else None
+
+
+def _shown(text: str) -> str:
+    return f"'{one_line(text)}'"

@@ -1,0 +1,68 @@
+"""Times and durations as they are written on a command line."""
+
+from datetime import UTC, datetime, timedelta
+
+import click
+import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxflow.cli._times import read_duration, read_time
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+DURATIONS = {
+    "90": timedelta(seconds=90),
+    "1.5": timedelta(seconds=1.5),
+    "30s": timedelta(seconds=30),
+    "10m": timedelta(minutes=10),
+    "1h30m": timedelta(minutes=90),
+    " 2D ": timedelta(days=2),
+    "1w": timedelta(weeks=1),
+    "250ms": timedelta(milliseconds=250),
+    "0.5h": timedelta(minutes=30),
+}
+
+
+@pytest.mark.parametrize(("text", "duration"), DURATIONS.items(), ids=DURATIONS)
+def test_a_duration_has_units(text: str, duration: timedelta) -> None:
+    """A number alone is seconds, several parts are added."""
+    assert read_duration(text) == duration
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 m", "-10m", "10y", "1e3", "9" * 30 + "w", "noon"])
+def test_another_text_is_no_duration(text: str) -> None:
+    """The error shows durations."""
+    with pytest.raises(click.BadParameter, match="such as 30s, 10m"):
+        read_duration(text)
+
+
+@freeze_time(NOON)
+def test_a_duration_is_a_time_before_now() -> None:
+    """The time is aware."""
+    assert read_time("10m") == NOON - timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T12:00", "2026-11-22 12:00:00", "2026-11-22T12"])
+def test_a_time_without_an_offset_is_local(text: str) -> None:
+    """As the times that are shown."""
+    assert read_time(text) == datetime(2026, 11, 22, 12).astimezone()
+    assert read_time("2026-11-22") == datetime(2026, 11, 22).astimezone()
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T12:00Z", "2026-11-22T14:00+02:00"])
+def test_a_time_may_have_an_offset(text: str) -> None:
+    """Its own then counts."""
+    assert read_time(text) == NOON
+
+
+@given(st.text() | st.text("0123456789-:T.Zwdhms", max_size=30))
+def test_any_text_is_an_aware_time_or_refused(text: str) -> None:
+    """No text leads to another error."""
+    try:
+        time = read_time(text)
+    except click.BadParameter as error:
+        assert "neither a duration before now" in error.message  # noqa: PT017 - of some texts alone
+    else:
+        assert time.utcoffset() is not None
