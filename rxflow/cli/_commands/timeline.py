@@ -1,0 +1,28 @@
+"""``rxflow timeline``: show what a run started as bars over time."""
+
+import click
+
+import rxflow
+from rxflow.cli._connection import connection_options
+from rxflow.cli._output import exit_on_error
+
+EXAMPLES = "\b\nExamples:\n  rxflow timeline amber-fox\n  COLUMNS=160 rxflow timeline @latest\n"
+
+
+@click.command("timeline", epilog=EXAMPLES)
+@click.argument("run", required=False)
+@click.option("--no-children", is_flag=True, help="Leave out subflows.")
+@exit_on_error()
+@connection_options
+def command(client: "rxflow.Client", run: str | None, no_children: bool) -> None:
+    """Show the task runs and subflows of RUN as bars over time.
+
+    A bar has a part for each time of waiting (dots), of running (a full bar) and of an attempt that
+    failed (half tone). A run that goes on is shown as far as it has got.
+    """
+    from rxflow._pictures.text_timeline import timeline_lines  # noqa: PLC0415 - needs msgspec
+    from rxflow.cli._picture_output import picture_width, write_lines  # noqa: PLC0415
+    from rxflow.cli._read_tree import read_tree  # noqa: PLC0415
+
+    tree = read_tree(client, run, subflows=not no_children)
+    write_lines(timeline_lines(tree, picture_width()))

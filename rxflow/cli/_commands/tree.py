@@ -1,0 +1,27 @@
+"""``rxflow tree``: show what a run started, with states and durations."""
+
+import click
+
+import rxflow
+from rxflow.cli._connection import connection_options
+from rxflow.cli._output import exit_on_error
+
+EXAMPLES = "\b\nExamples:\n  rxflow tree amber-fox\n  rxflow tree @latest:nightly-report/prod\n"
+
+
+@click.command("tree", epilog=EXAMPLES)
+@click.argument("run", required=False)
+@click.option("--no-children", is_flag=True, help="Leave out subflows.")
+@exit_on_error()
+@connection_options
+def command(client: "rxflow.Client", run: str | None, no_children: bool) -> None:
+    """Show the task runs and subflows of RUN, to any depth, with their states and durations.
+
+    A run that goes on is shown as far as it has got.
+    """
+    from rxflow._pictures.text_tree import tree_lines  # noqa: PLC0415 - needs msgspec
+    from rxflow.cli._picture_output import picture_width, write_lines  # noqa: PLC0415
+    from rxflow.cli._read_tree import read_tree  # noqa: PLC0415
+
+    tree = read_tree(client, run, subflows=not no_children)
+    write_lines(tree_lines(tree, picture_width()))
