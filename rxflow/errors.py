@@ -6,6 +6,7 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     ├── RunNotFound            you: the server has no such run (also a ValueError)
     ├── TaskRunNotFound        you: the flow run has no such task run (also a ValueError)
     ├── FlowNotFound           you: the server has no such flow (also a ValueError)
+    ├── DeploymentNotFound     you: the server has no such deployment (also a ValueError)
     ├── ResultUnavailable      you: there is no result, or not yet, or not here (also a ValueError)
     │   ├── ResultFileNotFound ... its file is not on this machine (also a FileNotFoundError)
     │   └── ResultNotKept      ... Prefect was not set to store it (also a TypeError)
@@ -42,6 +43,7 @@ __all__ = [
     "AuthError",
     "BadResponse",
     "ConfigurationError",
+    "DeploymentNotFound",
     "EventsNotKept",
     "FlowNotFound",
     "FlowRunFailed",
@@ -92,6 +94,10 @@ class TaskRunNotFound(RxflowError, ValueError):
 
 class FlowNotFound(RxflowError, ValueError):
     """The server has no flow of this id or name."""
+
+
+class DeploymentNotFound(RxflowError, ValueError):
+    """The server has no deployment of this id or name."""
 
 
 class ResultUnavailable(RxflowError, ValueError):

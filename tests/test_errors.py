@@ -100,6 +100,7 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.RunNotFound: {ValueError},
     errors.TaskRunNotFound: {ValueError},
     errors.FlowNotFound: {ValueError},
+    errors.DeploymentNotFound: {ValueError},
     errors.UnsupportedFilter: {ValueError},
     errors.ResultUnavailable: {ValueError},
     errors.ResultFileNotFound: {ValueError, OSError},

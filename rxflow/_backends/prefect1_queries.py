@@ -22,6 +22,8 @@ from rxflow._protocol.queries import (
     LogsQuery,
     ResultQuery,
     ResultsQuery,
+    RunCancellation,
+    RunCreation,
     RunFilter,
     RunQuery,
     RunsQuery,
@@ -37,7 +39,9 @@ ListQuery = RunsQuery | LogsQuery | TaskRunsQuery | StatesQuery | TaskRunStatesQ
 _QueryOfTaskRuns = TaskRunQuery | ResultQuery | ResultsQuery
 _QueryOfFlows = FlowsQuery | FlowQuery
 
-Prefect1Query = ListQuery | RunQuery | _QueryOfTaskRuns | _QueryOfFlows
+_Change = RunCreation | RunCancellation
+
+Prefect1Query = ListQuery | RunQuery | _QueryOfTaskRuns | _QueryOfFlows | _Change
 """Queries that Prefect 1 supports, with the exception of `ServerQuery`, which takes no call."""
 
 _VERSION = "1.4.1"  # the last release of Prefect 1, whose client sends this header
@@ -150,6 +154,18 @@ query Agents($offset: Int!, $limit: Int!) {
 }
 """
 
+_CREATION = """
+mutation Create($input: create_flow_run_input!) {
+  rows: create_flow_run(input: $input) { id }
+}
+"""
+
+_CANCELLATION = """
+mutation Cancel($input: cancel_flow_run_input!) {
+  rows: cancel_flow_run(input: $input) { state }
+}
+"""
+
 _HELLO = "query Hello { hello }"
 
 # Any rows of a table, without an order, so that the server need not read more than it sends.
@@ -175,6 +191,8 @@ QUERY_TEXTS = (
         _RESULTS,
         _FLOWS,
         _AGENTS,
+        _CREATION,
+        _CANCELLATION,
         _HELLO,
     ),
     *_ANY_ROWS.values(),
@@ -188,10 +206,8 @@ QUERY_TEXTS = (
 def call_of(query: Prefect1Query) -> HttpCall:
     """Build the HTTP call of a query."""
     match query:
-        case RunQuery(flow_run_id):
-            return _call(_FLOW_RUN, id=flow_run_id)
-        case RunsQuery():
-            return _runs(query)
+        case RunQuery() | RunsQuery():
+            return _of_flow_runs(query)
         case StatesQuery(flow_run_id, offset, limit):
             return _call(_STATES, id=flow_run_id, offset=offset, limit=limit)
         case AgentsQuery(offset, limit):
@@ -206,6 +222,8 @@ def call_of(query: Prefect1Query) -> HttpCall:
             return _of_task_runs(query)
         case FlowsQuery() | FlowQuery():
             return _of_flows(query)
+        case RunCreation() | RunCancellation():
+            return _change(query)
         case _:
             assert_never(query)
 
@@ -250,7 +268,9 @@ def _is(value: str) -> _Variables:
     return {"_eq": value}
 
 
-def _runs(query: RunsQuery) -> HttpCall:
+def _of_flow_runs(query: RunQuery | RunsQuery) -> HttpCall:
+    if isinstance(query, RunQuery):
+        return _call(_FLOW_RUN, id=query.flow_run_id)
     conditions = [*_run_conditions(query.where)]
     if query.without:
         conditions.append({"id": {"_nin": query.without}})
@@ -368,3 +388,18 @@ def _flows(query: FlowsQuery) -> _Variables:
     if query.flow_ids:
         where["id"] = _in(query.flow_ids)
     return where
+
+
+def _change(query: _Change) -> HttpCall:
+    if isinstance(query, RunCancellation):
+        return _call(_CANCELLATION, input={"flow_run_id": query.flow_run_id})
+    columns: dict[str, Any] = {
+        "flow_id": query.source_id,
+        "idempotency_key": query.idempotency_key,
+        "parameters": query.parameters,
+    }
+    if query.name:
+        columns["flow_run_name"] = query.name
+    if query.tags:
+        columns["labels"] = query.tags
+    return _call(_CREATION, input=columns)

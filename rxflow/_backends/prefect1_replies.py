@@ -34,6 +34,7 @@ from rxflow._backends.reply_failures import (
 )
 from rxflow._backends.reply_identity import check_identity
 from rxflow._backends.row_decoder import RowDecoder
+from rxflow._models.entities import ChangeReply
 from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import (
@@ -42,6 +43,8 @@ from rxflow._protocol.queries import (
     Query,
     ResultQuery,
     ResultsQuery,
+    RunCancellation,
+    RunCreation,
     RunQuery,
     RunsQuery,
     StatesQuery,
@@ -82,6 +85,11 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[_Error, ...] | None = None
 
 
+class _CreatedRun(msgspec.Struct, frozen=True):
+    id: str
+
+
+_decode_created_run = msgspec.json.Decoder(_CreatedRun).decode
 _decode_graphql = msgspec.json.Decoder(_Body).decode
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NO_ROWS = msgspec.Raw(b"null")
@@ -100,7 +108,11 @@ def read_reply(query: Query, reply: HttpResponse) -> Reply:
     """Read the reply to a query; never raises."""
     time = server_time(reply)
     page = _read(query, reply, lambda rows: _decode_page(query, rows, time))
-    return check_identity(query, page) if isinstance(page, Page) else page
+    if isinstance(page, Page):
+        return check_identity(query, page)
+    if isinstance(query, RunCreation | RunCancellation) and _is_refusal(reply, page):
+        return Page((ChangeReply(refusal=page.text),), time)
+    return page
 
 
 def read_row_count(query: Query, reply: HttpResponse) -> int | Failure:
@@ -155,6 +167,10 @@ def _decode_page(query: Query, rows: msgspec.Raw, time: datetime | None) -> Repl
         case RunQuery(flow_run_id):
             runs = FLOW_RUN.decode_rows(rows)
             return Page(runs, time) if runs else run_not_found(flow_run_id)
+        case RunCreation():
+            return Page((ChangeReply(flow_run_id=_decode_created_run(rows).id),), time)
+        case RunCancellation():
+            return Page((ChangeReply(),), time)  # of the run that is over, too
         case TaskRunQuery():
             return Page(TASK_RUN.decode_rows(rows), time)
         case ResultQuery() | ResultsQuery():
@@ -189,6 +205,11 @@ def _failure_of(query: Query, reply: HttpResponse, errors: tuple[_Error, ...]) -
     return Failure(
         kind=FailureKind.SERVER, text=f"The server failed ({printable(code)}{error_text})"
     )
+
+
+def _is_refusal(reply: HttpResponse, failure: Failure) -> bool:
+    """Whether the service that makes changes has replied, with an error about this one."""
+    return reply.status == 200 and failure.kind is FailureKind.SERVER
 
 
 def _access_refused(reply: HttpResponse, error_text: str) -> Failure:

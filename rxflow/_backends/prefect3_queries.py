@@ -18,6 +18,8 @@ from rxflow._protocol.queries import (
     LogsQuery,
     NamedDeploymentQuery,
     ResultQuery,
+    RunCancellation,
+    RunCreation,
     RunFilter,
     RunQuery,
     RunsQuery,
@@ -35,6 +37,7 @@ _QueryOfTaskRuns = TaskRunsQuery | TaskRunQuery | TaskRunStatesQuery | ResultQue
 _QueryOfFlows = FlowsQuery | FlowQuery
 _QueryOfDeployments = DeploymentQuery | NamedDeploymentQuery
 _QueryOfWorkPools = WorkPoolQuery | WorkPoolsQuery | WorkersQuery
+_Change = RunCreation | RunCancellation
 
 Prefect3Query = (
     ServerQuery
@@ -46,6 +49,7 @@ Prefect3Query = (
     | _QueryOfTaskRuns
     | _QueryOfFlows
     | _QueryOfWorkPools
+    | _Change
 )
 """Queries that Prefect 3 supports."""
 
@@ -55,10 +59,8 @@ def call_of(query: Prefect3Query) -> HttpCall:
     match query:
         case ServerQuery():
             return VERSION_CALL
-        case RunQuery(flow_run_id):
-            return _get(f"/flow_runs/{_segment(flow_run_id)}")
-        case RunsQuery():
-            return _runs(query)
+        case RunQuery() | RunsQuery():
+            return _of_flow_runs(query)
         case StatesQuery(flow_run_id):
             return _get("/flow_run_states/", ("flow_run_id", flow_run_id))
         case LogsQuery():
@@ -71,6 +73,8 @@ def call_of(query: Prefect3Query) -> HttpCall:
             return _of_deployments(query)
         case WorkPoolQuery() | WorkPoolsQuery() | WorkersQuery():
             return _of_work_pools(query)
+        case RunCreation() | RunCancellation():
+            return _change(query)
         case _:
             assert_never(query)
 
@@ -96,7 +100,9 @@ def _segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def _runs(query: RunsQuery) -> HttpCall:
+def _of_flow_runs(query: RunQuery | RunsQuery) -> HttpCall:
+    if isinstance(query, RunQuery):
+        return _get(f"/flow_runs/{_segment(query.flow_run_id)}")
     where = query.where
     time = {"after_": query.after, "before_": query.before}  # both inclusive
     filters: dict[str, Any] = {
@@ -237,3 +243,16 @@ def _of_work_pools(query: _QueryOfWorkPools) -> HttpCall:
             return _post(f"/work_pools/{_segment(name)}/workers/filter", {})
         case _:
             assert_never(query)
+
+
+def _change(query: _Change) -> HttpCall:
+    if isinstance(query, RunCancellation):
+        state = {"type": StateType.CANCELLING, "name": "Cancelling"}
+        return _post(f"/flow_runs/{_segment(query.flow_run_id)}/set_state", {"state": state})
+    columns = {
+        "parameters": query.parameters or None,
+        "name": query.name or None,
+        "tags": query.tags or None,
+        "idempotency_key": query.idempotency_key,
+    }
+    return _post(f"/deployments/{_segment(query.source_id)}/create_flow_run", _set(columns))

@@ -28,6 +28,7 @@ from rxflow._backends.reply_identity import about_another, check_identity
 from rxflow._backends.row_decoder import RowDecoder
 from rxflow._models.entities import (
     BackendName,
+    ChangeReply,
     Deployment,
     Flow,
     FlowRun,
@@ -50,6 +51,8 @@ from rxflow._protocol.queries import (
     NamedDeploymentQuery,
     Query,
     ResultQuery,
+    RunCancellation,
+    RunCreation,
     RunQuery,
     RunsQuery,
     ServerQuery,
@@ -134,6 +137,35 @@ class _ResultRow(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class _CreatedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow run, read for its id alone."""
+
+    id: str
+
+    def to_change_reply(self) -> ChangeReply:
+        return ChangeReply(flow_run_id=self.id)
+
+
+class _TransitionDetails(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str | None = None
+
+
+class _Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server did with a state that was proposed.
+
+    It accepts the state, or puts the run in another (REJECT), or leaves the run as it is (ABORT,
+    WAIT).
+    """
+
+    status: str
+    details: _TransitionDetails = _TransitionDetails()
+
+    def to_change_reply(self) -> ChangeReply:
+        if self.status in {"ACCEPT", "REJECT"}:
+            return ChangeReply()
+        return ChangeReply(refusal=printable(self.details.reason or self.status))
+
+
 _decode_csrf_token = msgspec.json.Decoder(_CsrfToken).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 _decode_log_events = msgspec.json.Decoder(tuple[FlowRunLog, ...]).decode
@@ -164,6 +196,8 @@ _SINGLE_ROWS: Mapping[type, RowDecoder] = {
     DeploymentQuery: _DEPLOYMENT,
     NamedDeploymentQuery: _DEPLOYMENT,
     WorkPoolQuery: _WORK_POOL,
+    RunCreation: RowDecoder(_CreatedRun, _CreatedRun.to_change_reply),
+    RunCancellation: RowDecoder(_Transition, _Transition.to_change_reply),
 }
 
 
@@ -174,6 +208,9 @@ def read_reply(query: Query, reply: HttpResponse) -> Reply:
     if reply.status == 404 and _may_be_missing(query, reply):
         rows = (_server(None),) if isinstance(query, ServerQuery) else ()
         return Page(rows, server_time(reply))
+    if isinstance(query, RunCreation) and reply.status in {400, 409, 422} and is_json(reply):
+        refusal = _error_text(reply) or f"HTTP {reply.status}"
+        return Page((ChangeReply(refusal=refusal),), server_time(reply))
     return _read_failure(query, reply)
 
 
@@ -272,8 +309,8 @@ _LIMIT = re.compile(r"\blimit\b.* less than or equal to ([0-9]+)", re.IGNORECASE
 
 def _read_failure(query: Query, reply: HttpResponse) -> Failure:
     status, error_text = reply.status, _error_text(reply)
-    if status == 404 and isinstance(query, RunQuery) and error_text == "Flow run not found":
-        return run_not_found(query.flow_run_id)
+    if status == 404 and (missing := _missing_run(query, error_text)):
+        return run_not_found(missing)
     if status in {401, 403}:
         return Failure(
             kind=FailureKind.AUTH,
@@ -291,6 +328,16 @@ def _read_failure(query: Query, reply: HttpResponse) -> Failure:
     return status_failure(query, reply, error_text, _API_HINT)
 
 
+def _missing_run(query: Query, error_text: str) -> str | None:
+    match query:
+        case RunQuery(wanted) if error_text == "Flow run not found":
+            return wanted
+        case RunCancellation(wanted) if error_text == f"Flow run with id {wanted} not found":
+            return wanted
+        case _:
+            return None
+
+
 def _error_text(reply: HttpResponse) -> str:
     try:
         error = _decode_error(reply.body)
@@ -305,7 +352,7 @@ def _may_be_missing(query: Query, reply: HttpResponse) -> bool:
     match query:
         case RunQuery() | RunsQuery() | StatesQuery() | LogsQuery() | TaskRunsQuery():
             return False
-        case TaskRunStatesQuery() | FlowsQuery() | WorkPoolsQuery():
+        case TaskRunStatesQuery() | FlowsQuery() | WorkPoolsQuery() | RunCancellation():
             return False
         case ServerQuery():
             return True  # the next query shows whether it is a Prefect 3

@@ -40,6 +40,18 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
 
 
+class ChangeReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to a change of a flow run.
+
+    Attributes:
+        flow_run_id: The run, if it was created.
+        refusal: Why the server did not make the change, in its own words; None if it did.
+    """
+
+    flow_run_id: str | None = None
+    refusal: str | None = None
+
+
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the server's table of flow runs.
 

@@ -244,7 +244,7 @@ class Transport:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-            response = self._http.handle_request(request)  # safe: all calls only read
+            response = self._http.handle_request(request)  # safe: none does more if repeated
         return self._requests.receive(request, response)
 
 
@@ -345,7 +345,7 @@ class AsyncTransport:
             reused = connects > 0 and self._connects == connects
             if self._closed or not reused:
                 raise
-            response = await self._http.handle_async_request(request)  # safe: all calls only read
+            response = await self._http.handle_async_request(request)  # safe, see above
         return self._requests.receive(request, response)
 
 

@@ -1,11 +1,13 @@
-"""Queries: what can be read from a server, in terms that all servers share.
+"""Queries: what can be read from a server, in terms that all servers share; and two changes.
 
 A query is data. A backend encodes it as a request, or returns an empty page at once if its server
-does not support it. Rows are the structs of `rxflow._models`.
+does not support it. Rows are the structs of `rxflow._models`. A change is a query whose reply says
+whether the server made it; sent again, it has no further effect.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -250,6 +252,30 @@ class AgentsQuery(msgspec.Struct, frozen=True):
     limit: int = PAGE_LIMIT
 
 
+class RunCreation(msgspec.Struct, frozen=True, kw_only=True):
+    """Create a flow run that is due now: one `ChangeReply`, or no row without what it is made of.
+
+    Attributes:
+        source_id: The id of the deployment; on Prefect 1 of the flow.
+        idempotency_key: Marks the run, so that the change sent again finds it.
+        parameters: Arguments of the flow, in place of those that the deployment has.
+        name: The run's name; "" for one that the server makes up.
+        tags: Tags beside those of the deployment; on Prefect 1 labels in place of the flow's.
+    """
+
+    source_id: str
+    idempotency_key: str
+    parameters: Mapping[str, Any] = {}
+    name: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class RunCancellation(msgspec.Struct, frozen=True):
+    """Cancel a flow run, which must exist: one `ChangeReply`."""
+
+    flow_run_id: str
+
+
 Query = (
     ServerQuery
     | RunQuery
@@ -269,6 +295,8 @@ Query = (
     | WorkPoolsQuery
     | WorkersQuery
     | AgentsQuery
+    | RunCreation
+    | RunCancellation
 )
 
 SUBJECTS: Mapping[type, str] = {
@@ -290,10 +318,12 @@ SUBJECTS: Mapping[type, str] = {
     WorkPoolsQuery: "work pools",
     WorkersQuery: "workers",
     AgentsQuery: "agents",
+    RunCreation: "a new flow run",
+    RunCancellation: "the end of a flow run",
 }
-"""What each kind of query reads, in words for messages."""
+"""What each kind of query reads or changes, in words for messages."""
 
 
 def subject_of(query: Query) -> str:
-    """Return what a query reads, in words for messages."""
+    """Return what a query reads or changes, in words for messages."""
     return SUBJECTS[type(query)]

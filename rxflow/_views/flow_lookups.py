@@ -57,7 +57,7 @@ def read_flow_of_group(flow_group_id: str) -> Poll[FlowRead]:
     page: Page[Flow] = yield FlowsQuery(flow_group_id=flow_group_id)
     if not page.rows:
         raise FlowNotFound(f"The server has no flow group {flow_group_id}")
-    return FlowRead(flow=_latest(page.rows))
+    return FlowRead(flow=latest_flow(page.rows))
 
 
 def read_flow_of_any_id(flow_or_group_id: str) -> Poll[FlowRead]:
@@ -74,7 +74,7 @@ def read_flow_of_any_id(flow_or_group_id: str) -> Poll[FlowRead]:
     page = yield FlowsQuery(flow_group_id=flow_or_group_id)
     if not page.rows:
         raise FlowNotFound(f"The server has neither a flow nor a flow group {flow_or_group_id}")
-    return FlowRead(flow=_latest(page.rows))
+    return FlowRead(flow=latest_flow(page.rows))
 
 
 def read_flow_of_name(
@@ -105,7 +105,7 @@ def read_flow_of_name(
             f"The server has several flows {named}: {flows}; pass last_updated=True for the one "
             "that was updated last"
         )
-    return FlowRead(flow=_latest(page.rows))
+    return FlowRead(flow=latest_flow(page.rows))
 
 
 def read_flow_names(flow_ids: Iterable[str], rows: int) -> Poll[Mapping[str, str]]:
@@ -123,7 +123,7 @@ def read_flow_names(flow_ids: Iterable[str], rows: int) -> Poll[Mapping[str, str
     return names
 
 
-def _latest(flows: Iterable[Flow]) -> Flow:
+def latest_flow(flows: Iterable[Flow]) -> Flow:
     """Return the flow that was updated last.
 
     Prefect 1 stores each version as a new row, so there the creation of a row counts: a later write

@@ -30,14 +30,14 @@ _ALIKE = 0.85  # such as "CANCELED"
 
 def run_filter_of(
     *,
-    deployment: Ids | None,
-    flow: Ids | None,
-    tags: Iterable[str] | None,
-    name: Texts | None,
-    states: Texts | None,
-    work_pool: Texts | None,
-    started_after: datetime | None,
-    parent: Ids | None,
+    deployment: Ids | None = None,
+    flow: Ids | None = None,
+    tags: Iterable[str] | None = None,
+    name: Texts | None = None,
+    states: Texts | None = None,
+    work_pool: Texts | None = None,
+    started_after: datetime | None = None,
+    parent: Ids | None = None,
 ) -> RunFilter:
     """Build a filter of runs.
 

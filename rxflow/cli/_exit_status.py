@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rxflow import (
     AuthError,
     ConfigurationError,
+    DeploymentNotFound,
     FlowNotFound,
     InvalidRunId,
     RunNotFound,
@@ -55,6 +56,7 @@ _ERRORS: tuple[tuple[type[Exception], ExitStatus], ...] = (
     (AuthError, ExitStatus.AUTH_REFUSED),
     (RunNotFound, ExitStatus.NOT_FOUND),
     (FlowNotFound, ExitStatus.NOT_FOUND),
+    (DeploymentNotFound, ExitStatus.NOT_FOUND),
     (WatchTimedOut, ExitStatus.TIMEOUT),
     (Unreachable, ExitStatus.UNREACHABLE),
     (ServerError, ExitStatus.UNREACHABLE),

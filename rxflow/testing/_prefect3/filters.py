@@ -218,6 +218,16 @@ class _CreationBody(_Strict):
     idempotency_key: str | None = None
 
 
+class _ProposedState(msgspec.Struct):
+    type: StateType
+    name: str | None = None
+    message: str | None = None
+
+
+class _ProposalBody(msgspec.Struct):
+    state: _ProposedState
+
+
 class _FlowsBody(msgspec.Struct):
     flows: _NamedFilter | None = None
     sort: Literal["NAME_ASC"] = "NAME_ASC"
@@ -233,6 +243,7 @@ _logs_body = msgspec.json.Decoder(_LogsBody).decode
 _task_runs_body = msgspec.json.Decoder(_TaskRunsBody).decode
 _flow_runs_body = msgspec.json.Decoder(_FlowRunsBody).decode
 _creation_body = msgspec.json.Decoder(_CreationBody).decode
+_proposal_body = msgspec.json.Decoder(_ProposalBody).decode
 _flows_body = msgspec.json.Decoder(_FlowsBody).decode
 _pools_body = msgspec.json.Decoder(_PoolsBody).decode
 
@@ -357,6 +368,12 @@ def read_creation(content: bytes) -> Row:
     """Read the columns that a body sets in the flow run which it creates of a deployment."""
     columns = msgspec.structs.asdict(_creation_body(content))
     return {column: value for column, value in columns.items() if value is not None}
+
+
+def read_proposal(content: bytes) -> tuple[StateType, str | None, str | None]:
+    """Read the type, the name and the message of a state that a body proposes."""
+    state = _proposal_body(content).state
+    return state.type, state.name, state.message
 
 
 def _hold(operator: _Operator, truths: Iterable[bool]) -> bool:

@@ -1,10 +1,10 @@
 """The routes of a Prefect 3 server: which rows a path returns, and the errors where there are none.
 
 Paths, statuses and error bodies are those of 3.8.8. The routes are those that a watch uses, and
-those of the scripts around a watch: finding runs, and creating one of a deployment. Any other path
-gets 404, as a wrong path does. A refused body gets a shorter reply than from the real server:
-``exception_detail`` has one message, worded differently. Does not belong here: which rows a body
-selects, which is in `filters.py`.
+those of the scripts around a watch: finding runs, creating one of a deployment, and cancelling
+one. Any other path gets 404, as a wrong path does. A refused body gets a shorter reply than from
+the real server: ``exception_detail`` has one message, worded differently. Does not belong here:
+which rows a body selects, which is in `filters.py`.
 """
 
 import uuid
@@ -19,13 +19,14 @@ from rxflow.testing._prefect3.filters import (
     InvalidLimit,
     read_creation,
     read_limit,
+    read_proposal,
     select_flow_runs,
     select_flows,
     select_logs,
     select_pools,
     select_task_runs,
 )
-from rxflow.testing._prefect3.state_effects import with_estimates
+from rxflow.testing._prefect3.state_effects import transition, with_estimates
 from rxflow.testing._prefect3.store import Prefect3Store
 from rxflow.testing._rows import Row, Shuffle, encode_body
 
@@ -110,6 +111,8 @@ class Routes:
                     task_runs=store.task_runs,
                 )
                 return 200, [self._with_estimates(run) for run in runs[:limit]]
+            case ["POST", "flow_runs", run_id, "set_state"]:
+                return self._set_state(run_id, request.content or b"null")
             case _:
                 return _NOT_FOUND
 
@@ -195,6 +198,23 @@ class Routes:
                 return 200, self._with_estimates(run)
         run_id = store.create_run(deployment["id"], **columns)
         return 201, self._with_estimates(store.runs[run_id])
+
+    def _set_state(self, run_id: str, content: bytes) -> RouteReply:
+        store, (proposed, name, message) = self._store, read_proposal(content)
+        status, _ = self._row(store.runs, run_id, "")
+        if status != 200:
+            missing = {"exception_message": f"Flow run with id {run_id} not found"}
+            return status, missing
+        run = store.runs[str(uuid.UUID(run_id))]
+        done = transition(run, proposed)
+        if done.entered is not None:
+            if done.entered != proposed:
+                name = message = None
+            store.set_state(run["id"], done.entered, name, message=message)
+        kind = f"{done.status.lower()}_details"
+        details = {"type": kind} | ({} if done.reason is None else {"reason": done.reason})
+        body = {"state": run["state"], "status": done.status, "details": details}
+        return (200 if done.entered is None else 201), body
 
     def _with_estimates(self, row: Row) -> Row:
         """Return a row as it is sent; only runs have estimates."""

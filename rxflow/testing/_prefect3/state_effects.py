@@ -1,8 +1,12 @@
-"""How entering a state changes the row of its flow run or task run: state, times and run count."""
+"""How entering a state changes the row of its flow run or task run: state, times and run count.
+
+And what the server does with a state that a client proposes, as 3.8.8 did where it was recorded.
+"""
 
 from datetime import datetime
+from typing import NamedTuple
 
-from rxflow._models.states import TERMINAL_TYPES
+from rxflow._models.states import TERMINAL_TYPES, StateType
 from rxflow.testing._rows import Row
 
 
@@ -28,6 +32,41 @@ def enter(row: Row, state: Row, now: datetime) -> None:
         "state_name": state["name"],
         "updated": now,
     }
+
+
+class Transition(NamedTuple):
+    """What the server does with a proposed state.
+
+    Attributes:
+        status: ``ACCEPT``, ``REJECT`` or ``ABORT``, as in its reply.
+        entered: The type of the state that the run enters; None if it stays in its own.
+        reason: Why it does not enter the proposed one.
+    """
+
+    status: str
+    entered: str | None
+    reason: str | None = None
+
+
+def transition(run: Row, proposed: str) -> Transition:
+    """Decide about a state that is proposed for a flow run.
+
+    Args:
+        run: The run's row.
+        proposed: The state's type. Only cancelling a run is refused, or done otherwise.
+    """
+    current = run["state_type"]
+    if proposed != StateType.CANCELLING:
+        return Transition("ACCEPT", proposed)
+    if current in TERMINAL_TYPES:
+        return Transition("ABORT", None, f"Run is already in terminal state {current}.")
+    if current == StateType.CANCELLING:
+        reason = "Cannot transition flows that are cancelling to a state other than Cancelled."
+        return Transition("REJECT", None, reason)
+    if current == StateType.SCHEDULED and run["infrastructure_pid"] is None:
+        reason = "Scheduled flow run has no infrastructure to terminate."
+        return Transition("REJECT", StateType.CANCELLED, reason)
+    return Transition("ACCEPT", proposed)
 
 
 def with_estimates(row: Row, now: datetime) -> Row:
