@@ -11,8 +11,9 @@ import click
 
 from rxflow import Closed, FlowRunLog
 from rxflow._escapes import one_line, safe_text
+from rxflow._models.durations import short_duration
 from rxflow._models.terminal_text import local_time
-from rxflow.cli._run_status import RunStatus, TaskRunTally, duration_text
+from rxflow.cli._run_status import RunStatus, TaskRunTally
 from rxflow.cli._wrapping import wrap
 
 __all__ = ["STATE_COLOURS", "end_summary", "some_of"]
@@ -80,7 +81,7 @@ def _fields(
 ) -> Iterator[tuple[str, list[str]]]:
     yield "state", [_state(status)]
     if status.is_over and status.closed and (took := status.elapsed(status.closed.timestamp)):
-        yield "duration", [duration_text(took)]
+        yield "duration", [short_duration(took)]
     if status.states:
         yield "states", [" > ".join(one_line(state.name) for state in status.states)]
     tasks = status.task_runs

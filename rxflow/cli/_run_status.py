@@ -24,7 +24,7 @@ from rxflow import (
 )
 from rxflow._escapes import one_line
 
-__all__ = ["RunStatus", "RunStatuses", "TaskRunTally", "duration_text"]
+__all__ = ["RunStatus", "RunStatuses", "TaskRunTally"]
 
 _IN_ORDER = (
     *("COMPLETED", "RUNNING", "PENDING", "SCHEDULED", "PAUSED", "CANCELLING"),
@@ -32,17 +32,6 @@ _IN_ORDER = (
 )
 _FAILED = {"FAILED", "CRASHED"}
 _UNVERIFIED = {NoticeCode.SOURCE_REWOUND, NoticeCode.RUN_DELETED, NoticeCode.RUN_NOT_FOUND}
-
-
-def duration_text(duration: timedelta) -> str:
-    """Return a duration as people write it: ``12.3 s``, ``2 min 05 s``, ``1 h 02 min``."""
-    seconds = duration.total_seconds()
-    if seconds < 60:
-        return f"{int(seconds * 10) / 10:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 class TaskRunTally:

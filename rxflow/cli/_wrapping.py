@@ -6,22 +6,24 @@ A text may contain colours, as ANSI sequences, and tabs, but no other control ch
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-__all__ = ["cells", "wrap"]
+from rxflow._pictures.cells import cell_width
+
+__all__ = ["cells", "wrap", "wrap_in_column"]
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _PARTS = re.compile("\x1b\\[[0-9;]*m| +|[^ \x1b]+")
 _TAB = 8
+_LEAST_COLUMN = 20  # cells
 
 
 def cells(text: str) -> int:
     """Return how many cells a line takes."""
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    return len(text) if text.isascii() else sum(map(_cells_of, text))
+    return len(text) if text.isascii() else cell_width(text)
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -52,6 +54,27 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, line]
 
 
+def wrap_in_column(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of an event, each broken within its column, to the right of the bar.
+
+    Args:
+        text: The lines, of which each may have a head that ends with ``| ``.
+        width: Cells, at least 2.
+    """
+    for line in text.split("\n"):
+        if cells(line) <= width:
+            yield line
+            continue
+        head, bar, message = line.partition("| ")
+        room = width - cells(head + bar)
+        if not bar or room < _LEAST_COLUMN:
+            yield from wrap(line, width)
+            continue
+        first, *further = wrap(message, room)
+        yield head + bar + first
+        yield from (" " * cells(head) + bar + part for part in further)
+
+
 def _chunks(word: str, room: int, width: int) -> Iterator[str]:
     """Yield the parts of a word: what fits into the room, then what fits into each line.
 
@@ -66,8 +89,4 @@ def _chunks(word: str, room: int, width: int) -> Iterator[str]:
     yield word[start:]
 
 
-@lru_cache(maxsize=4096)
-def _cells_of(character: str) -> int:
-    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+_cells_of = lru_cache(maxsize=4096)(cell_width)  # of a character

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from msgspec.structs import replace
 from sample_events import (
     OTHER,
@@ -20,7 +19,7 @@ from sample_events import (
 )
 
 from rxflow import FlowRunEvent, NoticeCode
-from rxflow.cli._run_status import RunStatus, RunStatuses, duration_text
+from rxflow.cli._run_status import RunStatus, RunStatuses
 
 
 def statuses_of(*events: FlowRunEvent) -> RunStatuses:
@@ -35,23 +34,6 @@ def status_of(*events: FlowRunEvent) -> RunStatus:
     """The status of the one run."""
     (status,) = statuses_of(*events).roots
     return status
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (0.96, "0.9 s"),
-        (59.99, "59.9 s"),
-        (60, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (3600, "1 h 00 min"),
-        (100_000, "27 h 46 min"),
-    ],
-)
-def test_a_duration_is_short(seconds: float, text: str) -> None:
-    """It has two units at most, and is never rounded up."""
-    assert duration_text(timedelta(seconds=seconds)) == text
 
 
 def test_the_time_since_the_run_began() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from rxflow.cli._wrapping import cells, wrap
+from rxflow.cli._wrapping import cells, wrap, wrap_in_column
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,43 @@ def test_a_colour_takes_no_cell() -> None:
     """The sequences of colours are not counted."""
     assert cells("\x1b[1;31mred\x1b[0m") == 3
     assert re.sub("\x1b\\[[0-9;]*m", "", "".join(wrap("\x1b[31mab cd\x1b[0m", 2))) == "abcd"
+
+
+HEAD = "TIME INFO     | "
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (f"{HEAD}short", [f"{HEAD}short"]),
+        (
+            f"{HEAD}the orders of the north and of the south",
+            [f"{HEAD}the orders of the north", "              | and of the south"],
+        ),
+        (
+            f"{HEAD}no orders\n              | in the north, in the south, in the west",
+            [
+                f"{HEAD}no orders",
+                "              | in the north, in the",
+                "              | south, in the west",
+            ],
+        ),
+        (
+            f"{HEAD}a | b | c d e f g h i j k l m n",
+            [f"{HEAD}a | b | c d e f g h i j", f"{' ' * 14}| k l m n"],
+        ),
+        (
+            "Flow run 'amber-capybara', created 2026-11-22",
+            ["Flow run 'amber-capybara', created", "2026-11-22"],
+        ),
+        (f"{'x' * 30} | {'y' * 20}", ["x" * 30 + " |", "y" * 20]),
+        (
+            f"\x1b[32m{HEAD}\x1b[0mthe orders of the north and",
+            [f"\x1b[32m{HEAD}\x1b[0mthe orders of the north", "              | and"],
+        ),
+    ],
+    ids=["fits", "words", "lines", "bars", "no bar", "long head", "colour"],
+)
+def test_a_line_is_wrapped_in_its_column(text: str, lines: list[str]) -> None:
+    """To the right of the bar behind its time and level, if that leaves room."""
+    assert list(wrap_in_column(text, 40)) == lines
