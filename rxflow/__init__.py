@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         FlowRunView,
         FlowView,
         TaskRunView,
+        Timeline,
         alist_flow_runs,
         list_flow_runs,
     )
@@ -129,6 +130,7 @@ __all__ = [
     "TaskRunNotFound",
     "TaskRunStateChange",
     "TaskRunView",
+    "Timeline",
     "Unreachable",
     "UnsupportedFilter",
     "UnsupportedServer",
@@ -205,6 +207,7 @@ if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any na
         "TaskRunNotFound": "rxflow.errors",
         "TaskRunStateChange": "rxflow.events",
         "TaskRunView": "rxflow.views",
+        "Timeline": "rxflow.views",
         "Unreachable": "rxflow.errors",
         "UnsupportedFilter": "rxflow.errors",
         "UnsupportedServer": "rxflow.errors",

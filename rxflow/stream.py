@@ -17,6 +17,7 @@ from reactivex import operators as ops
 from reactivex.pipe import pipe
 
 from rxflow import operators
+from rxflow._markup import element
 from rxflow._models.arguments import check_type, whole_number
 from rxflow._operators.holdback import HasTimestamp
 from rxflow._operators.predicates import HasLevel, HasMessage
@@ -121,6 +122,12 @@ class Stream(Fluent[T_co]):
         if isinstance(observable, PagedObservable):
             return _PagedStream(observable.page_source)
         return _StreamOf(observable)
+
+    def _repr_html_(self) -> str:
+        """Say for notebooks what the stream is, and how its items are shown; nothing is sent."""
+        use = "for item in stream: display(item)"
+        uses = [element("code", {}, text) for text in (repr(self), use, f"async {use}")]
+        return element("div", {}, uses[0], " Use it: ", uses[1], ", or ", uses[2])
 
     def pages(self) -> "Stream[tuple[T_co, ...]]":
         """Emit the items in pages, for consumers that handle many events at a time.

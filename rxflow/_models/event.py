@@ -11,6 +11,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from rxflow._escapes import one_line
+from rxflow._markup import element
+
+_LEVEL_COLOURS = ((logging.ERROR, "#dc3b3b"), (logging.WARNING, "#bf8700"))
+"""From a level on, where one differs from the text around; for light and dark alike."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -58,12 +62,30 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         """Show the event as one line: its time, the name of its level, its message."""
         return line_of(self)
 
+    def _repr_html_(self) -> str:
+        """Show the event for notebooks: its time, its level in colour, its message in full."""
+        return html_of(self)
+
 
 def line_of(event: Any) -> str:
     """Format an event as one line: its time, the name of its level, its message, escaped."""
     time: str = event.timestamp.isoformat(sep=" ", timespec="milliseconds")
+    return f"{time} {_level_name(event):8} {one_line(event.message)}"
+
+
+def html_of(event: Any) -> str:
+    """Show an event as HTML, in the shape of `line_of`; lines of the message stay lines."""
+    time: str = event.timestamp.isoformat(sep=" ", timespec="milliseconds")
+    colour = next((name for least, name in _LEVEL_COLOURS if event.level >= least), None)
+    style = {"style": colour and f"color: {colour}; font-weight: bold"}
+    level = element("span", style, f"{_level_name(event):8}")
+    box = {"style": "white-space: pre-wrap; overflow-wrap: anywhere; margin: 0"}
+    return element("pre", box, f"{time} ", level, f" {event.message}")
+
+
+def _level_name(event: Any) -> str:
     level: int = event.level
-    return f"{time} {logging.getLevelName(level):8} {one_line(event.message)}"
+    return logging.getLevelName(level)
 
 
 def _order(event: Any) -> tuple[bool, datetime, int]:

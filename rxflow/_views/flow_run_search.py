@@ -9,7 +9,7 @@ from datetime import timedelta
 from rxflow._models.entities import FlowRun
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import RunFilter, RunsQuery
-from rxflow._views.flow_run_list import read_newest
+from rxflow._views.newest_runs import read_newest
 
 _SECOND = timedelta(seconds=1)  # a server states its time to the second
 _FIRST_STRIDE = 64  # runs

@@ -15,13 +15,16 @@ from msgspec.structs import replace
 from rxflow._models.arguments import canonical_id, check_type, stored_id, utc_time
 from rxflow._models.entities import FlowRun, Snapshot, TaskRun
 from rxflow._models.states import State
+from rxflow._pictures.run_tree import RunTree
+from rxflow._pictures.timeline import Timeline
 from rxflow._protocol.pages import Poll
 from rxflow._views.durations import duration
 from rxflow._views.flow_run_lookups import read_snapshot
 from rxflow._views.flow_view import FlowView
-from rxflow._views.html import table_of
+from rxflow._views.html_tables import run_table
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import TaskRunRead, indexed
+from rxflow._views.run_tree_lookups import read_run_tree
 from rxflow._views.task_run_cache import TaskRunCache
 from rxflow._views.task_run_lookups import read_task_run_ids, read_task_runs
 from rxflow._views.task_run_selector import TaskRunSelector, select_task_run
@@ -317,6 +320,44 @@ class FlowRunView:
         async with agiven_or_temporary(self._client) as client:
             return await client.aread(lambda limit: read_task_run_ids(self.flow_run_id, limit))
 
+    def timeline(self, *, subflows: bool = True) -> Timeline:
+        """Read when the run, its task runs and its subflows waited, ran and failed, as bars.
+
+        A notebook shows the timeline as a picture, and ``print`` as text. Of a run that goes on it
+        shows what there is now. The states of task runs are read where a task run was retried, a
+        request for each on Prefect 3.
+
+        Args:
+            subflows: Whether to show subflows, to any depth, with their task runs; Prefect 1 does
+                not know which runs are subflows.
+
+        Raises:
+            TypeError: ``subflows`` is no bool.
+            RxflowError: As for `from_flow_run_id`.
+
+        Example:
+            >>> import rxflow
+            >>> from rxflow.testing import FakePrefect3, VirtualTime
+            >>> time = VirtualTime()
+            >>> server = FakePrefect3(clock=time)
+            >>> run_id = server.add_run(name="nightly", flow="report", state="RUNNING")
+            >>> task_run_id = server.add_task_run(run_id, name="load-0", state="RUNNING")
+            >>> time.wait(30)
+            >>> _ = server.set_task_state(run_id, task_run_id, "COMPLETED")
+            >>> view = rxflow.FlowRunView.from_flow_run_id(run_id, client=server.client())
+            >>> view.timeline().svg.startswith("<svg")
+            True
+        """
+        poll = _timeline_poll(self.flow_run_id, subflows)
+        with given_or_temporary(self._client) as client:
+            return Timeline(client.read(poll))
+
+    async def atimeline(self, *, subflows: bool = True) -> Timeline:
+        """Async twin of `timeline`, on the running event loop."""
+        poll = _timeline_poll(self.flow_run_id, subflows)
+        async with agiven_or_temporary(self._client) as client:
+            return Timeline(await client.aread(poll))
+
     def get_flow_metadata(self, no_cache: bool = False) -> FlowView:
         """Read the run's flow, and the run's deployment.
 
@@ -475,7 +516,7 @@ class FlowRunView:
 
     def _repr_html_(self) -> str:
         """Render the run as a table, for notebooks."""
-        return table_of(self._snapshot)
+        return run_table(self._snapshot)
 
     def _initialize(self, snapshot: Snapshot, client: Client | None) -> None:
         check_client(client)
@@ -511,6 +552,11 @@ def _snapshot_poll(
     return lambda limit: read_snapshot(
         flow_run_id, limit, with_task_runs=with_task_runs, known=known
     )
+
+
+def _timeline_poll(flow_run_id: str, subflows: bool) -> Callable[[int], Poll[RunTree]]:
+    check_type("subflows", subflows, bool, "True or False")
+    return lambda limit: read_run_tree(flow_run_id, limit, subflows=subflows)
 
 
 def _view_of(task_run: TaskRun | TaskRunView, client: Client | None) -> TaskRunView:

@@ -22,7 +22,7 @@ from rxflow._protocol.queries import (
     TaskRunsQuery,
     TaskRunStatesQuery,
 )
-from rxflow._views.flow_run_list import read_newest
+from rxflow._views.newest_runs import read_newest
 from rxflow._watching.run_finder import MOST_PARENTS
 from rxflow._watching.run_reader import read_supported_server
 from rxflow._watching.task_run_reader import read_task_run_rows

@@ -18,6 +18,7 @@ from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
 from rxflow._views.durations import duration
+from rxflow._views.html_tables import task_run_table
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import UNMAPPED, TaskRunRead
 from rxflow._views.result_access import MAX_RESULT_BYTES, result_access
@@ -457,6 +458,10 @@ class TaskRunView:
         """Show the task run's id, name and state."""
         state = repr(self.state.name) if self.state else None
         return f"<TaskRunView {self.task_run_id} name={self.name!r} state={state}>"
+
+    def _repr_html_(self) -> str:
+        """Render the task run as a table, for notebooks."""
+        return task_run_table(self.task_run, self.states)
 
     def _initialize(self, read: TaskRunRead, client: Client | None) -> None:
         check_client(client)

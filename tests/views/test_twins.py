@@ -50,3 +50,10 @@ def test_many_views_are_read_at_once(world: World) -> None:
     views = asyncio.run(read())
     assert [view.flow_run_id for view in views] == runs
     assert [view.name for view in views] == [str(number) for number in range(20)]
+
+
+def test_a_timeline_is_read_by_both_twins(world: World, finished_run: str) -> None:
+    """They return the same picture."""
+    view = FlowRunView.from_flow_run_id(finished_run, client=world.client)
+    blocking, awaited = (call(view, "timeline") for call in TWINS.values())
+    assert blocking.svg == awaited.svg
