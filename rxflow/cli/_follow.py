@@ -3,15 +3,17 @@
 from collections.abc import Iterable
 from contextlib import closing
 
-from rxflow import AllClosed, Closed, FlowRunEvent, NoticeCode, RunOutcome
+from rxflow import AllClosed, Closed, FlowRunEvent
 from rxflow.cli._display import Display
-from rxflow.cli._exit_status import ExitStatus, status_of_state, worst
+from rxflow.cli._exit_status import ExitStatus, status_of_state
+from rxflow.cli._output import report
+from rxflow.cli._run_outcomes import outcome_table, status_of_outcomes
 
 __all__ = ["follow"]
 
 
 def follow(events: Iterable[FlowRunEvent], display: Display) -> ExitStatus:
-    """Show the events of a watch and return the exit status.
+    """Show the events of a watch, report how several runs ended, and return the exit status.
 
     Args:
         events: The events of a watch over one run or several, which end after the last.
@@ -21,21 +23,14 @@ def follow(events: Iterable[FlowRunEvent], display: Display) -> ExitStatus:
         The status of the run, or of the worst one; how a subflow of theirs ended does not count.
     """
     status = ExitStatus.FAILED
+    table: Iterable[str] = ()
     with closing(display):
         for event in events:
             display.show(event)
             if isinstance(event, Closed):  # that of the run itself follows those of its subflows
                 status = status_of_state(event.state)
             elif isinstance(event, AllClosed):
-                status = worst(_status_of(run) for run in event.runs if _is_root(run))
+                status, table = status_of_outcomes(event), outcome_table(event)
+    if lines := "\n".join(table):
+        report(lines)
     return status
-
-
-def _is_root(run: RunOutcome) -> bool:
-    return run.root_flow_run_id in {None, run.flow_run_id}
-
-
-def _status_of(run: RunOutcome) -> ExitStatus:
-    if run.ended_by in {NoticeCode.RUN_DELETED, NoticeCode.RUN_NOT_FOUND}:
-        return ExitStatus.NOT_FOUND
-    return status_of_state(run.state)

@@ -12,9 +12,8 @@ import click
 
 from rxflow import RunNotFound
 from rxflow._protocol.queries import RunFilter
-from rxflow._views.flow_lookups import read_flow_names
-from rxflow._views.flow_run_search import read_due
-from rxflow.cli._run_table import aligned, run_columns
+from rxflow.cli._run_list import RunList
+from rxflow.cli._run_table import aligned
 
 if TYPE_CHECKING:
     import rxflow
@@ -39,25 +38,22 @@ def pick_runs(client: "rxflow.Client") -> tuple[str, ...]:
         RunNotFound: The server has no run to offer.
         KeyboardInterrupt: Ctrl-C, or the end of input.
     """
-    where = RunFilter(top_level=True)
-    runs = client.read(lambda rows: read_due(where, rows, _MOST_OFFERED)).rows
-    if not runs:
+    runs = RunList(client, RunFilter(), _MOST_OFFERED, children=False)
+    most = len(runs.rows)
+    if not most:
         raise RunNotFound("The server has no run that has started or is due")
-    flow_ids = [run.flow_id for run in runs if run.flow_id is not None]
-    names = client.read(lambda rows: read_flow_names(flow_ids, rows))
-    table = [(f"{number})", *run_columns(run, names)[1:]) for number, run in enumerate(runs, 1)]
-    for line in aligned(table):
+    for line in aligned((f"{n})", *row[1:]) for n, row in enumerate(runs.columns(), 1)):
         click.echo(line, err=True)
     try:
         picked: Sequence[int] = click.prompt(
-            f"Which run, or several (1-{len(runs)})",
+            f"Which run, or several (1-{most})",
             default="1",
             err=True,
-            value_proc=lambda text: _numbers_of(text, len(runs)),
+            value_proc=lambda text: _numbers_of(text, most),
         )
     except click.Abort as error:
         raise KeyboardInterrupt from error
-    return tuple(runs[number - 1].id for number in picked)
+    return tuple(runs.rows[number - 1].id for number in picked)
 
 
 def _numbers_of(text: str, most: int) -> Sequence[int]:

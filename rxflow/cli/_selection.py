@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from rxflow._protocol.queries import RunFilter
 
 __all__ = [
+    "CHILDREN_OPTION",
+    "RUNS_ARGUMENT",
     "SelectedRuns",
     "Selection",
+    "filter_of",
     "filter_options",
     "find_run",
     "select_runs",
+    "selected_filters",
     "selection_options",
 ]
 
@@ -86,9 +90,16 @@ _FILTERS = (
 )
 """The filters that take several values: option, argument of the library, help."""
 
-_SINCE = (
-    "Only log lines since then: 10m before now, or an ISO time. With filters and no RUN: only runs "
-    "that started since then."
+RUNS_ARGUMENT = click.argument("runs", nargs=-1, metavar="[RUN]...")
+"""The runs of a command that has `filter_options`, too."""
+
+CHILDREN_OPTION = click.option("--no-children", is_flag=True, help="Leave out subflows.")
+"""The same of its subflows."""
+
+_SINCE = "Only runs that started since then: a duration before now, such as 10m, or a time."
+_SINCE_OR_LINES = (
+    "Only log lines since then: a duration before now, such as 10m, or a time. Without a RUN: only "
+    "runs that started since then."
 )
 
 
@@ -98,13 +109,16 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         command: Takes the selection as its keyword argument ``selection``.
     """
+    return _with_filters(command, _SINCE)
 
+
+def _with_filters(command: Callable[..., Any], since_help: str) -> Callable[..., Any]:
     @wraps(command)
     def with_selection(
         *arguments: Any,
         runs: tuple[str, ...] = (),
         since: datetime | None,
-        no_children: bool,
+        no_children: bool = False,
         **options: Any,
     ) -> Any:
         values = {name: options.pop(name) for _, name, _ in _FILTERS}
@@ -117,21 +131,20 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*arguments, selection=selection, **options)
 
     decorated: Callable[..., Any] = click.option(
-        "--no-children", is_flag=True, help="Leave out subflows."
+        "--since", type=read_time, metavar="TIME", help=since_help
     )(with_selection)
-    decorated = click.option("--since", type=read_time, metavar="TIME", help=_SINCE)(decorated)
     for option, name, text in reversed(_FILTERS):
         decorated = click.option(option, name, multiple=True, help=text)(decorated)
     return decorated
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add runs and the filters of runs to a command.
+    """Add runs, the filters of runs and ``--no-children`` to a command.
 
     Args:
         command: Takes the selection as its keyword argument ``selection``.
     """
-    return click.argument("runs", nargs=-1, metavar="[RUN]...")(filter_options(command))
+    return RUNS_ARGUMENT(_with_filters(CHILDREN_OPTION(command), _SINCE_OR_LINES))
 
 
 # -- what they find -------------------------------------------------------------------------------
@@ -152,7 +165,7 @@ def select_runs(selection: Selection, client: "rxflow.Client") -> SelectedRuns:
         RunNotFound: A word means no run.
         RxflowError: The server cannot be read from.
     """
-    filters = checked_filters(selection, client)
+    filters = selected_filters(selection, client)
     words = _expanded(selection.words)
     if any(word != "@latest" for word in words) and filters:
         raise click.UsageError("Runs and filters are both given; pass the one or the other.")
@@ -161,8 +174,8 @@ def select_runs(selection: Selection, client: "rxflow.Client") -> SelectedRuns:
         return SelectedRuns(tuple(found), {}, selection.since)
     if selection.words:
         raise RunNotFound("Standard input has named no run")
-    if filters or selection.since is not None:
-        return SelectedRuns(None, filters | _started_after(selection), None)
+    if filters:
+        return SelectedRuns(None, filters, None)
     return SelectedRuns(_pick(client, _NONE_GIVEN), {}, None)
 
 
@@ -187,22 +200,27 @@ def find_run(word: str | None, client: "rxflow.Client") -> str:
     return picked
 
 
-def checked_filters(selection: Selection, client: "rxflow.Client") -> dict[str, Any]:
-    """Return the filters of a selection, ``--since`` left out, as arguments of the library.
+def selected_filters(selection: Selection, client: "rxflow.Client") -> dict[str, Any]:
+    """Return the filters of a selection as keyword arguments of `rxflow.list_flow_runs`.
+
+    ``--since`` is among them unless runs are named.
+
+    Args:
+        selection: The selection.
+        client: The client of the server, which finds the parent whose subflows are meant.
 
     Raises:
         click.UsageError: A filter is malformed.
-        RunNotFound: There is no run of which the subflows are meant.
+        RunNotFound: There is no such parent.
+        RxflowError: The server cannot be read from.
     """
     filters: dict[str, Any] = {**selection.filters}
     if "parent" in filters:
         filters["parent"] = tuple(_find(word, client, {}) for word in filters["parent"])
+    if selection.since is not None and not selection.words:
+        filters["started_after"] = selection.since
     filter_of(filters)
     return filters
-
-
-def _started_after(selection: Selection) -> dict[str, Any]:
-    return {} if selection.since is None else {"started_after": selection.since}
 
 
 def filter_of(filters: Mapping[str, Any]) -> "RunFilter":
@@ -280,10 +298,11 @@ def _find_named(client: "rxflow.Client", text: str, prefix: str | None) -> str:
 
 
 def _ambiguous(meaning: str, runs: "list[rxflow.FlowRun]") -> str:
+    from rxflow._runtime.clocks import real_now  # noqa: PLC0415 - needs reactivex
     from rxflow.cli._run_table import aligned, run_columns  # noqa: PLC0415 - needs msgspec
 
     many = f"{_MOST_LISTED} runs or more" if len(runs) >= _MOST_LISTED else f"{len(runs)} runs"
-    rows = (run_columns(run, {}) for run in runs[:_MOST_LISTED])
+    rows = (run_columns(run, {}, real_now().utc) for run in runs[:_MOST_LISTED])
     table = aligned((run_id, state, start, name) for run_id, state, start, _, _, name in rows)
     return "\n".join([f"{meaning} {many}; pass the id of one:", *(f"  {line}" for line in table)])
 

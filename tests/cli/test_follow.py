@@ -67,7 +67,7 @@ def test_the_status_of_one_run_is_that_of_its_last_state(kind: str, status: int)
         ([outcome(RUN, "CANCELLED"), outcome(OTHER, "COMPLETED")], 5),
         ([outcome(RUN, "COMPLETED"), outcome(SUBFLOW, "FAILED", root=RUN)], 0),
         ([outcome(RUN, "COMPLETED", ended_by=rxflow.NoticeCode.RUN_DELETED)], 7),
-        ([], 0),
+        ([], 7),
     ],
     ids=["failed", "cancelled", "subflow", "deleted", "none"],
 )

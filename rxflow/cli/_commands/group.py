@@ -15,6 +15,8 @@ __all__ = ["commands"]
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("watch", "Show the states and log lines of runs until they are over."),
+    "wait": ("wait", "Wait until runs are over."),
+    "runs": ("runs", "List runs."),
     "tree": ("tree", "Show the task runs and subflows of a run, with states and durations."),
     "timeline": ("timeline", "Show the task runs and subflows of a run as bars over time."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),

@@ -1,0 +1,113 @@
+"""``rxflow wait`` as a program: a line of each run when it is over, and the worst status."""
+
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from command_line import run_program, started_program
+
+from rxflow.testing import FakePrefect1, FakePrefect3
+
+UNKNOWN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+STARTED = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def add_ended(server: FakePrefect3, name: str, state: str) -> str:
+    """Add a run that ended after 75 seconds."""
+    run_id = server.add_run(name=name, start_time=STARTED, state="RUNNING", tags=["a"])
+    server.set_state(run_id, state, timestamp=STARTED + timedelta(seconds=75))
+    return run_id
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("COMPLETED", 0), ("FAILED", 1), ("CRASHED", 3), ("CANCELLED", 5)]
+)
+def test_the_status_says_how_a_run_ended(state: str, status: int) -> None:
+    """The line has the run's id, state, duration and name, and nothing else is written."""
+    server = FakePrefect3()
+    run_id = add_ended(server, "amber-fox", state)
+    with server.serve() as url:
+        done = run_program("wait", "amber-fox", "--api-url", url)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout == f"{run_id}  {state.capitalize()}  1 min 15 s  amber-fox\n"
+
+
+def test_the_worst_of_several_runs_wins() -> None:
+    """Each run has a line, and a sentence on standard error counts them."""
+    server = FakePrefect3()
+    runs = {
+        add_ended(server, name, state): state
+        for name, state in (("one", "COMPLETED"), ("two", "FAILED"), ("three", "CANCELLED"))
+    }
+    with server.serve() as url:
+        done = run_program("wait", "--tag", "a", "--api-url", url)
+        quiet = run_program("wait", "-q", *runs, "--api-url", url)
+        lost = run_program("wait", UNKNOWN, *runs, "--api-url", url)
+    assert done.returncode == 1
+    lines = [line.split("  ") for line in done.stdout.splitlines()]
+    assert {run_id: state.upper() for run_id, state, *_ in lines} == runs
+    head, _, states = done.stderr.strip().rpartition(": ")
+    assert head == "rxflow: 3 flow runs"
+    assert sorted(states.split(", ")) == ["1 Cancelled", "1 Completed", "1 Failed"]
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", "")
+    assert lost.returncode == 7
+    assert f"{UNKNOWN}  not found" in lost.stdout.splitlines()
+
+
+def test_a_run_is_waited_for() -> None:
+    """The line is written when the run is over, and Ctrl-C before that is status 130."""
+    server = FakePrefect3()
+    first, second = (server.add_run(name=name, state="RUNNING") for name in ("one", "two"))
+    with server.serve() as url, started_program("wait", first, second, "--api-url", url) as waiting:
+        server.set_state(first, "COMPLETED")
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline().startswith(f"{first}  Completed")
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate()
+    assert (waiting.returncode, errors) == (130, "rxflow: interrupted\n")
+
+
+def test_a_time_limit_is_status_124() -> None:
+    """The sentence names the runs that are not over."""
+    server = FakePrefect3()
+    over, running = add_ended(server, "one", "COMPLETED"), server.add_run(state="RUNNING")
+    with server.serve() as url:
+        done = run_program("wait", over, running, "--timeout", "1s", "--api-url", url)
+    assert done.returncode == 124
+    assert done.stdout.startswith(over)
+    assert done.stderr == (
+        f"rxflow: Flow runs were watched for 0:00:01; 1 not over: {running} (Running)\n"
+    )
+
+
+WRONG = {
+    "no run": ([], 2, "No run is given"),
+    "a time with a run": ([UNKNOWN, "--since", "1h"], 2, "--since is a filter"),
+    "a time limit": ([UNKNOWN, "--timeout", "soon"], 2, "'soon' is not a duration"),
+    "no match": (["--tag", "b"], 7, "no flow run matches the filters"),
+    "no name": (["amber-fox"], 7, "no flow run named 'amber-fox'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "status", "sentence"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_waited_for_has_a_status(
+    arguments: list[str], status: int, sentence: str
+) -> None:
+    """And a sentence."""
+    with FakePrefect3().serve() as url:
+        done = run_program("wait", *arguments, "--api-url", url)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_runs_of_prefect_1_are_waited_for() -> None:
+    """By a name and by a filter."""
+    server = FakePrefect1()
+    run_id = server.add_run(name="amber-fox", state="Running")
+    server.set_state(run_id, "Failed")
+    with server.serve() as url:
+        for arguments in (["amber-fox"], ["--state", "failed"]):
+            done = run_program("wait", *arguments, "--api-url", url)
+            assert (done.returncode, done.stderr) == (1, "")
+            assert done.stdout.startswith(f"{run_id}  Failed  ")
