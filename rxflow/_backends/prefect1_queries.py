@@ -339,7 +339,9 @@ def _levels(lowest: int) -> _Variables:
 
 
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": {"_in": query.flow_run_ids}}
+    where: dict[str, Any] = {}
+    if query.flow_run_ids:
+        where["flow_run_id"] = {"_in": query.flow_run_ids}
     if query.task_run_ids:
         where["id"] = {"_in": query.task_run_ids}
     if query.unfinished:

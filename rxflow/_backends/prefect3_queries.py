@@ -194,7 +194,9 @@ _UNFINISHED = sorted(set(StateType) - TERMINAL_TYPES)  # it has no filter by wha
 
 
 def _task_runs(query: TaskRunsQuery) -> HttpCall:
-    where: dict[str, Any] = {"flow_run_id": {"any_": query.flow_run_ids}}
+    where: dict[str, Any] = {}
+    if query.flow_run_ids:
+        where["flow_run_id"] = {"any_": query.flow_run_ids}
     if query.task_run_ids:
         where["id"] = {"any_": query.task_run_ids}
     if query.unfinished:

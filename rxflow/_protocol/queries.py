@@ -130,6 +130,7 @@ class TaskRunsQuery(msgspec.Struct, frozen=True, kw_only=True):
     they are version 7 UUIDs, as those of 3.8.8 are.
 
     Attributes:
+        flow_run_ids: Whose task runs; an empty tuple is those of any, if `task_run_ids` are named.
         task_run_ids: Only these task runs; an empty tuple is all.
         unfinished: Whether to leave out task runs in a terminal state; a server may leave out those
             without a state, or with one that is not known here, too.

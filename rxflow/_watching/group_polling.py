@@ -3,6 +3,7 @@
 What a tick reads and means is decided in `run_group`, and what a failure means in `runs_session`.
 """
 
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from random import Random
 
@@ -30,6 +31,8 @@ class GroupPolling:
         group: The group.
         due: When the next tick is due, in monotonic seconds.
         wakes: The announcements that make it due.
+        announced: The runs that were said to have entered a state before the tick that began last;
+            also those of the tick before, since a second look follows.
     """
 
     def __init__(self, group: RunGroup, random: Random, due: float) -> None:
@@ -43,7 +46,9 @@ class GroupPolling:
         self.group = group
         self.due = due
         self.wakes = PollWakes()
-        self._announced: set[str] = set()  # runs that are said to have entered a state
+        self.announced: AbstractSet[str] = frozenset()
+        self._newly_announced: set[str] = set()
+        self._announced_before: set[str] = set()
         self._interval = PollInterval(random)
         self._duration = 0.0
 
@@ -51,8 +56,9 @@ class GroupPolling:
         """Return the tick that is due."""
         self._duration = 0.0
         self.wakes.begin_poll(now)
-        announced, self._announced = self._announced, set()
-        return self.group.tick(now, server_time, announced)
+        new, before = self._newly_announced, self._announced_before
+        self.announced, self._announced_before, self._newly_announced = new | before, new, set()
+        return self.group.tick(now, server_time, new)
 
     def record_duration(self, query: Query, seconds: float) -> None:
         """Record how long a reply took."""
@@ -62,7 +68,7 @@ class GroupPolling:
     def wake(self, flow_run_id: str, change: AnnouncedChange, now: Now) -> None:
         """Make the next tick due, since a change of a run was announced."""
         if change is AnnouncedChange.STATE:
-            self._announced.add(flow_run_id)
+            self._newly_announced.add(flow_run_id)
         self.wakes.wake(change)
         self.due = self.wakes.next_due(self.due, now)
 

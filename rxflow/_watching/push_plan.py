@@ -94,19 +94,16 @@ class PushPlan:
         """Receive that a change was announced."""
         self._reliable.add(change.topic)
 
-    def receive_found(
-        self, announced: Collection[AnnouncedChange], *, states: bool, logs: bool
-    ) -> None:
-        """Receive what a poll found: what had not been announced shows what is left out.
+    def receive_unannounced(self, *, states: bool, logs: bool) -> None:
+        """Receive what a poll found that had not been announced.
 
         Args:
-            announced: What was announced before the poll.
-            states: Whether it found states of flow runs.
-            logs: Whether it found log lines.
+            states: Whether there were states of flow runs.
+            logs: Whether there were log lines.
         """
-        if states and AnnouncedChange.STATE not in announced:
+        if states:
             self._reliable.discard(PushTopic.EVENTS)
-        if logs and AnnouncedChange.LOG_LINE not in announced:
+        if logs:
             self._reliable.discard(PushTopic.LOGS)
 
     # -- failures -------------------------------------------------------------------------------

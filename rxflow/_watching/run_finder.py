@@ -12,8 +12,8 @@ left out, 16 ms with 1,000 and 34 ms with 2,000; a page of 200 rows took 126 ms.
 
 import math
 from abc import ABC, abstractmethod
-from collections import ChainMap, Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from heapq import nlargest
 from random import Random
@@ -26,7 +26,7 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.intervals import PollInterval
 from rxflow._protocol.pages import Page, Poll
-from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunQuery, TaskRunsQuery
+from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunsQuery
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.outage_tracker import OutageTracker
 from rxflow._watching.run_reader import read_supported_server
@@ -43,7 +43,7 @@ WHOLE_LOOK_INTERVAL = 60.0
 """Seconds from one look at runs of any time to the next, where more runs are known."""
 
 _WHOLE_LOOK_SHARE = 0.05  # of the time may be spent on such looks
-_UNREADABLE_TO_BELIEVE = 3  # replies: one may be mixed up by a proxy
+_UNREADABLE_TO_BELIEVE = 3  # replies in a row: one may be mixed up by a proxy
 
 PROMPT = 0.5
 """Seconds within which subflows are looked for where there may be some, for many runs at once."""
@@ -54,7 +54,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rows: The runs that were not known.
-        parents: Of those that are subflows the run that started them, as far as it is known.
+        parents: Of the subflows among the rows of the page the run that started them, as far as it
+            was read now.
         page: All that was sent.
         is_last: Whether no further page follows.
         server: The server's kind and version.
@@ -137,7 +138,8 @@ class RunFinder(ABC):
         self.failed_at: float | None = None
         self.outages = OutageTracker(random)
         self._is_failing = False  # while other polls succeed
-        self._unreadable: Counter[str] = Counter()  # how often a task run could not be read
+        self._parents: dict[str, str] = {}  # of the subflows that were found
+        self._unreadable = 0  # replies in a row that should have named parents
         self._limit = limit
         self._is_known = is_known
         self._subflows = subflows
@@ -177,14 +179,17 @@ class RunFinder(ABC):
         )
         rows = tuple(row for row in page.rows if not self._is_known(row.id))
         parents: Mapping[str, str] = {}
-        if self._subflows:
-            parents = yield from _read_parents(rows, scope, self._unreadable)
+        if self._subflows and self._unreadable < _UNREADABLE_TO_BELIEVE:
+            new = [row for row in page.rows if row.id not in self._parents]
+            parents = yield from _read_parents(new, scope.where.parent_ids)
         is_last = page.count < limit
         return Found(rows=rows, parents=parents, page=page, is_last=is_last, server=server)
 
     def receive(self, found: Found, now: Now) -> None:
         """Record what a query found, and decide when the next one is due."""
         self.server = found.server
+        self._parents.update(found.parents)
+        self._unreadable = 0
         self.failed_at, self._is_failing = None, False
         self.outages.record_success(now)
         self._is_active |= bool(found.rows)
@@ -200,14 +205,14 @@ class RunFinder(ABC):
     def adapt_to(self, query: Query | None, failure: Failure) -> bool:
         """Adapt later queries to a limit of the server that a failure reveals.
 
-        A run is watched without its parent if the task run that stands for it cannot be read.
+        Runs are watched without their parents if the task runs that stand for them cannot be read.
 
         Returns:
             Whether later queries differ, so that a poll can be sent again at once.
         """
-        if isinstance(query, TaskRunQuery) and failure.kind is FailureKind.UNREADABLE:
-            self._unreadable[query.task_run_id] += 1
-            return self._unreadable[query.task_run_id] >= _UNREADABLE_TO_BELIEVE
+        if isinstance(query, TaskRunsQuery) and failure.kind is FailureKind.UNREADABLE:
+            self._unreadable += 1
+            return self._unreadable >= _UNREADABLE_TO_BELIEVE
         return self._limit.adapt_to(failure)
 
     def receive_failure(self, failure: Failure, now: Now, *, least: float) -> RxflowError | None:
@@ -350,13 +355,14 @@ class SubflowFinder(RunFinder):
     def forget(self, flow_run_id: str) -> None:
         """Look no more for the subflows of a run, which is closed."""
         self._looked.pop(flow_run_id, None)
-        self._children.pop(flow_run_id, None)
+        for child in self._children.pop(flow_run_id, KnownRuns()).starts:
+            self._parents.pop(child, None)
 
     def receive(self, found: Found, now: Now) -> None:
         """Record what a query found, and decide when the next one is due."""
-        for row in found.page.rows:
-            self._children.setdefault(found.parents.get(row.id), KnownRuns()).add(row)
         super().receive(found, now)
+        for row in found.page.rows:
+            self._children.setdefault(self._parents.get(row.id), KnownRuns()).add(row)
 
     def _must_be_whole(self) -> bool:
         return any(map(self.awaits, self._runs.values()))
@@ -386,33 +392,24 @@ def _state_of(run: RunWatch) -> str | None:
 
 
 def _read_parents(
-    rows: tuple[FlowRun, ...], scope: _Scope, unreadable: Mapping[str, int]
+    rows: Collection[FlowRun], parent_ids: tuple[str, ...]
 ) -> Poll[Mapping[str, str]]:
-    """Read which runs started some runs: a subflow names only the task run that stands for it."""
-    by_task_run = {
-        row.parent_task_run_id: row.id
-        for row in rows
-        if row.parent_task_run_id
-        and unreadable.get(row.parent_task_run_id, 0) < _UNREADABLE_TO_BELIEVE
-    }
-    ids, task_runs = tuple(by_task_run), list[TaskRun]()
-    for query in _parent_queries(ids, scope.where.parent_ids):
-        page: Page[TaskRun] = yield query
-        task_runs += page.rows
+    """Read which runs started some runs: a subflow names only the task run that stands for it.
+
+    A run of which that task run cannot be read is watched as one without a parent.
+
+    Args:
+        rows: The runs.
+        parent_ids: The runs that may have started them; empty if that is not known.
+    """
+    by_task_run = {row.parent_task_run_id: row.id for row in rows if row.parent_task_run_id}
+    if not by_task_run:
+        return {}
+    page: Page[TaskRun] = yield TaskRunsQuery(
+        flow_run_ids=parent_ids, task_run_ids=tuple(by_task_run), limit=len(by_task_run)
+    )
     return {
         by_task_run[each.id]: each.flow_run_id
-        for each in task_runs
+        for each in page.rows
         if each.id in by_task_run and each.flow_run_id is not None
     }
-
-
-def _parent_queries(
-    task_run_ids: tuple[str, ...], parent_ids: tuple[str, ...]
-) -> Iterator[TaskRunQuery | TaskRunsQuery]:
-    """Query task runs together if it is known of which runs they may be."""
-    if not parent_ids:
-        yield from map(TaskRunQuery, task_run_ids)
-    elif task_run_ids:
-        yield TaskRunsQuery(
-            flow_run_ids=parent_ids, task_run_ids=task_run_ids, limit=len(task_run_ids)
-        )

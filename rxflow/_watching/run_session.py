@@ -52,10 +52,10 @@ class RunSession(Session):
         )
 
     def _receive_result(self, result: Tick | CloseCheck, now: Now) -> EventPages:
-        self._push.receive_found(
-            self._polling.wakes.announced,
-            states=bool(result.states),
-            logs=bool(result.logs.rows),
+        announced = self._polling.wakes.announced
+        self._push.receive_unannounced(
+            states=bool(result.states) and AnnouncedChange.STATE not in announced,
+            logs=bool(result.logs.rows) and AnnouncedChange.LOG_LINE not in announced,
         )
         pages = self._polling.receive(result, self._server_time, now, self._push.longest_pause)
         if self._run.closed is not None:

@@ -184,7 +184,8 @@ class RunsSession(Session):
         finder.receive(found, now)
         self._server = self._server or found.server
         ids = [row.id for row in found.rows]
-        self._roots.add(found.parents, lambda run_id: run_id in ids or self._is_known(run_id))
+        parents = {run: parent for run, parent in found.parents.items() if run in ids}
+        self._roots.add(parents, lambda run_id: run_id in ids or self._is_known(run_id))
         self.add(ids)
         self._close_drained(now)
         notices = self._notices.malformed(found.page.malformed, now)
@@ -217,10 +218,12 @@ class RunsSession(Session):
                 self._poll_alone(group.leave(run_id), now)
             self._reschedule(polling, now, active=False, again=True)
             return ()
-        self._push.receive_found(
-            polling.wakes.announced,
-            states=any(found.states for found in tick.ticks.values()),
-            logs=bool(tick.logs.rows),
+        self._push.receive_unannounced(
+            states=any(
+                found.states and run_id not in polling.announced
+                for run_id, found in tick.ticks.items()
+            ),
+            logs=bool(tick.logs.rows) and AnnouncedChange.LOG_LINE not in polling.wakes.announced,
         )
         pages, active = group.receive_tick(tick, now)
         self._look_for_subflows(group.runs, now)

@@ -147,6 +147,12 @@ def test_task_runs_are_filtered_by_id() -> None:
     }
 
 
+def test_task_runs_are_filtered_by_id_alone() -> None:
+    """Where it is not known whose they are, every run's are filtered."""
+    query = TaskRunsQuery(flow_run_ids=(), task_run_ids=(TASK_RUN,))
+    assert body_of(query)["variables"]["where"] == {"id": {"_in": [TASK_RUN]}}
+
+
 def test_unfinished_task_runs_are_those_in_no_terminal_state() -> None:
     """The server compares the names of states; one that is not known here is not terminal."""
     where = body_of(TaskRunsQuery(flow_run_ids=(RUN,), unfinished=True))["variables"]["where"]

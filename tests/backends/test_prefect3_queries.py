@@ -115,6 +115,12 @@ def test_task_runs_are_filtered_by_id() -> None:
     assert body["task_runs"] == {"flow_run_id": {"any_": [RUN]}, "id": {"any_": [TASK_RUN]}}
 
 
+def test_task_runs_are_filtered_by_id_alone() -> None:
+    """Where it is not known whose they are, every run's are filtered."""
+    body = json.loads(call_of(TaskRunsQuery(flow_run_ids=(), task_run_ids=(TASK_RUN,))).body or b"")
+    assert body["task_runs"] == {"id": {"any_": [TASK_RUN]}}
+
+
 def test_unfinished_task_runs_are_filtered_by_type() -> None:
     """The types that are not terminal are listed, since the server cannot exclude the others."""
     query = TaskRunsQuery(flow_run_ids=(RUN,), unfinished=True)

@@ -66,6 +66,10 @@ ABOUT_ANOTHER: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "work pool": (WorkPoolQuery(WANTED), (WorkPool(name=OTHER),)),
     "log rows": (LogsQuery(flow_run_ids=(WANTED,)), (line(OTHER), line(OTHER))),
     "task runs": (TaskRunsQuery(flow_run_ids=(WANTED,)), (task_run(OTHER),)),
+    "task runs of any run": (
+        TaskRunsQuery(flow_run_ids=(), task_run_ids=(WANTED,)),
+        (task_run(None, WANTED), task_run(None, OTHER)),
+    ),
 }
 
 ABOUT_WANTED: dict[str, tuple[Query, tuple[Any, ...]]] = {
@@ -77,6 +81,10 @@ ABOUT_WANTED: dict[str, tuple[Query, tuple[Any, ...]]] = {
     "no log rows": (LogsQuery(flow_run_ids=(WANTED,)), ()),
     "some log rows": (LogsQuery(flow_run_ids=(WANTED,)), (line(OTHER), line(WANTED))),
     "task runs": (TaskRunsQuery(flow_run_ids=(WANTED,)), (task_run(WANTED), task_run(None))),
+    "task runs of any run": (
+        TaskRunsQuery(flow_run_ids=(), task_run_ids=(WANTED,)),
+        (task_run(OTHER, WANTED),),
+    ),
     "flows": (FlowsQuery(name=WANTED), (Flow(id=OTHER, name="a", **TIMES),)),
 }
 

@@ -100,11 +100,11 @@ def test_pauses_grow_only_while_changes_are_announced() -> None:
     assert pause_of(plan) is None
     plan.receive_announced(STATE)
     assert pause_of(plan) == LONGEST_PAUSE
-    plan.receive_found({STATE}, states=True, logs=True)
+    plan.receive_unannounced(states=False, logs=True)
     assert pause_of(plan) == LONGEST_PAUSE
-    plan.receive_found((), states=False, logs=False)
+    plan.receive_unannounced(states=False, logs=False)
     assert pause_of(plan) == LONGEST_PAUSE
-    plan.receive_found((), states=True, logs=False)
+    plan.receive_unannounced(states=True, logs=False)
     assert pause_of(plan) is None
 
 
@@ -115,7 +115,7 @@ def test_lines_count_where_they_are_streamed() -> None:
     assert pause_of(plan) is None
     plan.receive_announced(LINE)
     assert pause_of(plan) == LONGEST_PAUSE
-    plan.receive_found({STATE}, states=True, logs=True)
+    plan.receive_unannounced(states=False, logs=True)
     assert pause_of(plan) is None
 
 

@@ -10,7 +10,7 @@ from found_runs import FoundRuns, outcome_names, runs_of
 from simulated_world import START, World, refused
 
 from rxflow._protocol.failures import Failure, FailureKind
-from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunQuery
+from rxflow._protocol.queries import Query, RunFilter, RunsQuery, TaskRunsQuery
 from rxflow._watching import run_finder
 from rxflow._watching.run_group import RunGroup
 from rxflow.errors import BadResponse, UnsupportedServer, WatchTimedOut
@@ -252,7 +252,7 @@ def test_a_run_whose_parent_cannot_be_read_is_watched() -> None:
     watched.end_at(30, "child")
 
     def fail(query: Query) -> Failure | None:
-        is_parent = isinstance(query, TaskRunQuery)
+        is_parent = isinstance(query, TaskRunsQuery)
         return Failure(kind=FailureKind.UNREADABLE, text="It is odd") if is_parent else None
 
     world.fault = fail

@@ -205,6 +205,19 @@ def test_polls_become_rare_while_changes_are_announced(runs: int) -> None:
     assert max(frequent) < 6
 
 
+def test_an_announced_change_of_one_run_speaks_for_no_other() -> None:
+    """If another one's is found by the way, not all is announced, and polls are frequent again."""
+    world = World()
+    first, second = ids = [world.server.add_run(state="RUNNING") for _ in range(2)]
+    watched = watch_many(world, ids, sources=STATES)
+    world.at(10, lambda: announce(watched, first))
+    world.at(100, partial(world.server.set_state, second, "RUNNING"))
+    world.at(100, lambda: announce(watched, first))
+    watched.run(until=200)
+    rests = [after - before for before, after in pairwise(polls(watched, 102, 200))]
+    assert max(rests) < LONGEST_PAUSE / 2
+
+
 def test_lines_are_polled_for_as_before_if_they_are_not_announced() -> None:
     """They come no later than without announcements of states."""
     world = World()

@@ -299,6 +299,19 @@ def test_a_subflow_that_matches_a_filter_has_its_parents_root() -> None:
     assert set().union(*roots_of(watched).values()) == {"root"}
 
 
+def test_the_parents_of_many_subflows_are_read_at_once() -> None:
+    """Each of the two looks that see them sends one query for the task runs that stand for them."""
+    watched = runs_of(World(), where=RunFilter(tags=("prod",)), discover=True, subflows=True)
+    watched.start("root", tags=["prod"])
+    for number in range(50):
+        watched.start(f"child {number}", parent="root", tags=["prod"], state="COMPLETED")
+    watched.end_at(20, "root")
+    watched.run()
+    queries = [query for _, query in watched.sent if isinstance(query, TaskRunsQuery)]
+    assert [len(query.task_run_ids) for query in queries] == [50, 50]
+    assert set().union(*roots_of(watched).values()) == {"root"}
+
+
 def test_a_look_at_subflows_costs_little() -> None:
     """It is one query for 200 runs, whose reply has only what is new."""
     world = World()
