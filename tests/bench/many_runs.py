@@ -12,6 +12,7 @@ import gc
 import math
 import multiprocessing
 import platform
+import sys
 import tracemalloc
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -80,11 +81,12 @@ class Model:
             for run_id in self.ids
         }
         self._next_line = 0.0 if logs else math.inf
+        self._line_bytes = 0
 
     @property
     def kept_bytes(self) -> int:
         """The size of what was added since the beginning."""
-        return sum(map(len, self._bodies.values()))
+        return sum(map(len, self._bodies.values())) + self._line_bytes
 
     def reply(self, query: Query) -> HttpResponse:
         """Reply to a query."""
@@ -92,6 +94,7 @@ class Model:
             run_id = self._random.choice(self.ids)
             line = self._line(run_id, START + timedelta(seconds=self._next_line))
             self._history[run_id].append(line)
+            self._line_bytes += sum(map(sys.getsizeof, (line, *line))) + _PLACES
             for table in self._tables_of[run_id]:
                 table.append(line)
             self._next_line += LINE_EVERY / len(self.ids)
@@ -145,6 +148,8 @@ class Model:
 
 
 _Line = tuple[datetime, bytes]
+
+_PLACES = 3 * 8  # bytes: a line is in three lists
 
 
 class _LogTable:
