@@ -97,7 +97,7 @@ assert list(rxflow.watch_flow_run(run, drain=0, client=server.client()))
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["watch", "--help"]], ids=" ".join
+    "arguments", [["--help"], ["--version"], ["watch", "--help"], ["logs", "--help"]], ids=" ".join
 )
 def test_help_is_shown_without_what_watching_needs(arguments: list[str]) -> None:
     """The command line imports the parts of a command when that command is run."""

@@ -1,6 +1,6 @@
 """Format a run's text for a terminal: align lines under a bar, convert times to the local zone."""
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from rxflow._escapes import safe_text
 
@@ -16,9 +16,14 @@ def in_column(head: str, text: str) -> str:
     return f"{head}| {lines}".replace("\n", "\n" + " " * len(head) + "| ")
 
 
-def local_time(time: datetime) -> datetime:
-    """Convert a time to the local time zone; return one that it cannot express unchanged."""
+def local_time(time: datetime, zone: tzinfo | None = None) -> datetime:
+    """Convert a time to a time zone; return one that the zone cannot express unchanged.
+
+    Args:
+        time: The time, aware.
+        zone: The time zone; None for the local one.
+    """
     try:
-        return time.astimezone()
+        return time.astimezone(zone)
     except OverflowError:  # in the first hours of the year 1, or in the last of 9999
         return time

@@ -5,12 +5,13 @@ of it is shown. The plain one writes lines and never moves the cursor: for pipes
 terminals that can do no more.
 """
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from rxflow import Closed, FlowRunEvent
+from rxflow import Closed, FlowRunEvent, Notice
 from rxflow.cli._end_summary import end_summary
-from rxflow.cli._lines import Transcript
+from rxflow.cli._line_formats import LineFormat
 from rxflow.cli._output import output_width, write
 from rxflow.cli._run_status import RunStatuses
 
@@ -43,26 +44,55 @@ class PlainDisplay:
     A subflow has no summary of its own; it is a part of that of the run which was to be watched.
     """
 
-    def __init__(self, transcript: Transcript, lowest: str | None = None) -> None:
+    def __init__(
+        self,
+        lines: LineFormat,
+        lowest: str | None = None,
+        *,
+        summarised: bool = True,
+        notice: Callable[[str], object] | None = None,
+        ending: Callable[[str], object] | None = None,
+        unchanged: bool = False,
+    ) -> None:
         """Start with nothing written.
 
         Args:
-            transcript: Formats the events.
+            lines: Formats the events.
             lowest: The name of the level below which log lines are left out; None for all.
+            summarised: Whether a summary of each run is written.
+            notice: Reports what a notice says, where notices have no lines; None to leave it out.
+            ending: Reports how a run has ended, where no summary does; None to leave it out.
+            unchanged: Whether the lines have no colours of ours, and are written as they are.
         """
-        self._transcript = transcript
+        self._lines = lines
         self._lowest = lowest
+        self._summarised = summarised
+        self._notice = notice
+        self._ending = ending
+        self._unchanged = unchanged
         self._statuses = RunStatuses()
 
     def show(self, event: FlowRunEvent) -> None:
         """Write the lines of an event."""
-        for line in self._transcript.lines(event):
-            write(line)
+        for line in self._lines.lines(event):
+            write(line, unchanged=self._unchanged)
+        if self._notice is not None and isinstance(event, Notice):
+            self._notice(event.message)
+        if self._ending is not None and isinstance(event, Closed) and _is_root(event):
+            self._ending(f"{event.message} ({event.flow_run_id})")
+        if self._summarised:
+            self._summarise(event)
+
+    def close(self) -> None:
+        """Do nothing: each line is whole once it is written."""
+
+    def _summarise(self, event: FlowRunEvent) -> None:
         status = self._statuses.receive(event, monotonic())
         if isinstance(event, Closed) and status is not None and self._statuses.is_root(status):
             subflows = self._statuses.subflows(status)
             lines = end_summary(status, subflows, lowest=self._lowest, width=output_width())
             write("\n".join(["", *lines]))
 
-    def close(self) -> None:
-        """Do nothing: each line is whole once it is written."""
+
+def _is_root(event: FlowRunEvent) -> bool:
+    return event.root_flow_run_id == event.flow_run_id

@@ -6,9 +6,13 @@ status of `ExitStatus`, and never with a traceback.
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -16,7 +20,7 @@ from rxflow import RxflowError
 from rxflow._escapes import safe_text
 from rxflow.cli._exit_status import ExitStatus, status_of_error
 
-__all__ = ["exit_on_error", "output_width", "report", "write"]
+__all__ = ["Terminated", "exit_at_once", "exit_on_error", "output_width", "report", "write"]
 
 
 class _OutputError(Exception):
@@ -27,18 +31,20 @@ class _OutputError(Exception):
         self.cause = cause
 
 
-def write(text: str) -> None:
+def write(text: str, *, unchanged: bool = False) -> None:
     """Write a line of data to standard output.
 
     Args:
         text: The line, already safe to print and without its line feed. Its colours, as ANSI
-            sequences, are left out where standard output is no terminal.
+            sequences, are left out where standard output is no terminal, unless a colour option
+            or the environment decides otherwise.
+        unchanged: Whether to leave it as it is, since it has no colours of ours.
 
     Raises:
         _OutputError: It cannot be written; `exit_on_error` ends the command.
     """
     try:
-        click.echo(text)
+        click.echo(text, color=unchanged or None)
     except OSError as error:
         raise _OutputError(error) from error
 
@@ -53,11 +59,20 @@ def report(text: str) -> None:
     click.echo(f"rxflow: {safe_text(text)}", err=True)
 
 
+class Terminated(BaseException):
+    """The process is to end, by SIGTERM: raised in the main thread, as `KeyboardInterrupt` is."""
+
+
 @contextmanager
 def exit_on_error() -> Generator[None]:
-    """Exit with a sentence and a status instead of a traceback."""
+    """Exit with a sentence and a status instead of a traceback.
+
+    The first Ctrl-C raises `KeyboardInterrupt`, and SIGTERM raises `Terminated`; another Ctrl-C
+    ends the process at once.
+    """
     try:
-        yield
+        with _raised_signals():
+            yield
     except RxflowError as error:
         report(str(error))
         sys.exit(status_of_error(error))
@@ -66,6 +81,42 @@ def exit_on_error() -> Generator[None]:
     except KeyboardInterrupt:
         report("interrupted")
         sys.exit(ExitStatus.INTERRUPTED)
+    except Terminated:
+        report("terminated")
+        sys.exit(ExitStatus.TERMINATED)
+
+
+@contextmanager
+def _raised_signals() -> Generator[None]:
+    """Raise in the main thread what signals mean, unless the process was started to ignore them."""
+    handlers = {signal.SIGINT: _raise_interrupt, signal.SIGTERM: _raise_terminated}
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    replaced = {each: signal.getsignal(each) for each in handlers}
+    replaced = {each: handler for each, handler in replaced.items() if handler is usual[each]}
+    for each in replaced:
+        signal.signal(each, handlers[each])
+    try:
+        yield
+    finally:
+        for each, handler in replaced.items():
+            signal.signal(each, handler)
+
+
+def _raise_interrupt(_: int, __: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, exit_at_once)
+    raise KeyboardInterrupt
+
+
+def _raise_terminated(_: int, __: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def exit_at_once(_: int, __: FrameType | None) -> NoReturn:
+    """End the process without waiting for anything; a signal's handler."""
+    os._exit(ExitStatus.INTERRUPTED)
 
 
 def _output_failed(error: OSError) -> ExitStatus:

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import rxflow
 from rxflow._escapes import safe_text
-from rxflow.cli._lines import Transcript
+from rxflow.cli._lines import LineStyle, Transcript
 
 RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -82,7 +85,7 @@ def lines_of(*events: rxflow.FlowRunEvent) -> Iterator[str]:
     """The lines of some events after the run's first."""
     transcript = Transcript()
     for event in (rxflow.RunSeen(flow_run_id=RUN, run=run()), *events):
-        lines = list(transcript.lines(event))
+        lines = [click.unstyle(line) for line in transcript.lines(event)]
         if not isinstance(event, rxflow.RunSeen):
             yield from lines
 
@@ -95,7 +98,7 @@ def test_a_line_has_time_level_and_message() -> None:
         "TIME INFO     | Entered state Running",
         "TIME DEBUG    | ready",
         "TIME WARNING  | worn out",
-        "TIME Level 25 | x",
+        "TIME 25       | x",
     ]
 
 
@@ -108,7 +111,7 @@ def test_a_time_is_local_with_milliseconds() -> None:
 
 def test_the_first_line_names_the_run() -> None:
     """The first line has the run's name, its id and the day of its creation."""
-    (line,) = Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run()))
+    (line,) = map(click.unstyle, Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run())))
     assert line == f"Flow run 'amber-fox' ({RUN}), created {NOON.astimezone().date()}"
 
 
@@ -129,7 +132,7 @@ def test_a_notice_may_precede_the_run() -> None:
     text = "No good reply"
     code = rxflow.NoticeCode.DEGRADED
     notice = rxflow.Notice(flow_run_id=RUN, code=code, message=text, timestamp=NOON)
-    (line,) = Transcript().lines(notice)
+    (line,) = map(click.unstyle, Transcript().lines(notice))
     assert line.endswith(" WARNING  | No good reply")
 
 
@@ -193,10 +196,126 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
 def test_no_line_has_a_control_character(text: str, name: str) -> None:
     """Whatever a run's messages and names are, its lines control nothing."""
     lines = [
-        *Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run(name))),
+        *map(click.unstyle, Transcript().lines(rxflow.RunSeen(flow_run_id=RUN, run=run(name)))),
         *lines_of(
             task_change(name), log(text, task_run=f"id of {name}"), change(name, message=text)
         ),
     ]
     control = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
     assert [line for line in lines if control.search(line)] == []
+
+
+# -- names, zones, colours ------------------------------------------------------------------------
+
+SUBFLOW = "00000000-0000-4000-8000-000000000002"
+
+
+def styled_lines(style: LineStyle, *events: rxflow.FlowRunEvent) -> list[str]:
+    """The lines of events in a style, with colours."""
+    transcript = Transcript(style)
+    return [line for event in events for line in transcript.lines(event)]
+
+
+def of_subflow(event: rxflow.FlowRunEvent) -> rxflow.FlowRunEvent:
+    """The same event of a subflow of the run."""
+    return replace(event, flow_run_id=SUBFLOW, root=RUN)
+
+
+def test_the_lines_of_a_subflow_have_its_name() -> None:
+    """Those of the watched run have none, unless several runs are watched."""
+    name = replace(run("publish"), id=SUBFLOW)
+    first = of_subflow(rxflow.RunSeen(flow_run_id=SUBFLOW, run=name))
+    assert lines_without_times(first, of_subflow(log("one")), log("two")) == [
+        "TIME INFO     | publish: one",
+        "TIME INFO     | two",
+    ]
+    named = styled_lines(
+        LineStyle(many=True), rxflow.RunSeen(flow_run_id=RUN, run=run()), log("two")
+    )
+    assert click.unstyle(named[-1]).endswith("| amber-fox: two")
+
+
+def test_runs_have_colours_of_their_own() -> None:
+    """Two runs of a watch are distinguished by their colours; one keeps its colour."""
+    name = replace(run("publish"), id=SUBFLOW)
+    *_, one, two, again = styled_lines(
+        LineStyle(many=True),
+        rxflow.RunSeen(flow_run_id=RUN, run=run()),
+        of_subflow(rxflow.RunSeen(flow_run_id=SUBFLOW, run=name)),
+        log("one"),
+        of_subflow(log("two")),
+        log("again"),
+    )
+    assert click.style("amber-fox", fg="cyan") in one
+    assert click.style("publish", fg="magenta") in two
+    assert click.style("amber-fox", fg="cyan") in again
+
+
+@pytest.mark.parametrize(
+    ("level", "colour"),
+    [(10, None), (20, "green"), (30, "yellow"), (40, "red"), (45, "red"), (50, "red")],
+)
+def test_levels_have_colours(level: int, colour: str | None) -> None:
+    """A level has that of the level below it that has one; DEBUG is dim."""
+    (line,) = styled_lines(LineStyle(), log("x", level=level))
+    start = click.style("", fg=colour, dim=colour is None or None, reset=False)
+    assert line.split(" ")[1].startswith(start)
+
+
+def test_times_are_in_the_zone() -> None:
+    """Also the day that the title names."""
+    zone = timezone(timedelta(hours=13))
+    title, line = styled_lines(
+        LineStyle(zone=zone), rxflow.RunSeen(flow_run_id=RUN, run=run()), log("x")
+    )
+    assert title.endswith(", created 2026-01-02")
+    assert line.startswith("01:00:00.000 ")
+
+
+def test_timestamps_have_date_and_offset() -> None:
+    """Then no line for a new day is needed."""
+    style = LineStyle(zone=timezone(timedelta(hours=1)), timestamps=True)
+    lines = styled_lines(style, log("x"), log("y", at=NOON + timedelta(days=1)))
+    assert [line.split(" ")[0] for line in lines] == [
+        "2026-01-01T13:00:00.000+01:00",
+        "2026-01-02T13:00:00.000+01:00",
+    ]
+
+
+def test_a_clock_change_shows_the_offset() -> None:
+    """Where the offset from UTC changes, a line says what it is from there on."""
+    style = LineStyle(zone=ZoneInfo("Europe/Berlin"))
+    change_of_clocks = datetime(2026, 10, 25, 1, tzinfo=UTC)
+    lines = styled_lines(
+        style, log("x", at=change_of_clocks - timedelta(minutes=1)), log("y", at=change_of_clocks)
+    )
+    assert [click.unstyle(line).partition(" |")[0].strip() for line in lines] == [
+        "02:59:00.000 INFO",
+        "2026-10-25 UTC+01:00",
+        "02:00:00.000 INFO",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "shown"),
+    [
+        (["b+"], "a[bb]c"),
+        (["bb", "bc"], "a[bb][c]"),
+        (["x*"], "abbc"),
+        (["^a", "c$"], "[a]bb[c]"),
+    ],
+    ids=str,
+)
+def test_what_is_highlighted_stands_out(patterns: list[str], shown: str) -> None:
+    """Of each match all is, once, though several patterns match it."""
+    style = LineStyle(highlight=tuple(map(re.compile, patterns)))
+    (line,) = styled_lines(style, log("abbc"))
+    text = line.partition("| ")[2]
+    assert text.replace("\x1b[7m", "[").replace("\x1b[0m", "]") == shown
+
+
+def test_a_highlight_does_not_undo_an_escape() -> None:
+    """Patterns see the text as it is shown."""
+    style = LineStyle(highlight=(re.compile("x1b"),))
+    (line,) = styled_lines(style, log("\x1b[31m"))
+    assert line.endswith("| \\" + click.style("x1b", reverse=True) + "[31m")

@@ -4,17 +4,20 @@ So that ``--help`` and ``--version`` import neither httpx nor rich nor reactivex
 only what it needs.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 
 import click
 
 import rxflow
+from rxflow.cli._colours import colour_of_environment
 
 __all__ = ["commands"]
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("watch", "Show the states and log lines of runs until they are over."),
+    "logs": ("logs", "Show the log lines of runs."),
     "wait": ("wait", "Wait until runs are over."),
     "runs": ("runs", "List runs."),
     "tree": ("tree", "Show the task runs and subflows of a run, with states and durations."),
@@ -51,5 +54,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(rxflow.__version__, message="rxflow %(version)s")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Watch Prefect flow runs as streams of events."""
+    context.color = colour_of_environment(os.environ)

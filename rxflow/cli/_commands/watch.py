@@ -1,6 +1,5 @@
-"""``rxflow watch``: show the states and log lines of a run until it is over."""
+"""``rxflow watch``: show the states and log lines of runs until they are over."""
 
-import logging
 import sys
 
 import click
@@ -8,32 +7,39 @@ import click
 import rxflow
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
-
-_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+from rxflow.cli._selection import Selection, select_runs, selection_options
+from rxflow.cli._show_options import FollowOptions, ShowOptions, follow_options, show_options
 
 
 @click.command("watch")
-@click.argument("run_id")
-@click.option(
-    "--level",
-    type=click.Choice(_LEVELS, case_sensitive=False),
-    help="Omit log lines below this level.",
-)
+@selection_options
 @click.option("--tasks", is_flag=True, help="Show the states of task runs as well.")
+@show_options
+@follow_options
 @exit_on_error()
 @connection_options
-def command(client: "rxflow.Client", run_id: str, level: str | None, tasks: bool) -> None:
-    """Show the states and log lines of the flow run RUN_ID until it is over."""
-    from rxflow.cli._display import PlainDisplay  # noqa: PLC0415 - needs msgspec
-    from rxflow.cli._follow import follow  # noqa: PLC0415 - the same
-    from rxflow.cli._lines import Transcript  # noqa: PLC0415 - the same
+def command(
+    client: "rxflow.Client",
+    selection: Selection,
+    show: ShowOptions,
+    following: FollowOptions,
+    tasks: bool,
+) -> None:
+    """Show the states and log lines of runs until they are over.
 
-    lowest = level.upper() if level else None
-    stream = rxflow.watch_flow_run(
-        run_id,
-        stream_tasks=tasks,
-        max_duration=None,
-        level=logging.getLevelNamesMapping()[lowest] if lowest else 0,
-        client=client,
-    )
-    sys.exit(follow(stream, PlainDisplay(Transcript(), lowest)))
+    A RUN is an id or the beginning of one, a name, the URL of its page, @latest,
+    @latest:FLOW/DEPLOYMENT, or - for ids on standard input. Several runs, or those that the filters
+    find, are followed together, each with its subflows.
+
+    \b
+    Examples:
+      rxflow watch @latest
+      rxflow watch amber-fox --level warning --highlight 'row \\d+'
+      rxflow watch --tag prod --since 1h --timeout 30m
+      rxflow watch 9e6caafc -o jsonl | jq .message
+    """  # noqa: D301 - click reads \\b as it is
+    from rxflow.cli._following import Scope, follow_runs  # noqa: PLC0415 - needs reactivex
+
+    runs = select_runs(selection, client)
+    scope = Scope(tasks=tasks, children=selection.children)
+    sys.exit(follow_runs(runs, client, show, following, scope))

@@ -1,0 +1,195 @@
+"""Follow runs as the options of a command say: from the choice of runs to the exit status.
+
+What is shown of an event is decided in the modules for displays and lines, and when in
+`_live_order`.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reactivex import operators as ops
+
+from rxflow import (
+    FlowRunEvent,
+    Notice,
+    NoticeCode,
+    watch_flow_run,
+    watch_flow_runs,
+)
+from rxflow._protocol.queries import RunFilter, RunsQuery
+from rxflow.cli._display import PlainDisplay
+from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._follow import follow
+from rxflow.cli._interruption import cancelled_by_interrupt, explained_end
+from rxflow.cli._live_order import ordered
+from rxflow.cli._log_history import LastLines, found_runs, last_lines, subflows_of
+from rxflow.cli._log_selection import LogSelection
+from rxflow.cli._names import Names
+from rxflow.cli._output import report
+from rxflow.cli._selection import SelectedRuns
+from rxflow.cli._show_options import FollowOptions, ShowOptions
+from rxflow.cli._shown_lines import ShownLines, line_format
+from rxflow.cli._single_reads import SingleReads
+
+if TYPE_CHECKING:
+    from rxflow import Client
+    from rxflow.stream import Stream
+
+__all__ = ["Scope", "follow_runs", "log_selection"]
+
+_FIRST_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+class Scope(NamedTuple):
+    """What of runs is shown.
+
+    Attributes:
+        only_logs: Whether log lines alone are.
+        tasks: Whether the states of task runs are.
+        children: Whether subflows are.
+    """
+
+    only_logs: bool = False
+    tasks: bool = False
+    children: bool = True
+
+
+def follow_runs(
+    runs: SelectedRuns,
+    client: "Client",
+    show: ShowOptions,
+    following: FollowOptions,
+    scope: Scope,
+) -> ExitStatus:
+    """Follow runs until they are over, and return the status to exit with.
+
+    Args:
+        runs: The runs.
+        client: The client of the server.
+        show: Which lines are shown, and how.
+        following: How the runs are followed.
+        scope: What of the runs is shown.
+
+    Raises:
+        RxflowError: As for `rxflow.watch_flow_runs`.
+        SystemExit: The watch was broken off, by a signal or the time limit; a sentence says so.
+    """
+    selection = log_selection(show, runs.since)
+    last = _last_lines(runs, selection, client, children=scope.children)
+    with closing(SingleReads(client)) as reads:
+        line = line_format(
+            show,
+            Names(reads),
+            only_logs=scope.only_logs,
+            tasks=scope.tasks,
+            many=not _is_one(runs),
+        )
+        lines = ShownLines(line, selection, last)
+        display = PlainDisplay(
+            lines,
+            show.level_text,
+            summarised=show.output == "text" and not show.quiet and not scope.only_logs,
+            notice=None if show.quiet or _has_notices(show, scope) else report,
+            ending=None if show.quiet or scope.only_logs or _has_ends(show) else report,
+            unchanged=show.output != "text",
+        )
+        since = selection.since if last is None else last.start
+        watched = {"level": show.level, "since": since, "client": client}
+        with explained_end(runs.ids or ()) as going_on:
+            events: Stream[FlowRunEvent] = _watch(runs, following, scope, **watched)
+            events = events.pipe(ops.do_action(going_on.receive))
+            if following.hold:
+                start = _history_start(runs, reads, children=scope.children)
+                events = events.pipe(ordered(start))
+            interruption = cancelled_by_interrupt(
+                going_on, client, enabled=following.cancel_on_interrupt
+            )
+            with closing(iter(events)) as each, interruption:
+                status = follow(_until_full(each, lines) if scope.only_logs else each, display)
+    if lines.is_full and scope.only_logs:
+        return ExitStatus.COMPLETED
+    return ExitStatus.COMPLETED if following.exit_zero else status
+
+
+def log_selection(show: ShowOptions, since: datetime | None) -> LogSelection:
+    """Return which log lines are shown, by the options of a command."""
+    return LogSelection(
+        level=show.level,
+        since=since,
+        until=show.until,
+        include=show.include,
+        exclude=show.exclude,
+        head=show.head,
+        tail=show.tail,
+    )
+
+
+def _is_one(runs: SelectedRuns) -> bool:
+    return runs.ids is not None and len(runs.ids) == 1
+
+
+def _watch(
+    runs: SelectedRuns,
+    following: FollowOptions,
+    scope: Scope,
+    **selection: Any,
+) -> "Stream[FlowRunEvent]":
+    arguments: dict[str, Any] = selection | {
+        "stream_tasks": not scope.only_logs,
+        "subflows": scope.children,
+        "max_duration": following.timeout,
+        "push": "auto" if following.push else False,
+    }
+    stream: Stream[FlowRunEvent]
+    if runs.ids is not None and len(runs.ids) == 1:
+        stream = watch_flow_run(runs.ids[0], **arguments)
+    else:
+        stream = watch_flow_runs(**runs.arguments, **arguments)
+    # Subflows are shown where the server knows them; that Prefect 1 does not is no news.
+    return stream.pipe(ops.filter(_is_news))
+
+
+def _is_news(event: FlowRunEvent) -> bool:
+    return not (isinstance(event, Notice) and event.code is NoticeCode.UNSUPPORTED)
+
+
+def _last_lines(
+    runs: SelectedRuns, selection: LogSelection, client: "Client", *, children: bool
+) -> LastLines | None:
+    if selection.tail is None:
+        return None
+    ids = list(runs.ids or ())
+    if runs.ids is None:
+        ids = [run.id for run in found_runs(None, runs.filters, client)]
+    if children:
+        ids += [run.id for run in subflows_of(ids, client) if run.id not in ids]
+    return last_lines(ids, selection, client)
+
+
+def _history_start(runs: SelectedRuns, reads: SingleReads, *, children: bool) -> datetime | None:
+    """Return from which time on several runs may have events; None if one alone has any."""
+    if runs.ids is None or len(runs.ids) != 1:
+        return _FIRST_TIME
+    if not children:
+        return None
+    rows = reads.rows(RunsQuery(where=RunFilter(parent_ids=runs.ids)))
+    return min((row.created for row in rows), default=None)
+
+
+def _until_full(events: Iterable[FlowRunEvent], lines: ShownLines) -> Iterator[FlowRunEvent]:
+    for event in events:
+        yield event
+        if lines.is_full:
+            return
+
+
+def _has_notices(show: ShowOptions, scope: Scope) -> bool:
+    """Whether notices are among the events that have lines."""
+    return show.output in {"text", "jsonl"} and not scope.only_logs
+
+
+def _has_ends(show: ShowOptions) -> bool:
+    """Whether how a run has ended is in a summary, or among the events that have lines."""
+    return show.output in {"text", "jsonl"}

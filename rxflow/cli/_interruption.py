@@ -1,0 +1,125 @@
+"""What a signal or the time limit does to a watch, and what is said of the runs that go on."""
+
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from rxflow import Closed, FlowRunEvent, RunSeen, RxflowError, StateChange, WatchTimedOut
+from rxflow._escapes import one_line
+from rxflow._views.flow_run_changes import cancel_flow_run
+from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._output import Terminated, exit_at_once, report
+
+if TYPE_CHECKING:
+    from rxflow import Client
+
+__all__ = ["RunsGoingOn", "cancelled_by_interrupt", "explained_end"]
+
+_MOST_NAMED = 3  # runs in a sentence
+
+
+class RunsGoingOn:
+    """The runs of a watch that are not over, those that they started left out."""
+
+    def __init__(self, given: Sequence[str] = ()) -> None:
+        """Start with the runs that are known before their first event, by their ids."""
+        self._names: dict[str, str | None] = dict.fromkeys(given)
+
+    def receive(self, event: FlowRunEvent) -> None:
+        """Note that a run was found, or is over; also before the event is shown."""
+        run = event.flow_run_id
+        if event.root_flow_run_id != run:
+            return
+        if isinstance(event, RunSeen):
+            self._names[run] = one_line(event.run.name)
+        elif isinstance(event, StateChange):
+            if event.state.is_terminal:
+                self._names.pop(run, None)
+            else:
+                self._names.setdefault(run, None)
+        elif isinstance(event, Closed):
+            self._names.pop(run, None)
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids."""
+        return [*self._names]
+
+    def __str__(self) -> str:
+        """Say which runs go on, and how to come back to them."""
+        shown = [f"'{name}' ({run})" if name else run for run, name in self._names.items()]
+        if not shown:
+            return "the runs are over"
+        if len(shown) > _MOST_NAMED:
+            return f"{len(shown)} flow runs go on; to come back, give the same command"
+        subject = f"flow run {shown[0]} goes" if len(shown) == 1 else f"flow runs {_list(shown)} go"
+        return f"{subject} on; to come back: rxflow watch {' '.join(self.ids)}"
+
+
+@contextmanager
+def explained_end(given: Sequence[str]) -> Generator[RunsGoingOn]:
+    """Exit with a sentence about the runs if their watch is broken off.
+
+    Args:
+        given: The ids of the runs, as far as they are known.
+    """
+    runs = RunsGoingOn(given)
+    try:
+        yield runs
+    except KeyboardInterrupt:
+        report(f"interrupted; {runs}")
+        sys.exit(ExitStatus.INTERRUPTED)
+    except Terminated:
+        report(f"terminated; {runs}")
+        sys.exit(ExitStatus.TERMINATED)
+    except WatchTimedOut as error:
+        happened, _, _ = str(error).rpartition("; pass a longer")
+        report(f"{happened}; {runs}")
+        sys.exit(ExitStatus.TIMEOUT)
+
+
+@contextmanager
+def cancelled_by_interrupt(
+    runs: RunsGoingOn, client: "Client", *, enabled: bool
+) -> Generator[None]:
+    """Let the first Ctrl-C cancel runs, while they are followed, and the second end the process.
+
+    Args:
+        runs: The runs.
+        client: The client of the server.
+        enabled: Whether to do so at all.
+    """
+    if not enabled:
+        yield
+        return
+
+    def on_interrupt(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, exit_at_once)
+        # In a thread, since this handler interrupts the main one anywhere, as while it writes.
+        threading.Thread(target=_cancel, args=(runs.ids, client), daemon=True).start()
+
+    replaced = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, replaced)
+
+
+def _cancel(ids: Iterable[str], client: "Client") -> None:
+    for run in ids:
+        report(f"cancelling flow run {run}; another Ctrl-C leaves at once")
+        try:
+            refusal = cancel_flow_run(run, client=client).refusal
+        except RxflowError as error:
+            report(f"flow run {run} cannot be cancelled: {error}")
+        else:
+            if refusal is not None:
+                report(f"flow run {run} is not cancelled: {one_line(refusal)}")
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
