@@ -21,6 +21,8 @@ from rxflow._config.setting_sources import SettingSource, SettingText, first_tex
 from rxflow._config.setting_values import read_file_path, read_flag, read_seconds, read_url
 from rxflow._config.source_order import (
     PASSED_URL_ORIGINS,
+    SourceOrder,
+    UrlSource,
     argument_source,
     no_url_error,
     order_sources,
@@ -194,6 +196,41 @@ def load_settings(
     raise failure
 
 
+def find_url_sources(
+    *,
+    api_url: str | None = None,
+    profile: str | None = None,
+    backend: BackendName | str | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    home: Path | None = None,
+) -> tuple[UrlSource, ...]:
+    """Return where `load_settings` looks for the URL, the highest precedence first.
+
+    The first source that has a URL is the one that counts.
+
+    Args:
+        api_url: As in `load_settings`, and so are the others.
+        profile: The same.
+        backend: The same.
+        environ: The same.
+        cwd: The same.
+        home: The same.
+
+    Raises:
+        ConfigurationError: As by `load_settings`, of the sources.
+    """
+    arguments = argument_source(api_url=api_url, profile=profile or None, backend=backend)
+    return _order(arguments, environ, cwd, home).url_sources
+
+
+def _order(
+    arguments: SettingSource, environ: Mapping[str, str] | None, cwd: Path | None, home: Path | None
+) -> SourceOrder:
+    environ = os.environ if environ is None else environ
+    return order_sources(arguments, environ, Path.cwd() if cwd is None else cwd, home)
+
+
 def _json_of(headers: Mapping[str, str]) -> str:
     """Return headers as JSON.
 
@@ -215,7 +252,7 @@ def _load(
 ) -> Settings:
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd
-    order = order_sources(arguments, environ, cwd, home)
+    order = _order(arguments, environ, cwd, home)
     sources = order.sources
     found_url = first_text(sources, "api_url")
     url = read_url(found_url)

@@ -7,7 +7,7 @@ all. How they are read is in `rxflow._config.prefect3_sources` and
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -59,6 +59,18 @@ PASSED_URL_ORIGINS: Final = frozenset({_ARGUMENT_URL, _OWN_URL})
 _SourceGroup = tuple[SettingSource, ...]
 
 
+class UrlSource(NamedTuple):
+    """A source in which the URL is looked for.
+
+    Attributes:
+        origin: Where it sets a URL, or would, as a phrase for messages.
+        missing: Why it sets none; "" if it does.
+    """
+
+    origin: str
+    missing: str
+
+
 class SourceOrder(msgspec.Struct, frozen=True, kw_only=True):
     """All sources, highest precedence first, and the backend.
 
@@ -75,6 +87,11 @@ class SourceOrder(msgspec.Struct, frozen=True, kw_only=True):
     def sources(self) -> _SourceGroup:
         """The sources of all groups."""
         return tuple(source for group in self.groups for source in group)
+
+    @property
+    def url_sources(self) -> tuple[UrlSource, ...]:
+        """Where the URL is looked for, up to the last source that is read."""
+        return tuple(map(_url_source, self.sources))
 
 
 def argument_source(**arguments: object) -> SettingSource:
@@ -124,17 +141,21 @@ def order_sources(
 def no_url_error(order: SourceOrder) -> ConfigurationError:
     """Return the error that lists where no URL was found, in order, and says how to set one."""
     lines = ["No URL of a Prefect API was found. Looked for, in this order:"]
-    for source in order.sources:
-        if "api_url" in source.texts:
-            origin = source.texts["api_url"].origin
-            lines.append(f"  - {origin}: empty, which hides all later sources")
+    for origin, missing in order.url_sources:
+        lines.append(f"  - {origin}: {missing or 'empty, which hides all later sources'}")
+        if not missing:
             break
-        lines.append(f"  - {source.url_origin}: {source.no_url_reason}")
     if order.backend is not BackendName.PREFECT_1:
         lines.append(_PREFECT_3_ADVICE)
     if order.backend is not BackendName.PREFECT_3:
         lines.append(_PREFECT_1_ADVICE)
     return ConfigurationError("\n".join(lines))
+
+
+def _url_source(source: SettingSource) -> UrlSource:
+    if "api_url" in source.texts:
+        return UrlSource(source.texts["api_url"].origin, "")
+    return UrlSource(source.url_origin, source.no_url_reason)
 
 
 def _own_environment(environ: Mapping[str, str]) -> SettingSource:

@@ -59,6 +59,10 @@ _SILENT = logging.Logger("rxflow.push")  # noqa: LOG001 - one that no configurat
 _SILENT.disabled = True
 
 
+def _ignore_open() -> None:
+    """Do nothing about an open connection."""
+
+
 class PushChannel:
     """Receives what a server announces, over one websocket at a time."""
 
@@ -79,6 +83,7 @@ class PushChannel:
         subscription: PushSubscription,
         now: datetime,
         receive: Callable[[Announcement], None],
+        on_open: Callable[[], None] = _ignore_open,
     ) -> PushEnd:
         """Connect, and receive announcements until the connection ends.
 
@@ -88,6 +93,7 @@ class PushChannel:
             subscription: What the server is to announce.
             now: The time, aware.
             receive: Called with each announcement.
+            on_open: Called once the server announces changes.
         """
         loop = asyncio.get_running_loop()
         opened = None
@@ -98,6 +104,7 @@ class PushChannel:
                     failure = await self._open(connection, subscription, now)
                 if failure is None:
                     opened = loop.time()
+                    on_open()
                     log("DEBUG", "{} announces changes", path_of(subscription))
                     while True:
                         announcement = announcement_of(await connection.recv(decode=False))

@@ -11,7 +11,8 @@ from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import RunFilter, RunsQuery
 from rxflow._views.newest_runs import read_newest
 
-_SECOND = timedelta(seconds=1)  # a server states its time to the second
+# A server states its time to the second, and uvicorn, which serves Prefect 3, once in a second.
+_STAMP_AGE = timedelta(seconds=2)
 _FIRST_STRIDE = 64  # runs
 _OVERLAP = 16  # runs that may be deleted while others are looked for
 
@@ -27,7 +28,7 @@ def read_due(where: RunFilter, rows: int, most: int | None = None) -> Poll[Page[
         most: The most runs to read; None for all of them.
     """
     page: Page[FlowRun] = yield RunsQuery(where=where, newest_first=True, limit=1)
-    due = None if page.server_time is None else page.server_time + _SECOND
+    due = None if page.server_time is None else page.server_time + _STAMP_AGE
     return (yield from read_newest(where, rows, most, before=due))
 
 

@@ -2,13 +2,31 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 import rxflow
 
-__all__ = ["connection_options"]
+__all__ = ["connection_options", "server_options"]
+
+
+C = TypeVar("C", bound=Callable[..., None])
+
+
+def server_options(command: C) -> C:
+    """Add the options that say which server is meant to a command that takes them as they are."""
+    for option in (
+        click.option(
+            "--backend",
+            type=click.Choice([name.value for name in rxflow.BackendName]),
+            help="The kind of server; by default detected.",
+        ),
+        click.option("--profile", help="The Prefect profile to use in place of the active one."),
+        click.option("--api-url", help="The API's URL; by default found as Prefect finds it."),
+    ):
+        command = option(command)
+    return command
 
 
 def connection_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -18,13 +36,7 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
         command: Takes the client as its first argument, ``client``; it is closed afterwards.
     """
 
-    @click.option("--api-url", help="The API's URL; by default found as Prefect finds it.")
-    @click.option("--profile", help="The Prefect profile to use in place of the active one.")
-    @click.option(
-        "--backend",
-        type=click.Choice([name.value for name in rxflow.BackendName]),
-        help="The kind of server; by default detected.",
-    )
+    @server_options
     @wraps(command)
     def with_client(
         *arguments: Any,

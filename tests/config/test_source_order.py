@@ -19,7 +19,7 @@ from prefect1_installation import (
 )
 from prefect_installation import PROFILE_URL, PROFILES, URL, Installation
 
-from rxflow._config.settings import Settings
+from rxflow._config.settings import Settings, find_url_sources
 from rxflow._models.entities import BackendName
 
 VARIABLES_1 = "PREFECT__BACKEND, PREFECT__SERVER__* and PREFECT__CLOUD__* in the environment"
@@ -319,3 +319,19 @@ def test_an_empty_url_of_prefect_1_is_missing(bare: Installation) -> None:
         "  - PREFECT__CLOUD__API in the environment: empty, which hides all later sources",
     ]
     assert "http://localhost:4200" in lines[-1]
+
+
+def test_the_sources_of_the_url_are_listed(profiled: Installation) -> None:
+    """In order of precedence, each with the reason why it has none."""
+    profile = f"profile 'rx' of {profiled.home / '.prefect/profiles.toml'}"
+    environ = {"PREFECT_API_URL": URL}
+    sources = find_url_sources(environ=environ, cwd=profiled.cwd, home=profiled.home)
+    assert sources[:3] == (
+        ("the argument api_url", "not given"),
+        ("RXFLOW_API_URL in the environment", "not set"),
+        ("PREFECT_API_URL in the environment", ""),
+    )
+    assert sources[-1] == (f"PREFECT_API_URL in {profile}", "")
+    passed = find_url_sources(api_url=URL, environ={})
+    assert [origin for origin, _ in passed] == [origin for origin, _ in sources[:3]]
+    assert [missing for _, missing in passed] == ["", "not set", "not set"]

@@ -97,6 +97,23 @@ def test_announcements_are_received_until_the_server_closes() -> None:
     assert wanted["filter"]["any_resource"] == {"id": [f"prefect.flow-run.{RUN}"]}
 
 
+def test_the_channel_says_when_it_is_open() -> None:
+    """Before the first announcement, and not where the key is refused."""
+    happened: list[object] = []
+
+    async def run(server: PushServer) -> PushEnd:
+        channel = Connector(settings_for(server.url), None).open_push_channel()
+        assert channel is not None
+        return await channel.read(EVENTS, NOW, happened.append, lambda: happened.append("open"))
+
+    with PushServer(sending(FRAME)) as server:
+        asyncio.run(run(server))
+    assert happened == ["open", STATE]
+    with PushServer(sending(FRAME), status=403) as server:
+        asyncio.run(run(server))
+    assert happened == ["open", STATE]
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
