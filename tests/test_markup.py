@@ -1,9 +1,8 @@
 """Elements of HTML: whatever a text holds, it is data."""
 
-from html.parser import HTMLParser
-
 import pytest
 from hostile_lines import ALL, LONG
+from html_reader import HtmlReader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,39 +10,21 @@ from rxflow._escapes import safe_text
 from rxflow._markup import Markup, element, joined
 
 
-class Reader(HTMLParser):
-    """Reads HTML as a browser does: its tags with attributes, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Note text."""
-        self.text += data
-
-
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_a_text_is_data(text: str) -> None:
     """As content and as a value, a text is read as what it was, with control characters escaped."""
-    read = Reader(element("p", {"title": text}, text))
+    read = HtmlReader(element("p", {"title": text}, text))
     shown = safe_text(text.replace("\r\n", "\n")).translate({0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD})
-    assert read.tags == [("p", {"title": shown})]
+    (paragraph,) = read.elements
+    assert (paragraph.name, paragraph.attributes) == ("p", {"title": shown})
     assert read.text == shown
 
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - LONG.keys()))
 def test_a_hostile_text_opens_no_element(name: str) -> None:
     """Nothing of a hostile line acts, wherever it stands."""
-    read = Reader(joined(ALL[name], element("p", {"title": ALL[name]}, ALL[name])))
-    assert [tag for tag, _ in read.tags] == ["p"]
+    read = HtmlReader(joined(ALL[name], element("p", {"title": ALL[name]}, ALL[name])))
+    assert [each.name for each in read.elements] == ["p"]
 
 
 def test_elements_are_joined_as_they_are() -> None:

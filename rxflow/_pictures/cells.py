@@ -6,6 +6,7 @@ style looks like is decided where the lines are printed.
 
 import unicodedata
 from collections.abc import Iterable
+from itertools import accumulate
 
 import msgspec
 
@@ -51,12 +52,10 @@ def fitted(text: str, cells: int) -> str:
     missing = cells - cell_width(text)
     if missing >= 0:
         return text + " " * missing
-    kept, used = "", 0
-    for char in text:
-        if used + _width(char) > cells - 1:
-            break
-        kept, used = kept + char, used + _width(char)
-    return kept + "…" + " " * (cells - 1 - used)
+    ends = accumulate(map(_width, text))  # in which cell each character ends
+    kept = [(char, end) for char, end in zip(text, ends, strict=True) if end < cells]
+    used = kept[-1][1] if kept else 0
+    return "".join(char for char, _ in kept) + "…" + " " * (cells - 1 - used)
 
 
 def _width(char: str) -> int:

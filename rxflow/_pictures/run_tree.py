@@ -70,12 +70,14 @@ class RunTree(msgspec.Struct, frozen=True, kw_only=True):
     """A flow run with all that it started, at one moment.
 
     Attributes:
-        root: The run.
+        run: The run's row.
+        root: The run, and what it started.
         now: When the rows were read, by the server's clock.
         unread: How many rows could not be read, and are left out.
         has_subflows: Whether the server knows which runs are subflows.
     """
 
+    run: FlowRun
     root: RunNode
     now: datetime
     unread: int = 0

@@ -50,6 +50,7 @@ def read_run_tree(flow_run_id: str, limit: int, *, subflows: bool = True) -> Pol
             level = yield from reader.find_subflows()
     histories = yield from reader.read_histories()
     return RunTree(
+        run=page.rows[0],
         root=tree_root(reader.rows, histories),
         now=reader.now,
         unread=reader.unread,

@@ -1,13 +1,15 @@
 """The timeline of a run as text."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
-from picture_runs import NightlyRun
+from picture_runs import NightlyRun, tree_of
 
 from rxflow._models.terminal_text import local_time
 from rxflow._pictures.cells import cell_width, plain_text
 from rxflow._pictures.text_timeline import timeline_lines
+from rxflow.testing import FakePrefect3, VirtualTime
 
 START = f"{local_time(datetime(2026, 1, 1, 0, 0, 4, tzinfo=UTC)):%Y-%m-%d %H:%M:%S %z}"
 
@@ -32,3 +34,37 @@ def test_a_timeline_is_as_wide_as_the_terminal(width: int) -> None:
     lines = plain_text(timeline_lines(NightlyRun().to_end().tree(), width)).splitlines()[1:]
     widest = max(map(cell_width, lines))
     assert width - 2 <= widest <= width
+
+
+def test_a_long_wait_is_cut_off() -> None:
+    """A bar that ended before what is shown is not there; the axis begins within the wait."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="SCHEDULED")
+    time.wait(1000)
+    server.set_state(run_id, "PENDING")
+    time.wait(1000)
+    server.set_state(run_id, "RUNNING")
+    time.wait(8)
+    *_, row = plain_text(timeline_lines(tree_of(server, run_id), 60)).splitlines()
+    assert re.fullmatch("report ·{7}▓{30} 8.0 s, Running", row)
+
+
+def test_labels_of_the_axis_do_not_touch() -> None:
+    """Where two would, one is left out; of a run that has not started the axis counts its wait."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="SCHEDULED")
+    time.wait(2 * 86400 + 1)
+    for width in range(60, 140, 7):
+        title, axis, _ = plain_text(timeline_lines(tree_of(server, run_id), width)).splitlines()
+        assert "  from 20" in title
+        assert re.fullmatch(r"( *(0|\d+ [hd]( \d+ [hmin]+)?)(?= |$))+", axis)
+
+
+def test_what_is_missing_is_said() -> None:
+    """Below the bars there are sentences on what they lack."""
+    story = NightlyRun().to_end()
+    story.server.task_runs[story.fetches[1]]["name"] = None
+    text = plain_text(timeline_lines(story.tree(), 80))
+    assert text.endswith("\n1 row of the server could not be read; left out here")

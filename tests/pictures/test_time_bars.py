@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_events import NOON, second
+from sample_events import row as run_row
 
 from rxflow import State
 from rxflow._pictures.run_tree import RunNode, RunTree
@@ -131,7 +132,7 @@ def test_no_state_is_a_wait() -> None:
 
 def tree(root: RunNode, now: float) -> RunTree:
     """Return a tree of one node."""
-    return RunTree(root=root, now=second(now))
+    return RunTree(run=run_row(), root=root, now=second(now))
 
 
 def test_a_span_is_from_the_first_bar_to_the_last() -> None:
@@ -172,6 +173,6 @@ def test_the_first_and_the_last_time_of_all_are_shown() -> None:
         State(id="2", type="RUNNING", name="Running", timestamp=last),
     )
     root = node("", states=states, state=states[-1])
-    span = span_of(RunTree(root=root, now=NOON))
+    span = span_of(tree(root, 0))
     assert (span.start, span.end) == (first, last)
     assert TimeSpan(last, last).place(last) == 0

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from rxflow._pictures.run_report import RunReport
 from rxflow._pictures.run_tree import RunNode, RunTree
 from rxflow._pictures.time_bars import bars_of
+from rxflow._views.run_report_lookups import read_run_report
 from rxflow._views.run_tree_lookups import read_run_tree
 from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
@@ -67,6 +69,10 @@ class NightlyRun:
         """Read the tree of the run as it is now."""
         return tree_of(self.server, self.run_id, subflows=subflows)
 
+    def report(self) -> RunReport:
+        """Read all of the run as it is now."""
+        return report_of(self.server, self.run_id)
+
     def _task_run(self, name: str, run_id: str | None = None) -> str:
         return self.server.add_task_run(run_id or self.run_id, name=name, state="RUNNING")
 
@@ -74,6 +80,11 @@ class NightlyRun:
 def tree_of(server: FakePrefect1 | FakePrefect3, run_id: str, *, subflows: bool = True) -> RunTree:
     """Read the tree of a run."""
     return server.client().read(lambda limit: read_run_tree(run_id, limit, subflows=subflows))
+
+
+def report_of(server: FakePrefect1 | FakePrefect3, run_id: str) -> RunReport:
+    """Read all of a run."""
+    return server.client().read(lambda limit: read_run_report(run_id, limit))
 
 
 def nodes_of(tree: RunTree) -> dict[str, RunNode]:

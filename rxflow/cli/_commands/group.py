@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "runs": ("runs", "List runs."),
     "tree": ("tree", "Show the task runs and subflows of a run, with states and durations."),
     "timeline": ("timeline", "Show the task runs and subflows of a run as bars over time."),
+    "report": ("report", "Write all of a run to one HTML file."),
     "doctor": ("doctor", "Check how the server is found, reached and read from."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
 }

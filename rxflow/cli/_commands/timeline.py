@@ -3,15 +3,15 @@
 import click
 
 import rxflow
+from rxflow.cli._colours import colour_option
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 
-EXAMPLES = "\b\nExamples:\n  rxflow timeline amber-fox\n  COLUMNS=160 rxflow timeline @latest\n"
 
-
-@click.command("timeline", epilog=EXAMPLES)
-@click.argument("run", required=False)
+@click.command("timeline")
+@click.argument("run", metavar="[RUN]", required=False)
 @click.option("--no-children", is_flag=True, help="Leave out subflows.")
+@colour_option
 @exit_on_error()
 @connection_options
 def command(client: "rxflow.Client", run: str | None, no_children: bool) -> None:
@@ -19,7 +19,12 @@ def command(client: "rxflow.Client", run: str | None, no_children: bool) -> None
 
     A bar has a part for each time of waiting (dots), of running (a full bar) and of an attempt that
     failed (half tone). A run that goes on is shown as far as it has got.
-    """
+
+    \b
+    Examples:
+      rxflow timeline amber-fox
+      COLUMNS=160 rxflow timeline @latest
+    """  # noqa: D301 - click reads \\b as it is
     from rxflow._pictures.text_timeline import timeline_lines  # noqa: PLC0415 - needs msgspec
     from rxflow.cli._picture_output import picture_width, write_lines  # noqa: PLC0415
     from rxflow.cli._read_tree import read_tree  # noqa: PLC0415

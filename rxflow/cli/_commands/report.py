@@ -1,0 +1,48 @@
+"""``rxflow report``: write all of a run to one HTML file."""
+
+import sys
+
+import click
+
+import rxflow
+from rxflow.cli._connection import connection_options
+from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._output import exit_on_error, report, write
+
+
+@click.command("report")
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    required=True,
+    help="The file to write, which is replaced; - for standard output.",
+)
+@click.option("--no-children", is_flag=True, help="Leave out subflows.")
+@exit_on_error()
+@connection_options
+def command(client: "rxflow.Client", run: str | None, output: str, no_children: bool) -> None:
+    """Write all of RUN to one HTML file: states, task runs and subflows over time, and the log.
+
+    The file needs no network and no other file, and whatever the log holds, it cannot act. A run
+    that goes on is written as far as it has got.
+
+    \b
+    Examples:
+      rxflow report amber-fox -o run.html
+      rxflow report @latest:nightly-report/prod -o - | gzip > run.html.gz
+    """  # noqa: D301 - click reads \\b as it is
+    from rxflow.cli._report_file import read_report, replace_file  # noqa: PLC0415 - needs jinja2
+
+    page, lines = read_report(client, run, subflows=not no_children)
+    if output == "-":
+        for line in page.split("\n"):  # one by one, so that it ends once the reader has enough
+            write(line, unchanged=True)
+        return
+    try:
+        size = replace_file(output, page)
+    except OSError as error:
+        report(f"{output} cannot be written: {error.strerror}; the run goes on")
+        sys.exit(ExitStatus.OUTPUT_ERROR)
+    report(f"wrote {output}: {lines}, {size / 1e6:.1f} MB")
