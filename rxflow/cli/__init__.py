@@ -2,8 +2,9 @@
 
 ``_commands`` has a module for each command. Beside it stands what they share: ``_connection`` for
 the server, ``_selection`` for the runs that are meant and ``_run_words`` for how they are written,
-``_follow``, ``_display`` and ``_lines`` for what is watched, ``_output`` and ``_exit_status`` for
-how a command writes and ends, ``_demo`` and ``_prefect_server`` for the demo's run and its server.
+``_follow``, ``_display``, ``_live`` and ``_lines`` for what is watched, ``_output`` and
+``_exit_status`` for how a command writes and ends, ``_demo`` and ``_prefect_server`` for the demo's
+run and its server.
 """
 
 import io

@@ -10,10 +10,9 @@ from time import monotonic
 from typing import Protocol
 
 from rxflow import Closed, FlowRunEvent, Notice
-from rxflow.cli._end_summary import end_summary
+from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._line_formats import LineFormat
-from rxflow.cli._output import output_width, write
-from rxflow.cli._run_status import RunStatuses
+from rxflow.cli._output import output_width, report, write
 
 __all__ = ["Display", "PlainDisplay"]
 
@@ -30,6 +29,14 @@ class Display(Protocol):
         """
         ...
 
+    def say(self, text: str) -> None:
+        """Show a sentence about the command itself; may be called in any thread.
+
+        Args:
+            text: The sentence; control characters in it are written out.
+        """
+        ...
+
     def close(self) -> None:
         """End the display: after the last event, or after fewer, if the watch is broken off.
 
@@ -39,17 +46,13 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """Writes lines to standard output: of each event, and at the end of each run a summary.
-
-    A subflow has no summary of its own; it is a part of that of the run which was to be watched.
-    """
+    """Writes lines to standard output: of each event, and at the end of each run a summary."""
 
     def __init__(
         self,
         lines: LineFormat,
-        lowest: str | None = None,
+        summaries: EndSummaries | None = None,
         *,
-        summarised: bool = True,
         notice: Callable[[str], object] | None = None,
         ending: Callable[[str], object] | None = None,
         unchanged: bool = False,
@@ -58,19 +61,16 @@ class PlainDisplay:
 
         Args:
             lines: Formats the events.
-            lowest: The name of the level below which log lines are left out; None for all.
-            summarised: Whether a summary of each run is written.
+            summaries: The summaries of runs; None for no summaries.
             notice: Reports what a notice says, where notices have no lines; None to leave it out.
             ending: Reports how a run has ended, where no summary does; None to leave it out.
             unchanged: Whether the lines have no colours of ours, and are written as they are.
         """
         self._lines = lines
-        self._lowest = lowest
-        self._summarised = summarised
+        self._summaries = summaries
         self._notice = notice
         self._ending = ending
         self._unchanged = unchanged
-        self._statuses = RunStatuses()
 
     def show(self, event: FlowRunEvent) -> None:
         """Write the lines of an event."""
@@ -80,18 +80,17 @@ class PlainDisplay:
             self._notice(event.message)
         if self._ending is not None and isinstance(event, Closed) and _is_root(event):
             self._ending(f"{event.message} ({event.flow_run_id})")
-        if self._summarised:
-            self._summarise(event)
+        if self._summaries is not None:
+            self._summaries.statuses.receive(event, monotonic())
+            if lines := self._summaries.lines(event, output_width()):
+                write("\n".join(lines))
+
+    def say(self, text: str) -> None:
+        """Write a sentence to standard error."""
+        report(text)
 
     def close(self) -> None:
         """Do nothing: each line is whole once it is written."""
-
-    def _summarise(self, event: FlowRunEvent) -> None:
-        status = self._statuses.receive(event, monotonic())
-        if isinstance(event, Closed) and status is not None and self._statuses.is_root(status):
-            subflows = self._statuses.subflows(status)
-            lines = end_summary(status, subflows, lowest=self._lowest, width=output_width())
-            write("\n".join(["", *lines]))
 
 
 def _is_root(event: FlowRunEvent) -> bool:

@@ -6,17 +6,18 @@ left out but the middle of a long error, whose lines have been shown before, and
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import tzinfo
 
 import click
 
-from rxflow import Closed, FlowRunLog
+from rxflow import Closed, FlowRunEvent, FlowRunLog
 from rxflow._escapes import one_line, safe_text
 from rxflow._models.durations import short_duration
-from rxflow._models.terminal_text import local_time
-from rxflow.cli._run_status import RunStatus, TaskRunTally
+from rxflow.cli._lines import LineStyle
+from rxflow.cli._run_status import RunStatus, RunStatuses, TaskRunTally
 from rxflow.cli._wrapping import wrap
 
-__all__ = ["STATE_COLOURS", "end_summary", "some_of"]
+__all__ = ["STATE_COLOURS", "EndSummaries", "end_summary", "some_of"]
 
 STATE_COLOURS = {
     "COMPLETED": "green",
@@ -37,11 +38,49 @@ _MOST_CHARACTERS = 2_000  # of a line of an error
 _LEAST_ROOM = 20  # cells
 
 
+class EndSummaries:
+    """Writes the summary of each run of a watch when it is closed.
+
+    A subflow has none of its own; it is a part of that of the run which was to be watched.
+
+    Attributes:
+        statuses: The runs, by the events that were received.
+    """
+
+    def __init__(self, lowest: str | None = None, zone: tzinfo | None = None) -> None:
+        """Start without a run.
+
+        Args:
+            lowest: The name of the level below which log lines are left out; None for all.
+            zone: The time zone of times; None for the local one.
+        """
+        self.statuses = RunStatuses()
+        self._lowest = lowest
+        self._zone = zone
+
+    def lines(self, event: FlowRunEvent, width: int | None) -> list[str]:
+        """Return an empty line and the summary of the run that an event closes; else nothing.
+
+        Args:
+            event: An event that was received.
+            width: Cells to break lines at; None to write each field as one line.
+        """
+        status = self.statuses.root(event.flow_run_id) if isinstance(event, Closed) else None
+        if status is None:
+            return []
+        subflows = self.statuses.subflows(status)
+        return [
+            "",
+            *end_summary(status, subflows, lowest=self._lowest, zone=self._zone, width=width),
+        ]
+
+
 def end_summary(
     status: RunStatus,
     subflows: Sequence[RunStatus] = (),
     *,
     lowest: str | None = None,
+    zone: tzinfo | None = None,
     width: int | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the summary, with colours as ANSI sequences.
@@ -50,12 +89,13 @@ def end_summary(
         status: The run.
         subflows: Its subflows, as far as they were watched.
         lowest: The name of the level below which log lines were left out; None for all.
+        zone: The time zone of times; None for the local one.
         width: Cells to break lines at; None to write each field as one line.
     """
     title = f"Flow run {status.name!r} ({status.flow_run_id})"
     for line in [title] if width is None else wrap(title, width):
         yield click.style(line, bold=True)
-    for label, lines in _fields(status, subflows, lowest):
+    for label, lines in _fields(status, subflows, lowest, zone):
         head = _head(label)
         for line in lines:
             room = None if width is None else max(width - len(head), _LEAST_ROOM)
@@ -77,7 +117,7 @@ def _head(label: str) -> str:
 
 
 def _fields(
-    status: RunStatus, subflows: Sequence[RunStatus], lowest: str | None
+    status: RunStatus, subflows: Sequence[RunStatus], lowest: str | None, zone: tzinfo | None
 ) -> Iterator[tuple[str, list[str]]]:
     yield "state", [_state(status)]
     if status.is_over and status.closed and (took := status.elapsed(status.closed.timestamp)):
@@ -94,7 +134,7 @@ def _fields(
     if subflows:
         yield "subflows", [_subflows(subflows)]
     if status.first_error is not None:
-        yield from _errors(status, status.first_error)
+        yield from _errors(status, status.first_error, zone)
     if status.closed is not None:
         of_level = f" of level {lowest} and above" if lowest else ""
         yield "log lines", [f"{status.closed.log_count}{of_level}, {_proof(status, status.closed)}"]
@@ -126,7 +166,9 @@ def _subflows(subflows: Sequence[RunStatus]) -> str:
     return f"{len(subflows)}: {_counted(states.most_common())}{named}"
 
 
-def _errors(status: RunStatus, first: FlowRunLog) -> Iterator[tuple[str, list[str]]]:
+def _errors(
+    status: RunStatus, first: FlowRunLog, zone: tzinfo | None
+) -> Iterator[tuple[str, list[str]]]:
     """Yield the first error with its lines; of a run that completed, how many there were."""
     number = status.error_count
     if status.state is not None and status.state.is_completed:
@@ -134,8 +176,8 @@ def _errors(status: RunStatus, first: FlowRunLog) -> Iterator[tuple[str, list[st
         yield "errors", [f"{lines} of level ERROR and above"]
         return
     task = status.task_runs.name(first.task_run_id)
-    time = local_time(first.timestamp)
-    head = f"{time:%H:%M:%S}.{time.microsecond // 1000:03}" + (f" {task}" if task else "")
+    time = LineStyle(zone=zone).time(first.timestamp)
+    head = f"{time} {task}" if task else time
     more = f", the first of {number}" if number > 1 else ""
     yield "error", [head + more, *(click.style(line, fg="red") for line in _some_lines(first))]
 

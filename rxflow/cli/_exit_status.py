@@ -88,10 +88,12 @@ def status_of_error(error: RxflowError) -> ExitStatus:
 
 
 def status_of_state(state: "State | None") -> ExitStatus:
-    """Return the status of a run that ended in a state; None if it was deleted before."""
-    if state is None:
-        return ExitStatus.NOT_FOUND
-    return _STATES.get(state.type, ExitStatus.FAILED)
+    """Return the status of a run that was closed in a state.
+
+    Args:
+        state: The state; one that is not terminal, or None, means that the run was deleted.
+    """
+    return ExitStatus.NOT_FOUND if state is None else _STATES.get(state.type, ExitStatus.NOT_FOUND)
 
 
 def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:

@@ -20,9 +20,11 @@ from rxflow import (
 )
 from rxflow._protocol.queries import RunFilter, RunsQuery
 from rxflow.cli._display import PlainDisplay
+from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._interruption import cancelled_by_interrupt, explained_end
+from rxflow.cli._live import live_display, refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._log_history import LastLines, found_runs, last_lines, subflows_of
 from rxflow.cli._log_selection import LogSelection
@@ -87,26 +89,25 @@ def follow_runs(
             many=not _is_one(runs),
         )
         lines = ShownLines(line, selection, last)
-        display = PlainDisplay(
-            lines,
-            show.level_text,
-            summarised=show.output == "text" and not show.quiet and not scope.only_logs,
-            notice=None if show.quiet or _has_notices(show, scope) else report,
-            ending=None if show.quiet or scope.only_logs or _has_ends(show) else report,
-            unchanged=show.output != "text",
-        )
+        live = None
+        if not _is_lines_alone(show, scope):
+            live = live_display(lines, EndSummaries(show.level_text, show.zone), client)
+        display = live or _plain_display(lines, show, scope)
         since = selection.since if last is None else last.start
         watched = {"level": show.level, "since": since, "client": client}
         with explained_end(runs.ids or ()) as going_on:
             events: Stream[FlowRunEvent] = _watch(runs, following, scope, **watched)
             events = events.pipe(ops.do_action(going_on.receive))
+            if live is not None:
+                events = events.pipe(ops.do_action(live.receive))
             if following.hold:
                 start = _history_start(runs, reads, children=scope.children)
                 events = events.pipe(ordered(start))
             interruption = cancelled_by_interrupt(
-                going_on, client, enabled=following.cancel_on_interrupt
+                going_on, client, display.say, enabled=following.cancel_on_interrupt
             )
-            with closing(iter(events)) as each, interruption:
+            shown = iter(events) if live is None else refreshed(events, live)
+            with closing(shown) as each, interruption:
                 status = follow(_until_full(each, lines) if scope.only_logs else each, display)
     if lines.is_full and scope.only_logs:
         return ExitStatus.COMPLETED
@@ -123,6 +124,21 @@ def log_selection(show: ShowOptions, since: datetime | None) -> LogSelection:
         exclude=show.exclude,
         head=show.head,
         tail=show.tail,
+    )
+
+
+def _is_lines_alone(show: ShowOptions, scope: Scope) -> bool:
+    """Whether nothing but lines is wanted."""
+    return show.output != "text" or show.quiet or scope.only_logs
+
+
+def _plain_display(lines: ShownLines, show: ShowOptions, scope: Scope) -> PlainDisplay:
+    return PlainDisplay(
+        lines,
+        None if _is_lines_alone(show, scope) else EndSummaries(show.level_text, show.zone),
+        notice=None if show.quiet or _has_notices(show, scope) else report,
+        ending=None if show.quiet or scope.only_logs or _has_ends(show) else report,
+        unchanged=show.output != "text",
     )
 
 

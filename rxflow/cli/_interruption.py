@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -84,13 +84,14 @@ def explained_end(given: Sequence[str]) -> Generator[RunsGoingOn]:
 
 @contextmanager
 def cancelled_by_interrupt(
-    runs: RunsGoingOn, client: "Client", *, enabled: bool
+    runs: RunsGoingOn, client: "Client", say: Callable[[str], object], *, enabled: bool
 ) -> Generator[None]:
     """Let the first Ctrl-C cancel runs, while they are followed, and the second end the process.
 
     Args:
         runs: The runs.
         client: The client of the server.
+        say: Shows a sentence, in any thread.
         enabled: Whether to do so at all.
     """
     if not enabled:
@@ -100,7 +101,7 @@ def cancelled_by_interrupt(
     def on_interrupt(_: int, __: FrameType | None) -> None:
         signal.signal(signal.SIGINT, exit_at_once)
         # In a thread, since this handler interrupts the main one anywhere, as while it writes.
-        threading.Thread(target=_cancel, args=(runs.ids, client), daemon=True).start()
+        threading.Thread(target=_cancel, args=(runs.ids, client, say), daemon=True).start()
 
     replaced = signal.signal(signal.SIGINT, on_interrupt)
     try:
@@ -109,16 +110,16 @@ def cancelled_by_interrupt(
         signal.signal(signal.SIGINT, replaced)
 
 
-def _cancel(ids: Iterable[str], client: "Client") -> None:
+def _cancel(ids: Iterable[str], client: "Client", say: Callable[[str], object]) -> None:
     for run in ids:
-        report(f"cancelling flow run {run}; another Ctrl-C leaves at once")
+        say(f"cancelling flow run {run}; another Ctrl-C leaves at once")
         try:
             refusal = cancel_flow_run(run, client=client).refusal
         except RxflowError as error:
-            report(f"flow run {run} cannot be cancelled: {error}")
+            say(f"flow run {run} cannot be cancelled: {error}")
         else:
             if refusal is not None:
-                report(f"flow run {run} is not cancelled: {one_line(refusal)}")
+                say(f"flow run {run} is not cancelled: {one_line(refusal)}")
 
 
 def _list(texts: Sequence[str]) -> str:

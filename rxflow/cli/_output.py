@@ -20,7 +20,16 @@ from rxflow import RxflowError
 from rxflow._escapes import safe_text
 from rxflow.cli._exit_status import ExitStatus, status_of_error
 
-__all__ = ["Terminated", "exit_at_once", "exit_on_error", "output_width", "report", "write"]
+__all__ = [
+    "Terminated",
+    "exit_at_once",
+    "exit_on_error",
+    "output_errors",
+    "output_width",
+    "report",
+    "sentence",
+    "write",
+]
 
 
 class _OutputError(Exception):
@@ -43,8 +52,15 @@ def write(text: str, *, unchanged: bool = False) -> None:
     Raises:
         _OutputError: It cannot be written; `exit_on_error` ends the command.
     """
-    try:
+    with output_errors():
         click.echo(text, color=unchanged or None)
+
+
+@contextmanager
+def output_errors() -> Generator[None]:
+    """Let `exit_on_error` end the command if standard output cannot be written in the block."""
+    try:
+        yield
     except OSError as error:
         raise _OutputError(error) from error
 
@@ -56,7 +72,12 @@ def output_width() -> int | None:
 
 def report(text: str) -> None:
     """Write a sentence for people to standard error; control characters in it are written out."""
-    click.echo(f"rxflow: {safe_text(text)}", err=True)
+    click.echo(sentence(text), err=True)
+
+
+def sentence(text: str) -> str:
+    """Return a sentence of the command, which is thereby distinguished from lines of runs."""
+    return f"rxflow: {safe_text(text)}"
 
 
 class Terminated(BaseException):

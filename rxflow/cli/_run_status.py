@@ -5,8 +5,10 @@ Does not belong here: widths, colours and the terminal.
 """
 
 import logging
+from bisect import insort
 from collections import Counter
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from rxflow import (
     AllClosed,
@@ -93,7 +95,7 @@ class RunStatus:
 
     Attributes:
         run: The run's row.
-        states: The states that it entered, in the order in which they were emitted.
+        states: The states that it entered, in their order.
         task_runs: Its task runs, by state.
         first_error: Its first log line of level ERROR or above.
         error_count: How many such lines there are.
@@ -138,7 +140,7 @@ class RunStatus:
                 self._receive_log(event)
             case StateChange():
                 self.last_news = mono
-                self.states.append(event.state)
+                insort(self.states, event.state, key=attrgetter("order"))
                 self.notice = None  # a run that entered a state is no longer late for it
             case TaskRunStateChange():
                 self.task_runs.receive(event)
@@ -208,8 +210,8 @@ class RunStatuses:
         self._by_id: dict[str, RunStatus] = {}
         self._outages: dict[str, Notice] = {}
 
-    def receive(self, event: FlowRunEvent, mono: float) -> RunStatus | None:
-        """Record an event; return the status of its run, None if it is about none.
+    def receive(self, event: FlowRunEvent, mono: float) -> None:
+        """Record an event.
 
         Args:
             event: The event.
@@ -217,14 +219,12 @@ class RunStatuses:
         """
         if isinstance(event, Notice):
             self._receive_outage(event)
-        if not event.flow_run_id:
-            return None
-        status = self._by_id.get(event.flow_run_id)
-        if status is None:
-            status = RunStatus(event.flow_run_id, event.root_flow_run_id)
-            self._by_id[event.flow_run_id] = status
-        status.receive(event, mono)
-        return status
+        run = event.flow_run_id
+        if not run:  # it is about all runs
+            return
+        if run not in self._by_id:
+            self._by_id[run] = RunStatus(run, event.root_flow_run_id)
+        self._by_id[run].receive(event, mono)
 
     def _receive_outage(self, notice: Notice) -> None:
         if notice.code is NoticeCode.DEGRADED:
@@ -240,10 +240,14 @@ class RunStatuses:
     @property
     def roots(self) -> list[RunStatus]:
         """The runs that are watched themselves, not as subflows of others."""
-        return [status for status in self._by_id.values() if self.is_root(status)]
+        return [status for status in self._by_id.values() if self._is_root(status)]
 
-    def is_root(self, status: RunStatus) -> bool:
-        """Return whether a run is watched itself."""
+    def root(self, flow_run_id: str) -> RunStatus | None:
+        """Return the status of a run; None if it was not seen, or is a subflow of another."""
+        status = self._by_id.get(flow_run_id)
+        return status if status is not None and self._is_root(status) else None
+
+    def _is_root(self, status: RunStatus) -> bool:
         return not status.is_subflow or status.root_flow_run_id not in self._by_id
 
     def subflows(self, root: RunStatus) -> list[RunStatus]:

@@ -11,7 +11,6 @@ from datetime import timedelta
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +27,7 @@ _INDENT = (0, 0, 0, 2)
 _MOST_RUNNING, _MOST_FAILED = 4, 8  # names
 _QUIET_FROM = 1.0  # seconds without news before that is shown
 _WIDEST_BAR, _NARROW_BAR = 40, 12  # cells
+_IN_ASCII = str.maketrans("─━", "-=")
 _WIDE = 80  # cells, from which there is a bar for each of many runs
 
 
@@ -55,11 +55,13 @@ def status_rows(
     roots = statuses.roots
     body = region.one_run(roots[0], statuses) if len(roots) == 1 else region.many_runs(statuses)
     console.width = width - 1
+    rule = Text("─" * console.width, style="dim")
     with console.capture() as captured:
-        line = "-" if console.options.ascii_only else "─"
-        rule = Text(line * console.width, style="dim")
         console.print(Group(rule, *body, *region.notices(statuses)))
-    return captured.get().split("\n")[:-1][:most]
+    text = captured.get()
+    if console.options.ascii_only:
+        text = text.translate(_IN_ASCII)
+    return text.split("\n")[:-1][:most]
 
 
 class _Region(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,13 +92,16 @@ class _Region(msgspec.Struct, frozen=True, kw_only=True):
         yield from self._table(statuses.subflows(status), most=max(1, self.most // 2))
 
     def _title(self, status: RunStatus) -> Text:
-        title = Text()
-        flow = self.flow_name(status.run.flow_id if status.run else None)
-        if flow is not None:
-            title.append(one_line(flow), style="bold").append(" / ")
-        title.append(status.name, style="bold").append("  ").append_text(_state(status))
+        title = self._name(status, style="bold").append("  ").append_text(_state(status))
         time = self._time(status)
         return title.append(f"  {time}") if time else title
+
+    def _name(self, status: RunStatus, *, style: str = "") -> Text:
+        """Return the names of the flow, as soon as it is known, and the run."""
+        flow = self.flow_name(status.run.flow_id if status.run else None)
+        if flow is None:
+            return Text.assemble((status.name, style))
+        return Text.assemble((one_line(flow), style), " / ", (status.name, style))
 
     def _time(self, status: RunStatus) -> str:
         """Return how long a run has been running, or when it will."""
@@ -128,7 +133,7 @@ class _Region(msgspec.Struct, frozen=True, kw_only=True):
             yield Padding(more, _INDENT)
 
     def _row(self, run: RunStatus) -> list[RenderableType]:
-        name = Text("  " if run.is_subflow else "").append(run.name)
+        name = Text("  " if run.is_subflow else "").append_text(self._name(run))
         tasks = run.task_runs
         row: list[RenderableType] = [name, _state(run), Text(self._time(run))]
         if self.width >= _WIDE:
@@ -169,10 +174,14 @@ def _columns(*rows: Sequence[RenderableType]) -> RenderableType:
     return Padding(table, _INDENT) if rows else Group()
 
 
-def _bar(tasks: TaskRunTally, width: int) -> ProgressBar:
-    colour = "red" if tasks.failed else "green"
-    return ProgressBar(
-        tasks.total, tasks.ended, width, complete_style=colour, finished_style=colour
+def _bar(tasks: TaskRunTally, width: int) -> Text:
+    """Return a bar of the task runs: those that ended well, those that did not, and the others."""
+    ended = width * tasks.ended // tasks.total
+    failed = min(ended, max(1, width * len(tasks.failed) // tasks.total)) if tasks.failed else 0
+    return (
+        Text("━" * (ended - failed), style="green")
+        .append("━" * failed, style="red")
+        .append("─" * (width - ended), style="dim")
     )
 
 

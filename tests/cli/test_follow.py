@@ -25,6 +25,10 @@ class RecordingDisplay:
         assert not self.closed
         self.events.append(event)
 
+    def say(self, text: str) -> None:
+        """Reject a sentence, of which none is expected."""
+        raise AssertionError(text)
+
     def close(self) -> None:
         """Record the end."""
         self.closed += 1

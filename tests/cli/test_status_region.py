@@ -79,7 +79,7 @@ def busy_run() -> list[FlowRunEvent]:
 ONE_RUN = {
     60: [
         "nightly-report / amber-fox  Running  1 min 22 s",
-        "  ━━━━━━━━━━━━━━        5 of 7 task runs: 4 completed, 2",
+        "  ━━━━━━━━━━━━━━──────  5 of 7 task runs: 4 completed, 2",
         "                        running, 1 failed",
         "  running  check_prices-0,",
         "           render_page-of-the-nightly-report-0",
@@ -88,7 +88,7 @@ ONE_RUN = {
     ],
     80: [
         "nightly-report / amber-fox  Running  1 min 22 s",
-        "  ━━━━━━━━━━━━━━━━━━╸         5 of 7 task runs: 4 completed, 2 running, 1",
+        "  ━━━━━━━━━━━━━━━━━━────────  5 of 7 task runs: 4 completed, 2 running, 1",
         "                              failed",
         "  running  check_prices-0, render_page-of-the-nightly-report-0",
         "  failed   fetch_orders-north",
@@ -96,7 +96,7 @@ ONE_RUN = {
     ],
     140: [
         "nightly-report / amber-fox  Running  1 min 22 s",
-        f"  {'━' * 28 + '╸' + ' ' * 11}  5 of 7 task runs: 4 completed, 2 running, 1 failed",
+        f"  {'━' * 28}{'─' * 12}  5 of 7 task runs: 4 completed, 2 running, 1 failed",
         "  running  check_prices-0, render_page-of-the-nightly-report-0",
         "  failed   fetch_orders-north",
         "    brave-owl  Running  1 min 22 s",
@@ -135,10 +135,10 @@ MANY_RUNS = {
     ],
     80: [
         "9 runs: 3 running, 3 completed, 3 failed",
-        "  amber-fox-0  Running  1 min 22 s  ━━━━━━        1 of 2",
+        "  amber-fox-0  Running  1 min 22 s  ━━━━━━──────  1 of 2",
         "  amber-fox-2  Failed   3 s         ━━━━━━━━━━━━  2 of 2, 1 failed",
-        "  amber-fox-3  Running  1 min 22 s  ━━━━━━        1 of 2",
-        "  amber-fox-6  Running  1 min 22 s  ━━━━━━        1 of 2",
+        "  amber-fox-3  Running  1 min 22 s  ━━━━━━──────  1 of 2",
+        "  amber-fox-6  Running  1 min 22 s  ━━━━━━──────  1 of 2",
         "  and 5 more: 3 completed, 2 failed",
     ],
 }
@@ -276,4 +276,5 @@ def test_an_encoding_without_lines_gets_ascii() -> None:
         most=12,
     )
     assert rows[0] == "-" * 59
+    assert rows[2].rstrip() == "  ==============------  5 of 7 task runs: 4 completed, 2"
     assert "".join(rows).isascii()

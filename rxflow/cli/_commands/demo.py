@@ -19,8 +19,10 @@ def command() -> None:
 
     from rxflow.cli._demo import error_of, start_demo_flow  # noqa: PLC0415 - needs reactivex
     from rxflow.cli._display import PlainDisplay  # noqa: PLC0415 - needs msgspec
+    from rxflow.cli._end_summary import EndSummaries  # noqa: PLC0415 - the same
     from rxflow.cli._follow import follow  # noqa: PLC0415 - the same
     from rxflow.cli._lines import Transcript  # noqa: PLC0415 - the same
+    from rxflow.cli._live import live_display, refreshed  # noqa: PLC0415 - needs reactivex
     from rxflow.cli._prefect_server import PrefectServer  # noqa: PLC0415 - for the demo alone
 
     with PrefectServer(report=report) as server:
@@ -30,7 +32,13 @@ def command() -> None:
             stream = rxflow.watch_flow_run(run_id, stream_tasks=True, client=client)
             until_closed = ops.take_while(_is_before_the_end, inclusive=True)
             events = stream.merge(error_of(flow)).pipe(until_closed)
-            status = follow(events, PlainDisplay(Transcript()))
+            lines, summaries = Transcript(), EndSummaries()
+            live = live_display(lines, summaries, client)
+            if live is None:
+                status = follow(events, PlainDisplay(lines, summaries))
+            else:
+                events = events.pipe(ops.do_action(live.receive))
+                status = follow(refreshed(events, live), live)
         report("stopping the server and removing its files ...")
     sys.exit(status)
 
