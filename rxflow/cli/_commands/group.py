@@ -23,8 +23,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tree": ("tree", "Show the task runs and subflows of a run, with states and durations."),
     "timeline": ("timeline", "Show the task runs and subflows of a run as bars over time."),
     "report": ("report", "Write all of a run to one HTML file."),
-    "doctor": ("doctor", "Check how the server is found, reached and read from."),
+    "run": ("run", "Create a run of a deployment, and follow it to its end."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
+    "doctor": ("doctor", "Check how the server is found, reached and read from."),
 }
 """By name: the module of this package that has it as ``command``, and its summary."""
 
