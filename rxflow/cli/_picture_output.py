@@ -48,7 +48,7 @@ def write_lines(lines: Iterable[Line]) -> None:
             for span in line
             if span.text
         )
-        write(text if is_drawable else text.translate(_ASCII))
+        write((text if is_drawable else text.translate(_ASCII)).rstrip())
 
 
 def _is_drawable(encoding: str) -> bool:
