@@ -40,6 +40,7 @@ class Scenario:
         self.run_id = self.server.add_run(state="PENDING")
         time.wait(3)
         self.server.set_state(self.run_id, "RUNNING")
+        self.server.add_task_run(self.run_id, name="load-0", state="RUNNING")
         self.server.log(self.run_id, "120 orders read")
         self.server.intercept = self._go_on
         self._polls = 0
@@ -68,13 +69,13 @@ def printed(cell: Any) -> list[str]:
 
 
 def test_the_notebook_shows_a_run(environment: dict[str, str], tmp_path: Path) -> None:
-    """Its loops show the run live, and its table the duration of each state."""
+    """Its loops show the run live, its table each state's duration, its picture the task run."""
     story = Scenario(VirtualTime())
     notebook = notebook_of(story.run_id)
     client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
     with story.server.serve() as api_url:
         asyncio.run(client.async_execute(env=environment | {"PREFECT_API_URL": api_url}))
-    _, first, whole, table = (cell for cell in notebook.cells if cell.cell_type == "code")
+    _, first, whole, table, timeline = (cell for cell in notebook.cells if cell.cell_type == "code")
     assert [line[9:] for line in printed(first)] == [
         "Watching flow run 'fake-run'",
         "Entered state Pending",
@@ -91,6 +92,9 @@ def test_the_notebook_shows_a_run(environment: dict[str, str], tmp_path: Path) -
         "| Running | 00:00:03 | 90.0 s |",
         "| Completed | 00:01:33 | |",
     ]
+    (shown_timeline,) = timeline.outputs
+    assert "<svg " in shown_timeline["data"]["text/html"]
+    assert ">load-0</text>" in shown_timeline["data"]["text/html"]
 
 
 def test_the_notebook_is_kept_without_output() -> None:
