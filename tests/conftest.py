@@ -35,7 +35,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 # The gate of the coverage must not depend on what was drawn.
-settings.register_profile("repeatable", settings.get_profile("ci"), derandomize=True)
+settings.register_profile(
+    "repeatable", settings.get_profile("ci"), derandomize=True, max_examples=50
+)
 # Where another environment draws all the examples for the same code.
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
 settings.load_profile("ci")

@@ -95,7 +95,9 @@ def test_the_limit_of_a_watch_for_ever_is_none(options: dict[str, Any], lasts: b
     time = VirtualTime()
     server = FakePrefect3(clock=time)
     server.add_run(tags=["report"], state="RUNNING")
-    stream = watch_flow_runs(tags=["report"], client=server.client(), **options)
+    # Few requests, since they are what twelve hours take.
+    options |= {"requests_per_minute": 1, "client": server.client()}
+    stream = watch_flow_runs(tags=["report"], **options)
     seen = 0
 
     def count(_: object) -> None:

@@ -190,7 +190,7 @@ def selected_by_both(
 # -- against SQL --------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(rows=ROWS, where=WHERES)
 def test_the_selected_rows_are_those_of_sql(
     rows: list[dict[str, Any]], where: dict[str, Any]
