@@ -19,6 +19,7 @@ from sample_events import closed, entered, line, seen, task_entered
 from virtual_world import TEST_TIMEOUT
 
 import rxflow
+from rxflow.cli._commands.group import COMMANDS
 from rxflow.testing import FakePrefect3
 
 MODULES = [
@@ -97,7 +98,9 @@ assert list(rxflow.watch_flow_run(run, drain=0, client=server.client()))
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["watch", "--help"], ["logs", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)],
+    ids=" ".join,
 )
 def test_help_is_shown_without_what_watching_needs(arguments: list[str]) -> None:
     """The command line imports the parts of a command when that command is run."""
