@@ -5,7 +5,7 @@ left out but the middle of a long error, whose lines have been shown before, and
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 
 import click
@@ -135,9 +135,11 @@ def _fields(
         yield "subflows", [_subflows(subflows)]
     if status.first_error is not None:
         yield from _errors(status, status.first_error, zone)
-    if status.closed is not None:
+    ends = [(run, run.closed) for run in (status, *subflows) if run.closed is not None]
+    if ends:
         of_level = f" of level {lowest} and above" if lowest else ""
-        yield "log lines", [f"{status.closed.log_count}{of_level}, {_proof(status, status.closed)}"]
+        number = sum(closed.log_count for _, closed in ends)
+        yield "log lines", [f"{number}{of_level}, {_proof(ends)}"]
 
 
 def _state(status: RunStatus) -> str:
@@ -196,12 +198,19 @@ def _shortened(line: str) -> str:
     return f"{line[:_MOST_CHARACTERS]} ... {left_out} more characters" if left_out > 0 else line
 
 
-def _proof(status: RunStatus, closed: Closed) -> str:
-    if closed.verified:
-        return "as many as the server counts"
-    if status.unverified:
-        return f"not verified: {status.unverified}"
+def _proof(ends: Iterable[tuple[RunStatus, Closed]]) -> str:
+    """Say whether the lines are all that there are, and if that is not known, why."""
+    for run, closed in ends:
+        if not closed.verified:
+            of_subflow = f", of {run.name}" if run.is_subflow else ""
+            return f"not verified{of_subflow}: {_doubt(run, closed)}"
+    return "as many as the server counts"
+
+
+def _doubt(run: RunStatus, closed: Closed) -> str:
+    if run.unverified:
+        return run.unverified
     if closed.malformed:
         rows = "1 row" if closed.malformed == 1 else f"{closed.malformed} rows"
-        return f"not verified: {rows} could not be read"
-    return "not verified: the server's count of them could not be confirmed"
+        return f"{rows} could not be read"
+    return "the server's count of them could not be confirmed"

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import click
 import reactivex
@@ -217,11 +217,19 @@ class _Suspension:
         signal.signal(signal.SIGTSTP, self._suspend)
 
 
+class Refreshable(Protocol):
+    """What draws frames."""
+
+    def refresh(self) -> None:
+        """Draw a frame if it is time for one."""
+        ...
+
+
 class _End:
-    """Follows the last event, where ticks would go on for ever."""
+    """Follows the last event, where frames would be drawn for ever."""
 
 
-def refreshed(events: Observable[FlowRunEvent], display: LiveDisplay) -> Generator[FlowRunEvent]:
+def refreshed(events: Observable[FlowRunEvent], display: Refreshable) -> Generator[FlowRunEvent]:
     """Yield events, and let a display draw frames while there is none.
 
     Args:
@@ -229,13 +237,13 @@ def refreshed(events: Observable[FlowRunEvent], display: LiveDisplay) -> Generat
         display: Is refreshed in the caller's thread, while it waits for an event.
     """
     last: Observable[FlowRunEvent | _End] = reactivex.of(_End())
-    ticks = reactivex.interval(FRAME_PAUSE)
-    merged = reactivex.merge(reactivex.concat(events, last), ticks)
-    with closing(cast("Generator[object]", rxflow.iterate(merged))) as items:
+    frames = reactivex.interval(FRAME_PAUSE)
+    merged = reactivex.merge(reactivex.concat(events, last), frames)
+    with closing(cast("Generator[FlowRunEvent | _End | int]", rxflow.iterate(merged))) as items:
         for item in items:
             if isinstance(item, _End):
                 return
             if isinstance(item, int):
                 display.refresh()
             else:
-                yield cast("FlowRunEvent", item)
+                yield item

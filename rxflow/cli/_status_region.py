@@ -178,10 +178,8 @@ def _bar(tasks: TaskRunTally, width: int) -> Text:
     """Return a bar of the task runs: those that ended well, those that did not, and the others."""
     ended = width * tasks.ended // tasks.total
     failed = min(ended, max(1, width * len(tasks.failed) // tasks.total)) if tasks.failed else 0
-    return (
-        Text("━" * (ended - failed), style="green")
-        .append("━" * failed, style="red")
-        .append("─" * (width - ended), style="dim")
+    return Text.assemble(
+        ("━" * (ended - failed), "green"), ("━" * failed, "red"), ("─" * (width - ended), "dim")
     )
 
 

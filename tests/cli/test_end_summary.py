@@ -246,6 +246,17 @@ def test_subflows_are_counted_and_those_that_failed_named() -> None:
     )
 
 
+def test_the_lines_of_subflows_are_counted() -> None:
+    """With those of the run; and a subflow whose lines are not verified is named."""
+    row = replace(seen(run=OTHER), root=RUN)
+    end = replace(closed(log_count=2), flow_run_id=OTHER, root=RUN)
+    assert fields_of(seen(), row, end, closed())["log lines"] == "5, as many as the server counts"
+    doubtful = replace(end, verified=False, malformed=1)
+    assert fields_of(seen(), row, doubtful, closed())["log lines"] == (
+        "5, not verified, of amber-fox: 1 row could not be read"
+    )
+
+
 def test_many_names_are_counted() -> None:
     """The first of them are named."""
     assert some_of(["a", "b", "c"], 3) == "a, b, c"

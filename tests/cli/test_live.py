@@ -2,13 +2,19 @@
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
+from reactivex import Subject
+from reactivex import operators as ops
+from sample_events import line, seen
 from terminals import Terminal, without_times
 
+import rxflow
+from rxflow import FlowRunEvent
 from rxflow._runtime.clocks import real_now
+from rxflow.cli._live import refreshed
 from rxflow.testing import FakePrefect3
 
 WIDTHS = [60, 80, 140]
@@ -331,6 +337,40 @@ def test_what_is_typed_does_not_stay(scene: Scene) -> None:
         scene.end()
         assert terminal.wait_for_end() == 0
         assert [line for line in terminal.all_lines() if "abc" in line] == []
+
+
+class CountingDisplay:
+    """Counts the frames, and does something with the third."""
+
+    def __init__(self, third: Callable[[], object]) -> None:
+        self.frames = 0
+        self._third = third
+
+    def refresh(self) -> None:
+        """Draw a frame."""
+        self.frames += 1
+        if self.frames == 3:
+            self._third()
+
+
+def test_frames_are_drawn_while_there_is_no_event() -> None:
+    """In the thread of the loop; they end with the events."""
+    events: Subject[FlowRunEvent] = Subject()
+    display = CountingDisplay(events.on_completed)
+    assert list(refreshed(events.pipe(ops.start_with(seen(), line(1))), display)) == [
+        seen(),
+        line(1),
+    ]
+    assert display.frames == 3
+
+
+def test_an_error_ends_the_frames() -> None:
+    """It is raised where the events are read."""
+    events: Subject[FlowRunEvent] = Subject()
+    display = CountingDisplay(lambda: events.on_error(rxflow.Unreachable("no response")))
+    with pytest.raises(rxflow.Unreachable, match="no response"):
+        list(refreshed(events, display))
+    assert display.frames == 3
 
 
 # -- where there is no live view ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -223,6 +224,15 @@ def test_a_state_has_its_colour() -> None:
     """As in the summary at the end."""
     (row,) = rows_of([seen(), entered("Failed")], seconds=0.5, colour=True)
     assert row == "\x1b[1mamber-fox\x1b[0m  \x1b[31mFailed\x1b[0m"
+
+
+def test_a_bar_has_a_colour_for_each_way_to_end() -> None:
+    """Green for those that ended well, red for the others, and none for those that have not."""
+    begun = [task(str(number), "Running") for number in range(3)]
+    bar = rows_of(chain([seen()], begun, [task("3", "Failed")]), colour=True)[1].split("  ")[1]
+    assert bar == f"\x1b[31m{'━' * 6}\x1b[0m\x1b[2m{'─' * 20}\x1b[0m"
+    bar = rows_of([seen(), task("0", "Completed")], colour=True)[1].split("  ")[1]
+    assert bar == f"\x1b[32m{'━' * 26}\x1b[0m"
 
 
 @pytest.mark.parametrize("width", [20, *WIDTHS])
