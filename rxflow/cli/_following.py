@@ -108,7 +108,8 @@ def follow_runs(
             )
             shown = iter(events) if live is None else refreshed(events, live)
             with closing(shown) as each, interruption:
-                status = follow(_until_full(each, lines) if scope.only_logs else each, display)
+                wanted = _until_full(each, lines) if scope.only_logs else each
+                status = follow(wanted, display, tabulated=not show.quiet)
     if lines.is_full and scope.only_logs:
         return ExitStatus.COMPLETED
     return ExitStatus.COMPLETED if following.exit_zero else status

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -27,6 +27,7 @@ __all__ = [
     "output_errors",
     "output_width",
     "report",
+    "report_lines",
     "sentence",
     "write",
 ]
@@ -78,6 +79,12 @@ def report(text: str) -> None:
 def sentence(text: str) -> str:
     """Return a sentence of the command, which is thereby distinguished from lines of runs."""
     return f"rxflow: {safe_text(text)}"
+
+
+def report_lines(lines: Iterable[str]) -> None:
+    """Write a sentence and the lines of a table below it to standard error."""
+    for number, line in enumerate(lines):
+        click.echo(safe_text(line) if number else sentence(line), err=True)
 
 
 class Terminated(BaseException):

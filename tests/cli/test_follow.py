@@ -83,6 +83,35 @@ def test_the_status_of_several_runs_is_the_worst(
     assert follow([closed(RUN, "COMPLETED"), last], RecordingDisplay()) == status
 
 
+def test_a_run_that_was_deleted_is_not_found() -> None:
+    """It is closed in the last state that was seen, in which it was not over."""
+    assert follow([closed(RUN, "RUNNING")], RecordingDisplay()) == 7
+
+
+@pytest.mark.parametrize("tabulated", [True, False])
+def test_a_table_says_how_several_runs_ended(
+    tabulated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, after the display is closed; it has no subflow."""
+    runs = (
+        outcome(RUN, "COMPLETED"),
+        outcome(OTHER, "FAILED"),
+        outcome(SUBFLOW, "FAILED", root=RUN),
+    )
+    last = rxflow.AllClosed(flow_run_id="", timestamp=NOON, runs=runs)
+    follow([last], RecordingDisplay(), tabulated=tabulated)
+    written, errors = capsys.readouterr()
+    assert written == ""
+    assert (
+        errors.splitlines()
+        == [
+            "rxflow: 2 flow runs: 1 Completed, 1 Failed",
+            f"  {RUN}  Completed  -",
+            f"  {OTHER}  Failed     -",
+        ][: 3 * tabulated]
+    )
+
+
 def test_a_display_is_given_every_event_and_then_closed() -> None:
     """In the order in which they are emitted."""
     display = RecordingDisplay()

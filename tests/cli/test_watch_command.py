@@ -67,6 +67,10 @@ def test_several_runs_are_shown_in_order(scene: CommandScene) -> None:
         r"amber-fox: one is \x1b[31mlost",
         "amber-fox: custom",
     ]
+    title, *rows = done.stderr.splitlines()
+    assert title.startswith("rxflow: 2 flow runs: 1 ")
+    assert {row.split()[1] for row in rows} == {"Failed", "Completed"}
+    assert "Flow run 'amber-fox'" in done.stdout
 
 
 def test_runs_are_found_by_filters(scene: CommandScene) -> None:
@@ -74,6 +78,13 @@ def test_runs_are_found_by_filters(scene: CommandScene) -> None:
     done = scene.invoke("watch", "--tag", "prod")
     assert done.exit_code == 1, done.output
     assert {"amber-fox: custom", "grey-owl: not a mouse"} <= set(messages(done.stdout))
+
+
+def test_filters_that_no_run_matches_find_nothing(scene: CommandScene) -> None:
+    """Which is status 7."""
+    done = scene.invoke("watch", "--tag", "prod", "--tag", "none")
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert done.stderr == "rxflow: no flow run matches the filters\n"
 
 
 # -- which lines ----------------------------------------------------------------------------------

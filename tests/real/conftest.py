@@ -126,6 +126,7 @@ class ApiWriter:
         scheduled: datetime | None = None,
         tags: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
+        parent_task_run_id: str | None = None,
     ) -> str:
         """Create a flow run that nothing executes.
 
@@ -137,6 +138,7 @@ class ApiWriter:
             scheduled: The scheduled time of a first state SCHEDULED.
             tags: Its tags.
             parameters: Its parameters.
+            parent_task_run_id: The task run that stands for it in the run that started it.
 
         Returns:
             The flow run id.
@@ -150,6 +152,7 @@ class ApiWriter:
             "state": state,
             "tags": list(tags),
             "parameters": dict(parameters or {}),
+            "parent_task_run_id": parent_task_run_id,
         }
         created: str = self.post("/flow_runs/", {k: v for k, v in run.items() if v})["id"]
         return created

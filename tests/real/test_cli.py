@@ -94,8 +94,15 @@ def watch(
     server: PrefectServer, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run ``rxflow watch`` to its end, with this server configured."""
+    return command(server, "watch", *arguments, **settings)
+
+
+def command(
+    server: PrefectServer, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with this server configured."""
     return subprocess.run(
-        [str(PROGRAM), "watch", *arguments],
+        [str(PROGRAM), *arguments],
         env={**server.environment, **settings},
         cwd=server.home,
         capture_output=True,
@@ -115,6 +122,12 @@ def read_until(stream: IO[str] | None, *texts: str) -> None:
 def messages(output: str) -> list[str]:
     """Return the text behind the bar of each line."""
     return [line.partition(" | ")[2] for line in output.splitlines() if " | " in line]
+
+
+def summary(output: str) -> dict[str, str]:
+    """Return the fields of the summary at the end."""
+    lines = output.rpartition("\n\nFlow run '")[2].splitlines()[1:]
+    return {line[:13].strip(): line[13:] for line in lines}
 
 
 def left_in(env: Mapping[str, str]) -> list[str]:
@@ -139,14 +152,11 @@ def test_the_demo_shows_a_run_and_leaves_nothing(
     assert any("Retry 1/1" in text for text in shown_messages)
     assert any(" WARNING " in line and "no price" in line for line in output.splitlines())
     assert any("'publish-report-0' entered state Completed" in text for text in shown_messages)
-    title, *end = output.splitlines()[-5:]
-    assert title.startswith("Flow run '")
-    assert end[:3] == [
-        "  state      Completed",
-        "  states     Scheduled > Running > Completed",
-        "  task runs  5 of 5 over",
-    ]
-    assert end[3].endswith(", as many as the server counts")
+    end = summary(output)
+    assert end["state"] == "Completed"
+    assert end["states"] == "Scheduled > Running > Completed"
+    assert end["task runs"] == "5: 5 completed"
+    assert end["log lines"].endswith(", as many as the server counts")
     assert all(line.startswith("rxflow: ") for line in errors.splitlines())
     until(lambda: not left_in(elsewhere), limit=60)
 
@@ -187,25 +197,21 @@ def test_watch_shows_a_run(server: PrefectServer, completed: str) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     first, *_ = shown.stdout.splitlines()
     assert first.startswith(f"Flow run 'amber-fox' ({completed}), created 20")
-    lines = ["gathering", "2 are odd", "sifted"]
+    lines = ["gathering", "2 are odd", "sift-0: sifted"]
     states = ["Entered state Running", "Entered state Completed"]
     assert messages(shown.stdout) == [states[0], *lines, states[1]]
-    assert shown.stdout.splitlines()[-4:] == [
-        f"Flow run 'amber-fox' ({completed})",
-        "  state      Completed",
-        "  states     Running > Completed",
-        "  log lines  3, as many as the server counts",
-    ]
+    end = summary(shown.stdout)
+    assert (end["state"], end["states"]) == ("Completed", "Running > Completed")
+    assert end["log lines"] == "3, as many as the server counts"
 
 
 def test_watch_shows_task_runs_with_the_option(server: PrefectServer, completed: str) -> None:
-    """With --tasks it prints the states of task runs, and their names before their lines."""
+    """With --tasks it prints the states of task runs."""
     shown = watch(server, completed, "--tasks")
     assert shown.returncode == 0
     shown_messages = messages(shown.stdout)
     assert "Task run 'sift-0' entered state Sifted" in shown_messages
-    assert "sift-0: sifted" in shown_messages
-    assert "  task runs  1 of 1 over" in shown.stdout.splitlines()
+    assert summary(shown.stdout)["task runs"] == "1: 1 completed"
 
 
 def test_watch_omits_lines_below_a_level(server: PrefectServer, completed: str) -> None:
@@ -240,8 +246,8 @@ def test_the_status_of_an_unsuccessful_run_says_how_it_ended(
 
 @pytest.mark.parametrize(
     ("run", "sentence", "status"),
-    [(str(uuid.UUID(int=4)), "has no flow run", 7), ("amber-fox", "is not a flow run id", 2)],
-    ids=["unknown", "malformed"],
+    [(str(uuid.UUID(int=4)), "has no flow run", 7), ("no-such-fox", "has no flow run named", 7)],
+    ids=["id", "name"],
 )
 def test_watch_explains_an_error(
     server: PrefectServer, run: str, sentence: str, status: int
@@ -295,10 +301,37 @@ def test_watch_ends_quietly_when_its_output_is_closed(
 
 
 def test_ctrl_c_ends_watch(server: PrefectServer, writer: ApiWriter) -> None:
-    """An interrupt of a live watch is reported in a sentence, and the status is 130."""
-    run = writer.new_run(state={"type": "RUNNING"})
+    """A sentence says that the run goes on and how to come back; the status is 130."""
+    run = writer.new_run(name="owl", state={"type": "RUNNING"})
     with started("watch", run, env=server.environment, cwd=server.home) as process:
         read_until(process.stdout, "Entered state Running")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT)
-    assert (process.returncode, errors) == (130, "rxflow: interrupted\n")
+    goes_on = f"flow run 'owl' ({run}) goes on; to come back: rxflow watch {run}"
+    assert (process.returncode, errors) == (130, f"rxflow: interrupted; {goes_on}\n")
+
+
+# -- rxflow logs --------------------------------------------------------------------------------
+
+
+def test_logs_shows_the_lines_of_a_run_and_its_subflow(
+    server: PrefectServer, writer: ApiWriter
+) -> None:
+    """In order, each with the name of its task run or subflow; the last of them with --tail."""
+    run = writer.new_run(name="amber-fox", state={"type": "RUNNING"})
+    caller = {"flow_run_id": run, "task_key": "call", "dynamic_key": "0", "name": "call-0"}
+    parent_task_run_id = writer.post("/task_runs/", caller)["id"]
+    subflow = writer.new_run(
+        name="lucky-bee", state={"type": "RUNNING"}, parent_task_run_id=parent_task_run_id
+    )
+    writer.post_logs(run, ["one"])
+    writer.post_logs(subflow, ["two"])
+    writer.post_logs(run, [{"message": "three", "task_run_id": parent_task_run_id}])
+    every_line = ["one", "lucky-bee: two", "call-0: three"]
+    assert messages(command(server, "logs", run).stdout) == every_line
+    last = command(server, "logs", run, "--tail", "2", "-o", "raw")
+    assert (last.returncode, last.stdout) == (0, "two\nthree\n")
+    assert writer.set_state(subflow, "COMPLETED") == writer.set_state(run, "FAILED") == "ACCEPT"
+    followed = command(server, "logs", run, "-f")
+    assert (followed.returncode, followed.stderr) == (1, "")
+    assert messages(followed.stdout) == every_line
