@@ -6,7 +6,7 @@ their writer to the server, and a poll. Until then it is held. What is older whe
 history, is shown at once.
 
 The histories of several runs are read one after another. So that times do not jump back between
-them, the events of all are held until no more arrive for `HISTORY_PAUSE`, or the watch ends.
+them, the events of all are held until no more arrive for a moment, or the watch ends.
 
 This machine reads no clock; that of the pipeline does. It takes the local clock to be right.
 """
@@ -34,9 +34,9 @@ LEAST_LATENESS, MOST_LATENESS = 0.5, 5.0
 POLL = 0.5
 """Seconds between two polls of a run that has just had an event."""
 
-HISTORY_PAUSE = 0.6
-"""Seconds without an event after which the histories of all runs have been read: more than a poll
-takes to follow another."""
+HISTORY_PAUSE, MOST_PAUSE = 0.6, 5.0
+"""Seconds without an event after which the histories of all runs have been read: more than one poll
+takes to follow another, and twice as long as the first event took, but no more than the second."""
 
 MOST_HELD = 50_000
 """Events that are held at most while histories are read."""
@@ -85,6 +85,7 @@ class LiveOrder:
         """
         self._began = now
         self._history_from = history_from
+        self._pause = 0.0  # until the first event
         self._last_arrival = now.mono
         self._numbers = count()
         self._held: list[_Entry] = []
@@ -93,6 +94,7 @@ class LiveOrder:
     def receive(self, event: FlowRunEvent, mono: float) -> tuple[FlowRunEvent, ...]:
         """Record an event; return the events to emit now."""
         self._last_arrival = mono
+        self._pause = self._pause or self._pause_after(mono - self._began.mono)
         if isinstance(event, RunSeen | Notice):
             return (event,)
         if isinstance(event, FlowRunLog):
@@ -117,13 +119,13 @@ class LiveOrder:
         if not self._held:
             return None
         if self._history_from is not None:
-            return max(0.0, self._last_arrival + HISTORY_PAUSE - mono)
+            return max(0.0, self._last_arrival + self._pause - mono)
         return max(0.0, min(self._due(entry) for entry in self._held) - mono)
 
     def wake(self, mono: float) -> tuple[FlowRunEvent, ...]:
         """Return the events that are due, and those before them."""
         if self._history_from is not None:
-            if mono < self._last_arrival + HISTORY_PAUSE:
+            if mono < self._last_arrival + self._pause:
                 return ()
             self._history_from = None
         due = [entry for entry in self._held if self._is_due(entry, mono)]
@@ -132,6 +134,10 @@ class LiveOrder:
     def flush(self, _: float) -> tuple[FlowRunEvent, ...]:
         """Return all events held, in order."""
         return self._pop_until(max(self._held)) if self._held else ()
+
+    @staticmethod
+    def _pause_after(first: float) -> float:
+        return min(max(HISTORY_PAUSE, 2 * first), MOST_PAUSE)
 
     def _is_history(self, entry: _Entry) -> bool:
         return self._history_from is not None and entry[0] >= self._history_from

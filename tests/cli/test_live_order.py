@@ -129,6 +129,15 @@ def test_histories_of_several_runs_are_shown_in_order() -> None:
     assert names(held.receive(log("four", -70.0), 2.0)) == ["four"]
 
 
+@pytest.mark.parametrize(("first", "pause"), [(0.1, 0.6), (1.0, 2.0), (60.0, 5.0)])
+def test_a_slow_server_is_given_more_time(first: float, pause: float) -> None:
+    """The histories are awaited for as long as it takes to read them, by the first event."""
+    held = order(FIRST_TIME)
+    held.receive(log("one", -100.0), first)
+    assert held.wake(first + pause - 0.01) == ()
+    assert names(held.wake(first + pause)) == ["one"]
+
+
 def test_a_history_before_the_first_subflow_is_not_held() -> None:
     """Only from the time on at which another run may have events are they held."""
     held = order(at(-50.0))
