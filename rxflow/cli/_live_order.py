@@ -85,7 +85,7 @@ class LiveOrder:
         """
         self._began = now
         self._history_from = history_from
-        self._pause = 0.0  # until the first event
+        self._pause: float | None = None  # until the first event
         self._last_arrival = now.mono
         self._numbers = count()
         self._held: list[_Entry] = []
@@ -94,7 +94,8 @@ class LiveOrder:
     def receive(self, event: FlowRunEvent, mono: float) -> tuple[FlowRunEvent, ...]:
         """Record an event; return the events to emit now."""
         self._last_arrival = mono
-        self._pause = self._pause or self._pause_after(mono - self._began.mono)
+        if self._pause is None:
+            self._pause = min(max(HISTORY_PAUSE, 2 * (mono - self._began.mono)), MOST_PAUSE)
         if isinstance(event, RunSeen | Notice):
             return (event,)
         if isinstance(event, FlowRunLog):
@@ -118,14 +119,14 @@ class LiveOrder:
         """Return the seconds until `wake` may return events; None if no event is held."""
         if not self._held:
             return None
-        if self._history_from is not None:
+        if self._history_from is not None and self._pause is not None:
             return max(0.0, self._last_arrival + self._pause - mono)
         return max(0.0, min(self._due(entry) for entry in self._held) - mono)
 
     def wake(self, mono: float) -> tuple[FlowRunEvent, ...]:
         """Return the events that are due, and those before them."""
         if self._history_from is not None:
-            if mono < self._last_arrival + self._pause:
+            if self._pause is None or mono < self._last_arrival + self._pause:
                 return ()
             self._history_from = None
         due = [entry for entry in self._held if self._is_due(entry, mono)]
@@ -134,10 +135,6 @@ class LiveOrder:
     def flush(self, _: float) -> tuple[FlowRunEvent, ...]:
         """Return all events held, in order."""
         return self._pop_until(max(self._held)) if self._held else ()
-
-    @staticmethod
-    def _pause_after(first: float) -> float:
-        return min(max(HISTORY_PAUSE, 2 * first), MOST_PAUSE)
 
     def _is_history(self, entry: _Entry) -> bool:
         return self._history_from is not None and entry[0] >= self._history_from

@@ -138,6 +138,13 @@ def test_a_slow_server_is_given_more_time(first: float, pause: float) -> None:
     assert names(held.wake(first + pause)) == ["one"]
 
 
+def test_histories_are_awaited_before_the_first_event() -> None:
+    """However long the server takes to send one."""
+    held = order(FIRST_TIME)
+    assert held.wake(0.0) == held.wake(60.0) == ()
+    assert held.receive(log("one", -100.0), 60.1) == ()
+
+
 def test_a_history_before_the_first_subflow_is_not_held() -> None:
     """Only from the time on at which another run may have events are they held."""
     held = order(at(-50.0))
