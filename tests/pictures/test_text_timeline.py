@@ -8,6 +8,7 @@ from picture_runs import NightlyRun, tree_of
 
 from rxflow._models.terminal_text import local_time
 from rxflow._pictures.cells import cell_width, plain_text
+from rxflow._pictures.svg_timeline import svg_timeline
 from rxflow._pictures.text_timeline import timeline_lines
 from rxflow.testing import FakePrefect3, VirtualTime
 
@@ -68,3 +69,15 @@ def test_what_is_missing_is_said() -> None:
     story.server.task_runs[story.fetches[1]]["name"] = None
     text = plain_text(timeline_lines(story.tree(), 80))
     assert text.endswith("\n1 row of the server could not be read; left out here")
+
+
+def test_the_first_and_the_last_time_of_all_are_shown() -> None:
+    """No clock of a writer ends a picture, as text or as SVG."""
+    server = FakePrefect3(clock=VirtualTime())
+    run_id = server.add_run(name="amber-fox", flow="report")
+    for state, time in (("RUNNING", datetime.min), ("COMPLETED", datetime.max)):  # noqa: DTZ901
+        server.set_state(run_id, state, timestamp=time.replace(tzinfo=UTC))
+    tree = tree_of(server, run_id)
+    *_, row = plain_text(timeline_lines(tree, 80)).splitlines()
+    assert row.startswith("report █")
+    assert svg_timeline(tree).count('class="bar completed"') == 1
