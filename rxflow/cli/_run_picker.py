@@ -25,7 +25,8 @@ _MOST_OFFERED = 15
 
 def can_pick() -> bool:
     """Whether a person can answer: input and standard error are a terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    # Python has neither where they are closed.
+    return all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def pick_runs(client: "rxflow.Client") -> tuple[str, ...]:

@@ -250,8 +250,10 @@ def _expanded(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _words_of_input() -> Iterator[str]:
-    for line in sys.stdin:
-        yield from line.split()[:1]
+    # Bytes, since they may be no text; and Python has no standard input where that is closed.
+    lines: Iterable[bytes] = getattr(sys.stdin, "buffer", ())
+    for line in lines:
+        yield from line.decode(errors="replace").split()[:1]
 
 
 def _find(word: str, client: "rxflow.Client", filters: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ class Scene:
         self.child = add("subflow", timedelta(), flow="load", parent=self.latest)
         self.later = add("later", HOUR, flow="etl", deployment_id=deployment)
 
-    def select(self, *words: str, given: str | None = None) -> tuple[Any, str]:
+    def select(self, *words: str, given: str | bytes | None = None) -> tuple[Any, str]:
         """Select runs by a command line; return what was found, or its status, and its errors."""
         found: list[SelectedRuns] = []
 
@@ -92,6 +92,12 @@ def test_standard_input_has_a_run_in_each_line(scene: Scene) -> None:
     lines = f"{scene.latest}  Running  blue-jay\n\namber-fox\n"
     assert scene.ids("-", given=lines) == (scene.latest, scene.nightly)
     assert scene.ids(UNKNOWN, "-", given=lines) == (UNKNOWN, scene.latest, scene.nightly)
+
+
+def test_bytes_on_standard_input_are_words_of_no_run(scene: Scene) -> None:
+    """What is no text leads to a sentence, too."""
+    status, errors = scene.select("-", given=b"\xff\xfe \x00\n")
+    assert (status, errors) == (7, "rxflow: The server has no flow run named '\ufffd\ufffd'\n")
 
 
 def test_filters_are_the_arguments_of_the_library(scene: Scene) -> None:

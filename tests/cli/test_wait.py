@@ -1,10 +1,12 @@
 """``rxflow wait`` as a program: a line of each run when it is over, and the worst status."""
 
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from command_line import run_program, started_program
+from command_line import environment, run_program, started_program
 
 from rxflow.testing import FakePrefect1, FakePrefect3
 
@@ -99,6 +101,18 @@ def test_what_cannot_be_waited_for_has_a_status(
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_input_names_no_run() -> None:
+    """It is a sentence, with a run to be read from it and without."""
+    with FakePrefect3().serve() as url:
+        for word, status, sentence in (("-", 7, "Standard input has"), ("", 2, "No run is given")):
+            command = [sys.executable, "-m", "rxflow", "wait", *word, "--api-url", url]
+            shell = ["sh", "-c", '"$@" <&-', "sh", *command]
+            done = subprocess.run(
+                shell, env=environment(), capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, sentence in done.stderr) == (status, True), done.stderr
 
 
 def test_runs_of_prefect_1_are_waited_for() -> None:
