@@ -1,5 +1,8 @@
 """The commands on servers of both kinds; tests/real runs them as a program."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,3 +61,22 @@ def test_an_unknown_backend_is_rejected() -> None:
     done = CliRunner().invoke(commands, ["watch", "x", "--backend", "prefect2"])
     assert done.exit_code == 2
     assert "'prefect3', 'prefect1'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [("rxflow lo", {"logs"}), ("rxflow logs --ti", {"--timestamps", "--timezone", "--timeout"})],
+    ids=["command", "option"],
+)
+def test_the_shell_completes(line: str, completed: set[str]) -> None:
+    """As the page on the command line says, by the protocol of click for bash."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from rxflow.cli import main; main()"],
+        env=os.environ | words | {"_RXFLOW_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert {each.partition(",")[2] for each in done.stdout.split()} == completed
