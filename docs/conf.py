@@ -26,6 +26,7 @@ import rxflow
 import rxflow.operators
 import rxflow.sinks
 import rxflow.testing
+import rxflow.web
 
 project = "rxflow"
 author = "the rxflow authors"
@@ -51,7 +52,7 @@ nitpick_ignore_regex = [
     # Names of other projects: their pages are known only if inventories are fetched.
     (
         r"any|py:.*",
-        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|uuid)(\..*)?",
+        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|starlette|uuid)(\..*)?",
     ),
     (r"any|py:.*", r"HttpTransport|Logger|SequenceContainsNoElementsError|merge"),
     # Private types in signatures, and type variables.
@@ -152,7 +153,7 @@ def _is_running_text(line: str) -> bool:
 
 # -- names ----------------------------------------------------------------------------------------
 
-_MODULES = (rxflow, rxflow.operators, rxflow.sinks, rxflow.testing)
+_MODULES = (rxflow, rxflow.operators, rxflow.sinks, rxflow.testing, rxflow.web)
 _NAMES = {name: f"{module.__name__}.{name}" for module in _MODULES for name in module.__all__}
 
 

@@ -10,15 +10,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
+from event_streams import event_stream, until_message
 
 import rxflow
 from rxflow.testing import FakePrefect3, VirtualTime
@@ -405,29 +405,6 @@ def test_no_zombies(stage: Stage) -> None:
 # -- the service --------------------------------------------------------------------------------
 
 
-class Browser:
-    """A browser's requests to the service."""
-
-    def __init__(self, http: httpx.Client) -> None:
-        self._http = http
-
-    @contextmanager
-    def events(self, run_id: str) -> Iterator[Iterator[Any]]:
-        """Open a run's event stream; disconnect at the end of the block."""
-        with self._http.stream("GET", f"/runs/{run_id}/events") as response:
-            assert response.status_code == httpx.codes.OK
-            assert response.headers["content-type"].startswith("text/event-stream")
-            yield (
-                rxflow.decode_event(line.removeprefix("data: "))
-                for line in response.iter_lines()
-                if line
-            )
-
-    def get(self, path: str) -> httpx.Response:
-        """Load a page."""
-        return self._http.get(path)
-
-
 @pytest.fixture
 def service(stage: Stage) -> Script:
     """Yield the running service."""
@@ -437,122 +414,46 @@ def service(stage: Stage) -> Script:
 
 
 @pytest.fixture
-def browser(service: Script) -> Iterator[Browser]:
+def browser(service: Script) -> Iterator[httpx.Client]:
     """Yield a browser at the service's address."""
     (url,) = re.findall(r"http://127\.0\.0\.1:\d+", service.output)
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
-        yield Browser(http)
+    with httpx.Client(base_url=url, trust_env=False, timeout=60, follow_redirects=True) as http:
+        yield http
 
 
 def stop(service: Script) -> None:
     """Stop the service as Ctrl-C does."""
     service.process.send_signal(signal.SIGINT)
-    assert service.end() == 130
+    assert service.end() == 0
 
 
-def until_message(events: Iterator[Any], message: str) -> list[Any]:
-    """Read events up to one with a message."""
-    received: list[Any] = []
-    for event in events:
-        received.append(event)
-        if event.message == message:
-            return received
-    pytest.fail(f"it ended without {message!r}: {received}")
-
-
-def test_serve_events(stage: Stage, service: Script, browser: Browser) -> None:
-    """A browser receives a run live, from its first event to its last."""
+def test_serve_events(stage: Stage, service: Script, browser: httpx.Client) -> None:
+    """A browser finds a run from the first page on, and receives it live, from first to last."""
     run_id = stage.server.add_run(state="RUNNING")
-    with browser.events(run_id) as events:
-        received = until_message(events, "Entered state Running")
+    runs = browser.get("/")
+    assert str(runs.url).endswith("/flow-runs/")
+    assert f'href="{run_id}"' in runs.text
+    with event_stream(browser, f"/flow-runs/{run_id}/events") as frames:
+        received = until_message(frames, "Entered state Running")
         stage.server.log(run_id, "one\ntwo \N{SNOWMAN}")
-        received += until_message(events, "one\ntwo \N{SNOWMAN}")
+        received += until_message(frames, "one\ntwo \N{SNOWMAN}")
         stage.close(run_id)
-        received += events
-    assert isinstance(received[0], rxflow.RunSeen)
-    assert isinstance(received[-1], rxflow.Closed)
-    assert received[-1].verified
+        received += frames
+    assert isinstance(received[0].event, rxflow.RunSeen)
+    assert isinstance(received[-1].event, rxflow.Closed)
     stop(service)
     assert broken("serve_events.py", service) == []
 
 
-def test_a_reconnected_browser_receives_the_same(
-    stage: Stage, service: Script, browser: Browser
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_a_signal_stops_the_service_during_a_stream(
+    number: signal.Signals, stage: Stage, service: Script, browser: httpx.Client
 ) -> None:
-    """A reconnected browser receives the same event ids, by which the page skips shown events."""
+    """Under plain uvicorn a live stream ends at shutdown, and does not keep the service running."""
     run_id = stage.server.add_run(state="RUNNING")
-    stage.server.log(run_id, "one")
-    with browser.events(run_id) as events:
-        before = until_message(events, "one")
-    stage.server.log(run_id, "two")
-    stage.close(run_id)
-    with browser.events(run_id) as events:
-        after = list(events)
-    assert _ids(before) < _ids(after)
-    stop(service)
-
-
-def _ids(events: list[Any]) -> set[str]:
-    return {
-        event.id for event in events if isinstance(event, rxflow.StateChange | rxflow.FlowRunLog)
-    }
-
-
-def test_a_disconnect_ends_the_watch(stage: Stage, service: Script, browser: Browser) -> None:
-    """A disconnect aborts the request under way and sends no other; other watches go on."""
-    left, kept = (stage.server.add_run(state="RUNNING") for _ in range(2))
-    with browser.events(kept) as others:
-        until_message(others, "Entered state Running")
-        with browser.events(left) as events:
-            until_message(events, "Entered state Running")
-            hold = stage.server.hold(reads(left))
-            hold.until_reached()
-        hold.until_left()
-        hold.release()
-        before = _requests_of(stage, left)
-        stage.server.log(kept, "still here")
-        until_message(others, "still here")
-        stage.close(kept)
-        assert isinstance(list(others)[-1], rxflow.Closed)
-    assert _requests_of(stage, left) == before
-    stop(service)
-
-
-def reads(run_id: str) -> Callable[[httpx.Request], bool]:
-    """Return whether a request reads a run's row."""
-    return lambda request: request.url.path.endswith(f"/flow_runs/{run_id}")
-
-
-def _requests_of(stage: Stage, run_id: str) -> int:
-    return sum(run_id in path for _, path in stage.server.requests)
-
-
-def test_ctrl_c_stops_the_service_during_a_stream(
-    stage: Stage, service: Script, browser: Browser
-) -> None:
-    """A live stream ends orderly at shutdown, and does not keep the service running."""
-    run_id = stage.server.add_run(state="RUNNING")
-    with browser.events(run_id) as events:
-        until_message(events, "Entered state Running")
-        service.process.send_signal(signal.SIGINT)
-        assert not any(isinstance(event, rxflow.Closed) for event in events)
-    assert service.end() == 130
+    with event_stream(browser, f"/flow-runs/{run_id}/events") as frames:
+        until_message(frames, "Entered state Running")
+        service.process.send_signal(number)
+        assert not any(isinstance(frame.event, rxflow.Closed) for frame in frames)
+    assert service.end() == {signal.SIGINT: 0, signal.SIGTERM: -signal.SIGTERM}[number]
     assert "ERROR" not in service.output
-
-
-@pytest.mark.parametrize("run_id", [UNKNOWN, "amber-fox"])
-def test_an_unknown_run_is_not_found(run_id: str, service: Script, browser: Browser) -> None:
-    """An unknown run gives status 404, so that a browser does not reconnect, and a sentence."""
-    answer = browser.get(f"/runs/{run_id}/events")
-    assert answer.status_code == httpx.codes.NOT_FOUND
-    assert run_id in answer.text
-    stop(service)
-
-
-def test_the_page_subscribes_to_the_events(service: Script, browser: Browser) -> None:
-    """The page is HTML with an EventSource, and loads nothing from other hosts."""
-    page = browser.get(f"/runs/{UNKNOWN}")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "new EventSource" in page.text
-    assert "http" not in page.text
-    stop(service)
