@@ -9,8 +9,10 @@ import builtins
 import inspect
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,14 +30,25 @@ import rxflow.sinks
 import rxflow.testing
 import rxflow.web
 
+_DOCS = Path(__file__).parent
+sys.path.insert(0, str(_DOCS))
+from marbles import Marbles, is_diagram  # noqa: E402 - beside this file
+
 project = "rxflow"
 author = "the rxflow authors"
+# Shown at the foot of each page.
+copyright = "the rxflow authors, Apache License 2.0"  # noqa: A001 - Sphinx's name for it
 version = release = rxflow.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["changelog.d"]
 myst_heading_anchors = 3
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+# A copied example has neither prompts nor output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 html_title = f"rxflow {version}"
 
 # -- the reference, made from docstrings ----------------------------------------------------------
@@ -66,6 +79,8 @@ if os.environ.get("DOCS_INTERSPHINX"):
 
 def setup(app: Sphinx) -> None:
     """Register the rules below."""
+    app.add_directive("marbles", Marbles)
+    app.connect("source-read", _add_unreleased_changes)
     # Before napoleon, which parses sections, and after it.
     app.connect("autodoc-process-docstring", _keep_drawings, priority=400)
     app.connect("autodoc-process-docstring", _shorten_types, priority=600)
@@ -122,7 +137,7 @@ def _leave_to_type_checkers() -> None:
 
 
 def _keep_drawings(*event: Any) -> None:
-    """Show a block that is indented under running text as code, as Markdown does.
+    """Show a block that is indented under running text as code, as Markdown does; draw a diagram.
 
     reStructuredText would make it a quotation, and set a marble diagram as prose.
     """
@@ -137,7 +152,7 @@ def _with_marks(lines: Iterable[str]) -> Iterator[str]:
     )  # the last non-blank line, and whether a blank one followed
     for line in lines:
         if _is_drawn(line) and after_blank and _is_running_text(text):
-            yield from (".. code-block:: text", "")
+            yield from (".. marbles::" if is_diagram(line) else ".. code-block:: text", "")
         yield line
         after_blank = not line.strip()
         text = text if after_blank else line
@@ -149,6 +164,30 @@ def _is_drawn(line: str) -> bool:
 
 def _is_running_text(line: str) -> bool:
     return bool(line) and not line[0].isspace() and not re.search(r"::$|^[-*.]", line)
+
+
+# -- changes that are not released yet -----------------------------------------------------------
+
+_KINDS_OF_CHANGE = {
+    "added": "Added",
+    "changed": "Changed",
+    "fixed": "Fixed",
+}  # as in pyproject.toml
+
+
+def _add_unreleased_changes(_: Sphinx, page: str, source: list[str]) -> None:
+    """Put the fragments, of which a release makes its notes, above the released versions."""
+    if page == "changelog":
+        source[0] = source[0].replace("```{include}", f"{_unreleased()}\n```{{include}}", 1)
+
+
+def _unreleased() -> str:
+    parts = ["## Not released yet\n"]
+    for kind, title in _KINDS_OF_CHANGE.items():
+        texts = [path.read_text("utf-8") for path in sorted(_DOCS.glob(f"changelog.d/*.{kind}.md"))]
+        items = [f"- {text.strip()}".replace("\n", "\n  ") for text in texts]
+        parts += [f"### {title}\n", *items, ""] if items else []
+    return "\n".join(parts)
 
 
 # -- names ----------------------------------------------------------------------------------------
