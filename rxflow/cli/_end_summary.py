@@ -133,8 +133,7 @@ def _fields(
         yield "not over", [some_of(unsettled)]
     if subflows:
         yield "subflows", [_subflows(subflows)]
-    if status.first_error is not None:
-        yield from _errors(status, status.first_error, zone)
+    yield from _errors(status, subflows, zone)
     ends = [(run, run.closed) for run in (status, *subflows) if run.closed is not None]
     if ends:
         of_level = f" of level {lowest} and above" if lowest else ""
@@ -169,17 +168,23 @@ def _subflows(subflows: Sequence[RunStatus]) -> str:
 
 
 def _errors(
-    status: RunStatus, first: FlowRunLog, zone: tzinfo | None
+    status: RunStatus, subflows: Sequence[RunStatus], zone: tzinfo | None
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield the first error with its lines; of a run that completed, how many there were."""
-    number = status.error_count
+    runs = (status, *subflows)
+    found = [(run.first_error, run) for run in runs if run.first_error is not None]
+    if not found:
+        return
+    number = sum(run.error_count for run in runs)
     if status.state is not None and status.state.is_completed:
         lines = "1 log line" if number == 1 else f"{number} log lines"
         yield "errors", [f"{lines} of level ERROR and above"]
         return
-    task = status.task_runs.name(first.task_run_id)
+    first, run = min(found, key=lambda each: each[0].timestamp)
+    names = (run.name if run.is_subflow else None, run.task_runs.name(first.task_run_id))
+    origin = "/".join(name for name in names if name)
     time = LineStyle(zone=zone).time(first.timestamp)
-    head = f"{time} {task}" if task else time
+    head = f"{time} {origin}" if origin else time
     more = f", the first of {number}" if number > 1 else ""
     yield "error", [head + more, *(click.style(line, fg="red") for line in _some_lines(first))]
 

@@ -138,6 +138,16 @@ def test_a_failed_run_shows_its_first_error() -> None:
     ]
 
 
+def test_the_first_error_may_be_one_of_a_subflow() -> None:
+    """It has the name of the subflow, and errors of both are counted."""
+    subflow = replace(seen(run=OTHER), root=RUN)
+    error = replace(line(2, "no template", level=40, run=OTHER), root=RUN)
+    shown = fields_of(
+        seen(), subflow, error, line(3, "failed", level=40), entered("Failed", 9), closed("Failed")
+    )
+    assert shown["error"].split("\n") == [f"{clock(2)} amber-fox, the first of 2", "no template"]
+
+
 def test_the_middle_of_a_long_error_is_left_out() -> None:
     """Where it begins and where it ends is shown, and what was left out is counted."""
     text = "\n".join(f"line {number}" for number in range(40))
