@@ -3,9 +3,11 @@
 import pytest
 from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
+from killed_watches import KilledPrefect1Watch, KilledWatch
 from many_run_worlds import ManyRunWatch
 
 WORLDS = 300
+KILLED_WORLDS = 60
 WORLDS_PER_CASE = 30
 
 EACH_BACKEND = pytest.mark.parametrize(
@@ -38,6 +40,18 @@ def test_nothing_of_many_runs_is_lost_or_repeated_in_a_hostile_world(first: int)
         if not (result := ManyRunWatch(seed).watch()).good
     ]
     assert wrong == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(0, KILLED_WORLDS, WORLDS_PER_CASE))
+@pytest.mark.parametrize("killed", [KilledWatch, KilledPrefect1Watch], ids=["prefect3", "prefect1"])
+def test_watches_that_go_on_after_kills_are_one_watch(
+    killed: type[KilledWatch] | type[KilledPrefect1Watch], first: int
+) -> None:
+    """All of them together emit each row once and in order, flag what is late, and close once."""
+    results = [killed(seed).watch() for seed in range(first, first + WORLDS_PER_CASE)]
+    assert [result for result in results if not result.good] == []
+    assert sum(result.kills for result in results) > WORLDS_PER_CASE
 
 
 @pytest.mark.parametrize(

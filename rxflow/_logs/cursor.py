@@ -27,6 +27,7 @@ from rxflow._logs.ledger import Ledger, LedgerState
 from rxflow._logs.log_read import LogRead
 from rxflow._logs.table_reader import LogTable, LogTableRow
 from rxflow._protocol.pages import Poll
+from rxflow.events import FlowRunLog
 
 
 class CursorState(msgspec.Struct, frozen=True):
@@ -113,6 +114,19 @@ class LogCursor:
             recorded = {row.id for bucket in read.replaced_buckets for row in bucket.rows}
             rows = [row for row in rows if row.id not in recorded]
         self.ledger.record_delivered(rows)
+
+    def record_emitted(self, rows: Sequence[FlowRunLog]) -> None:
+        """Record rows that an earlier cursor delivered, and go on after them.
+
+        A row that was delivered again, since others had vanished, counts once as far as is known.
+
+        Args:
+            rows: The rows, in the order in which they were delivered.
+        """
+        again = self.ledger.undelivered(row for row in rows if row.replayed)
+        self.ledger.record_delivered([*(row for row in rows if not row.replayed), *again])
+        self.ledger.advance_floor()
+        self.progress = msgspec.structs.replace(self.progress, backfilled=True)
 
     def join(self, other: "LogCursor") -> None:
         """Read the runs of another cursor as well, from now on as one table.

@@ -91,6 +91,18 @@ class EventOrder:
         """Emit notices now, and release nothing that is held back."""
         return self._paged(notices)
 
+    def record_emitted(self, events: Iterable[FlowRunEvent]) -> None:
+        """Record events that an earlier watch emitted, in their order."""
+        for event in events:
+            self.newest = later(self.newest, event.timestamp)
+            if isinstance(event, StateChange | FlowRunLog | TaskRunStateChange):
+                key = _key(event)
+                self._top = key if self._top is None else max(self._top, key)
+            if isinstance(event, FlowRunLog):
+                self.log_count += 1
+            else:
+                self.view = fold(self.view, event)
+
     def _can_pass_whole(self, logs: tuple[FlowRunLog, ...]) -> bool:
         """Whether log rows can be emitted as the page they are, since none of them is late."""
         if not logs or EventSource.LOGS not in self._sources:

@@ -7,7 +7,7 @@ awaited. Here is decided whether to wait for the line; for how long, in `lifecyc
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import takewhile
 
@@ -23,6 +23,8 @@ _LEVELS = {StateType.COMPLETED: logging.INFO, StateType.FAILED: logging.ERROR}
 _SKEW = timedelta(minutes=1)
 """How much earlier the writer's clock may date the line than the server dated the state."""
 
+_MOST_EMITTED = 10  # of a run that was over several times, such lines at its last ends
+
 
 class LastLine:
     """Looks for the last line of one run."""
@@ -35,6 +37,11 @@ class LastLine:
         """
         self._spec = spec
         self._found_after: str | None = None  # the id of the state that the line followed
+        self._emitted: list[FlowRunLog] = []  # by an earlier watch, such lines alone
+
+    def record_emitted(self, rows: Iterable[FlowRunLog]) -> None:
+        """Record log rows that an earlier watch emitted, maybe before the state they follow."""
+        self._emitted = [*self._emitted, *filter(_is_last, rows)][-_MOST_EMITTED:]
 
     def receive(self, run: FlowRun | None, rows: Sequence[FlowRunLog]) -> None:
         """Receive log rows that were read.
@@ -45,6 +52,7 @@ class LastLine:
         """
         if run is None or not self.is_awaited(run) or run.state is None:
             return
+        rows = (*self._emitted, *rows) if self._emitted else rows
         earliest = shifted(run.state.timestamp, -_SKEW)
         # From the end, so that of a long history only the last page is looked at.
         recent = takewhile(lambda row: row.timestamp >= earliest, reversed(rows))

@@ -14,6 +14,8 @@ from rxflow._protocol.failures import Failure
 from rxflow._protocol.pages import MalformedRow
 from rxflow.events import Notice, NoticeCode
 
+_IS_LATE = " is late: "  # between the run's name and the reason
+
 
 class RunNotices:
     """Makes the notices of one run."""
@@ -34,6 +36,14 @@ class RunNotices:
         """Receive the ids of rows that were read, which may have been malformed before."""
         if self._unread_ids:
             self._unread_ids.difference_update(ids)
+
+    def record_emitted(self, notice: Notice) -> None:
+        """Record a notice that an earlier watch emitted, so that it is not made again."""
+        if notice.code is NoticeCode.MALFORMED and notice.row_id is not None:
+            self._malformed_ids.add(notice.row_id)
+            self._unread_ids.add(notice.row_id)
+        elif notice.code is NoticeCode.LATE_START:
+            self._late_reason = notice.message.partition(_IS_LATE)[2]
 
     def malformed(self, rows: Iterable[MalformedRow], now: Now) -> list[Notice]:
         """Report rows that cannot be read, each row once."""
@@ -59,7 +69,7 @@ class RunNotices:
         known, self._late_reason = self._late_reason, reason
         if reason is None or reason == known:
             return []
-        text = f"Flow run {run.name!r} is late: {reason}"
+        text = f"Flow run {run.name!r}{_IS_LATE}{reason}"
         return [self._notice(NoticeCode.LATE_START, text, now)]
 
     def reopened(self, states: Iterable[State], now: Now) -> list[Notice]:

@@ -6,6 +6,7 @@ paging in `rxflow._logs`.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from rxflow._watching.task_run_ledger import TaskRunLedger, TaskRunsRead
 from rxflow._watching.task_run_reader import read_all_task_runs, read_task_runs
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import UnsupportedServer
+from rxflow.events import FlowRunLog
 
 _LATE_REASON_INTERVAL = 30.0
 
@@ -211,6 +213,21 @@ class RunReader:
             tasks=tasks,
             malformed=history.malformed,
         )
+
+    def record_emitted(
+        self, run: FlowRun | None, states: Iterable[State], rows: Sequence[FlowRunLog]
+    ) -> None:
+        """Record as delivered what an earlier watch emitted.
+
+        Args:
+            run: The run's row as its events describe it; None before the first of them.
+            states: States of the run.
+            rows: Log rows, in the order in which they were emitted.
+        """
+        self.row = run
+        self._delivered_states.update(state.id for state in states)
+        if rows and self.logs is not None:
+            self.logs.cursor.record_emitted(rows)
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""

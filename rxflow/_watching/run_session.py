@@ -6,7 +6,7 @@ here.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from random import Random
 
 from rxflow._models.entities import Server
@@ -25,6 +25,7 @@ from rxflow._watching.run_reader import CloseCheck, Tick
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import WatchSpec
+from rxflow.events import FlowRunEvent
 
 
 class RunSession(Session):
@@ -40,6 +41,22 @@ class RunSession(Session):
         super().__init__(spec, random)
         self._run = RunWatch(spec, RowLimit())
         self._polling = RunPolling(self._run, random)
+
+    def record_emitted(self, events: Sequence[FlowRunEvent]) -> None:
+        """Go on after events of an earlier watch of the run, maybe one of another process.
+
+        The promises are the same as if the earlier one had gone on: no row is emitted again, none
+        is left out, and what comes late is flagged so. After `Closed` the watch looks once more,
+        and ends without an event if nothing has changed.
+
+        To be called before the first command is taken, for one part of the events after another. A
+        part is not needed after the call.
+
+        Args:
+            events: The next of the events that the earlier watch emitted, in their order, none left
+                out. Its specification was the same.
+        """
+        self._run.record_emitted(events)
 
     # -- polls ----------------------------------------------------------------------------------
 

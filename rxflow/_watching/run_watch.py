@@ -5,19 +5,22 @@ and `RunNotices` which events to make, `EventOrder` their order, `Lifecycle` whe
 When a poll is sent does not belong here: a session decides that, for one run or for many.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from rxflow._logs.log_read import LogRead
 from rxflow._models.entities import FlowRun
 from rxflow._models.states import StateType
-from rxflow._models.times import Now, later
+from rxflow._models.times import Now, later, shifted
 from rxflow._protocol.retry import Outage
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.last_line import LastLine
 from rxflow._watching.lifecycle import Lifecycle, Phase
 from rxflow._watching.log_reader import RowLimit
+from rxflow._watching.outage_tracker import DEGRADED_AFTER
 from rxflow._watching.reopenings import ReopeningDetector
 from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
 from rxflow._watching.run_notices import RunNotices
@@ -27,10 +30,12 @@ from rxflow._watching.watch_spec import WatchSpec
 from rxflow.events import (
     Closed,
     FlowRunEvent,
+    FlowRunLog,
     Notice,
     NoticeCode,
     RunChanged,
     RunSeen,
+    StateChange,
     TaskRunStateChange,
 )
 
@@ -57,6 +62,36 @@ class CheckEvents(NamedTuple):
 
     pages: EventPages = ()
     unproven: bool = False
+
+
+class _PastOutage(NamedTuple):
+    """An outage that an earlier watch noticed.
+
+    Attributes:
+        began: By that watcher's clock.
+        ended: The same; None if it had not ended.
+    """
+
+    began: datetime
+    ended: datetime | None
+
+    def seen_at(self, now: Now) -> Outage:
+        """Return it in monotonic seconds; one that had not ended has ended now."""
+        ended = now.utc if self.ended is None else min(self.ended, now.utc)
+        return Outage(
+            began=now.mono - max(0.0, (now.utc - self.began).total_seconds()),
+            ended=now.mono - (now.utc - ended).total_seconds(),
+        )
+
+
+def _outage_after(known: _PastOutage | None, notice: Notice) -> _PastOutage | None:
+    match notice.code:
+        case NoticeCode.DEGRADED:
+            return _PastOutage(shifted(notice.timestamp, -timedelta(seconds=DEGRADED_AFTER)), None)
+        case NoticeCode.RECOVERED if known is not None:
+            return known._replace(ended=notice.timestamp)
+        case _:
+            return known
 
 
 class RunWatch:
@@ -91,6 +126,8 @@ class RunWatch:
         self._reopenings = ReopeningDetector()
         self._order = EventOrder(spec.sources)
         self._last_line = LastLine(spec)
+        self._past_outage: _PastOutage | None = None
+        self._closed_before: Closed | None = None
         self.closed: Closed | None = None
         self.ended_by: NoticeCode | None = None
 
@@ -132,6 +169,38 @@ class RunWatch:
             self.reader.task_runs.settled_in(server_time, now),
         )
 
+    # -- what an earlier watch emitted ----------------------------------------------------------
+
+    def record_emitted(self, events: Sequence[FlowRunEvent]) -> None:
+        """Go on after events that an earlier watch of the run emitted.
+
+        To be called before anything is read, once or for one part after another of the events.
+
+        Args:
+            events: The events, in the order in which they were emitted, none left out.
+        """
+        lines = [event for event in events if isinstance(event, FlowRunLog)]
+        states = [event.state for event in events if isinstance(event, StateChange)]
+        self._order.record_emitted(events)
+        view = self._order.view
+        self.reader.record_emitted(None if view is None else view.run, states, lines)
+        self._last_line.record_emitted(lines)
+        for event in events:
+            match event:
+                case StateChange(state=state):
+                    self._reopenings.receive((state,), None)
+                    self.notices.receive_read([state.id])
+                case TaskRunStateChange(task_run=task_run, state=state):
+                    self.reader.task_runs.record_emitted(task_run, state)
+                    self.notices.receive_read([task_run.id, state.id])
+                case Notice():
+                    self.notices.record_emitted(event)
+                    self._past_outage = _outage_after(self._past_outage, event)
+                case _:
+                    pass
+        if events:
+            self._closed_before = events[-1] if isinstance(events[-1], Closed) else None
+
     # -- what was read --------------------------------------------------------------------------
 
     def receive_tick(self, tick: Tick, now: Now) -> TickEvents:
@@ -152,6 +221,7 @@ class RunWatch:
             last += self.notices.late_start(run, tick.late_reason, now)
             last += self.notices.reopened(self._reopenings.receive(tick.states, run.state), now)
             self.notices.receive_read((run.id, *(state.id for state in tick.states)))
+        self.notices.receive_read(row.id for row in tick.logs.rows)
         self.notices.receive_read(row.id for row in tasks.rows)
         self.notices.receive_read(state.id for _, state in tasks.changed)
         dated += self._task_run_events(tasks)
@@ -254,6 +324,9 @@ class RunWatch:
     def _observe_run(self, now: Now) -> None:
         """Pass what was read to the lifecycle."""
         row = self.reader.row
+        if self._past_outage is not None:
+            self.apply_outage(self._past_outage.seen_at(now))
+            self._past_outage = None
         if row is not None:  # pragma: no branch - a first tick reads the row before all else
             self._lifecycle.observe(
                 row,
@@ -264,6 +337,7 @@ class RunWatch:
 
     def _close(self, *, verified: bool, server_time: datetime | None, now: Now) -> EventPages:
         row, malformed = self.reader.row, self.notices.unread_count
+        before = self._closed_before
         self.closed = Closed(
             flow_run_id=self.spec.flow_run_id,
             # The server's time is in whole seconds, and writers have clocks of their own.
@@ -275,4 +349,6 @@ class RunWatch:
             unsettled=self.reader.task_runs.unsettled,
             view=self._order.view,
         )
+        if before is not None and replace(self.closed, timestamp=before.timestamp) == before:
+            return ()  # an earlier watch has emitted it, and nothing has changed since
         return self._order.arrange(last=[self.closed])

@@ -206,6 +206,12 @@ class TaskRunLedger:
             for _, state in read.changed:
                 self._last_change = later(self._last_change, state.timestamp)
 
+    def record_emitted(self, task_run: TaskRun, state: State) -> None:
+        """Record a state that an earlier watch delivered, with the row that it came with."""
+        self._delivered.add(state.id)
+        self._last_change = later(self._last_change, state.timestamp)
+        self.newest_updated = later(self.newest_updated, task_run.updated)
+
     def settled_in(self, server_time: datetime | None, now: Now) -> float:
         """Return the seconds until the watch stops waiting for task runs if none changes."""
         if self.has_more:

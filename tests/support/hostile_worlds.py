@@ -48,6 +48,7 @@ class Result(msgspec.Struct):
         repeated: Rows that were emitted twice without a flag.
         reordered: Lines that were emitted after a later one of their writer.
         unresolved: How many notices said that rows vanished.
+        kills: How often the watcher was killed.
         broken: Other rules that were broken.
     """
 
@@ -59,6 +60,7 @@ class Result(msgspec.Struct):
     repeated: list[str] = []
     reordered: list[str] = []
     unresolved: int = 0
+    kills: int = 0
     broken: list[str] = []
 
     @property
@@ -110,10 +112,15 @@ class HostileWatch(simulated_world.World):
 
     def _start_faults(self) -> None:
         """Let requests fail once the watch has read its run."""
-        if self._faults is not None and _run_of(self.watched).row is not None:
+        if self._faults is not None and self._has_begun:
             if self.now < self.world.healed:
                 self.server.faults = self._faults
             self._faults = None
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether a watch was able to begin, so that no failure ends it."""
+        return _run_of(self.watched).row is not None
 
     def _log_rows(self) -> Collection[Any]:
         return self.server.logs

@@ -1,8 +1,9 @@
 """Watch many hostile worlds and print the outcome: ``tox -e simulate -- --runs 4000``.
 
 A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
-prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. Exits
-1 if a promise was broken.
+prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. With
+``--kills`` the watcher is killed now and then, and the next one goes on from its events. Exits 1 if
+a promise was broken.
 """
 
 import argparse
@@ -14,9 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_worlds import HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
+from killed_watches import KilledPrefect1Watch, KilledWatch
 from many_run_worlds import ManyRunWatch
 
 WORLDS = {"prefect3": HostileWatch, "prefect1": Prefect1HostileWatch}
+KILLED_WORLDS = {"prefect3": KilledWatch, "prefect1": KilledPrefect1Watch}
 MANY_RUN_WORLDS = {"prefect3": ManyRunWatch}
 
 Worlds = Mapping[str, Callable[[int], HostileWatch | ManyRunWatch]]
@@ -28,9 +31,15 @@ def main() -> int:
     options.add_argument("--runs", type=int, default=300, help="how many worlds")
     options.add_argument("--seed", type=int, default=0, help="the first one's seed")
     options.add_argument("--backend", choices=WORLDS, default="prefect3", help="the kind of server")
-    options.add_argument("--many", action="store_true", help="many runs in each world")
+    kind = options.add_mutually_exclusive_group()
+    kind.add_argument("--many", action="store_true", help="many runs in each world")
+    kind.add_argument("--kills", action="store_true", help="kill the watcher now and then")
     arguments = options.parse_args()
-    worlds: Worlds = MANY_RUN_WORLDS if arguments.many else WORLDS
+    worlds: Worlds = WORLDS
+    if arguments.many:
+        worlds = MANY_RUN_WORLDS
+    elif arguments.kills:
+        worlds = KILLED_WORLDS
     results: list[Result] = []
     for seed in range(arguments.seed, arguments.seed + arguments.runs):
         results.append(worlds[arguments.backend](seed).watch())
@@ -47,7 +56,17 @@ def report(results: list[Result]) -> None:
         "a replica lags": [r for r in results if r.kind == "stale"],
         "rows vanish": [r for r in results if r.kind in {"deleted", "restored"}],
     }
-    columns = ["worlds", "rows", "requests", "lost", "repeated", "reordered", "unresolved", "wrong"]
+    columns = [
+        "worlds",
+        "rows",
+        "requests",
+        "lost",
+        "repeated",
+        "reordered",
+        "unresolved",
+        "kills",
+        "wrong",
+    ]
     print(f"{'':<22}" + "".join(f"{column:>12}" for column in columns))
     for name, group in groups.items():
         sums = [
@@ -58,6 +77,7 @@ def report(results: list[Result]) -> None:
             sum(len(result.repeated) for result in group),
             sum(len(result.reordered) for result in group),
             sum(result.unresolved for result in group),
+            sum(result.kills for result in group),
             sum(not result.good for result in group),
         ]
         print(f"{name:<22}" + "".join(f"{number:>12,}" for number in sums))
