@@ -16,9 +16,11 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     ├── WatchInherited         you: a forked child continued a watch (also a RuntimeError)
     ├── EventsNotKept          you: a run's stream of by_run() was used twice (also a RuntimeError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
+    ├── InvalidJournal         you: a file is not the journal of this watch (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a source with its own thread outran the consumer
     ├── SinkFailed             your pipeline: the target of a sink failed (also an OSError)
+    ├── JournalFailed          your pipeline: a journal is in use or unwritable (also an OSError)
     ├── ServerError            the server: it responded, but not with what was requested
     │   ├── NotAPrefectApi     ... it is not a Prefect API
     │   ├── UnsupportedServer  ... it is a Prefect whose API is not supported
@@ -48,7 +50,9 @@ __all__ = [
     "FlowNotFound",
     "FlowRunFailed",
     "InvalidEvent",
+    "InvalidJournal",
     "InvalidRunId",
+    "JournalFailed",
     "NotAPrefectApi",
     "Overflow",
     "ResultFileNotFound",
@@ -145,6 +149,10 @@ class InvalidEvent(RxflowError, ValueError):
     """A text is not the JSON of an event, or of a kind that this version does not know."""
 
 
+class InvalidJournal(RxflowError, ValueError):
+    """A file is not a journal, or one of another watch, or damaged; it was left as it is."""
+
+
 class FlowRunFailed(RxflowError):
     """The run ended in another state than Completed; raised by ``Closed.raise_for_state``.
 
@@ -176,6 +184,19 @@ class Overflow(RxflowError):
 
 class SinkFailed(RxflowError, OSError):
     """The target of a sink cannot be opened or written; the message names it."""
+
+
+class JournalFailed(RxflowError, OSError):
+    """A journal cannot be opened or written, or another watch writes it; the message names it.
+
+    Attributes:
+        is_full: Whether the disk, the quota or the largest size of a file leaves no room.
+    """
+
+    def __init__(self, message: str, *, is_full: bool = False) -> None:
+        """Make an error of its message, and of whether there is no room."""
+        super().__init__(message)
+        self.is_full = is_full
 
 
 class ServerError(RxflowError):

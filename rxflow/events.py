@@ -81,6 +81,8 @@ class NoticeCode(StrEnum):
     PUSH_UNAVAILABLE = "push-unavailable"
     """The server does not announce changes over a websocket; they are polled for, and found later.
     """
+    JOURNAL_FULL = "journal-full"
+    """The disk is full, so that the watch goes on without its journal."""
 
 
 class RunSeen(Event, frozen=True, kw_only=True, tag="run-seen"):

@@ -120,7 +120,7 @@ class Stream(Fluent[T_co]):
     def of(observable: Observable[T]) -> "Stream[T]":
         """Make a stream of an observable, without a hop between the two."""
         if isinstance(observable, PagedObservable):
-            return _PagedStream(observable.page_source)
+            return _PagedStream(observable.page_source, observable.whole_pages)
         return _StreamOf(observable)
 
     def _repr_html_(self) -> str:

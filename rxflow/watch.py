@@ -4,6 +4,7 @@ Which queries are sent and which events are emitted is decided in `_watching`; w
 thread, in `_runtime`.
 """
 
+import os
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
@@ -20,10 +21,13 @@ from rxflow._models.arguments import (
     check_type,
 )
 from rxflow._models.entities import Snapshot
-from rxflow._runtime.engine import Engine
+from rxflow._runtime.clocks import clock_of
+from rxflow._runtime.engine import Engine, EngineSession
+from rxflow._runtime.journal import Journal
+from rxflow._runtime.journaled_session import JournaledSession, JournalUse, JournalWriter
 from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.run_events import events_of_run
-from rxflow._runtime.scheduling import scheduler_for
+from rxflow._runtime.scheduling import buffers_items, scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
@@ -67,6 +71,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         emitted: Observable[EventPage] | None = None,
         *,
         subflows: bool = False,
+        journal: JournalUse | None = None,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -77,18 +82,24 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             emitted: The pages of a session that others read as well; None for a session of each
                 subscription.
             subflows: Whether to watch the run's subflows, too.
+            journal: The journal of each subscription; None for none.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
         self._client = given or Client()
-        pages = _pages_of(spec, self._client, subflows=subflows) if emitted is None else emitted
-        super().__init__(pages)
         self._spec = spec
         self._subflows = subflows
         self._given = given
         self._emitted = emitted
+        self._journal = journal
+        if journal is not None:
+            super().__init__(self._journaled(), self._journaled(keeps_pages=True))
+        elif emitted is not None:
+            super().__init__(emitted)
+        else:
+            super().__init__(_pages_of(spec, self._client, subflows=subflows))
 
     def __repr__(self) -> str:
         """Show which run is watched, once the stream is used."""
@@ -144,6 +155,9 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         Returns:
             A stream of the same events.
 
+        Raises:
+            ValueError: The stream has a journal and leaves out the events in it.
+
         Example:
             >>> import rxflow
             >>> from rxflow.testing import FakePrefect3
@@ -153,15 +167,21 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             >>> len(list(stream)), len(list(stream.states))
             (3, 1)
         """
-        emitted = SharedPages(self.page_source, scheduler)
+        if self._journal is not None and not self._journal.replays:
+            raise ValueError(
+                "shared() hands each subscriber every event from the first on; pass replay=True "
+                "beside the journal, so that the events in it are among them"
+            )
+        emitted = SharedPages(self.whole_pages, scheduler)
         return FlowRunStream(self._spec, self._given, emitted, subflows=self._subflows)
 
     def views(self) -> Stream[FlowRunView]:
         """Snapshots of the run: the scan of its events, one after each event that changes it.
 
-        There are none of its subflows; `FlowRunsStream.views` has those of all runs.
+        The events in a journal are among them, whether they are replayed or not. There are no
+        snapshots of its subflows; `FlowRunsStream.views` has those of all runs.
         """
-        own: Observable[FlowRunEvent] = self
+        own = self._from_first_event()
         if self._subflows:
             own = events_of_run(self, self.flow_run_id)
         snapshots: Observable[Snapshot | None] = own.pipe(ops.scan(fold, None))
@@ -172,13 +192,32 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         )
         return Stream.of(views)
 
+    def _last_item(self) -> Observable[FlowRunEvent]:
+        # Where a journal has all events, the last of them is the result.
+        return self._from_first_event().pipe(ops.last())
+
+    def _from_first_event(self) -> Observable[FlowRunEvent]:
+        """Return the events from the run's first on, those in a journal included."""
+        if self._journal is None or self._journal.replays:
+            return self
+        return PagedObservable(self._journaled(replays=True))
+
+    def _journaled(self, **changed: bool) -> Observable[EventPage]:
+        use: Any = self._journal
+        return _journaled_pages_of(
+            self._spec, self._client, msgspec.structs.replace(use, **changed)
+        )
+
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
-        if self._emitted is not None:
-            pages = pages_of_source(self._emitted, source, self._spec.sources)
-            return Stream.of(PagedObservable(pages))
+        if self._emitted is not None or self._journal is not None:
+            pages, whole_pages = (
+                pages_of_source(emitted, source, self._spec.sources)
+                for emitted in (self.page_source, self.whole_pages)
+            )
+            return Stream.of(PagedObservable(pages, whole_pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return Stream.of(PagedObservable(_pages_of(spec, self._client, subflows=self._subflows)))
 
@@ -197,6 +236,9 @@ def watch_flow_run(
     requests_per_minute: int | None = None,
     subflows: bool = False,
     push: Literal["auto", False] = "auto",
+    journal: str | os.PathLike[str] | None = None,
+    replay: bool = False,
+    on_full: Literal["error", "continue"] = "error",
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
@@ -208,6 +250,17 @@ def watch_flow_run(
     and so on. Each event has the ``flow_run_id`` of its own run, and that of the watched run as
     ``root_flow_run_id``; each run begins with its `RunSeen`, which has its name, and ends with its
     `Closed`. The watched run ends last: its `Closed` waits for those of its subflows.
+
+    With ``journal="run.jsonl"`` the watch goes on where an earlier one ended, however that was
+    killed, and emits only what is new. Each event is appended to that file, as a line of JSON, just
+    before it is handed on: the next one is not before the loop or the observer is done with it. A
+    consumer that was killed while it handled an event does not get that one again, unless it
+    replays the journal. ``stream.pages()`` appends and hands on a page as a whole. The first line
+    of the file says what is watched. The file is created with mode 0600, in a directory that
+    exists, and locked while it is in use; each subscription, loop, part or ``await`` opens it, so
+    there is one of them at a time. A fork leaves it to the parent. It is forced to the disk when
+    the watch ends; a power failure before that may take events from its end, which then come again.
+    ``await stream`` and ``stream.run()`` return the last event, be it in the journal or new.
 
     Args:
         flow_run_id: The run's id, a UUID.
@@ -235,17 +288,27 @@ def watch_flow_run(
         push: ``"auto"`` to let a Prefect 3 server announce changes over a websocket, where it does
             and the package ``websockets`` is installed (the extra ``ws``), so that they are polled
             for at once; False to poll alone. The events are the same.
+        journal: The path of the file to go on from and to append to, which is created if there is
+            none; None for no journal. It has the events of one run, for the same streams, task
+            states, ``since`` and ``level``.
+        replay: Whether the events that the journal has are emitted first, as they were.
+        on_full: What to do when the journal cannot be written because the disk is full:
+            ``"error"`` to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
+            (`NoticeCode.JOURNAL_FULL`) and go on without it.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
     Returns:
         A stream of events. The first is `RunSeen`, or a `Notice` of an outage before it; the last
-        is `Closed`. The stream ends with an error instead:
+        is `Closed`. After a journal that ends with `Closed` there is none, unless the run went on
+        or got more lines. The stream ends with an error instead:
 
         - `RunNotFound` if the server has no such run,
         - `WatchTimedOut` after ``max_duration``,
         - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
-          begin. Once it has begun, it continues through outages and emits a `Notice` of each.
+          begin. Once it has begun, it continues through outages and emits a `Notice` of each,
+        - `InvalidJournal` if the file is not a journal of this watch, or damaged; it is left as it
+          is. `JournalFailed` if it cannot be opened or written, or another watch has it open.
 
     Raises:
         InvalidRunId: The id is not a UUID.
@@ -253,7 +316,8 @@ def watch_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
             ``since`` has no time zone, no level is named ``level``, ``requests_per_minute`` is
-            less than 1, or ``push`` is another value.
+            less than 1, ``push`` or ``on_full`` is another value, ``replay`` or ``on_full`` is
+            passed without a journal, or a journal together with ``subflows``.
 
     Example:
         >>> import rxflow
@@ -274,7 +338,8 @@ def watch_flow_run(
         push=push,
     )
     check_type("subflows", subflows, bool, "True or False")
-    return FlowRunStream(spec, client, subflows=subflows)
+    use = _journal_use(journal, replay=replay, on_full=on_full, subflows=subflows)
+    return FlowRunStream(spec, client, subflows=subflows, journal=use)
 
 
 def wait_for_flow_run(
@@ -381,18 +446,72 @@ def _deleted(flow_run_id: str | UUID) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
+def _journal_use(
+    journal: str | os.PathLike[str] | None, *, replay: bool, on_full: str, subflows: bool
+) -> JournalUse | None:
+    check_type("replay", replay, bool, "True or False")
+    if on_full not in ("error", "continue"):
+        raise ValueError(f'on_full={on_full!r} is neither "error" nor "continue"; pass one of them')
+    if journal is None:
+        if replay or on_full == "continue":
+            given = "replay=True" if replay else 'on_full="continue"'
+            raise ValueError(f"{given} is about a journal; pass journal='run.jsonl' as well")
+        return None
+    check_type("journal", journal, str | os.PathLike, "a path such as 'run.jsonl'")
+    path = os.fspath(journal)
+    check_type("journal", path, str, "a path of text such as 'run.jsonl'")
+    if not path or "\0" in path:
+        raise ValueError(f"journal={path!r} is not a path; pass one such as 'run.jsonl'")
+    if subflows:
+        raise ValueError(
+            "A journal has the events of one run; leave out subflows=True, or the journal"
+        )
+    return JournalUse(path=path, replays=replay, outlived=on_full == "continue")
+
+
 def _pages_of(spec: WatchSpec, client: Client, *, subflows: bool = False) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session, its sources and their merge."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        scheduler = scheduler_for(given)
         kind = RunTreeSession if subflows else RunSession
         session = kind(spec, Random())  # noqa: S311 - jitter, not a secret
-        engine = Engine(session, client, scheduler, spec.sources)
-        pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
-        subscription = pages.subscribe(observer, scheduler=scheduler)
-        return CompositeDisposable(subscription, Disposable(engine.dispose))
+        return _subscribe_to(session, spec, client, scheduler_for(given), observer)
 
     return Observable(subscribe)
+
+
+def _journaled_pages_of(spec: WatchSpec, client: Client, use: JournalUse) -> Observable[EventPage]:
+    """Return the watch as pages that each subscription appends to its journal and hands on."""
+
+    def subscribe(
+        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        scheduler = scheduler_for(given)
+        journal = Journal(use.path, spec)
+        session = JournaledSession(
+            RunSession(spec, Random()),  # noqa: S311 - jitter, not a secret
+            journal,
+            use,
+            on_demand=buffers_items(scheduler),
+        )
+        writer = JournalWriter(session, journal, observer, clock_of(scheduler))
+        subscription = _subscribe_to(session, spec, client, scheduler, writer)
+        return CompositeDisposable(subscription, writer)
+
+    return Observable(subscribe)
+
+
+def _subscribe_to(
+    session: EngineSession,
+    spec: WatchSpec,
+    client: Client,
+    scheduler: abc.SchedulerBase,
+    observer: abc.ObserverBase[EventPage],
+) -> abc.DisposableBase:
+    """Subscribe to the merge of a session's sources."""
+    engine = Engine(session, client, scheduler, spec.sources)
+    pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
+    subscription = pages.subscribe(observer, scheduler=scheduler)
+    return CompositeDisposable(subscription, Disposable(engine.dispose))

@@ -96,6 +96,8 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.ConfigurationError: {ValueError},
     errors.EventsNotKept: {RuntimeError},
     errors.InvalidEvent: {ValueError},
+    errors.InvalidJournal: {ValueError},
+    errors.JournalFailed: {OSError},
     errors.InvalidRunId: {ValueError},
     errors.RunNotFound: {ValueError},
     errors.TaskRunNotFound: {ValueError},

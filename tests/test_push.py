@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,9 +160,10 @@ FACES = [by_loop, by_async_loop, by_subscription, by_own_thread, by_asyncio]
 
 
 @pytest.mark.usefixtures("_rare_polls")
+@pytest.mark.parametrize("has_journal", [False, True], ids=["", "journal"])
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
 def test_changes_are_delivered_on_every_face(
-    face: Callable[..., None], server: FakePrefect3, url: str
+    face: Callable[..., None], has_journal: bool, server: FakePrefect3, url: str, tmp_path: Path
 ) -> None:
     """Each state and line, where a poll is due once an hour; and the watch ends."""
     run_id = server.add_run(state="RUNNING")
@@ -172,7 +174,8 @@ def test_changes_are_delivered_on_every_face(
         events.append(event)
         life.see(event)
 
-    face(watch_flow_run(run_id, drain=0, client=Client(api_url=url)), see)
+    journal = tmp_path / "run.jsonl" if has_journal else None
+    face(watch_flow_run(run_id, drain=0, journal=journal, client=Client(api_url=url)), see)
     life.join()
     states = [event.state.name for event in events if isinstance(event, StateChange)]
     assert states == ["Running", *STEPS]
@@ -198,13 +201,17 @@ def test_changes_of_many_runs_are_delivered(server: FakePrefect3, url: str) -> N
         assert states == ["Running", *STEPS]
 
 
-def test_where_nothing_is_announced_the_watch_polls(server: FakePrefect3, url: str) -> None:
+@pytest.mark.parametrize("has_journal", [False, True], ids=["", "journal"])
+def test_where_nothing_is_announced_the_watch_polls(
+    has_journal: bool, server: FakePrefect3, url: str, tmp_path: Path
+) -> None:
     """A notice says so, once, and all is delivered."""
     server.announces = ()
     run_id = server.add_run(state="RUNNING")
     life = Life(server, run_id, topics=0)
+    journal = tmp_path / "run.jsonl" if has_journal else None
     events = []
-    for event in watch_flow_run(run_id, drain=0, client=Client(api_url=url)):
+    for event in watch_flow_run(run_id, drain=0, journal=journal, client=Client(api_url=url)):
         events.append(event)
         life.see(event)
     life.join()

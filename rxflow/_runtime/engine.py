@@ -14,7 +14,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
@@ -22,8 +22,8 @@ from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentD
 from rxflow._forks import inherited_watch, register
 from rxflow._models.times import Now
 from rxflow._own_log import log
-from rxflow._protocol.failures import Reply
-from rxflow._protocol.push import Announcement, PushEnd, PushTopic
+from rxflow._protocol.failures import Failure, Reply
+from rxflow._protocol.push import Announcement, PushEnd, PushSubscription, PushTopic
 from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.fetchers import Fetcher, open_fetcher
@@ -38,8 +38,51 @@ from rxflow._runtime.scheduling import (
 )
 from rxflow._runtime.thread_errors import exit_on_thread
 from rxflow._watching.event_order import EventPage, EventPages
-from rxflow._watching.session import Done, Fetch, Session, Wait
+from rxflow._watching.session import Command, Done, Fetch, Wait
 from rxflow._watching.watch_spec import EventSource
+
+
+class EngineSession(Protocol):
+    """What an engine runs: a `Session`, or one that goes on from a journal."""
+
+    def next_command(self, now: Now) -> Command:
+        """Return what to do next."""
+        ...
+
+    def receive(self, reply: Reply, now: Now) -> EventPages:
+        """Receive the reply to the query sent last, and return the events to emit."""
+        ...
+
+    def wake(self, now: Now) -> EventPages:
+        """Return the events that are due because time has passed."""
+        ...
+
+    def due_in(self, now: Now) -> float | None:
+        """Return the seconds until `wake` has something to do if no reply comes; None for never."""
+        ...
+
+    @property
+    def done(self) -> Done | None:
+        """How the watch ended; None while it goes on."""
+        ...
+
+    def has_run(self, flow_run_id: str) -> bool:
+        """Whether a run is watched, and not over. Callable from any thread."""
+        ...
+
+    def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
+        """Return what the server is to announce from now on."""
+        ...
+
+    def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
+        """Receive what the server announced."""
+        ...
+
+    def receive_push_failure(
+        self, topic: PushTopic, failure: Failure, now: Now, *, opened: bool
+    ) -> None:
+        """Receive that a connection for announcements ended, or could not be opened."""
+        ...
 
 
 class Engine:
@@ -47,7 +90,7 @@ class Engine:
 
     def __init__(
         self,
-        session: Session,
+        session: EngineSession,
         opener: ChannelOpener,
         scheduler: abc.SchedulerBase,
         sources: frozenset[EventSource],

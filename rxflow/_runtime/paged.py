@@ -22,13 +22,25 @@ class PagedObservable(Observable[T_co]):
     """The items of pages, one by one.
 
     Attributes:
-        page_source: The pages. Whatever can handle a page as a whole subscribes to this.
+        page_source: The pages. What takes items from them subscribes to this.
+        whole_pages: The pages for a consumer that handles a page at a time; they are larger where
+            each item has to be emitted by itself to all others.
     """
 
-    def __init__(self, page_source: Observable[Page[T_co]]) -> None:
-        """Create an observable of the items of an observable's pages."""
+    def __init__(
+        self,
+        page_source: Observable[Page[T_co]],
+        whole_pages: Observable[Page[T_co]] | None = None,
+    ) -> None:
+        """Create an observable of the items of an observable's pages.
+
+        Args:
+            page_source: The pages.
+            whole_pages: The same items in larger pages; None if there are none.
+        """
         super().__init__()
         self.page_source = page_source
+        self.whole_pages = page_source if whole_pages is None else whole_pages
 
     # Overridden beside `_subscribe_core`, where Rx's own observer would be called in between for
     # each item, for 0.05 us. Here it is called for each page.
@@ -77,7 +89,7 @@ class PagedObservable(Observable[T_co]):
 def pages_of(source: Observable[T]) -> Observable[Page[T]]:
     """Return the pages of an observable; if it has none, pages of one item."""
     if isinstance(source, PagedObservable):
-        return source.page_source
+        return source.whole_pages
     return source.pipe(ops.map(_page_of_one))
 
 
@@ -99,8 +111,10 @@ def select(
     def call_for_each(page: Page[Any]) -> Page[Any]:
         return tuple(filter(predicate, page))
 
-    pages = source.page_source.pipe(ops.map(select_page or call_for_each))
-    return PagedObservable(pages.pipe(ops.filter(bool)))
+    def select_from(pages: Observable[Page[Any]]) -> Observable[Page[Any]]:
+        return pages.pipe(ops.map(select_page or call_for_each), ops.filter(bool))
+
+    return PagedObservable(select_from(source.page_source), select_from(source.whole_pages))
 
 
 def _items_to(

@@ -100,7 +100,7 @@ def pages_of_source(
     """
     if source not in sources:
         raise ValueError(
-            f"This stream has no {source}, since the session that it shares does not read them; "
+            f"This stream has no {source}, since its session does not read them; "
             f"pass stream_{source}=True to the watch"
         )
 

@@ -127,6 +127,14 @@ class RunNotices:
         text = f"Changes are polled for, since the server does not announce them: {failure.text}"
         return self._notice(NoticeCode.PUSH_UNAVAILABLE, text, now, level=logging.INFO)
 
+    def journal_full(self, reason: str, now: Now) -> Notice:
+        """Report that the journal cannot take more events, with the reason."""
+        text = (
+            f"{reason}. The watch goes on without it; a later one that reads this journal emits "
+            "the events from here on again"
+        )
+        return self._notice(NoticeCode.JOURNAL_FULL, text, now)
+
     def _notice(
         self,
         code: NoticeCode,

@@ -58,6 +58,10 @@ class RunSession(Session):
         """
         self._run.record_emitted(events)
 
+    def report_journal_full(self, reason: str, now: Now) -> EventPages:
+        """Return the notice that the watch goes on without its journal."""
+        return self._run.notify(self._run.notices.journal_full(reason, now))
+
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID, uuid4
 
@@ -30,6 +31,9 @@ assert_type(stream, rxflow.FlowRunStream)
 # What people hold is accepted as it is.
 run_id = UUID("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 rxflow.watch_flow_run(run_id, since=datetime(2026, 11, 22, tzinfo=UTC), level="WARNING")
+journaled = rxflow.watch_flow_run(run_id, journal=Path("run"), replay=True, on_full="continue")
+assert_type(journaled, rxflow.FlowRunStream)
+rxflow.watch_flow_run(run_id, on_full="stop")  # type: ignore[arg-type] # pyright: ignore # noqa: PGH003
 assert_type(rxflow.FlowRunView.from_flow_run_id(run_id), rxflow.FlowRunView)
 assert_type(rxflow.TaskRunView.from_task_run_id(run_id), rxflow.TaskRunView)
 assert_type(rxflow.FlowView.from_id(run_id), rxflow.FlowView)

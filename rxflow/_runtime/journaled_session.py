@@ -1,0 +1,243 @@
+"""A watch with a journal: it goes on from the events in it, and appends each event before the next.
+
+    Journal -- read --> JournaledSession -> Engine -> merge -> JournalWriter -- append --> Journal
+                          |        ^                              |
+                          v        |                              v
+                       Session (go on after them)             observer
+
+The events of a reply are cut into pages of one, and where a loop takes them, each is emitted by an
+action of its own, which runs when the loop wants the next one. So the journal has an event if and
+only if it was handed on, wherever the process is killed or the loop is left.
+
+Belongs here: when events are read, handed on and appended. Does not belong here: the file
+(`journal`), and what follows from the events (`rxflow._watching`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import groupby
+
+import msgspec
+from reactivex import abc
+
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Failure, Reply
+from rxflow._protocol.push import Announcement, PushSubscription, PushTopic
+from rxflow._runtime.journal import Journal
+from rxflow._watching.event_order import EventPage, EventPages, source_of
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Command, Done, Wait
+from rxflow._watching.watch_spec import EventSource
+from rxflow.errors import JournalFailed
+
+_HANDOVER = 1.0  # seconds for which a watch that is just ending may have the journal open
+_HANDOVER_PAUSE = 0.05  # seconds between two attempts to open it
+
+
+class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How a watch uses a journal.
+
+    Attributes:
+        path: The path of its file.
+        replays: Whether the events in it are emitted first.
+        outlived: Whether the watch goes on without it when the disk is full.
+        keeps_pages: Whether the events of a page are appended and handed on together.
+    """
+
+    path: str
+    replays: bool = False
+    outlived: bool = False
+    keeps_pages: bool = False
+
+
+class JournaledSession:
+    """Runs a session of one run after the events in a journal."""
+
+    def __init__(
+        self, session: RunSession, journal: Journal, use: JournalUse, *, on_demand: bool
+    ) -> None:
+        """Create a session that has read nothing yet.
+
+        Args:
+            session: The session; no command was taken from it.
+            journal: Its journal, which was not opened.
+            use: How it is used.
+            on_demand: Whether a page is emitted only when the consumer wants the next one.
+        """
+        self._session = session
+        self._journal = journal
+        self._use = use
+        self._on_demand = on_demand
+        self._pages: deque[tuple[EventSource, EventPage]] = deque()
+        self._is_opened = False
+        self._opens_until: float | None = None  # in monotonic seconds
+        self._is_journaling = True
+        self.is_reading = True
+
+    # -- what the journal has -------------------------------------------------------------------
+
+    def _read(self, now: Now) -> Wait:
+        """Open the journal, or read the next part of it."""
+        if not self._is_opened:
+            return self._open(now)
+        part = self._journal.read()
+        if part is None:
+            self.is_reading = False
+        else:
+            self._session.record_emitted(part)
+            if self._use.replays:
+                self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
+        return Wait(0.0)
+
+    def _open(self, now: Now) -> Wait:
+        """Open the journal, as soon as a watch that is just ending has closed it.
+
+        Operators such as `take` complete first, and then dispose of the watch.
+        """
+        in_use = self._journal.open()
+        if in_use is None:
+            self._is_opened = True
+            return Wait(0.0)
+        if self._opens_until is None:
+            self._opens_until = now.mono + _HANDOVER
+        if now.mono >= self._opens_until:
+            raise in_use
+        return Wait(_HANDOVER_PAUSE)
+
+    def append(self, page: EventPage, now: Now) -> EventPages | None:
+        """Append a page that is to be handed on.
+
+        Args:
+            page: The page, which the session has emitted.
+            now: The time.
+
+        Returns:
+            What is to be emitted before it; None if it must not be handed on, since the watch was
+            disposed of.
+
+        Raises:
+            JournalFailed: The journal cannot be written, and the watch does not go on without it.
+        """
+        if self.is_reading or not self._is_journaling:
+            return ()
+        try:
+            return () if self._journal.append(page) else None
+        except JournalFailed as error:
+            if not (self._use.outlived and error.is_full):
+                raise
+            self._is_journaling = False
+            self._journal.close()
+            return self._session.report_journal_full(str(error), now)
+
+    # -- what the engine carries out ------------------------------------------------------------
+
+    def next_command(self, now: Now) -> Command:
+        """Return what to do next, once the journal was read and its pages were taken."""
+        if self.is_reading:
+            return self._read(now)
+        return self._session.next_command(now)
+
+    def receive(self, reply: Reply, now: Now) -> EventPages:
+        """Receive a reply, and return the first of the pages to emit, or all of them."""
+        self._add(self._session.receive(reply, now))
+        return self._take()
+
+    def wake(self, now: Now) -> EventPages:
+        """Return the next page to emit, or all of them."""
+        if not self.is_reading:
+            self._add(self._session.wake(now))
+        return self._take()
+
+    def due_in(self, now: Now) -> float | None:
+        """Return the seconds until `wake` has something to do if no reply comes."""
+        return 0.0 if self._pages else self._session.due_in(now)
+
+    @property
+    def done(self) -> Done | None:
+        """How the watch ended; None while it goes on, or has pages to emit."""
+        return None if self._pages else self._session.done
+
+    def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
+        """Return what the server is to announce from now on."""
+        return () if self.is_reading else self._session.push_subscriptions(now)
+
+    def has_run(self, flow_run_id: str) -> bool:
+        """Whether a run is watched. Callable from any thread."""
+        return self._session.has_run(flow_run_id)
+
+    def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
+        """Make the poll due if the run has changed."""
+        self._session.receive_announcements(announcements, now)
+
+    def receive_push_failure(
+        self, topic: PushTopic, failure: Failure, now: Now, *, opened: bool
+    ) -> None:
+        """Receive that a connection for announcements ended, or could not be opened."""
+        self._session.receive_push_failure(topic, failure, now, opened=opened)
+
+    def _add(self, pages: EventPages) -> None:
+        if self._use.keeps_pages:
+            self._pages.extend(pages)
+        else:
+            self._pages.extend((source, (event,)) for source, page in pages for event in page)
+
+    def _take(self) -> EventPages:
+        if self._on_demand and self._pages:
+            return (self._pages.popleft(),)
+        pages = tuple(self._pages)
+        self._pages.clear()
+        return pages
+
+
+class JournalWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
+    """Appends each page to the journal, then passes it to an observer; closes it at the end."""
+
+    def __init__(
+        self,
+        session: JournaledSession,
+        journal: Journal,
+        observer: abc.ObserverBase[EventPage],
+        clock: Callable[[], Now],
+    ) -> None:
+        """Create a writer.
+
+        Args:
+            session: What emits the pages.
+            journal: Its journal.
+            observer: What the pages are handed on to.
+            clock: Reads the time.
+        """
+        self._session = session
+        self._journal = journal
+        self._observer = observer
+        self._clock = clock
+
+    def on_next(self, value: EventPage) -> None:
+        now = self._clock()
+        try:
+            first = self._session.append(value, now)
+        except JournalFailed as error:
+            self.on_error(error)
+            return
+        if first is not None:  # else a source emits until its subscription is disposed of
+            for _, page in first:
+                self._observer.on_next(page)
+            self._observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        with suppress(JournalFailed):  # the first error is the one to report
+            self._journal.close()
+        self._observer.on_error(error)
+
+    def on_completed(self) -> None:
+        try:
+            self._journal.close()
+        except JournalFailed as error:
+            self._observer.on_error(error)
+        else:
+            self._observer.on_completed()
+
+    def dispose(self) -> None:
+        """Close the journal. Callable from any thread."""
+        self._journal.close()
