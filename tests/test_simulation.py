@@ -6,7 +6,7 @@ from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import KilledPrefect1Watch, KilledWatch
 from many_run_worlds import ManyRunWatch
 
-WORLDS = 300
+WORLDS = 180
 KILLED_WORLDS = 60
 WORLDS_PER_CASE = 30
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from command_line import LIMIT, environment
@@ -32,8 +32,14 @@ class Terminal:
         os.write(self._controller, keys.encode())
 
     def interrupt(self) -> None:
-        """Send the signal of Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+        """Send the signal of Ctrl-C until the program ends.
+
+        One that comes just before the program waits for keys is seen by Python with the next one.
+        """
+        while self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; return the status and the standard output."""
@@ -118,9 +124,7 @@ def test_nothing_need_be_picked(server: FakePrefect3, leave: Callable[[Terminal]
     with server.serve() as url, picking("wait", "--api-url", url) as terminal:
         terminal.read_until("[1]: ")
         leave(terminal)
-        status, output = terminal.end()
-        terminal.read_until("interrupted")
-    assert (status, output) == (130, "")
+        assert terminal.end() == (130, "")
 
 
 def test_a_server_without_runs_has_nothing_to_pick() -> None:
