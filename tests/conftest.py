@@ -25,6 +25,10 @@ from virtual_world import World
 # Pytest rewrites assertions of test modules only; this one is imported by them.
 pytest.register_assert_rewrite("promises")
 
+# Whether the runner of the tests writes colours is no matter of what they test.
+for _variable in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
+    os.environ.pop(_variable, None)
+
 # Draw new examples in each run; a failure prints the blob that reproduces it.
 # A busy machine is slow to draw, and that is no failure.
 settings.register_profile(

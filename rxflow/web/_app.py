@@ -126,7 +126,7 @@ class _Endpoints:
             sep="\n",
             shutdown_event=stopping,
             shutdown_grace_period=_STOP_GRACE,
-            background=BackgroundTask(frames.aclose),  # a response to HEAD does not touch them
+            background=BackgroundTask(_close, frames),  # a response to HEAD does not touch them
         )
 
     async def _frames(
@@ -156,6 +156,11 @@ def _emitted_when(event: anyio.Event) -> Generator[Observable[object]]:
         yield emitted
     finally:
         task.cancel()
+
+
+async def _close(frames: AsyncGenerator[bytes]) -> None:
+    # Not `frames.aclose` itself, which Starlette does not take for async and calls in a thread.
+    await frames.aclose()
 
 
 async def _resumed(first: bytes, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,10 @@ from command_line import run_program
 from rxflow.cli._finding_lines import finding_lines
 from rxflow.cli._findings import Finding, Grade
 from rxflow.testing import FakePrefect1, FakePrefect3
+
+needs_websockets = pytest.mark.skipif(
+    find_spec("websockets") is None, reason="websockets, an extra, is not installed"
+)
 
 NO_URL = "http://127.0.0.1:9/api"
 
@@ -37,6 +42,7 @@ def later(minutes: int) -> Callable[[], datetime]:
     return lambda: datetime.now(UTC) + timedelta(minutes=minutes)  # noqa: TID251 - of a server
 
 
+@needs_websockets
 def test_a_server_that_is_well_has_no_problem() -> None:
     """Each finding is shown with what it is about."""
     server = FakePrefect3()
@@ -66,6 +72,7 @@ def test_a_server_that_is_well_has_no_problem() -> None:
     }
 
 
+@needs_websockets
 def test_what_could_be_better_is_a_note() -> None:
     """A clock that differs, a small page, and websockets that are silent or refused."""
     server = FakePrefect3(clock=later(minutes=180), page_limit=50)
@@ -88,6 +95,7 @@ def test_what_could_be_better_is_a_note() -> None:
     assert "log lines are polled for, and none is lost" in found["log push"]
 
 
+@needs_websockets
 def test_an_open_websocket_of_an_idle_server_is_no_note() -> None:
     """What is not seen is said."""
     with FakePrefect3().serve() as url:

@@ -86,8 +86,13 @@ def test_a_program_ends_during_a_watch(face: str) -> None:
 
 @pytest.mark.parametrize("face", USES_AT_EXIT)
 def test_a_program_in_development_mode_ends_during_a_watch(face: str) -> None:
-    """With `-X dev`, and so with asyncio's debugging, there is no output either."""
-    assert run_program(AT_EXIT + USES_AT_EXIT[face], "-X", "dev", "-W", "error") == (0, "", "")
+    """With `-X dev`, and so with asyncio's debugging, there is no output either.
+
+    But for what asyncio says of a slow machine, that a step took more than 0.1 s.
+    """
+    status, output, errors = run_program(AT_EXIT + USES_AT_EXIT[face], "-X", "dev", "-W", "error")
+    said = [line for line in errors.splitlines() if not line.startswith("Executing <")]
+    assert (status, output, said) == (0, "", [])
 
 
 FORK = """

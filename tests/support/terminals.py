@@ -58,6 +58,7 @@ class Terminal:
             env={name: value for name, value in variables.items() if value},
             dimensions=(lines, columns),
             timeout=TEST_TIMEOUT,
+            preexec_fn=_restore_signals,
         )
         self.child.delaybeforesend = None
 
@@ -139,6 +140,12 @@ class Terminal:
             and screen.cursor.attrs == fresh.cursor.attrs
             and not screen.cursor.hidden
         )
+
+
+def _restore_signals() -> None:
+    """Let signals end the command even where the tests were started to ignore them, by nohup."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def without_times(lines: list[str]) -> list[str]:
