@@ -6,8 +6,8 @@ from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import KilledPrefect1Watch, KilledWatch
 from many_run_worlds import ManyRunWatch
 
-WORLDS = 180
-KILLED_WORLDS = 60
+WORLDS = 120
+KILLED_WORLDS = 30
 WORLDS_PER_CASE = 30
 
 EACH_BACKEND = pytest.mark.parametrize(
