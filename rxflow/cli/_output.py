@@ -152,5 +152,5 @@ def _output_failed(error: OSError) -> ExitStatus:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):  # its reader, such as head, has read enough
         return ExitStatus.PIPE_CLOSED
-    report(f"the output cannot be written: {error.strerror}; the run goes on")
+    report(f"the output cannot be written: {error.strerror}")
     return ExitStatus.OUTPUT_ERROR

@@ -14,6 +14,7 @@ from rxflow.cli._times import read_duration, read_time
 __all__ = ["FollowOptions", "ShowOptions", "follow_options", "show_options"]
 
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_SHORT_LEVELS = {"WARN": "WARNING", "ERR": "ERROR", "FATAL": "CRITICAL"}
 
 
 class ShowOptions(NamedTuple):
@@ -183,7 +184,7 @@ def _read_pattern(text: str) -> re.Pattern[str]:
 
 
 def _read_level(text: str) -> int:
-    number = _LEVELS.get(text.upper())
+    number = _LEVELS.get(_SHORT_LEVELS.get(text.upper(), text.upper()))
     if number is not None:
         return number
     if text.isascii() and text.isdecimal() and len(text) < 7:  # of the column on the server

@@ -1,11 +1,12 @@
 """Times and durations as they are written on a command line: what options are converted by.
 
-A duration is ``30m``, ``1h30m``, ``2d`` or a number of seconds. A time is a duration before now, or
-an ISO date or time, which is local unless it has an offset.
+A duration is ``30m``, ``1h30m``, ``2d`` or a number of seconds. A time is a duration before now, an
+ISO date or time, which is local unless it has an offset, a time of the last 24 hours such as lines
+begin with, or seconds or milliseconds since 1970.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import click
 
@@ -15,6 +16,10 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})")
 _PARTS = re.compile(rf"(?:{_PART.pattern})+")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_CLOCK = re.compile(r"\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?")
+
+_LEAST_UNIX_TIME = 1e9  # the year 2001; as a number of seconds before now it would be 32 years
+_LEAST_UNIX_MILLISECONDS = 1e11
 
 
 def read_duration(text: str) -> timedelta:
@@ -36,24 +41,37 @@ def read_time(text: str) -> datetime:
     """Read a time, as an aware datetime: the ``type`` of an option.
 
     Args:
-        text: A duration before now, such as ``10m``, or a date or time such as
-            ``2026-11-22T12:00``.
+        text: A duration before now, such as ``10m``, a date or time such as ``2026-11-22T12:00``
+            or ``06:41:45.123``, or a Unix time.
 
     Raises:
         click.BadParameter: It is none.
     """
     from rxflow._runtime.clocks import real_now  # noqa: PLC0415 - needs reactivex
 
+    written = text.strip()
     try:
-        if (duration := _duration_of(text)) is not None:
+        if _SECONDS.fullmatch(written) and float(written) >= _LEAST_UNIX_TIME:
+            number = float(written)
+            is_fine = number >= _LEAST_UNIX_MILLISECONDS
+            return datetime.fromtimestamp(number / 1000 if is_fine else number, UTC)
+        if (duration := _duration_of(written)) is not None:
             return real_now().utc - duration
-        time = datetime.fromisoformat(text.strip())
-        return time.astimezone() if time.tzinfo is None else time
+        if _CLOCK.fullmatch(written):
+            return _last_at(time.fromisoformat(written), real_now().utc)
+        found = datetime.fromisoformat(written)
+        return found.astimezone() if found.tzinfo is None else found
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is neither a duration before now, such as 10m, nor a time, such as "
             "2026-11-22T12:00"
         ) from None
+
+
+def _last_at(clock: time, now: datetime) -> datetime:
+    """Return when a local clock last showed a time."""
+    today = datetime.combine(now.astimezone().date(), clock).astimezone()
+    return today if today <= now else (today - timedelta(days=1)).astimezone()
 
 
 def _duration_of(text: str) -> timedelta | None:

@@ -33,7 +33,7 @@ def test_a_file_is_written(story: NightlyRun, tmp_path: Path) -> None:
     path.write_text("an old report")
     done = report(story, "amber-fox", "-o", str(path))
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == f"rxflow: wrote {path}: 4 log lines, 0.0 MB\n"
+    assert done.stderr == f"rxflow: wrote {path}: 4 log lines, 21 kB\n"
     page = HtmlReader(path.read_text("utf-8"))
     assert page.find("h1")[0].text == "nightly-report / amber-fox"
     assert len(page.find("div", "line")) == 4

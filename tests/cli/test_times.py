@@ -57,6 +57,22 @@ def test_a_time_may_have_an_offset(text: str) -> None:
     assert read_time(text) == NOON
 
 
+@pytest.mark.parametrize("text", ["1795348800", "1795348800.0", "1795348800000"])
+def test_a_unix_time_is_no_duration(text: str) -> None:
+    """In seconds or in milliseconds."""
+    assert read_time(text) == NOON
+
+
+@freeze_time(NOON)
+def test_a_time_of_the_day_is_the_last_one() -> None:
+    """As lines begin with it: of today, or of yesterday if it is still to come today."""
+    local = NOON.astimezone()
+    assert read_time(f"{local:%H:%M}") == NOON
+    before, after = local - timedelta(milliseconds=1), local + timedelta(minutes=1)
+    assert read_time(before.strftime("%H:%M:%S.999")) == NOON - timedelta(milliseconds=1)
+    assert read_time(f"{after:%H:%M}") == NOON + timedelta(minutes=1) - timedelta(days=1)
+
+
 @given(st.text() | st.text("0123456789-:T.Zwdhms", max_size=30))
 def test_any_text_is_an_aware_time_or_refused(text: str) -> None:
     """No text leads to another error."""

@@ -45,4 +45,5 @@ def command(client: "rxflow.Client", run: str | None, output: str, no_children: 
     except OSError as error:
         report(f"{output} cannot be written: {error.strerror}; the run goes on")
         sys.exit(ExitStatus.OUTPUT_ERROR)
-    report(f"wrote {output}: {lines}, {size / 1e6:.1f} MB")
+    written = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    report(f"wrote {output}: {lines}, {written}")

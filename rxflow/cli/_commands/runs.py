@@ -6,7 +6,7 @@ import click
 
 import rxflow
 from rxflow.cli._connection import connection_options
-from rxflow.cli._output import exit_on_error, write
+from rxflow.cli._output import exit_on_error, report, write
 from rxflow.cli._selection import (
     CHILDREN_OPTION,
     Selection,
@@ -71,5 +71,9 @@ def command(
     else:
         # Not into a pipe: `rxflow wait -` reads a run from each line.
         lines = runs.table(titles=sys.stdout.isatty())
+    is_empty = True
     for line in lines:
         write(line)
+        is_empty = False
+    if is_empty and not quiet:
+        report("no run matches")
