@@ -27,6 +27,12 @@ from rxflow.cli._prefect_server import PrefectServer
 
 T = TypeVar("T")
 
+LONGEST_WAIT = 240
+"""Seconds: shorter than pytest's timeout, so that a failure names what was waited for.
+
+The same for all, since a busy machine may delay a service of a server by minutes.
+"""
+
 LOCKED = {
     "PREFECT_SERVER_API_AUTH_STRING": "admin:open-sesame",
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
@@ -39,16 +45,16 @@ TWO_WRITERS = Path(__file__).with_name("two_writers.py")
 class Until(Protocol):
     """The type of the fixture `until`."""
 
-    def __call__(self, predicate: Callable[[], T], limit: float) -> T:
+    def __call__(self, predicate: Callable[[], T]) -> T:
         """Wait until a predicate is truthy."""
         ...
 
 
-def wait_until(predicate: Callable[[], T], limit: float) -> T:
-    """Call a predicate until its value is truthy, and return it; fail after `limit` seconds."""
-    deadline = time.monotonic() + limit
+def wait_until(predicate: Callable[[], T]) -> T:
+    """Call a predicate until its value is truthy, and return it; fail after `LONGEST_WAIT`."""
+    deadline = time.monotonic() + LONGEST_WAIT
     while not (value := predicate()):
-        assert time.monotonic() < deadline, f"not true within {limit:g} s: {predicate}"
+        assert time.monotonic() < deadline, f"not true within {LONGEST_WAIT} s: {predicate}"
         threading.Event().wait(0.05)
     return value
 
@@ -199,7 +205,7 @@ class ApiWriter:
             response = self.http.post(path, json=body)
             return None if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE else response
 
-        response = wait_until(attempt, limit=30)
+        response = wait_until(attempt)
         assert response is not None
         response.raise_for_status()
         return response.json() if response.content else None
@@ -236,14 +242,14 @@ class TwoWriters:
         self.flow_run_id = process.stdout.readline().strip()
         assert self.flow_run_id, log.read_text()
 
-    def wait(self, limit: float = 120.0) -> None:
-        """Wait at most `limit` seconds until both have ended and uploaded all their lines."""
-        assert self._process.wait(limit) == 0, self._log.read_text()
+    def wait(self) -> None:
+        """Wait until both have ended and uploaded all their lines."""
+        assert self._process.wait(LONGEST_WAIT) == 0, self._log.read_text()
 
 
 @pytest.fixture(scope="session")
 def until() -> Until:
-    """``until(predicate, limit)``: wait at most `limit` seconds until a predicate is truthy."""
+    """``until(predicate)``: wait until a predicate is truthy; see `wait_until`."""
     return wait_until
 
 

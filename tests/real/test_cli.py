@@ -158,7 +158,7 @@ def test_the_demo_shows_a_run_and_leaves_nothing(
     assert end["task runs"] == "5: 5 completed"
     assert end["log lines"].endswith(", as many as the server counts")
     assert all(line.startswith("rxflow: ") for line in errors.splitlines())
-    until(lambda: not left_in(elsewhere), limit=60)
+    until(lambda: not left_in(elsewhere))
 
 
 @pytest.mark.parametrize("moment", ["starting a Prefect server", "still starting"])
@@ -172,7 +172,7 @@ def test_ctrl_c_while_the_demos_server_starts(
         _, errors = demo.communicate(timeout=LIMIT)
     assert (demo.returncode, errors.splitlines()[-1]) == (130, "rxflow: interrupted")
     assert "Traceback" not in errors
-    until(lambda: not left_in(elsewhere), limit=60)
+    until(lambda: not left_in(elsewhere))
 
 
 def test_ctrl_c_while_the_demo_watches(
@@ -185,7 +185,7 @@ def test_ctrl_c_while_the_demo_watches(
         _, errors = demo.communicate(timeout=LIMIT)
     assert (demo.returncode, errors.splitlines()[-1]) == (130, "rxflow: interrupted")
     assert "Traceback" not in errors
-    until(lambda: not left_in(elsewhere), limit=60)
+    until(lambda: not left_in(elsewhere))
 
 
 # -- rxflow watch -------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class LiveRun:
         for start in range(0, len(rows), BATCH):
             self._writer.post_logs(self.run, rows[start : start + BATCH])
         self._stored += lines.number
-        self._until(lambda: len(self.lines) >= self._stored, TEST_TIMEOUT)
+        self._until(lambda: len(self.lines) >= self._stored)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def live(server: PrefectServer, writer: ApiWriter, until: Until) -> Iterator[Liv
     live = LiveRun(writer.new_run(state={"type": "RUNNING"}), writer, until)
     with Client(api_url=server.url) as client:
         live.recording.subscribe_to(watch_flow_run(live.run, client=client))
-        until(lambda: live.recording.values, TEST_TIMEOUT)
+        until(lambda: live.recording.values)
         yield live
         live.recording.dispose()
 

@@ -63,7 +63,7 @@ def test_announced_states_are_delivered(
             if isinstance(event, rxflow.StateChange) and event.flow_run_id == run
         ]
 
-    until(lambda: all(map(states_of, ids)), limit=60)
+    until(lambda: all(map(states_of, ids)))
 
     def is_announced() -> bool:
         writer.set_state(ids[0], "RUNNING")
@@ -72,11 +72,11 @@ def test_announced_states_are_delivered(
     def is_delivered(run: str) -> bool:
         return states_of(run)[-1] == database.state_ids(run)[-1]
 
-    until(is_announced, limit=60)
+    until(is_announced)
     for run in ids:
         for number in range(CHANGES):
             writer.set_state(run, "COMPLETED" if number == CHANGES - 1 else "RUNNING")
-            until(partial(is_delivered, run), limit=60)
+            until(partial(is_delivered, run))
     recording.wait()
     assert recording.error is None
     for run in ids:

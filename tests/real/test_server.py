@@ -131,7 +131,7 @@ def test_a_killed_parent_leaves_nothing(until: Until) -> None:
         home = Path(parent.stdout.readline().strip())
         assert processes_of(home)
         parent.kill()
-    until(lambda: not processes_of(home) and not home.exists(), limit=120)
+    until(lambda: not processes_of(home) and not home.exists())
 
 
 def test_a_restarted_server_keeps_its_data(
@@ -205,7 +205,7 @@ def test_the_demo_flow_retries_a_task(demo_run: str, writer: ApiWriter, until: U
         ended = len(rows) == 5 and all(row["state_type"] == "COMPLETED" for row in rows)
         return Counter(row["run_count"] for row in rows) if ended else None
 
-    assert until(runs, limit=30) == {1: 4, 2: 1}
+    assert until(runs) == {1: 4, 2: 1}
 
 
 def test_the_demo_flow_logs_a_warning(demo_run: str, writer: ApiWriter) -> None:
@@ -240,7 +240,7 @@ def test_an_overdue_run_is_marked_late(writer: ApiWriter, until: Until) -> None:
     """The server's background services are on."""
     a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)  # noqa: TID251
     run = writer.new_run(scheduled=a_minute_ago)
-    until(lambda: writer.get(f"/flow_runs/{run}")["state_name"] == "Late", limit=60)
+    until(lambda: writer.get(f"/flow_runs/{run}")["state_name"] == "Late")
     assert writer.get(f"/flow_runs/{run}")["state_type"] == "SCHEDULED"
 
 

@@ -91,7 +91,7 @@ def executed(
         found = view.get_all_task_runs()
         return len(found) == 6 and all(each.task_run.is_terminal for each in found)
 
-    until(all_stored, 60)
+    until(all_stored)
     return run_id
 
 
@@ -159,7 +159,7 @@ def test_a_task_run_has_its_own_lines(executed: str, client: rxflow.Client, unti
         ]
         return found if all(found) else None
 
-    found = until(lines, 60)
+    found = until(lines)
     assert sorted(found or []) == [[f"doubling {number}"] for number in (1, 2, 3)]
 
 

@@ -99,7 +99,7 @@ def test_early_midway_and_late_watches_emit_the_same_rows(
         iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
         on_a_loop = pool.submit(collect_async, stream, LONG)
         early.subscribe_to(stream)
-        until(lambda: len(messages(early.values)) >= 50, limit=60)
+        until(lambda: len(messages(early.values)) >= 50)
         midway.subscribe_to(stream)
         two_writers.wait()
         blocking = iterated.result(LONG)
@@ -146,7 +146,7 @@ def test_task_run_states_are_emitted_and_folded(
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     stream = rxflow.watch_flow_run(run, stream_tasks=True, drain=BRIEF, client=client)
     recording.subscribe_to(stream)
-    until(lambda: len(task_run_states(recording.values)) == 2, limit=60)
+    until(lambda: len(task_run_states(recording.values)) == 2)
     for each in ids:
         writer.post(f"/task_runs/{each}/set_state", {"state": {"type": "COMPLETED"}})
     writer.set_state(run, "COMPLETED")
@@ -207,7 +207,7 @@ def test_a_killed_server_loses_nothing(
             iterated = pool.submit(list[rxflow.FlowRunEvent], stream)
             on_a_loop = pool.submit(collect_async, stream, LONG)
             subscribed.subscribe_to(stream)
-            until(lambda: messages(subscribed.values), limit=60)
+            until(lambda: messages(subscribed.values))
             writer.post_logs(run, [f"last words {number}" for number in range(20)])
             server.stop(kill=True)
             server.start()
@@ -215,7 +215,7 @@ def test_a_killed_server_loses_nothing(
             writer.set_state(run, "COMPLETED")
             blocking = iterated.result(LONG)
             awaited = on_a_loop.result(LONG)
-        until(lambda: subscribed.ended is not None, limit=LONG)
+        until(lambda: subscribed.ended is not None)
         for events in (blocking, awaited, subscribed.values):
             assert emitted_rows(events) == stored_rows(database, run)
             assert len(messages(events)) == 60
@@ -274,8 +274,8 @@ def test_a_deleted_run_ends_its_watch(
     writer.post_logs(run, ["one"])
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_run(run, max_duration=LONG, client=client))
-    until(lambda: messages(recording.values), limit=60)
-    until(lambda: writer.http.delete(f"/flow_runs/{run}").status_code in {204, 404}, limit=30)
+    until(lambda: messages(recording.values))
+    until(lambda: writer.http.delete(f"/flow_runs/{run}").status_code in {204, 404})
     recording.wait()
     assert recording.completed
     assert notice_codes(recording.values) == [rxflow.NoticeCode.RUN_DELETED]
@@ -290,14 +290,14 @@ def test_a_reopened_run_is_watched_further(
     run = writer.new_run(state={"type": "RUNNING"})
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
-    until(lambda: emitted_rows(recording.values), limit=60)
+    until(lambda: emitted_rows(recording.values))
     writer.set_state(run, "FAILED")
-    until(lambda: [row for row in changed_rows(recording.values) if row.is_terminal], limit=60)
+    until(lambda: [row for row in changed_rows(recording.values) if row.is_terminal])
     writer.set_state(run, "RUNNING", force=True)
-    until(lambda: rxflow.NoticeCode.REOPENED in notice_codes(recording.values), limit=60)
+    until(lambda: rxflow.NoticeCode.REOPENED in notice_codes(recording.values))
     writer.post_logs(run, ["again"])
     writer.set_state(run, "COMPLETED")
-    until(lambda: emitted_rows(recording.values) == stored_rows(database, run), limit=60)
+    until(lambda: emitted_rows(recording.values) == stored_rows(database, run))
     recording.dispose()
     states = ["Running", "Failed", "Running", "Completed"]
     assert [state.name for state in fold_all(recording.values).states] == states
@@ -315,12 +315,10 @@ def test_a_line_stored_after_the_end_is_emitted(
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_run(run, drain=ENDLESS, client=client))
     writer.set_state(run, "COMPLETED")
-    until(
-        lambda: "Entered state Completed" in [event.message for event in recording.values], limit=60
-    )
+    until(lambda: "Entered state Completed" in [event.message for event in recording.values])
     before = utc_now() - timedelta(seconds=1)
     writer.post_logs(run, ["afterwards", {"message": "before", "timestamp": before}])
-    until(lambda: len(messages(recording.values)) == 2, limit=60)
+    until(lambda: len(messages(recording.values)) == 2)
     recording.dispose()
     assert emitted_rows(recording.values) == stored_rows(database, run)
     assert messages(recording.values) == ["before", "afterwards"]
@@ -362,13 +360,13 @@ def test_lines_with_unusual_times_are_emitted_once(
     stream = rxflow.watch_flow_run(run, drain=BRIEF, max_duration=LONG, client=client)
     recording.subscribe_to(stream)
     writer.post_logs(run, ["first"])
-    until(lambda: messages(recording.values), limit=60)
+    until(lambda: messages(recording.values))
     batch = lines_of()
     for start in range(0, len(batch), 150):
         writer.post_logs(run, batch[start : start + 150])
     writer.post_logs(run, [f"usual {number}" for number in range(5)])
     writer.set_state(run, "COMPLETED")
-    until(lambda: recording.ended is not None, limit=LONG)
+    until(lambda: recording.ended is not None)
     for events in (recording.values, list(stream)):
         assert emitted_rows(events) == stored_rows(database, run)
         assert closed_event(events).verified

@@ -94,9 +94,9 @@ def test_a_disposed_subscription_emits_nothing(
     before = {*threading.enumerate()}
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_run(run, client=client))
-    until(lambda: recording.values, limit=60)
+    until(lambda: recording.values)
     recording.dispose()
-    until(lambda: {*threading.enumerate()} <= before, limit=60)
+    until(lambda: {*threading.enumerate()} <= before)
     count = len(recording.values)
     writer.post_logs(run, ["after dispose"])
     other = rxflow.watch_flow_run(run, client=client).logs.pipe(ops.take(1))

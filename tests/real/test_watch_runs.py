@@ -75,7 +75,7 @@ def test_many_runs_are_watched_live(
         given.on_next(run)
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_runs(given, drain=BRIEF, client=client))
-    until(lambda: len({event.flow_run_id for event in recording.values}) >= 20, limit=120)
+    until(lambda: len({event.flow_run_id for event in recording.values}) >= 20)
     writing = threading.Thread(
         target=log_and_end, args=(writer, ids), kwargs={"logging": FULL_GROUP // 4}
     )
@@ -108,14 +108,13 @@ def test_a_run_that_is_deleted_leaves_the_others_whole(
         writer.post_logs(run, ["a line", "another"])
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_runs(ids, drain=BRIEF, client=client))
-    until(lambda: len({event.flow_run_id for event in recording.values}) == RUNS, limit=120)
-    until(lambda: writer.http.delete(f"/flow_runs/{ids[0]}").status_code in {204, 404}, limit=30)
+    until(lambda: len({event.flow_run_id for event in recording.values}) == RUNS)
+    until(lambda: writer.http.delete(f"/flow_runs/{ids[0]}").status_code in {204, 404})
     until(
         lambda: any(
             isinstance(event, rxflow.Closed) and event.flow_run_id == ids[0]
             for event in recording.values
         ),
-        limit=120,
     )
     log_and_end(writer, ids[1:])
     recording.wait()

@@ -122,10 +122,10 @@ def test_a_subflow_of_the_last_moment_outlives_its_parent(
     root = writer.new_run(state={"type": "RUNNING"})
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(rxflow.watch_flow_run(root, subflows=True, drain=0, client=client))
-    until(lambda: recording.values, limit=60)
+    until(lambda: recording.values)
     child = new_subflow(writer, root, 1)
     writer.set_state(root, end, force=True)
-    until(lambda: of_run(recording.values, child), limit=60)
+    until(lambda: of_run(recording.values, child))
     grandchild = new_subflow(writer, child, 2)
     for run in (grandchild, child):
         writer.set_state(run, "COMPLETED", force=True)
@@ -147,11 +147,11 @@ def test_runs_are_found_when_they_come(
     )
     recording: Recording[rxflow.FlowRunEvent] = Recording()
     recording.subscribe_to(stream)
-    until(lambda: {event.flow_run_id for event in recording.values} == {*first}, limit=60)
+    until(lambda: {event.flow_run_id for event in recording.values} == {*first})
     other = writer.new_run(state={"type": "RUNNING"})
     later = writer.new_run(state={"type": "RUNNING"}, tags=tags)
     child = new_subflow(writer, later, 1)
-    until(lambda: of_run(recording.values, child), limit=60)
+    until(lambda: of_run(recording.values, child))
     runs = [child, later, *first]
     for run in runs:
         writer.post_logs(run, ["a line"])
