@@ -109,11 +109,17 @@ def test_help_is_shown_without_what_watching_needs(arguments: list[str]) -> None
     assert imported & (HEAVY | {"asyncio", "reactivex"}) == set()
 
 
-def test_watching_on_the_command_line_needs_no_rich() -> None:
-    """`rxflow watch` does without the command line of httpx, and httpx is whole without it."""
+def test_watching_on_the_command_line_needs_neither_rich_nor_http_2() -> None:
+    """`rxflow watch` does without httpx's command line and HTTP/2, and httpx is whole without."""
     server = FakePrefect3()
     run_id = server.add_run(state="COMPLETED")
     program = """
+class Finder:  # so that it makes no difference whether h2 is installed
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        assert name != "h2", "HTTP/2 is imported"
+
+sys.meta_path.insert(0, Finder)
 from rxflow.cli import main
 try:
     main()

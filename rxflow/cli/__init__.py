@@ -20,10 +20,7 @@ def main() -> None:
         sys.exit(
             "rxflow: the command line needs the extra 'cli' (from a checkout: pip install '.[cli]')"
         )
-    # Where rich is installed httpx imports its own command line with it, which takes a fifth of the
-    # time to the first line. So that import fails here, as it does without rich: httpx (0.28) then
-    # defines a `main` that only prints a message. This process is the command's, and calls neither.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    _import_without("httpx._main", "h2")
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end a watch.
         if isinstance(stream, io.TextIOWrapper):
@@ -31,3 +28,14 @@ def main() -> None:
     from rxflow.cli._commands.group import commands  # noqa: PLC0415 - needs click
 
     commands(prog_name="rxflow")
+
+
+def _import_without(*modules: str) -> None:
+    """Let imports of modules fail in this process, which is the command's alone.
+
+    Where rich is installed httpx (0.28) imports its own command line with it, a fifth of the time
+    to the first line, and where h2 is, httpcore imports HTTP/2, a twentieth. rxflow uses neither,
+    and both packages do without them.
+    """
+    for module in modules:
+        sys.modules.setdefault(module, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
