@@ -68,6 +68,19 @@ def test_min_versions_are_what_is_declared() -> None:
     assert set(tox["testenv:min-versions"]["deps"].split()) == lowest
 
 
+def test_each_test_that_the_contract_names_exists() -> None:
+    """The table of faults names tests by their files and functions below `tests/`."""
+    contract = (ROOT / "docs/contract.md").read_text("utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", contract)
+    assert len(named) > 50
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"(?m)^(async )?def {name}\(", (ROOT / "tests" / file).read_text("utf-8"))
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_module_says_its_role(module: Path) -> None:
     """Each module opens with a docstring."""
