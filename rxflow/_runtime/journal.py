@@ -8,8 +8,8 @@ The first line says what is watched, and which process does so; each other one i
 `encode_event` encodes it. Lines are only appended. What follows the last newline was being written
 when a process was killed, and is dropped.
 
-Belongs here: the format, the lock, and what the system says to both. Does not belong here: which
-events are appended and when (`journaled_session`).
+Belongs here: the format, and what the errors say. Does not belong here: which events are appended
+and when (`journaled_session`), and how a file is locked (`locked_files`).
 """
 
 import os
@@ -17,16 +17,16 @@ import stat
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
-from errno import EDQUOT, EFBIG, ENOSPC
 from io import FileIO
 
 import msgspec
 
 from rxflow._forks import register
 from rxflow._models.times import encode_time
+from rxflow._runtime.locked_files import NO_ROOM, has_locked, unlock, write_all
+from rxflow._runtime.watched_arguments import WatchedArguments, arguments_of, difference_text
 from rxflow._watching.event_order import source_of
-from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import InvalidEvent, InvalidJournal, JournalFailed
 from rxflow.events import FlowRunEvent, decode_event, encode_event
 
@@ -35,22 +35,9 @@ _PREFIX = b'{"rxflow_journal":%d,"pid":' % _VERSION
 _PID = b"%-10d"  # of one width, so that the next process overwrites it in place
 _MOST_HEADER_BYTES = 4096
 _BLOCK = 256 * 1024  # bytes that are read at once, some 700 lines
-_NO_ROOM = {ENOSPC, EDQUOT, EFBIG}
 
 
-class _Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a watch decides on its events, by the names of the arguments."""
-
-    flow_run_id: str
-    stream_states: bool
-    stream_logs: bool
-    stream_tasks: bool
-    task_states: str
-    since: datetime | None
-    level: int
-
-
-class _Header(_Watched, frozen=True, kw_only=True):
+class _Header(WatchedArguments, frozen=True, kw_only=True):
     rxflow_journal: int
     pid: int
 
@@ -75,7 +62,7 @@ class Journal:
             spec: What is watched.
         """
         self._path = path
-        self._watched = _watched_by(spec)
+        self._watched = arguments_of(spec)
         self._sources = spec.sources
         self._file: FileIO | None = None
         self._is_locked = self._is_closed = False
@@ -112,7 +99,7 @@ class Journal:
                 self._file = file = FileIO(self._path, "r+", opener=_open_or_create)
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise self._invalid("it is not a regular file")
-                self._is_locked = _has_locked(file)
+                self._is_locked = has_locked(file)
                 if not self._is_locked:
                     self._file = None
                     with file:
@@ -167,7 +154,7 @@ class Journal:
         file.seek(0)
         file.truncate()
         try:
-            _write(file, header)
+            write_all(file, header)
         except OSError:
             file.truncate(0)
             raise
@@ -181,14 +168,10 @@ class Journal:
             raise self._invalid("it does not begin as a journal does") from error
         if header.rxflow_journal != _VERSION or not line.startswith(_PREFIX):
             raise self._invalid(f"its format is version {header.rxflow_journal}, not {_VERSION}")
-        differing = [
-            f"{name}={_shown(getattr(header, name))} and not {_shown(wanted)}"
-            for name, wanted in msgspec.structs.asdict(self._watched).items()
-            if getattr(header, name) != wanted
-        ]
+        differing = difference_text(header, self._watched)
         if differing:
             raise InvalidJournal(
-                f"The journal {self._path!r} is that of a watch with {'; '.join(differing)}; pass "
+                f"The journal {self._path!r} is that of a watch with {differing}; pass "
                 "the same arguments as before, or the path of another journal"
             )
 
@@ -198,7 +181,7 @@ class Journal:
             file.truncate(self._end)
             self._rest = b""
         file.seek(len(_PREFIX))
-        _write(file, _PID % os.getpid())
+        write_all(file, _PID % os.getpid())
         file.seek(self._end)
 
     def _decode(self, line: bytes) -> FlowRunEvent:
@@ -228,7 +211,7 @@ class Journal:
             if file is None:
                 return False
             try:
-                _write(file, lines)
+                write_all(file, lines)
             except OSError as error:
                 with suppress(OSError):  # then what was written of them is dropped when it is read
                     file.truncate(self._end)
@@ -255,7 +238,7 @@ class Journal:
                 raise self._failed("be forced to the disk", error) from error
             finally:
                 if self._is_locked:
-                    _unlock(file)
+                    unlock(file)
                 file.close()
 
     # -- errors ---------------------------------------------------------------------------------
@@ -274,7 +257,7 @@ class Journal:
 
     def _failed(self, what: str, error: OSError) -> JournalFailed:
         reason = error.strerror or str(error)
-        is_full = error.errno in _NO_ROOM
+        is_full = error.errno in NO_ROOM
         text = f"The journal {self._path!r} cannot {what}: {reason}"
         return JournalFailed(text, is_full=is_full)
 
@@ -285,52 +268,11 @@ class Journal:
         )
 
 
-def _watched_by(spec: WatchSpec) -> _Watched:
-    return _Watched(
-        flow_run_id=spec.flow_run_id,
-        stream_states=EventSource.STATES in spec.sources,
-        stream_logs=EventSource.LOGS in spec.sources,
-        stream_tasks=EventSource.TASKS in spec.sources,
-        task_states="all" if spec.all_task_states else "latest",
-        since=spec.since,
-        level=spec.level,
-    )
-
-
 def _open_or_create(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT, 0o600)
-
-
-def _has_locked(file: FileIO) -> bool:
-    """Lock a file for this watch; return False if another one has locked it."""
-    import fcntl  # noqa: PLC0415 - Windows has none, and opens no journal
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _unlock(file: FileIO) -> None:
-    import fcntl  # noqa: PLC0415 - as above
-
-    # Closing does so only once no process has the file open, such as one forked without Python.
-    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _lines_of(events: Iterable[FlowRunEvent]) -> Iterable[bytes]:
     for event in events:
         yield encode_event(event)
         yield b"\n"
-
-
-def _write(file: FileIO, data: bytes) -> None:
-    """Write all of some bytes; a disk that is nearly full takes a part of them first."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
-
-
-def _shown(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else repr(value)

@@ -1,0 +1,41 @@
+"""Files that one watch at a time has open: their lock, and what a full disk is.
+
+Belongs here: what the system says. Does not belong here: what is in a file, and what an error says
+about it (`journal`).
+"""
+
+from errno import EDQUOT, EFBIG, ENOSPC
+from io import FileIO
+
+NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
+"""The errors of a disk that is full, of a quota that is used up, and of a file at its limit."""
+
+
+def has_locked(file: FileIO) -> bool:
+    """Lock a file for this watch; return False if another one has locked it.
+
+    Raises:
+        ImportError: The system has no flock, as Windows.
+    """
+    import fcntl  # noqa: PLC0415 - Windows has none, and opens no such file
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(file: FileIO) -> None:
+    """Unlock a file that this process has locked."""
+    import fcntl  # noqa: PLC0415 - as above
+
+    # Closing does so only once no process has the file open, such as one forked without Python.
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of some bytes; a disk that is nearly full takes a part of them first."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
