@@ -3,13 +3,25 @@
 import pytest
 from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
-from killed_watches import KilledPrefect1Watch, KilledWatch
+from killed_watches import (
+    CheckpointedPrefect1Watch,
+    CheckpointedWatch,
+    KilledPrefect1Watch,
+    KilledWatch,
+)
 from many_run_worlds import ManyRunWatch
 
 WORLDS = 120
 KILLED_WORLDS = 30
 WORLDS_PER_CASE = 30
 
+Killed = type[KilledWatch | KilledPrefect1Watch | CheckpointedWatch | CheckpointedPrefect1Watch]
+KILLED: dict[str, Killed] = {
+    "events of prefect3": KilledWatch,
+    "events of prefect1": KilledPrefect1Watch,
+    "checkpoint of prefect3": CheckpointedWatch,
+    "checkpoint of prefect1": CheckpointedPrefect1Watch,
+}
 EACH_BACKEND = pytest.mark.parametrize(
     "hostile", [HostileWatch, Prefect1HostileWatch], ids=["prefect3", "prefect1"]
 )
@@ -44,10 +56,8 @@ def test_nothing_of_many_runs_is_lost_or_repeated_in_a_hostile_world(first: int)
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(0, KILLED_WORLDS, WORLDS_PER_CASE))
-@pytest.mark.parametrize("killed", [KilledWatch, KilledPrefect1Watch], ids=["prefect3", "prefect1"])
-def test_watches_that_go_on_after_kills_are_one_watch(
-    killed: type[KilledWatch] | type[KilledPrefect1Watch], first: int
-) -> None:
+@pytest.mark.parametrize("killed", KILLED.values(), ids=KILLED)
+def test_watches_that_go_on_after_kills_are_one_watch(killed: Killed, first: int) -> None:
     """All of them together emit each row once and in order, flag what is late, and close once."""
     results = [killed(seed).watch() for seed in range(first, first + WORLDS_PER_CASE)]
     assert [result for result in results if not result.good] == []

@@ -6,10 +6,11 @@ the bucket's own digest, is the digest of those that were not delivered, and so 
 
 from binascii import unhexlify
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import blake2b
 
 import msgspec
+
+from rxflow._models.times import Instant
 
 MODULUS = (1 << 128) - 1
 """The modulus of digests: a number equals the sum of its 16-byte digits modulo this, as a decimal
@@ -29,7 +30,7 @@ class Bucket(msgspec.Struct, array_like=True):
         digest: The sum of the rows' ids as numbers, as 16 bytes.
     """
 
-    start: datetime | None
+    start: Instant | None
     count: int = 0
     digest: bytes = bytes(16)
 
@@ -56,6 +57,13 @@ def merged_in_pairs(buckets: Sequence[Bucket]) -> list[Bucket]:
         for a, b in zip(buckets[::2], buckets[1::2], strict=False)
     ]
     return merged if len(buckets) % 2 == 0 else [*merged, buckets[-1]]
+
+
+def merged_to(buckets: list[Bucket], number: int) -> list[Bucket]:
+    """Return the buckets merged in pairs, until there are no more than a number of them."""
+    while len(buckets) > number:
+        buckets = merged_in_pairs(buckets)
+    return buckets
 
 
 def digest_of(ids: Sequence[str]) -> int:

@@ -131,8 +131,6 @@ class LogCursor:
     def join(self, other: "LogCursor") -> None:
         """Read the runs of another cursor as well, from now on as one table.
 
-        Saving and loading have no other use yet than leaving.
-
         Args:
             other: A cursor that has caught up and reads the same level and time; it must not be
                 used afterwards.
@@ -155,9 +153,10 @@ class LogCursor:
         self.progress = self.progress.with_failure_counts_reset()
         return LogCursor.load(CursorState(left.save(), self._table, self.progress))
 
-    def save(self) -> CursorState:
-        """Return a copy of the cursor's whole state."""
-        return CursorState(self.ledger.save(), self._table, self.progress)
+    def save(self, *, most_buckets: int | None = None) -> CursorState:
+        """Return a copy of the cursor's whole state; ``most_buckets`` is that of the ledger."""
+        ledger = self.ledger.save(most_buckets=most_buckets)
+        return CursorState(ledger, self._table, self.progress)
 
     @classmethod
     def load(cls, state: CursorState) -> "LogCursor":

@@ -18,7 +18,7 @@ from rxflow._logs.ledger import Ledger
 from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._logs.row_columns import RowColumns
 from rxflow._logs.table_reader import LogTable, LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import shifted
+from rxflow._models.times import Instant, shifted
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow.events import FlowRunLog
 
@@ -42,8 +42,8 @@ class CursorProgress(msgspec.Struct, frozen=True):
         failed_audits: How many audits in a row lacked delivered rows.
     """
 
-    backfill_position: datetime | None = None
-    backfill_began: datetime | None = None
+    backfill_position: Instant | None = None
+    backfill_began: Instant | None = None
     backfilled: bool = False
     just_backfilled: bool = False
     forecast: Forecast = Forecast()

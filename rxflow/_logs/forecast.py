@@ -8,7 +8,7 @@ import msgspec
 
 from rxflow._logs.ledger import FLOOR_LAG, Ledger
 from rxflow._logs.table_reader import LogTableRow, Span
-from rxflow._models.times import MICROSECOND, later, shifted
+from rxflow._models.times import MICROSECOND, Instant, later, shifted
 
 _MAX_STEP_BACK = 400  # deeper rows are found while reading down, for about one more request
 _HALF_LIFE = 30.0  # seconds of the server's time
@@ -75,7 +75,7 @@ class Forecast(msgspec.Struct, frozen=True):
 
     near: PartForecast = PartForecast()
     ahead: PartForecast = PartForecast()
-    server_time: datetime | None = None
+    server_time: Instant | None = None
 
     def parts(
         self, ledger: Ledger, since: datetime | None, *, deep: bool, expect_new: bool

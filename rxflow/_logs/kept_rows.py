@@ -10,8 +10,9 @@ from datetime import datetime
 from heapq import heappop, heappush
 
 from rxflow._logs.row_columns import LedgerRow, RowColumns
+from rxflow._models.times import Instant
 
-Straggler = tuple[datetime, str]
+Straggler = tuple[Instant, str]
 """A row below the floor: its created and id."""
 
 

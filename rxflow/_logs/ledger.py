@@ -24,10 +24,10 @@ from typing import TypeVar
 
 import msgspec
 
-from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs
+from rxflow._logs.buckets import MODULUS, Bucket, digest_of, merged_in_pairs, merged_to
 from rxflow._logs.kept_rows import RowsAboveFloor, Straggler, Stragglers
 from rxflow._logs.row_columns import LedgerRow, LogRow, RowColumns
-from rxflow._models.times import MICROSECOND, PLAUSIBLE_YEARS, later, shifted
+from rxflow._models.times import MICROSECOND, PLAUSIBLE_YEARS, Instant, later, shifted
 
 FLOOR_LAG = timedelta(seconds=10)
 """How far the floor lags; also how long a commit may take before its row is hard to identify."""
@@ -48,9 +48,9 @@ class LedgerState(msgspec.Struct, frozen=True):
     rows_above_floor: list[LedgerRow]
     stragglers: list[Straggler]
     buckets: dict[str, list[Bucket]]
-    floor: datetime | None
-    newest_timestamp: datetime | None
-    newest_created: datetime | None
+    floor: Instant | None
+    newest_timestamp: Instant | None
+    newest_created: Instant | None
     bucket_size: int
     max_buckets: int
 
@@ -284,12 +284,20 @@ class Ledger:
         self._count_below_floor -= left.total - left.count_above_floor
         return left
 
-    def save(self) -> LedgerState:
-        """Return a copy of the whole record."""
+    def save(self, *, most_buckets: int | None = None) -> LedgerState:
+        """Return a copy of the whole record.
+
+        Args:
+            most_buckets: Copy no more buckets of a run, but ones that hold more rows, which costs
+                requests where rows arrive late; None for those that there are.
+        """
+        buckets = _copied(self._buckets)
+        if most_buckets is not None:
+            buckets = {run: merged_to(each, most_buckets) for run, each in buckets.items()}
         return LedgerState(
             rows_above_floor=list(self._above_floor),
             stragglers=list(self._stragglers),
-            buckets=_copied(self._buckets),
+            buckets=buckets,
             floor=self.floor,
             newest_timestamp=self.newest_timestamp,
             newest_created=self.newest_created,

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from rxflow._models.times import Instant
+
 
 class LogRow(Protocol):
     """The fields of a log row that a ledger uses, of readable and malformed rows alike."""
@@ -26,7 +28,7 @@ class LogRow(Protocol):
     def created(self) -> datetime: ...
 
 
-LedgerRow = tuple[datetime, datetime, str, str]
+LedgerRow = tuple[Instant, Instant, str, str]
 """A row: its timestamp, created, flow_run_id and id, so that rows sort by time."""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from rxflow._logs.ledger import Ledger
-from rxflow._models.times import MICROSECOND, later, shifted
+from rxflow._models.times import MICROSECOND, Instant, later, shifted
 from rxflow._protocol.pages import MalformedRow, Page, Poll
 from rxflow._protocol.queries import LogsQuery
 from rxflow.events import FlowRunLog
@@ -41,7 +41,7 @@ class LogTable(msgspec.Struct, frozen=True):
     """
 
     level: int = 0
-    since: datetime | None = None
+    since: Instant | None = None
     offsets_supported: bool = True
 
 

@@ -14,7 +14,7 @@ from typing import assert_never
 import msgspec
 
 from rxflow._models.entities import Snapshot
-from rxflow._models.times import later
+from rxflow._models.times import Instant, later
 from rxflow._watching.fold import fold
 from rxflow._watching.watch_spec import EventSource
 from rxflow.events import (
@@ -35,6 +35,22 @@ EventPages = tuple[tuple[EventSource, EventPage], ...]
 """What one tick emits: pages, each of one source, in order."""
 
 _Key = tuple[datetime, datetime, int, str]
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the events that were emitted, to save and load.
+
+    Attributes:
+        view: Their fold.
+        top: The key of the highest of those that are sorted.
+        newest: The latest timestamp of them all.
+        log_count: How many log rows were among them.
+    """
+
+    view: Snapshot | None = None
+    top: tuple[Instant, Instant, int, str] | None = None
+    newest: Instant | None = None
+    log_count: int = 0
 
 
 class EventOrder:
@@ -102,6 +118,17 @@ class EventOrder:
                 self.log_count += 1
             else:
                 self.view = fold(self.view, event)
+
+    def save_emitted(self) -> OrderState:
+        """Return what is known of the events that were emitted; what is held back is not."""
+        return OrderState(
+            view=self.view, top=self._top, newest=self.newest, log_count=self.log_count
+        )
+
+    def load_emitted(self, state: OrderState) -> None:
+        """Go on after events of which this is known."""
+        self.view, self._top = state.view, state.top
+        self.newest, self.log_count = state.newest, state.log_count
 
     def _can_pass_whole(self, logs: tuple[FlowRunLog, ...]) -> bool:
         """Whether log rows can be emitted as the page they are, since none of them is late."""

@@ -43,6 +43,11 @@ class LastLine:
         """Record log rows that an earlier watch emitted, maybe before the state they follow."""
         self._emitted = [*self._emitted, *filter(_is_last, rows)][-_MOST_EMITTED:]
 
+    @property
+    def emitted(self) -> tuple[FlowRunLog, ...]:
+        """The rows that were recorded as emitted, as far as they are of use."""
+        return tuple(self._emitted)
+
     def receive(self, run: FlowRun | None, rows: Sequence[FlowRunLog]) -> None:
         """Receive log rows that were read.
 

@@ -4,17 +4,29 @@ Here is decided what counts as a reopening. What a reopening means for the end o
 `lifecycle`, and the notice is worded in `run_notices`.
 """
 
+from collections.abc import Iterable
+
 from rxflow._models.states import State
 
 
 class ReopeningDetector:
-    """Finds each state by which a run left a terminal state, once."""
+    """Finds each state by which a run left a terminal state, once.
+
+    Attributes:
+        latest: The state that the run entered last, as far as is known.
+    """
 
     def __init__(self) -> None:
         """Start with no state received."""
-        self._latest: State | None = None
+        self.latest: State | None = None
         self._received: set[str] = set()
         self._began = False
+
+    def load(self, received: Iterable[State], latest: State | None) -> None:
+        """Go on after states that were received, and the last of which is known."""
+        self.latest = latest
+        self._received.update(state.id for state in received)
+        self._began = latest is not None
 
     def receive(self, states: tuple[State, ...], current: State | None) -> tuple[State, ...]:
         """Receive what one tick read, and return the states that reopened the run.
@@ -35,7 +47,7 @@ class ReopeningDetector:
         return tuple(found) if began else ()
 
     def _is_reopening(self, state: State, current: State | None) -> bool:
-        latest = self._latest
+        latest = self.latest
         if state.id in self._received:
             return False  # a replica that lags shows it again
         self._received.add(state.id)
@@ -44,5 +56,5 @@ class ReopeningDetector:
         is_current = current is not None and state.id == current.id
         if latest is not None and state.order < latest.order and not is_current:
             return False
-        self._latest = state
+        self.latest = state
         return latest is not None and bool(latest.is_terminal) and not state.is_terminal

@@ -7,6 +7,8 @@ A notice about one row or one reason is made once. When a notice is due is decid
 import logging
 from collections.abc import Iterable
 
+import msgspec
+
 from rxflow._models.entities import FlowRun
 from rxflow._models.states import State
 from rxflow._models.times import Now
@@ -15,6 +17,20 @@ from rxflow._protocol.pages import MalformedRow
 from rxflow.events import Notice, NoticeCode
 
 _IS_LATE = " is late: "  # between the run's name and the reason
+
+
+class NoticesState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the notices of a run were about, to save and load.
+
+    Attributes:
+        late_reason: What the run waited for, if it was late.
+        malformed: The ids of rows that could not be read.
+        unread: Those of them that were not read since.
+    """
+
+    late_reason: str | None = None
+    malformed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class RunNotices:
@@ -44,6 +60,19 @@ class RunNotices:
             self._unread_ids.add(notice.row_id)
         elif notice.code is NoticeCode.LATE_START:
             self._late_reason = notice.message.partition(_IS_LATE)[2]
+
+    def save_emitted(self) -> NoticesState:
+        """Return what the notices were about."""
+        return NoticesState(
+            late_reason=self._late_reason,
+            malformed=tuple(sorted(self._malformed_ids)),
+            unread=tuple(sorted(self._unread_ids)),
+        )
+
+    def load_emitted(self, state: NoticesState) -> None:
+        """Go on after notices that were about this."""
+        self._late_reason = state.late_reason
+        self._malformed_ids, self._unread_ids = set(state.malformed), set(state.unread)
 
     def malformed(self, rows: Iterable[MalformedRow], now: Now) -> list[Notice]:
         """Report rows that cannot be read, each row once."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from rxflow._logs.cursor import LogCursor
+from rxflow._logs.cursor import CursorState, LogCursor
 from rxflow._logs.log_read import LogRead, newest_created
 from rxflow._models.entities import BackendName, FlowRun, Server
 from rxflow._models.states import State
@@ -30,6 +30,7 @@ from rxflow.errors import UnsupportedServer
 from rxflow.events import FlowRunLog
 
 _LATE_REASON_INTERVAL = 30.0
+_MOST_SAVED_BUCKETS = 2048  # each takes 27 bytes, once it is compressed
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,6 +229,12 @@ class RunReader:
         self._delivered_states.update(state.id for state in states)
         if rows and self.logs is not None:
             self.logs.cursor.record_emitted(rows)
+
+    def save_logs(self) -> CursorState:
+        """Return which log rows were delivered; they must not be left to a group."""
+        if self.logs is None:
+            raise ValueError("The log rows are read together with those of other runs")
+        return self.logs.cursor.save(most_buckets=_MOST_SAVED_BUCKETS)
 
     def commit(self, tick: Tick, now: Now) -> None:
         """Record as delivered what a tick found."""

@@ -16,6 +16,7 @@ from rxflow._protocol.pages import Poll
 from rxflow._protocol.push import AnnouncedChange
 from rxflow._protocol.queries import Query
 from rxflow._protocol.retry import Outage
+from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.limit_text import limit_text
 from rxflow._watching.log_reader import RowLimit
@@ -57,6 +58,10 @@ class RunSession(Session):
                 out. Its specification was the same.
         """
         self._run.record_emitted(events)
+
+    def load_emitted(self, state: EmittedState) -> None:
+        """Go on after events of which this is known; otherwise as `record_emitted`."""
+        self._run.load_emitted(state)
 
     def report_journal_full(self, reason: str, now: Now) -> EventPages:
         """Return the notice that the watch goes on without its journal."""

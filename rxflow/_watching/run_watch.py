@@ -6,21 +6,23 @@ When a poll is sent does not belong here: a session decides that, for one run or
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from rxflow._logs.cursor import LogCursor
 from rxflow._logs.log_read import LogRead
 from rxflow._models.entities import FlowRun
 from rxflow._models.states import StateType
-from rxflow._models.times import Now, later, shifted
+from rxflow._models.times import Now, later
 from rxflow._protocol.retry import Outage
+from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.event_order import DatedEvent, EventOrder, EventPages
 from rxflow._watching.last_line import LastLine
 from rxflow._watching.lifecycle import Lifecycle, Phase
 from rxflow._watching.log_reader import RowLimit
-from rxflow._watching.outage_tracker import DEGRADED_AFTER
+from rxflow._watching.past_outage import PastOutage, outage_after
 from rxflow._watching.reopenings import ReopeningDetector
 from rxflow._watching.run_changes import first_row, is_heartbeat, state_and_row_events
 from rxflow._watching.run_notices import RunNotices
@@ -64,36 +66,6 @@ class CheckEvents(NamedTuple):
     unproven: bool = False
 
 
-class _PastOutage(NamedTuple):
-    """An outage that an earlier watch noticed.
-
-    Attributes:
-        began: By that watcher's clock.
-        ended: The same; None if it had not ended.
-    """
-
-    began: datetime
-    ended: datetime | None
-
-    def seen_at(self, now: Now) -> Outage:
-        """Return it in monotonic seconds; one that had not ended has ended now."""
-        ended = now.utc if self.ended is None else min(self.ended, now.utc)
-        return Outage(
-            began=now.mono - max(0.0, (now.utc - self.began).total_seconds()),
-            ended=now.mono - (now.utc - ended).total_seconds(),
-        )
-
-
-def _outage_after(known: _PastOutage | None, notice: Notice) -> _PastOutage | None:
-    match notice.code:
-        case NoticeCode.DEGRADED:
-            return _PastOutage(shifted(notice.timestamp, -timedelta(seconds=DEGRADED_AFTER)), None)
-        case NoticeCode.RECOVERED if known is not None:
-            return known._replace(ended=notice.timestamp)
-        case _:
-            return known
-
-
 class RunWatch:
     """One run of a watch.
 
@@ -126,7 +98,7 @@ class RunWatch:
         self._reopenings = ReopeningDetector()
         self._order = EventOrder(spec.sources)
         self._last_line = LastLine(spec)
-        self._past_outage: _PastOutage | None = None
+        self._past_outage: PastOutage | None = None
         self._closed_before: Closed | None = None
         self.closed: Closed | None = None
         self.ended_by: NoticeCode | None = None
@@ -195,11 +167,44 @@ class RunWatch:
                     self.notices.receive_read([task_run.id, state.id])
                 case Notice():
                     self.notices.record_emitted(event)
-                    self._past_outage = _outage_after(self._past_outage, event)
+                    self._past_outage = outage_after(self._past_outage, event)
                 case _:
                     pass
         if events:
             self._closed_before = events[-1] if isinstance(events[-1], Closed) else None
+
+    def save_emitted(self) -> EmittedState:
+        """Return what is known of the events that were recorded as emitted, and of nothing else.
+
+        To be called before anything is read.
+        """
+        return EmittedState(
+            order=self._order.save_emitted(),
+            logs=self.reader.save_logs(),
+            last_lines=self._last_line.emitted,
+            last_state=self._reopenings.latest,
+            notices=self.notices.save_emitted(),
+            task_runs=self.reader.task_runs.save_emitted(),
+            outage=self._past_outage,
+            closed=self._closed_before,
+        )
+
+    def load_emitted(self, state: EmittedState) -> None:
+        """Go on after events of which this is known, as after `record_emitted` of them all.
+
+        To be called before anything is read or recorded.
+        """
+        self._order.load_emitted(state.order)
+        view = state.order.view
+        if view is not None:
+            self.reader.record_emitted(view.run, view.states, ())
+        self.reader.resume_logs(LogCursor.load(state.logs))
+        self._last_line.record_emitted(state.last_lines)
+        self._reopenings.load(view.states if view else (), state.last_state)
+        self.notices.load_emitted(state.notices)
+        self.reader.task_runs.load_emitted(state.task_runs)
+        self._past_outage = state.outage
+        self._closed_before = state.closed
 
     # -- what was read --------------------------------------------------------------------------
 

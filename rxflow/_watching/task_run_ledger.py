@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
-from rxflow._models.times import Now, later
+from rxflow._models.times import Instant, Now, later
 from rxflow._protocol.pages import MalformedRow
 
 HISTORY_PAUSE = 0.25
@@ -48,6 +48,20 @@ class TaskRunsRead(msgspec.Struct, frozen=True, kw_only=True):
     malformed_states: tuple[MalformedRow, ...] = ()
     missing: tuple[str, ...] = ()
     is_full: bool = False
+
+
+class TaskRunsState(msgspec.Struct, frozen=True, kw_only=True):
+    """Which states of task runs were delivered, to save and load.
+
+    Attributes:
+        delivered: The ids of the states.
+        last_change: The time of the latest of them.
+        newest_updated: When the server last wrote one of their rows.
+    """
+
+    delivered: tuple[str, ...] = ()
+    last_change: Instant | None = None
+    newest_updated: Instant | None = None
 
 
 class TaskRunHistory(msgspec.Struct, frozen=True):
@@ -211,6 +225,19 @@ class TaskRunLedger:
         self._delivered.add(state.id)
         self._last_change = later(self._last_change, state.timestamp)
         self.newest_updated = later(self.newest_updated, task_run.updated)
+
+    def save_emitted(self) -> TaskRunsState:
+        """Return which states were delivered."""
+        return TaskRunsState(
+            delivered=tuple(sorted(self._delivered)),
+            last_change=self._last_change,
+            newest_updated=self.newest_updated,
+        )
+
+    def load_emitted(self, state: TaskRunsState) -> None:
+        """Go on after these states were delivered."""
+        self._delivered = set(state.delivered)
+        self._last_change, self.newest_updated = state.last_change, state.newest_updated
 
     def settled_in(self, server_time: datetime | None, now: Now) -> float:
         """Return the seconds until the watch stops waiting for task runs if none changes."""

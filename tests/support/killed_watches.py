@@ -2,17 +2,24 @@
 
 The first of them begins with nothing, each other one with the events that the ones before have
 handed on; of the last ones that a killed watch emitted some may be lost. All events together are
-checked as those of one watch.
+checked as those of one watch. With a checkpoint it begins with what that says of the events, and
+those that were handed on after it come again.
 """
 
+from collections.abc import Iterable, Iterator
 from random import Random
+from typing import Any
 
-from hostile_worlds import HostileWatch, Result
+from hostile_worlds import SHRINKING, HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from simulated_world import SimulatedWatch
 
+from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
+from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_session import RunSession
-from rxflow.events import Closed
+from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.watch_spec import WatchSpec
+from rxflow.events import Closed, FlowRunEvent, FlowRunLog, StateChange
 
 _KILLS = 0.04  # of all steps, most of which send a query
 _MOST_KILLS = 15  # so that a long history is read at last
@@ -52,12 +59,19 @@ class _Killed(HostileWatch):
             self.world.heal()
         assert isinstance(watched.session, RunSession)
         spec = watched.session._run.spec
-        size = self.random.choice([1, 7, 200])
-        parts = [watched.events[n : n + size] for n in range(0, handed_on, size)]
-        watched.session = session = RunSession(spec, Random(f"{self.seed} {self.kills}"))
-        for part in parts:
-            session.record_emitted(part)
+        session = RunSession(spec, Random(f"{self.seed} {self.kills}"))
+        self._go_on(session, spec)
+        watched.session = session
         self.wait(self.random.choice(_DOWN))
+
+    def _go_on(self, session: RunSession, spec: WatchSpec) -> None:  # noqa: ARG002
+        """Let a session go on after the events that were handed on."""
+        for part in self._parts_of(self.watched.events):
+            session.record_emitted(part)
+
+    def _parts_of(self, events: list[FlowRunEvent]) -> Iterator[list[FlowRunEvent]]:
+        size = self.random.choice([1, 7, 200])
+        return (events[n : n + size] for n in range(0, len(events), size))
 
     @property
     def _has_begun(self) -> bool:
@@ -68,9 +82,64 @@ def _is_over(watched: SimulatedWatch) -> bool:
     return watched.ended or bool(watched.events and isinstance(watched.events[-1], Closed))
 
 
+class _Checkpointed(_Killed):
+    """A watch that is killed now and then, and of which a checkpoint alone is left.
+
+    It is some events behind those that the consumer got, which therefore come twice.
+    """
+
+    def __init__(self, seed: int, *arguments: Any) -> None:
+        """Start without a checkpoint."""
+        super().__init__(seed, *arguments)
+        self._checkpoint: bytes | None = None
+        self._saved = 0  # so many events are in it
+        self._came_again: set[str] = set()
+
+    def _kill(self, handed_on: int) -> None:
+        events = self.watched.events
+        behind = self.random.choice([0, 0, 1, 5, 100, 1000])
+        acknowledged = max(self._saved, handed_on - behind)
+        self._came_again.update(_rows_of(events[acknowledged:handed_on]))
+        super()._kill(acknowledged)
+
+    def _go_on(self, session: RunSession, spec: WatchSpec) -> None:
+        """Write the next checkpoint on top of the last one, and let a session go on after it."""
+        events = self.watched.events
+        record = RunWatch(spec, RowLimit())
+        if self._checkpoint is not None:
+            record.load_emitted(decode_checkpoint(self._checkpoint).state)
+        for part in self._parts_of(events[self._saved :]):
+            record.record_emitted(part)
+            if self.random.random() < 0.1:
+                state = record.save_emitted()
+                record = RunWatch(spec, RowLimit())
+                record.load_emitted(state)
+        checkpoint = new_checkpoint(spec, "http://fake.invalid/api", record.save_emitted())
+        self._checkpoint, self._saved = encode_checkpoint(checkpoint), len(events)
+        session.load_emitted(decode_checkpoint(self._checkpoint).state)
+
+    def _check(self, watched: SimulatedWatch) -> Result:
+        result = super()._check(watched)
+        if self.world.kind not in SHRINKING and self._came_again - _rows_of(watched.events):
+            result.broken.append("I7: a row that was not acknowledged did not come again")
+        return result
+
+
+def _rows_of(events: Iterable[FlowRunEvent]) -> set[str]:
+    return {event.id for event in events if isinstance(event, StateChange | FlowRunLog)}
+
+
 class KilledWatch(_Killed):
     """A watch of a Prefect 3 that is killed now and then."""
 
 
 class KilledPrefect1Watch(_Killed, Prefect1HostileWatch):
     """A watch of a Prefect 1 that is killed now and then."""
+
+
+class CheckpointedWatch(_Checkpointed):
+    """A watch of a Prefect 3 that is killed now and then, and goes on from a checkpoint."""
+
+
+class CheckpointedPrefect1Watch(_Checkpointed, Prefect1HostileWatch):
+    """A watch of a Prefect 1 that is killed now and then, and goes on from a checkpoint."""

@@ -2,8 +2,8 @@
 
 A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
 prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. With
-``--kills`` the watcher is killed now and then, and the next one goes on from its events. Exits 1 if
-a promise was broken.
+``--kills`` the watcher is killed now and then, and the next one goes on from its events, or with
+``--checkpoint`` from a checkpoint of them. Exits 1 if a promise was broken.
 """
 
 import argparse
@@ -15,11 +15,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from hostile_worlds import HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
-from killed_watches import KilledPrefect1Watch, KilledWatch
+from killed_watches import (
+    CheckpointedPrefect1Watch,
+    CheckpointedWatch,
+    KilledPrefect1Watch,
+    KilledWatch,
+)
 from many_run_worlds import ManyRunWatch
 
 WORLDS = {"prefect3": HostileWatch, "prefect1": Prefect1HostileWatch}
 KILLED_WORLDS = {"prefect3": KilledWatch, "prefect1": KilledPrefect1Watch}
+CHECKPOINTED_WORLDS = {"prefect3": CheckpointedWatch, "prefect1": CheckpointedPrefect1Watch}
 MANY_RUN_WORLDS = {"prefect3": ManyRunWatch}
 
 Worlds = Mapping[str, Callable[[int], HostileWatch | ManyRunWatch]]
@@ -34,12 +40,15 @@ def main() -> int:
     kind = options.add_mutually_exclusive_group()
     kind.add_argument("--many", action="store_true", help="many runs in each world")
     kind.add_argument("--kills", action="store_true", help="kill the watcher now and then")
+    options.add_argument("--checkpoint", action="store_true", help="go on from a checkpoint")
     arguments = options.parse_args()
+    if arguments.checkpoint and not arguments.kills:
+        options.error("--checkpoint is about what is left after a kill; pass --kills as well")
     worlds: Worlds = WORLDS
     if arguments.many:
         worlds = MANY_RUN_WORLDS
     elif arguments.kills:
-        worlds = KILLED_WORLDS
+        worlds = CHECKPOINTED_WORLDS if arguments.checkpoint else KILLED_WORLDS
     results: list[Result] = []
     for seed in range(arguments.seed, arguments.seed + arguments.runs):
         results.append(worlds[arguments.backend](seed).watch())

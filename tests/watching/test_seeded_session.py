@@ -1,6 +1,11 @@
-"""`RunSession.record_emitted`: a watch goes on from the events of an earlier one."""
+"""A watch goes on from the events of an earlier one, or from what was saved of them.
+
+Each test is run with `RunSession.record_emitted` of the events, and with `RunSession.load_emitted`
+of a checkpoint that was saved and loaded after every few of them.
+"""
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -25,22 +30,53 @@ from rxflow import (
     TaskRunStateChange,
 )
 from rxflow._protocol.queries import LogsQuery
+from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
+from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.lifecycle import LAST_LINE_WAIT
+from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_session import RunSession
+from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 
 ALL = frozenset(EventSource)
 
 
+FORMS = ("events", "checkpoint")
+form = FORMS[0]
+
+
+@pytest.fixture(autouse=True, params=FORMS)
+def _form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "form", request.param)
+
+
 def watch(
     world: World, run_id: str, emitted: Sequence[FlowRunEvent] = (), **options: Any
 ) -> SimulatedWatch:
-    """Return a watch that goes on from events, which it gets three at a time."""
-    spec: dict[str, Any] = {"flow_run_id": run_id, "sources": ALL, **options}
-    session = RunSession(WatchSpec(**spec), Random(0))
-    for part in in_parts(emitted, 3):
-        session.record_emitted(part)
-    return SimulatedWatch(world, session._run.spec, session=session)
+    """Return a watch that goes on from events, which it gets three at a time, or a checkpoint."""
+    spec = WatchSpec(**{"flow_run_id": run_id, "sources": ALL, **options})
+    session = RunSession(spec, Random(0))
+    if form == "events":
+        for part in in_parts(emitted, 3):
+            session.record_emitted(part)
+    elif emitted:
+        session.load_emitted(saved_and_loaded(spec, emitted))
+    return SimulatedWatch(world, spec, session=session)
+
+
+def saved_and_loaded(spec: WatchSpec, events: Sequence[FlowRunEvent]) -> EmittedState:
+    """Return what is known of events, saved and loaded after every three of them."""
+    state: EmittedState | None = None
+    for part in in_parts(events, 3):
+        record = RunWatch(spec, RowLimit())
+        if state is not None:
+            record.load_emitted(state)
+        record.record_emitted(part)
+        checkpoint = new_checkpoint(spec, "http://fake.invalid/api", record.save_emitted())
+        assert decode_checkpoint(encode_checkpoint(checkpoint)) == checkpoint
+        state = decode_checkpoint(encode_checkpoint(checkpoint)).state
+    assert state is not None
+    return state
 
 
 def in_parts(events: Sequence[FlowRunEvent], size: int) -> Iterator[Sequence[FlowRunEvent]]:
@@ -141,6 +177,16 @@ def test_a_watch_that_goes_on_later_has_the_same_rows(whole: list[FlowRunEvent])
         assert rows_of(events) == rows_of(whole), index
         assert closes_of(events)[-1].verified, index
         assert closes_of(events)[-1].log_count == closes_of(whole)[0].log_count, index
+
+
+def test_what_is_saved_and_loaded_is_what_was_never_saved(whole: list[FlowRunEvent]) -> None:
+    """Of the events up to any cut the same is known, however often it was saved before."""
+    spec = WatchSpec(flow_run_id=whole[0].flow_run_id, sources=ALL, all_task_states=True)
+    for end in range(1, len(whole) + 1):
+        record = RunWatch(spec, RowLimit())
+        for part in in_parts(whole[:end], 3):
+            record.record_emitted(part)
+        assert saved_and_loaded(spec, whole[:end]) == record.save_emitted(), end
 
 
 def test_the_small_world_has_what_a_cut_could_break(whole: list[FlowRunEvent]) -> None:

@@ -1,0 +1,40 @@
+"""What a watch must know of the events that were emitted, as fields: to save, and to go on from.
+
+It is what remains of the events in bounded memory. Each module says in `record_emitted` what it
+must know of them; here is only the sum of that, which `RunWatch.save_emitted` returns and
+`RunWatch.load_emitted` takes. How it is stored does not belong here.
+"""
+
+import msgspec
+
+from rxflow._logs.cursor import CursorState
+from rxflow._models.states import State
+from rxflow._watching.event_order import OrderState
+from rxflow._watching.past_outage import PastOutage
+from rxflow._watching.run_notices import NoticesState
+from rxflow._watching.task_run_ledger import TaskRunsState
+from rxflow.events import Closed, FlowRunLog
+
+
+class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a watch of one run must know of the events that were emitted.
+
+    Attributes:
+        order: Their order, their number, and the snapshot that they fold to.
+        logs: Which log rows they have.
+        last_lines: Those of them that may be the run's own last line.
+        last_state: The state that the run entered last, as far as reopenings are concerned.
+        notices: What the notices were about.
+        task_runs: Which states of task runs they have.
+        outage: The last outage that they tell of.
+        closed: The last of them, if it is `Closed`.
+    """
+
+    order: OrderState
+    logs: CursorState
+    last_lines: tuple[FlowRunLog, ...] = ()
+    last_state: State | None = None
+    notices: NoticesState
+    task_runs: TaskRunsState
+    outage: PastOutage | None = None
+    closed: Closed | None = None
