@@ -26,7 +26,7 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
         last_state: The state that the run entered last, as far as reopenings are concerned.
         notices: What the notices were about.
         task_runs: Which states of task runs they have.
-        outage: The last outage that they tell of.
+        outage: The last outage that notices among them report.
         closed: The last of them, if it is `Closed`.
     """
 
