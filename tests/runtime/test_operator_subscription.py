@@ -118,7 +118,7 @@ def test_a_closed_scheduler_ends_the_subscription(logged: list[str]) -> None:
     assert subject.observers
     subject.on_next(line())
     assert not subject.observers
-    assert logged[0].startswith("DEBUG An operator ends because its scheduler was closed")
+    assert logged[0].startswith("DEBUG A subscription ends because its scheduler was closed")
 
 
 # -- one call at a time -------------------------------------------------------------------------
