@@ -17,10 +17,12 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     ├── EventsNotKept          you: a run's stream of by_run() was used twice (also a RuntimeError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── InvalidJournal         you: a file is not the journal of this watch (also a ValueError)
+    ├── InvalidRecording       you: a file cannot be replayed (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a source with its own thread outran the consumer
     ├── SinkFailed             your pipeline: the target of a sink failed (also an OSError)
     ├── JournalFailed          your pipeline: a journal is in use or unwritable (also an OSError)
+    ├── RecordingFailed        your pipeline: a file cannot be recorded or read (also an OSError)
     ├── ServerError            the server: it responded, but not with what was requested
     │   ├── NotAPrefectApi     ... it is not a Prefect API
     │   ├── UnsupportedServer  ... it is a Prefect whose API is not supported
@@ -51,10 +53,12 @@ __all__ = [
     "FlowRunFailed",
     "InvalidEvent",
     "InvalidJournal",
+    "InvalidRecording",
     "InvalidRunId",
     "JournalFailed",
     "NotAPrefectApi",
     "Overflow",
+    "RecordingFailed",
     "ResultFileNotFound",
     "ResultNotKept",
     "ResultUnavailable",
@@ -153,6 +157,10 @@ class InvalidJournal(RxflowError, ValueError):
     """A file is not a journal, or one of another watch, or damaged; it was left as it is."""
 
 
+class InvalidRecording(RxflowError, ValueError):
+    """A file is neither a recording nor a journal, or damaged; the message names the line."""
+
+
 class FlowRunFailed(RxflowError):
     """The run ended in another state than Completed; raised by ``Closed.raise_for_state``.
 
@@ -188,6 +196,19 @@ class SinkFailed(RxflowError, OSError):
 
 class JournalFailed(RxflowError, OSError):
     """A journal cannot be opened or written, or another watch writes it; the message names it.
+
+    Attributes:
+        is_full: Whether the disk, the quota or the largest size of a file leaves no room.
+    """
+
+    def __init__(self, message: str, *, is_full: bool = False) -> None:
+        """Make an error of its message, and of whether there is no room."""
+        super().__init__(message)
+        self.is_full = is_full
+
+
+class RecordingFailed(RxflowError, OSError):
+    """A recording cannot be created, written or read; the message names it.
 
     Attributes:
         is_full: Whether the disk, the quota or the largest size of a file leaves no room.

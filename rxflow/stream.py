@@ -5,6 +5,7 @@ Functions such as ``reactivex.merge`` return plain observables; iterate those wi
 loop over it would never end.
 """
 
+import os
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Hashable
 from contextlib import aclosing, closing
@@ -18,7 +19,7 @@ from reactivex.pipe import pipe
 
 from rxflow import operators
 from rxflow._markup import element
-from rxflow._models.arguments import check_type, whole_number
+from rxflow._models.arguments import check_type, path_of, whole_number
 from rxflow._operators.holdback import HasTimestamp
 from rxflow._operators.predicates import HasLevel, HasMessage
 from rxflow._operators.queues import OverflowPolicy
@@ -27,6 +28,7 @@ from rxflow._operators.silence import Quiet
 from rxflow._runtime.futures import future_of, is_to_future
 from rxflow._runtime.iteration import apull, pull
 from rxflow._runtime.paged import PagedObservable, pages_of
+from rxflow._runtime.recording import recorded
 from rxflow._runtime.scheduling import running_loop
 from rxflow._runtime.sink_output import SinkOutput
 from rxflow.client import Client
@@ -49,6 +51,7 @@ E = TypeVar("E")
 F = TypeVar("F")
 S = TypeVar("S", bound=HasTimestamp)
 L = TypeVar("L", bound=HasLevel)
+V = TypeVar("V", bound=FlowRunEvent)
 W = TypeVar("W", bound=HasMessage)
 
 
@@ -294,6 +297,14 @@ class Stream(Fluent[T_co]):
     ) -> "Stream[Quiet]":
         """Emit a `Quiet` for each run that has fallen silent; see `rxflow.operators.quiet_for`."""
         return self.pipe(operators.quiet_for(seconds, client))
+
+    def record(
+        self: "Stream[V]", path: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> "Stream[V]":
+        """Write each event, with the time at which it came, to a file; see `rxflow.record`."""
+        name = path_of("path", path, "night.jsonl")
+        check_type("overwrite", overwrite, bool, "True or False")
+        return Stream.of(recorded(self, name, overwrite=overwrite))
 
     # -- pipe -----------------------------------------------------------------------------------
 

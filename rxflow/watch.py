@@ -8,7 +8,7 @@ import os
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import msgspec
@@ -16,10 +16,7 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._models.arguments import (
-    canonical_id,
-    check_type,
-)
+from rxflow._models.arguments import canonical_id, check_type, path_of
 from rxflow._models.entities import Snapshot
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.engine import Engine, EngineSession
@@ -88,7 +85,8 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
-        self._client = given or Client()
+        # None is used only where others read the session, and no client is needed.
+        self._client = cast("Client", given if emitted is not None else given or Client())
         self._spec = spec
         self._subflows = subflows
         self._given = given
@@ -457,11 +455,7 @@ def _journal_use(
             given = "replay=True" if replay else 'on_full="continue"'
             raise ValueError(f"{given} is about a journal; pass journal='run.jsonl' as well")
         return None
-    check_type("journal", journal, str | os.PathLike, "a path such as 'run.jsonl'")
-    path = os.fspath(journal)
-    check_type("journal", path, str, "a path of text such as 'run.jsonl'")
-    if not path or "\0" in path:
-        raise ValueError(f"journal={path!r} is not a path; pass one such as 'run.jsonl'")
+    path = path_of("journal", journal, "run.jsonl")
     if subflows:
         raise ValueError(
             "A journal has the events of one run; leave out subflows=True, or the journal"

@@ -8,7 +8,7 @@ thread, in `rxflow._runtime`.
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import msgspec
@@ -85,7 +85,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             TypeError: ``given`` is not a `Client`.
         """
         check_client(given)
-        self._client = given or Client()
+        # None is used only where others read the session, and no client is needed.
+        self._client = cast("Client", given if emitted is not None else given or Client())
         super().__init__(_pages_of(runs, spec, self._client) if emitted is None else emitted)
         self._runs = runs
         self._spec = spec

@@ -9,12 +9,13 @@ import inspect
 import logging
 import math
 import operator
+import os
 import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
 from types import UnionType
-from typing import get_args
+from typing import Any, cast, get_args
 from uuid import UUID
 
 from rxflow._models.times import plain_utc
@@ -221,6 +222,30 @@ def positive_count(name: str, value: object) -> int:
     return count
 
 
+def positive_number(name: str, value: object) -> float:
+    """Return a finite number above 0 as a float.
+
+    Args:
+        name: The argument's name, for the error.
+        value: A number of any type.
+
+    Raises:
+        TypeError: The value is not a number.
+        ValueError: The number is 0, negative, infinite or not a number.
+    """
+    number = _number(value)
+    message = f"{name}={_shown(value)} is not a number above 0; pass one, such as 60"
+    if number is None:
+        raise TypeError(message)
+    try:
+        positive = float(number)
+    except OverflowError:
+        raise ValueError(message) from None
+    if not 0 < positive < math.inf:
+        raise ValueError(message)
+    return positive
+
+
 def seconds_of(name: str, value: object, *, zero: bool = True, unit: str = "seconds") -> float:
     """Return a duration in seconds, at most `LONGEST`.
 
@@ -283,6 +308,27 @@ def text_of(name: str, value: object, example: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}={_shown(value)} is not text; pass text such as {example!r}")
     return value
+
+
+def path_of(name: str, value: object, example: str) -> str:
+    """Return the path of a file as text.
+
+    Args:
+        name: The argument's name, for the error.
+        value: Text, or a path such as `pathlib.Path`.
+        example: A path to pass.
+
+    Raises:
+        TypeError: The value is of another type, such as a path of bytes.
+        ValueError: No file can have this path.
+    """
+    check_type(name, value, str | os.PathLike, f"a path such as {example!r}")
+    path: Any = os.fspath(cast("os.PathLike[Any]", value))
+    if not isinstance(path, str):
+        raise TypeError(f"{name}={path!r} is not text; pass a path of text such as {example!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"{name}={path!r} is not a path; pass one such as {example!r}")
+    return str(path)
 
 
 def check_type(name: str, value: object, kind: type | UnionType, advice: str) -> None:

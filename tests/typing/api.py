@@ -190,6 +190,13 @@ async def read(view: rxflow.FlowRunView) -> None:
         assert_type(task_run, rxflow.TaskRunView)
 
 
+# A recording has events; its replay is used as a watch of many runs is.
+assert_type(rxflow.record(stream, "night.jsonl"), rxflow.Stream[rxflow.FlowRunEvent])
+assert_type(stream.logs.record(Path("a.gz"), overwrite=True), rxflow.Stream[rxflow.FlowRunLog])
+assert_type(rxflow.replay(Path("night.jsonl"), speed=None), rxflow.ReplayedStream)
+assert_type(rxflow.replay("night.jsonl", 60).logs, rxflow.Stream[rxflow.FlowRunLog])
+reactivex.of(1).pipe(ops.map(str)).record("a")  # type: ignore[attr-defined] # pyright: ignore # noqa: PGH003
+
 # Lists of runs, by one value or several of each filter.
 assert_type(rxflow.list_flow_runs(), list[rxflow.FlowRunView])
 rxflow.list_flow_runs(deployment="report/nightly", states="FAILED", tags=["prod"], limit=7)
