@@ -198,6 +198,17 @@ def test_a_slow_consumer_delays_no_later_event(path: Path) -> None:
     assert came == pytest.approx([1.0, 6.0, 6.0, 10.0], abs=1e-5)
 
 
+def test_a_pause_of_any_length_is_waited_for(path: Path) -> None:
+    """What comes after more seconds than a timer can have does not end the replay."""
+    path.write_bytes(HEADER + line_of(0, line()) + line_of(1e9, line(1)))
+    time = VirtualTime()
+    recording: Recording[FlowRunEvent] = Recording()
+    recording.subscribe_to(replay(path, 1e-9), time)
+    time.advance_by(10_000.0)
+    assert (recording.values, recording.error) == ([line()], None)
+    recording.dispose()
+
+
 def test_each_subscription_replays_from_the_beginning(night: Path) -> None:
     """A replay is cold: two loops over one stream have the same events."""
     stream = replay(night, None)
