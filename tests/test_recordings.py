@@ -205,7 +205,8 @@ def test_a_pause_of_any_length_is_waited_for(path: Path) -> None:
     recording: Recording[FlowRunEvent] = Recording()
     recording.subscribe_to(replay(path, 1e-9), time)
     time.advance_by(10_000.0)
-    assert (recording.values, recording.error) == ([line()], None)
+    assert (recording.values, recording.ended) == ([line()], None)
+    assert is_open(path)
     recording.dispose()
 
 

@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from errno import EDQUOT, EFBIG, ENOSPC
 from io import FileIO
 from typing import Any, TypeVar
 
@@ -32,6 +31,7 @@ from rxflow._forks import register
 from rxflow._models.times import Instant, Now
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.compression import Compressor, NoZstandard, compressor_for
+from rxflow._runtime.locked_files import NO_ROOM, has_locked, write_all
 from rxflow._runtime.paged import Page, PagedObservable, pages_of
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow.errors import RecordingFailed
@@ -39,8 +39,6 @@ from rxflow.events import encode_event
 
 VERSION = 1
 """The version of the format."""
-
-_NO_ROOM = {ENOSPC, EDQUOT, EFBIG}
 
 E = TypeVar("E")
 
@@ -281,10 +279,8 @@ class RecordingFile:
                 file.close()
 
     def _write(self, file: FileIO, data: bytes) -> None:
-        left = memoryview(data)
         try:
-            while left:  # a disk that is nearly full takes a part first
-                left = left[file.write(left) :]
+            write_all(file, data)
         except OSError as error:
             failed = self._failed("be written", error)
             # Nothing follows: what was written of the lines is no whole line.
@@ -300,7 +296,7 @@ class RecordingFile:
     def _failed(self, what: str, error: OSError) -> RecordingFailed:
         reason = error.strerror or str(error)
         text = f"The recording {self._path!r} cannot {what}: {reason}"
-        return RecordingFailed(text, is_full=error.errno in _NO_ROOM)
+        return RecordingFailed(text, is_full=error.errno in NO_ROOM)
 
 
 def _create(path: str, flags: int) -> int:
@@ -310,11 +306,6 @@ def _create(path: str, flags: int) -> int:
 def _is_ours(file: FileIO) -> bool:
     """Lock a file; return False if another recording has locked it."""
     try:
-        import fcntl  # noqa: PLC0415 - Windows has none, and locks no recording
-    except ImportError:
+        return has_locked(file)
+    except ImportError:  # as on Windows, where nothing keeps two recordings apart
         return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
