@@ -7,6 +7,7 @@ Does not belong here: widths, colours and the terminal.
 import logging
 from bisect import insort
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
 
@@ -39,8 +40,14 @@ _UNVERIFIED = {NoticeCode.SOURCE_REWOUND, NoticeCode.RUN_DELETED, NoticeCode.RUN
 class TaskRunTally:
     """The task runs of a run by state: a count of each type, and the names of those that failed."""
 
-    def __init__(self) -> None:
-        """Start without a task run."""
+    def __init__(self, subflows: Mapping[str, str] | None = None) -> None:
+        """Start without a task run.
+
+        Args:
+            subflows: The names of subflows by the ids of the task runs that stand for them in their
+                parents; they are shown in place of the names of those task runs.
+        """
+        self._subflows: Mapping[str, str] = {} if subflows is None else subflows
         self._names: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
@@ -84,10 +91,13 @@ class TaskRunTally:
 
     def name(self, task_run_id: str | None) -> str | None:
         """Return the name of a task run, if it is known."""
-        return self._names.get(task_run_id) if task_run_id else None
+        if not task_run_id:
+            return None
+        return self._subflows.get(task_run_id) or self._names.get(task_run_id)
 
     def _named(self, types: set[str]) -> list[str]:
-        return [self._names[row] for row, kind in self._types.items() if kind in types]
+        found = (row for row, kind in self._types.items() if kind in types)
+        return [self._subflows.get(row) or self._names[row] for row in found]
 
 
 class RunStatus:
@@ -106,19 +116,25 @@ class RunStatus:
         closed: The end of its watch.
     """
 
-    def __init__(self, flow_run_id: str, root_flow_run_id: str) -> None:
+    def __init__(
+        self,
+        flow_run_id: str,
+        root_flow_run_id: str,
+        subflows: Mapping[str, str] | None = None,
+    ) -> None:
         """Start without an event.
 
         Args:
             flow_run_id: The run.
             root_flow_run_id: The run whose subflow it is, at any depth; else its own id.
+            subflows: As for `TaskRunTally`.
         """
         self.flow_run_id = flow_run_id
         self.is_subflow = flow_run_id != root_flow_run_id
         self.root_flow_run_id = root_flow_run_id
         self.run: FlowRun | None = None
         self.states: list[State] = []
-        self.task_runs = TaskRunTally()
+        self.task_runs = TaskRunTally(subflows)
         self.first_error: FlowRunLog | None = None
         self.error_count = 0
         self.log_count = 0
@@ -208,6 +224,7 @@ class RunStatuses:
     def __init__(self) -> None:
         """Start without a run."""
         self._by_id: dict[str, RunStatus] = {}
+        self._subflows: dict[str, str] = {}
         self._outages: dict[str, Notice] = {}
 
     def receive(self, event: FlowRunEvent, mono: float) -> None:
@@ -222,8 +239,10 @@ class RunStatuses:
         run = event.flow_run_id
         if not run:  # it is about all runs
             return
+        if isinstance(event, RunSeen) and event.run.parent_task_run_id:
+            self._subflows[event.run.parent_task_run_id] = one_line(event.run.name)
         if run not in self._by_id:
-            self._by_id[run] = RunStatus(run, event.root_flow_run_id)
+            self._by_id[run] = RunStatus(run, event.root_flow_run_id, self._subflows)
         self._by_id[run].receive(event, mono)
 
     def _receive_outage(self, notice: Notice) -> None:

@@ -18,7 +18,7 @@ from sample_events import (
     task_entered,
 )
 
-from rxflow import FlowRunEvent, NoticeCode
+from rxflow import FlowRunEvent, NoticeCode, RunSeen
 from rxflow.cli._run_status import RunStatus, RunStatuses
 
 
@@ -53,6 +53,17 @@ def test_the_state_is_the_last_one() -> None:
     ended = status_of(seen(), entered("Running"), closed(9))
     assert ended.state is not None
     assert (ended.state.name, ended.is_over) == ("Completed", True)
+
+
+def test_a_task_run_that_stands_for_a_subflow_has_its_name() -> None:
+    """A server names it after the flow and a number, and people know the subflow."""
+    row = seen(run=OTHER).run
+    subflow = RunSeen(flow_run_id=OTHER, root=RUN, run=replace(row, parent_task_run_id=TASK))
+    tasks = status_of(seen(), task_entered("Failed", 1), subflow).task_runs
+    assert tasks.failed == ["amber-fox"]
+    assert tasks.name(TASK) == "amber-fox"
+    tasks = status_of(seen(), task_entered("Failed", 1)).task_runs
+    assert (tasks.failed, tasks.name(TASK)) == (["load-0"], "load-0")
 
 
 def test_a_run_is_named_by_its_id_until_its_row_is_read() -> None:
