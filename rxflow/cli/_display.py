@@ -9,6 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from rxflow import Closed, FlowRunEvent, Notice
 from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._line_formats import LineFormat
@@ -71,6 +73,7 @@ class PlainDisplay:
         self._notice = notice
         self._ending = ending
         self._unchanged = unchanged
+        self._ends: dict[str, list[Closed]] = {}
 
     def show(self, event: FlowRunEvent) -> None:
         """Write the lines of an event."""
@@ -78,12 +81,27 @@ class PlainDisplay:
             write(line, unchanged=self._unchanged)
         if self._notice is not None and isinstance(event, Notice):
             self._notice(event.message)
-        if self._ending is not None and isinstance(event, Closed) and _is_root(event):
-            self._ending(f"{event.message} ({event.flow_run_id})")
+        if self._ending is not None and isinstance(event, Closed):
+            self._end_run(event, self._ending)
         if self._summaries is not None:
             self._summaries.statuses.receive(event, monotonic())
             if lines := self._summaries.lines(event, output_width()):
                 write("\n".join(lines))
+
+    def _end_run(self, event: Closed, ending: Callable[[str], object]) -> None:
+        """Report the end of a run, with the lines of its subflows, which are closed before it."""
+        root = event.root_flow_run_id
+        ends = self._ends.setdefault(root, [])
+        ends.append(event)
+        if event.flow_run_id == root:
+            del self._ends[root]
+            whole = replace(
+                event,
+                log_count=sum(each.log_count for each in ends),
+                malformed=sum(each.malformed for each in ends),
+                verified=all(each.verified for each in ends),
+            )
+            ending(f"{whole.message} ({root})")
 
     def say(self, text: str) -> None:
         """Write a sentence to standard error."""
@@ -91,7 +109,3 @@ class PlainDisplay:
 
     def close(self) -> None:
         """Do nothing: each line is whole once it is written."""
-
-
-def _is_root(event: FlowRunEvent) -> bool:
-    return event.root_flow_run_id == event.flow_run_id

@@ -7,6 +7,7 @@ left out but the middle of a long error, whose lines have been shown before, and
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
+from itertools import chain
 
 import click
 
@@ -47,16 +48,24 @@ class EndSummaries:
         statuses: The runs, by the events that were received.
     """
 
-    def __init__(self, lowest: str | None = None, zone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        lowest: str | None = None,
+        zone: tzinfo | None = None,
+        *,
+        all_shown: bool = True,
+    ) -> None:
         """Start without a run.
 
         Args:
             lowest: The name of the level below which log lines are left out; None for all.
             zone: The time zone of times; None for the local one.
+            all_shown: Whether all log lines that are received are shown.
         """
         self.statuses = RunStatuses()
         self._lowest = lowest
         self._zone = zone
+        self._all_shown = all_shown
 
     def lines(self, event: FlowRunEvent, width: int | None) -> list[str]:
         """Return an empty line and the summary of the run that an event closes; else nothing.
@@ -68,11 +77,15 @@ class EndSummaries:
         status = self.statuses.root(event.flow_run_id) if isinstance(event, Closed) else None
         if status is None:
             return []
-        subflows = self.statuses.subflows(status)
-        return [
-            "",
-            *end_summary(status, subflows, lowest=self._lowest, zone=self._zone, width=width),
-        ]
+        summary = end_summary(
+            status,
+            self.statuses.subflows(status),
+            lowest=self._lowest,
+            zone=self._zone,
+            width=width,
+            all_shown=self._all_shown,
+        )
+        return ["", *summary]
 
 
 def end_summary(
@@ -82,6 +95,7 @@ def end_summary(
     lowest: str | None = None,
     zone: tzinfo | None = None,
     width: int | None = None,
+    all_shown: bool = True,
 ) -> Iterator[str]:
     """Yield the lines of the summary, with colours as ANSI sequences.
 
@@ -91,11 +105,13 @@ def end_summary(
         lowest: The name of the level below which log lines were left out; None for all.
         zone: The time zone of times; None for the local one.
         width: Cells to break lines at; None to write each field as one line.
+        all_shown: Whether all log lines that were received were shown.
     """
     title = f"Flow run {status.name!r} ({status.flow_run_id})"
     for line in [title] if width is None else wrap(title, width):
         yield click.style(line, bold=True)
-    for label, lines in _fields(status, subflows, lowest, zone):
+    log_lines = _log_lines((status, *subflows), lowest, all_shown=all_shown)
+    for label, lines in chain(_fields(status, subflows, zone), log_lines):
         head = _head(label)
         for line in lines:
             room = None if width is None else max(width - len(head), _LEAST_ROOM)
@@ -117,7 +133,7 @@ def _head(label: str) -> str:
 
 
 def _fields(
-    status: RunStatus, subflows: Sequence[RunStatus], lowest: str | None, zone: tzinfo | None
+    status: RunStatus, subflows: Sequence[RunStatus], zone: tzinfo | None
 ) -> Iterator[tuple[str, list[str]]]:
     yield "state", [_state(status)]
     if status.is_over and status.closed and (took := status.elapsed(status.closed.timestamp)):
@@ -134,11 +150,6 @@ def _fields(
     if subflows:
         yield "subflows", [_subflows(subflows)]
     yield from _errors(status, subflows, zone)
-    ends = [(run, run.closed) for run in (status, *subflows) if run.closed is not None]
-    if ends:
-        of_level = f" of level {lowest} and above" if lowest else ""
-        number = sum(closed.log_count for _, closed in ends)
-        yield "log lines", [f"{number}{of_level}, {_proof(ends)}"]
 
 
 def _state(status: RunStatus) -> str:
@@ -201,6 +212,18 @@ def _some_lines(error: FlowRunLog) -> list[str]:
 def _shortened(line: str) -> str:
     left_out = len(line) - _MOST_CHARACTERS
     return f"{line[:_MOST_CHARACTERS]} ... {left_out} more characters" if left_out > 0 else line
+
+
+def _log_lines(
+    runs: Iterable[RunStatus], lowest: str | None, *, all_shown: bool
+) -> Iterator[tuple[str, list[str]]]:
+    ends = [(run, run.closed) for run in runs if run.closed is not None]
+    if not ends:
+        return
+    of_level = f" of level {lowest} and above" if lowest else ""
+    were_read, selected = ("", "") if all_shown else (" were read", "; those selected are shown")
+    number = sum(closed.log_count for _, closed in ends)
+    yield "log lines", [f"{number}{of_level}{were_read}, {_proof(ends)}{selected}"]
 
 
 def _proof(ends: Iterable[tuple[RunStatus, Closed]]) -> str:

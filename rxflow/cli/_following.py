@@ -89,10 +89,9 @@ def follow_runs(
             many=not _is_one(runs),
         )
         lines = ShownLines(line, selection, last)
-        live = None
-        if not _is_lines_alone(show, scope):
-            live = live_display(lines, EndSummaries(show.level_text, show.zone), client)
-        display = live or _plain_display(lines, show, scope)
+        summaries = None if _is_lines_alone(show, scope) else _summaries(show, selection)
+        live = None if summaries is None else live_display(lines, summaries, client)
+        display = live or _plain_display(lines, summaries, show, scope)
         since = selection.since if last is None else last.start
         watched = {"level": show.level, "since": since, "client": client}
         with explained_end(runs.ids or ()) as going_on:
@@ -133,10 +132,16 @@ def _is_lines_alone(show: ShowOptions, scope: Scope) -> bool:
     return show.output != "text" or show.quiet or scope.only_logs
 
 
-def _plain_display(lines: ShownLines, show: ShowOptions, scope: Scope) -> PlainDisplay:
+def _summaries(show: ShowOptions, selection: LogSelection) -> EndSummaries:
+    return EndSummaries(show.level_text, show.zone, all_shown=selection.takes_all)
+
+
+def _plain_display(
+    lines: ShownLines, summaries: EndSummaries | None, show: ShowOptions, scope: Scope
+) -> PlainDisplay:
     return PlainDisplay(
         lines,
-        None if _is_lines_alone(show, scope) else EndSummaries(show.level_text, show.zone),
+        summaries,
         notice=None if show.quiet or _has_notices(show, scope) else report,
         ending=None if show.quiet or scope.only_logs or _has_ends(show) else report,
         unchanged=show.output != "text",

@@ -35,6 +35,12 @@ class LogSelection(msgspec.Struct, frozen=True, kw_only=True):
     head: int | None = None
     tail: int | None = None
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes all lines that are read; level and time of the first limit the reads."""
+        limits = (self.until, self.head, self.tail)
+        return not self.include and not self.exclude and all(limit is None for limit in limits)
+
     def accepts(self, line: FlowRunLog) -> bool:
         """Whether a line meets the conditions that are about itself."""
         return (

@@ -129,6 +129,25 @@ def test_the_end_says_which_lines_were_counted(scene: CommandScene) -> None:
     assert "2 of level WARNING and above, as many as the server counts" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--head", "1"], ["-i", "orders"], ["-e", "orders"], ["--until", "2026-11-22T12:00:03.5Z"]],
+    ids=" ".join,
+)
+def test_the_end_says_that_lines_were_selected(scene: CommandScene, options: list[str]) -> None:
+    """The count is that of the lines which were read, and not of those that are shown."""
+    done = scene.invoke("watch", scene.run, *options)
+    counted = "6 were read, as many as the server counts; those selected are shown"
+    assert f"  log lines  {counted}\n" in done.stdout
+
+
+def test_the_end_of_raw_lines_counts_those_of_subflows(scene: CommandScene) -> None:
+    """As the summary does."""
+    done = scene.invoke("watch", scene.run, "-o", "raw")
+    ended = f"rxflow: Flow run ended in state Completed; 6 log lines, verified ({scene.run})\n"
+    assert done.stderr == ended
+
+
 def test_quiet_leaves_the_lines(scene: CommandScene) -> None:
     """No title, no summary."""
     done = scene.invoke("watch", scene.run, "--quiet")
