@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rxflow import Closed, FlowRunEvent, RunSeen, RxflowError, StateChange, WatchTimedOut
+from rxflow import (
+    Closed,
+    FlowRunEvent,
+    RunChanged,
+    RunSeen,
+    RxflowError,
+    StateChange,
+    WatchTimedOut,
+)
 from rxflow._escapes import one_line
 from rxflow._views.flow_run_changes import cancel_flow_run
 from rxflow.cli._exit_status import ExitStatus
@@ -28,12 +36,17 @@ class RunsGoingOn:
     def __init__(self, given: Sequence[str] = ()) -> None:
         """Start with the runs that are known before their first event, by their ids."""
         self._names: dict[str, str | None] = dict.fromkeys(given)
+        self._unread = set(given)
+        self._has_any = bool(given)
 
     def receive(self, event: FlowRunEvent) -> None:
         """Note that a run was found, or is over; also before the event is shown."""
         run = event.flow_run_id
-        if event.root_flow_run_id != run:
+        if not run or event.root_flow_run_id != run:
             return
+        if isinstance(event, RunSeen | RunChanged | StateChange):
+            self._unread.discard(run)
+            self._has_any = True
         if isinstance(event, RunSeen):
             self._names[run] = one_line(event.run.name)
         elif isinstance(event, StateChange):
@@ -50,14 +63,28 @@ class RunsGoingOn:
         return [*self._names]
 
     def __str__(self) -> str:
-        """Say which runs go on, and how to come back to them."""
-        shown = [f"'{name}' ({run})" if name else run for run, name in self._names.items()]
-        if not shown:
+        """Say which runs go on, and how to come back to them.
+
+        Of a run that was never read it is not known whether it goes on.
+        """
+        if not self._has_any:
+            return "no run was read"
+        if not self._names:
             return "the runs are over"
-        if len(shown) > _MOST_NAMED:
-            return f"{len(shown)} flow runs go on; to come back, give the same command"
-        subject = f"flow run {shown[0]} goes" if len(shown) == 1 else f"flow runs {_list(shown)} go"
-        return f"{subject} on; to come back: rxflow watch {' '.join(self.ids)}"
+        if len(self._names) > _MOST_NAMED:
+            may = "may " if self._unread else ""
+            return f"{len(self._names)} flow runs {may}go on; to come back, give the same command"
+        read = [self._shown(run) for run in self._names if run not in self._unread]
+        unread = [self._shown(run) for run in self._names if run in self._unread]
+        clauses = [
+            *([f"{_flow_runs(read)} {'goes' if len(read) == 1 else 'go'} on"] if read else ()),
+            *([f"{_flow_runs(unread)} may go on"] if unread else ()),
+        ]
+        return f"{', '.join(clauses)}; to come back: rxflow watch {' '.join(self._names)}"
+
+    def _shown(self, run: str) -> str:
+        name = self._names[run]
+        return f"'{name}' ({run})" if name else run
 
 
 @contextmanager
@@ -77,8 +104,7 @@ def explained_end(given: Sequence[str]) -> Generator[RunsGoingOn]:
         report(f"terminated; {runs}")
         sys.exit(ExitStatus.TERMINATED)
     except WatchTimedOut as error:
-        happened, _, _ = str(error).rpartition("; pass a longer")
-        report(f"{happened}; {runs}")
+        report(f"{without_advice(error)}; {runs}")
         sys.exit(ExitStatus.TIMEOUT)
 
 
@@ -122,5 +148,13 @@ def _cancel(ids: Iterable[str], client: "Client", say: Callable[[str], object]) 
                 say(f"flow run {run} is not cancelled: {one_line(refusal)}")
 
 
-def _list(texts: Sequence[str]) -> str:
-    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+def without_advice(error: WatchTimedOut) -> str:
+    """Return the text of the error without the advice to change an argument of the library."""
+    happened, advice, rest = str(error).rpartition("; pass a longer")
+    return happened if advice else rest
+
+
+def _flow_runs(texts: Sequence[str]) -> str:
+    if len(texts) == 1:
+        return f"flow run {texts[0]}"
+    return f"flow runs {', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,51 @@
+"""What is said of the runs of a watch that was broken off."""
+
+from msgspec.structs import replace
+from sample_events import OTHER, RUN, closed, entered, seen
+
+from rxflow import FlowRunEvent
+from rxflow.cli._interruption import RunsGoingOn
+
+BACK = "to come back: rxflow watch"
+
+
+def said_of(*given: str, events: tuple[FlowRunEvent, ...] = ()) -> str:
+    """The sentence after some events of runs that were given by their ids."""
+    runs = RunsGoingOn(given)
+    for event in events:
+        runs.receive(event)
+    return str(runs)
+
+
+def test_a_run_that_was_read_goes_on() -> None:
+    """With its name, and how to come back to it."""
+    assert said_of(RUN, events=(seen(),)) == f"flow run 'amber-fox' ({RUN}) goes on; {BACK} {RUN}"
+
+
+def test_a_run_that_was_never_read_may_go_on() -> None:
+    """It may as well be over, or not exist."""
+    assert said_of(RUN) == f"flow run {RUN} may go on; {BACK} {RUN}"
+    assert said_of(RUN, OTHER) == f"flow runs {RUN} and {OTHER} may go on; {BACK} {RUN} {OTHER}"
+
+
+def test_of_two_runs_one_may_have_been_read() -> None:
+    """Each has what is known of it."""
+    assert said_of(RUN, OTHER, events=(entered("Running"),)) == (
+        f"flow run {RUN} goes on, flow run {OTHER} may go on; {BACK} {RUN} {OTHER}"
+    )
+
+
+def test_many_runs_are_counted() -> None:
+    """Of which all may be over if one was not read."""
+    many = [str(number) for number in range(5)]
+    back = "to come back, give the same command"
+    assert said_of(*many) == f"5 flow runs may go on; {back}"
+    read = tuple(seen(run=run) for run in many)
+    assert said_of(*many, events=read) == f"5 flow runs go on; {back}"
+
+
+def test_runs_that_filters_find_may_be_unknown() -> None:
+    """Before one was found, which is not the same as that all are over."""
+    assert said_of() == "no run was read"
+    subflow = replace(seen(run=OTHER), root=RUN)
+    assert said_of(events=(seen(), subflow, closed(9))) == "the runs are over"
