@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rxflow._net.connector import Connector
     from rxflow._net.endpoint import HttpTransport
     from rxflow._net.push_channel import PushChannel
+    from rxflow._net.transport import WhileWaiting
 
 __all__ = ["Client"]
 
@@ -236,13 +237,18 @@ class Client:
         value: T = step.value
         return value
 
-    def _carry_out(self, step: Query | Pause, channel: "Channel") -> TimedReply | None:
+    def _carry_out(
+        self,
+        step: Query | Pause,
+        channel: "Channel",
+        while_waiting: "WhileWaiting | None" = None,
+    ) -> TimedReply | None:
         if isinstance(step, Pause):
             pause(step.seconds)
             return None
         with self._send_lock:
             sent = real_now()
-            reply = channel.send(step)
+            reply = channel.send(step, while_waiting)
         if isinstance(reply, Failure) and channel is not self._channel:
             raise Unreachable(_CLOSED)
         return TimedReply(reply, sent, real_now())

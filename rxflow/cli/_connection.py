@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 import rxflow
+from rxflow.cli._output import report
 
 __all__ = ["connection_options", "server_options"]
 
@@ -32,6 +33,8 @@ def server_options(command: C) -> C:
 def connection_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of the connection to a command.
 
+    Where the command has the options ``--timeout`` and ``--quiet``, its reads keep to them.
+
     Args:
         command: Takes the client as its first argument, ``client``; it is closed afterwards.
     """
@@ -45,7 +48,16 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
         backend: str | None,
         **options: Any,
     ) -> None:
-        with rxflow.Client(api_url=api_url, profile=profile, backend=backend) as client:
+        from rxflow.cli._command_client import CommandClient  # noqa: PLC0415 - needs reactivex
+
+        values = click.get_current_context().params
+        with CommandClient(
+            limit=values.get("timeout"),
+            say=None if values.get("quiet") else report,
+            api_url=api_url,
+            profile=profile,
+            backend=backend,
+        ) as client:
             command(client, *arguments, **options)
 
     return with_client

@@ -5,13 +5,15 @@ What is shown of an event is decided in the modules for displays and lines, and 
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reactivex import operators as ops
 
 from rxflow import (
+    AllClosed,
+    Closed,
     FlowRunEvent,
     Notice,
     NoticeCode,
@@ -23,7 +25,7 @@ from rxflow.cli._display import PlainDisplay
 from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
-from rxflow.cli._interruption import cancelled_by_interrupt, explained_end
+from rxflow.cli._interruption import RunsGoingOn, cancelled_by_interrupt, explained_end
 from rxflow.cli._live import live_display, refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._log_history import LastLines, found_runs, last_lines, subflows_of
@@ -36,6 +38,8 @@ from rxflow.cli._shown_lines import ShownLines, line_format
 from rxflow.cli._single_reads import SingleReads
 
 if TYPE_CHECKING:
+    from reactivex import Observable
+
     from rxflow import Client
     from rxflow.stream import Stream
 
@@ -64,6 +68,8 @@ def follow_runs(
     show: ShowOptions,
     following: FollowOptions,
     scope: Scope,
+    *,
+    failing: "Observable[FlowRunEvent] | None" = None,
 ) -> ExitStatus:
     """Follow runs until they are over, and return the status to exit with.
 
@@ -73,14 +79,19 @@ def follow_runs(
         show: Which lines are shown, and how.
         following: How the runs are followed.
         scope: What of the runs is shown.
+        failing: Emits the error of the process in which the runs are executed, if the command has
+            started that itself; the error ends the watch, and the command the runs.
 
     Raises:
         RxflowError: As for `rxflow.watch_flow_runs`.
         SystemExit: The watch was broken off, by a signal or the time limit; a sentence says so.
     """
     selection = log_selection(show, runs.since)
-    last = _last_lines(runs, selection, client, children=scope.children)
-    with closing(SingleReads(client)) as reads:
+    # Of runs that end with the command there is nothing to come back to.
+    ids = runs.ids or ()
+    ending = explained_end(ids) if failing is None else nullcontext(RunsGoingOn(ids))
+    with ending as going_on, closing(SingleReads(client, following.timeout)) as reads:
+        last = _last_lines(runs, selection, client, children=scope.children)
         line = line_format(
             show,
             Names(reads),
@@ -92,23 +103,32 @@ def follow_runs(
         summaries = None if _is_lines_alone(show, scope) else _summaries(show, selection)
         live = None if summaries is None else live_display(lines, summaries, client)
         display = live or _plain_display(lines, summaries, show, scope)
-        since = selection.since if last is None else last.start
-        watched = {"level": show.level, "since": since, "client": client}
-        with explained_end(runs.ids or ()) as going_on:
-            events: Stream[FlowRunEvent] = _watch(runs, following, scope, **watched)
-            events = events.pipe(ops.do_action(going_on.receive))
-            if live is not None:
-                events = events.pipe(ops.do_action(live.receive))
-            if following.hold:
-                start = _history_start(runs, reads, children=scope.children)
-                events = events.pipe(ordered(start))
-            interruption = cancelled_by_interrupt(
-                going_on, client, display.say, enabled=following.cancel_on_interrupt
-            )
-            shown = iter(events) if live is None else refreshed(events, live)
-            with closing(shown) as each, interruption:
-                wanted = _until_full(each, lines) if scope.only_logs else each
-                status = follow(wanted, display, tabulated=not show.quiet)
+        start = None
+        if following.hold:
+            start = _history_start(runs, reads, children=scope.children)
+        events: Stream[FlowRunEvent] = _watch(
+            runs,
+            following,
+            scope,
+            level=show.level,
+            since=selection.since if last is None else last.start,
+            client=client,
+        )
+        if failing is not None:
+            # The check of the process does not end with the events.
+            events = events.merge(failing).pipe(ops.take_while(_is_not_last, inclusive=True))
+        events = events.pipe(ops.do_action(going_on.receive))
+        if live is not None:
+            events = events.pipe(ops.do_action(live.receive))
+        if following.hold:
+            events = events.pipe(ordered(start))
+        interruption = cancelled_by_interrupt(
+            going_on, client, display.say, enabled=following.cancel_on_interrupt
+        )
+        shown = iter(events) if live is None else refreshed(events, live)
+        with closing(shown) as each, interruption:
+            wanted = _until_full(each, lines) if scope.only_logs else each
+            status = follow(wanted, display, tabulated=not show.quiet)
     if lines.is_full and scope.only_logs:
         return ExitStatus.COMPLETED
     return ExitStatus.COMPLETED if following.exit_zero else status
@@ -161,7 +181,8 @@ def _watch(
     arguments: dict[str, Any] = selection | {
         "stream_tasks": not scope.only_logs,
         "subflows": scope.children,
-        "max_duration": following.timeout,
+        # Less what was needed to find the runs.
+        "max_duration": None if following.timeout is None else following.timeout.rest,
         "push": "auto" if following.push else False,
     }
     stream: Stream[FlowRunEvent]
@@ -175,6 +196,13 @@ def _watch(
 
 def _is_news(event: FlowRunEvent) -> bool:
     return not (isinstance(event, Notice) and event.code is NoticeCode.UNSUPPORTED)
+
+
+def _is_not_last(event: FlowRunEvent) -> bool:
+    """Whether more events may follow: of one run the last is its own `Closed`."""
+    if isinstance(event, Closed):
+        return event.flow_run_id != event.root_flow_run_id
+    return not isinstance(event, AllClosed)
 
 
 def _last_lines(

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from typing import Any, NamedTuple
 
 import click
 
 from rxflow.cli._colours import colour_option
-from rxflow.cli._times import read_duration, read_time
+from rxflow.cli._time_limit import TimeLimit, read_time_limit
+from rxflow.cli._times import read_time
 
 __all__ = ["FollowOptions", "ShowOptions", "follow_options", "show_options"]
 
@@ -66,7 +67,7 @@ class FollowOptions(NamedTuple):
         exit_zero: Whether the status is 0 however the runs end.
     """
 
-    timeout: timedelta | None = None
+    timeout: TimeLimit | None = None
     push: bool = True
     hold: bool = True
     cancel_on_interrupt: bool = False
@@ -123,7 +124,7 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command: Takes them as its keyword argument ``following``.
     """
 
-    @click.option("--timeout", type=read_duration, metavar="DURATION", help=_HELP["timeout"])
+    @click.option("--timeout", type=read_time_limit, metavar="DURATION", help=_HELP["timeout"])
     @click.option("--no-push", is_flag=True, help=_HELP["no-push"])
     @click.option("--no-hold", is_flag=True, help=_HELP["no-hold"])
     @click.option("--cancel-on-interrupt", is_flag=True, help=_HELP["cancel-on-interrupt"])
@@ -131,7 +132,7 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_options(
         *arguments: Any,
-        timeout: timedelta | None,
+        timeout: TimeLimit | None,
         no_push: bool,
         no_hold: bool,
         cancel_on_interrupt: bool,
@@ -151,7 +152,8 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _HELP = {
-    "level": "Only log lines of this level and above: a name such as WARNING, or a number.",
+    "level": "Only log lines of this level and above: a name such as WARNING, or a number. "
+    "States and summaries are shown at any level.",
     "until": "Only log lines until then: 10m before now, or an ISO time.",
     "head": "Only the first N log lines.",
     "tail": "Of the log lines that are there already, only the last N.",

@@ -14,6 +14,7 @@ from rxflow.cli._selection import SelectedRuns
 from rxflow.cli._show_options import ShowOptions
 from rxflow.cli._shown_lines import ShownLines, line_format
 from rxflow.cli._single_reads import SingleReads
+from rxflow.cli._time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from rxflow import Client
@@ -22,7 +23,11 @@ __all__ = ["show_stored_lines"]
 
 
 def show_stored_lines(
-    runs: SelectedRuns, client: "Client", show: ShowOptions, scope: Scope
+    runs: SelectedRuns,
+    client: "Client",
+    show: ShowOptions,
+    scope: Scope,
+    limit: TimeLimit | None = None,
 ) -> None:
     """Write the log lines that there are now.
 
@@ -31,9 +36,10 @@ def show_stored_lines(
         client: The client of the server.
         show: Which lines are shown, and how.
         scope: What of the runs is shown.
+        limit: The time limit of the command, to which the reads of the client keep.
 
     Raises:
-        RxflowError: The server has no such run, or cannot be read from.
+        RxflowError: The server has no such run, or cannot be read from in time.
     """
     selection = log_selection(show, runs.since)
     rows = found_runs(runs.ids, runs.filters, client)
@@ -41,7 +47,7 @@ def show_stored_lines(
     if scope.children:
         rows += [row for row in subflows_of(given, client) if row.id not in given]
     root = next(iter(given)) if len(given) == 1 else None
-    with closing(SingleReads(client)) as reads:
+    with closing(SingleReads(client, limit)) as reads:
         names = Names(reads)
         for row in rows:
             names.receive(RunSeen(flow_run_id=row.id, run=row))

@@ -1,6 +1,5 @@
 """Wait for runs: write a line of each when it is over, and return the worst status."""
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rxflow import AllClosed, Closed, WatchTimedOut
@@ -11,9 +10,11 @@ from rxflow._views.durations import duration
 from rxflow._watching.run_filters import run_filter_of
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._interruption import without_advice
 from rxflow.cli._output import report, write
 from rxflow.cli._run_outcomes import outcome_sentence, status_of_outcomes
 from rxflow.cli._run_table import coloured_state
+from rxflow.cli._time_limit import TimeLimit
 from rxflow.watch_runs import FlowRunsStream
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ __all__ = ["wait_for_runs"]
 
 
 def wait_for_runs(
-    runs: "SelectedRuns", timeout: timedelta | None, client: "Client", *, quiet: bool
+    runs: "SelectedRuns", timeout: TimeLimit | None, client: "Client", *, quiet: bool
 ) -> ExitStatus:
     """Wait until runs are over.
 
@@ -42,8 +43,9 @@ def wait_for_runs(
     """
     watched = watched_runs(runs.ids, run_filter_of(**runs.filters))
     status = ExitStatus.NOT_FOUND
+    rest = None if timeout is None else timeout.rest
     try:
-        for event in FlowRunsStream(watched, spec_of_wait("", timeout), client):
+        for event in FlowRunsStream(watched, spec_of_wait("", rest), client):
             if isinstance(event, Closed) and not quiet:
                 write(_line(event))
             elif isinstance(event, AllClosed):
@@ -51,8 +53,7 @@ def wait_for_runs(
                 if not quiet and len(event.runs) != 1:
                     report(outcome_sentence(event))
     except WatchTimedOut as error:
-        happened, _, _ = str(error).rpartition("; pass a longer")
-        report(happened)
+        report(without_advice(error))
         return ExitStatus.TIMEOUT
     return status
 

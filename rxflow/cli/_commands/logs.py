@@ -42,4 +42,4 @@ def command(
     scope = Scope(only_logs=True, children=selection.children)
     if follow:
         sys.exit(follow_runs(runs, client, show, following, scope))
-    show_stored_lines(runs, client, show, scope)
+    show_stored_lines(runs, client, show, scope, following.timeout)

@@ -1,7 +1,6 @@
 """``rxflow wait``: wait until runs are over."""
 
 import sys
-from datetime import timedelta
 
 import click
 
@@ -9,7 +8,7 @@ import rxflow
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._selection import RUNS_ARGUMENT, Selection, filter_options, select_runs
-from rxflow.cli._times import read_duration
+from rxflow.cli._time_limit import TimeLimit, read_time_limit
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -23,13 +22,13 @@ EXAMPLES = (
 @RUNS_ARGUMENT
 @filter_options
 @click.option(
-    "--timeout", type=read_duration, metavar="DURATION", help="Stop waiting after this time."
+    "--timeout", type=read_time_limit, metavar="DURATION", help="Stop waiting after this time."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Write nothing; the exit status says it.")
 @exit_on_error()
 @connection_options
 def command(
-    client: "rxflow.Client", selection: Selection, timeout: timedelta | None, quiet: bool
+    client: "rxflow.Client", selection: Selection, timeout: TimeLimit | None, quiet: bool
 ) -> None:
     """Wait until runs are over, and write a line of each when it is.
 
