@@ -27,7 +27,7 @@ from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._flow_names import FlowNames
 from rxflow.cli._line_formats import LineFormat
 from rxflow.cli._output import output_errors, sentence
-from rxflow.cli._wrapping import wrap_in_column
+from rxflow.cli._wrapping import wrap, wrap_in_column
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +125,7 @@ class LiveDisplay:
 
     def say(self, text: str) -> None:
         """Show a sentence above the state of the runs, with the next frame."""
-        self._above.append(sentence(text))
+        self._above.extend(wrap(sentence(text), self._size().columns))
 
     def refresh(self) -> None:
         """Draw a frame if it is time for one."""

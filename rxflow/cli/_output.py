@@ -32,6 +32,8 @@ __all__ = [
     "write",
 ]
 
+_USUAL_WIDTH = 80  # of a terminal that does not know its own
+
 
 class _OutputError(Exception):
     """Standard output cannot be written."""
@@ -72,13 +74,27 @@ def output_width() -> int | None:
 
 
 def report(text: str) -> None:
-    """Write a sentence for people to standard error; control characters in it are written out."""
-    click.echo(sentence(text), err=True)
+    """Write a sentence for people to standard error; control characters in it are written out.
+
+    On a terminal it is broken between words.
+    """
+    for line in _terminal_lines(sentence(text)):
+        click.echo(line, err=True)
 
 
 def sentence(text: str) -> str:
     """Return a sentence of the command, which is thereby distinguished from lines of runs."""
     return f"rxflow: {safe_text(text)}"
+
+
+def _terminal_lines(text: str) -> list[str]:
+    """Break a text at the width of the terminal that standard error is, if it is one."""
+    if not sys.stderr.isatty():
+        return [text]
+    from rxflow.cli._wrapping import wrap  # noqa: PLC0415 - needs msgspec
+
+    width = os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_WIDTH
+    return [part for line in text.split("\n") for part in wrap(line, max(width, 2))]
 
 
 def report_lines(lines: Iterable[str]) -> None:

@@ -262,7 +262,7 @@ def test_ctrl_c_restores_the_terminal(scene: Scene) -> None:
         assert region(terminal.lines()) == []
         shown = without_times(terminal.lines())
         assert shown[-3].endswith("| fetching the orders of 3 regions")
-        assert "".join(shown[-2:]) == (
+        assert " ".join(shown[-2:]) == (
             f"rxflow: interrupted; flow run 'amber-fox' ({scene.run}) goes on; "
             f"to come back: rxflow watch {scene.run}"
         )
@@ -301,11 +301,12 @@ def test_a_run_that_is_deleted_is_not_found(scene: Scene) -> None:
 
 def test_a_run_that_is_cancelled_by_ctrl_c_is_followed_to_its_end(scene: Scene) -> None:
     """The sentences about it are among the lines, and not in the state of the run."""
-    with scene.watch("--cancel-on-interrupt") as terminal:
+    with scene.watch("--cancel-on-interrupt", columns=70) as terminal:
         terminal.wait("amber-fox  Running")
         terminal.interrupt()
         terminal.wait("rxflow: cancelling flow run")
         lines = terminal.wait("amber-fox  Cancelling")
+        assert "another Ctrl-C leaves at once" in [line.rstrip() for line in lines]
         assert [line for line in lines if "leaves at once" in line and "─" in line] == []
         scene.end("CANCELLED")
         assert terminal.wait_for_end() == 5

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from terminals import Terminal
 
 from rxflow.testing import FakePrefect3
 
@@ -76,3 +77,15 @@ def test_the_level_of_the_counted_lines_is_named() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert "log lines  0 of level WARNING and above, as many as the server counts" in done.stdout
+
+
+def test_a_sentence_is_broken_between_words_on_a_terminal() -> None:
+    """At its width."""
+    with (
+        FakePrefect3().serve() as url,
+        Terminal("watch", "amber-fox", "--api-url", url, columns=30) as terminal,
+    ):
+        assert terminal.wait_for_end() == 7
+        lines = terminal.all_lines()
+    assert lines[0] == "rxflow: The server has no flow"
+    assert " ".join(lines) == "rxflow: The server has no flow run named 'amber-fox'"
