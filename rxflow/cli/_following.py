@@ -219,13 +219,16 @@ def _last_lines(
 
 
 def _history_start(runs: SelectedRuns, reads: SingleReads, *, children: bool) -> datetime | None:
-    """Return from which time on several runs may have events; None if one alone has any."""
+    """Return from which time on several runs may have events; None if one alone has any.
+
+    A run whose subflows cannot be read may have some.
+    """
     if runs.ids is None or len(runs.ids) != 1:
         return _FIRST_TIME
     if not children:
         return None
     rows = reads.rows(RunsQuery(where=RunFilter(parent_ids=runs.ids)))
-    return min((row.created for row in rows), default=None)
+    return _FIRST_TIME if rows is None else min((row.created for row in rows), default=None)
 
 
 def _until_full(events: Iterable[FlowRunEvent], lines: ShownLines) -> Iterator[FlowRunEvent]:

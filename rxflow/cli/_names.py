@@ -55,5 +55,5 @@ class Names:
             self._query(TaskRunsQuery(flow_run_ids=(run,), task_run_ids=(task_run,), limit=1))
 
     def _query(self, query: TaskRunsQuery) -> None:
-        rows = self._reads.rows(query) if self._reads is not None else ()
-        self._task_runs.update((row.id, one_line(row.name)) for row in rows)
+        rows = self._reads.rows(query) if self._reads is not None else None
+        self._task_runs.update((row.id, one_line(row.name)) for row in rows or ())

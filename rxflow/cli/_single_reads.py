@@ -40,10 +40,10 @@ class SingleReads:
         self._channel: Channel | None = None
         self._not_before = 0.0
 
-    def rows(self, query: Query) -> tuple[Any, ...]:
-        """Return the rows of the first page of a query's reply; none if the query fails."""
+    def rows(self, query: Query) -> tuple[Any, ...] | None:
+        """Return the rows of the first page of a query's reply; None if it fails or takes long."""
         if monotonic() < self._not_before:
-            return ()
+            return None
         if self._channel is None:
             self._channel = self._client.open_channel()
         end = monotonic() + self._longest
@@ -57,7 +57,7 @@ class SingleReads:
             return reply.rows
         if time_left() is None:
             self._not_before = monotonic() + SILENCE
-        return ()
+        return None
 
     def close(self) -> None:
         """Close the connection, if there is one."""
