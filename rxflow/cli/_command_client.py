@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandClient"]
 
 NOTABLE_WAIT = 2.0
-"""Seconds without a reply after which people are told."""
+"""Seconds without a reply after which a sentence says so."""
 
 
 class CommandClient(Client):

@@ -15,7 +15,7 @@ SECONDS = NOTABLE_WAIT + 1
 
 
 def limit() -> TimeLimit:
-    """A limit that is reached after people were told that the server is silent."""
+    """A limit that is reached after the sentence that the server is silent."""
     return TimeLimit(timedelta(seconds=SECONDS))
 
 

@@ -57,13 +57,13 @@ def test_the_run_that_was_never_read_may_go_on(arguments: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(("options", "number"), [([], 2), (["-q"], 1)], ids=["", "quiet"])
-def test_people_are_told_that_the_server_is_silent(options: list[str], number: int) -> None:
+def test_a_sentence_says_that_the_server_is_silent(options: list[str], number: int) -> None:
     """Unless they want nothing but the end."""
     _, done = invoke_silent("wait", "amber-fox", "--timeout", "3", *options)
     assert done.exit_code == 124
-    *told, ended = done.stderr.splitlines()
-    assert len(told) == number - 1
-    assert all("does not reply yet; trying for up to 3 s ..." in line for line in told)
+    *notices, ended = done.stderr.splitlines()
+    assert len(notices) == number - 1
+    assert all("does not reply yet; trying for up to 3 s ..." in line for line in notices)
     assert "is over" in ended
 
 
