@@ -1,6 +1,6 @@
 """The timeline of a run as lines of text: a row of cells for each run, and an axis above."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from rxflow._models.terminal_text import local_time
@@ -19,15 +19,15 @@ from rxflow._pictures.titles import (
 
 _CELLS: Mapping[Outcome, str] = {
     Outcome.WAITING: "·",
-    Outcome.RUNNING: "▓",
-    Outcome.PAUSED: "░",
+    Outcome.RUNNING: "▒",
+    Outcome.PAUSED: "─",
     Outcome.COMPLETED: "█",
-    Outcome.FAILED: "▒",
-    Outcome.CRASHED: "▒",
-    Outcome.CANCELLED: "░",
-    Outcome.OTHER: "░",
+    Outcome.FAILED: "x",
+    Outcome.CRASHED: "!",
+    Outcome.CANCELLED: "/",
+    Outcome.OTHER: "?",
 }
-"""Of each outcome, so that failures can be seen without colours, too."""
+"""Of each outcome, so that they differ without colours, too; in the legend's order."""
 
 _MOST_FOR_NAMES = 0.35
 _LEAST_FOR_BARS = 20
@@ -49,15 +49,19 @@ def timeline_lines(tree: RunTree, width: int) -> Iterator[Line]:
     name_cells = min(max(map(cell_width, names)), int(width * _MOST_FOR_NAMES))
     bar_cells = max(_LEAST_FOR_BARS, width - name_cells - remark_cells - 3)
     yield from _head(tree, span, name_cells, bar_cells)
+    drawn: set[Outcome] = set()
     for place, name, remark in zip(places, names, remarks, strict=True):
         node = place.node
-        bars = bars_of(node, tree.now)
+        cells = _cells_of(bars_of(node, tree.now), span, bar_cells)
+        drawn.update(filter(None, cells))
         yield (
             Span(fitted(name, name_cells), STRONG if node.kind == "flow run" else PLAIN),
             Span(" "),
-            *_bar_spans(bars, span, bar_cells),
+            *_bar_spans(cells),
             Span(f" {remark}", outcome_of(node.state).value),
         )
+    if drawn:
+        yield (*_legend_of(drawn),)
     for text in remarks_on(tree):
         yield (Span(text, FAINT),)
 
@@ -99,7 +103,16 @@ def _remark_on(place: Place, tree: RunTree) -> str:
     return ", ".join(filter(None, words))
 
 
-def _bar_spans(bars: Sequence[Bar], span: TimeSpan, count: int) -> Iterator[Span]:
+def _legend_of(drawn: Collection[Outcome]) -> Iterator[Span]:
+    """Yield what each kind of cell that was drawn means."""
+    for number, outcome in enumerate(each for each in _CELLS if each in drawn):
+        yield Span("  " if number else "")
+        yield Span(_CELLS[outcome], outcome.value)
+        yield Span(f" {outcome.value}", FAINT)
+
+
+def _cells_of(bars: Sequence[Bar], span: TimeSpan, count: int) -> list[Outcome | None]:
+    """Return what each cell of a row shows."""
     cells: list[Outcome | None] = [None] * count
     # Waits first, so that they hide no other bar, which has one cell at least.
     for bar in sorted(bars, key=lambda bar: bar.outcome is not Outcome.WAITING):
@@ -108,6 +121,10 @@ def _bar_spans(bars: Sequence[Bar], span: TimeSpan, count: int) -> Iterator[Span
         first = min(int(span.place(bar.start) * count), count - 1)
         last = max(first + 1, round(span.place(bar.end) * count))
         cells[first:last] = [bar.outcome] * (last - first)
+    return cells
+
+
+def _bar_spans(cells: Sequence[Outcome | None]) -> Iterator[Span]:
     for outcome, group in groupby(cells):
         length = len([*group])
         if outcome is None:

@@ -30,8 +30,8 @@ _STYLES: Mapping[str, Mapping[str, Any]] = {
     "other": {"fg": "magenta"},
 }
 
-_DRAWN = "│├└─█▓▒░·…"
-_ASCII = str.maketrans(_DRAWN, "||`-#>x-.~")
+_DRAWN = "│├└─█▒·…"
+_ASCII = str.maketrans(_DRAWN, "||`-#>.~")
 
 
 def picture_width() -> int:

@@ -4,12 +4,14 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 from picture_runs import NightlyRun, tree_of
 
 from rxflow._models.terminal_text import local_time
 from rxflow._pictures.cells import cell_width, plain_text
 from rxflow._pictures.svg_timeline import svg_timeline
 from rxflow._pictures.text_timeline import timeline_lines
+from rxflow._pictures.time_bars import Outcome
 from rxflow.testing import FakePrefect3, VirtualTime
 
 START = f"{local_time(datetime(2026, 1, 1, 0, 0, 4, tzinfo=UTC)):%Y-%m-%d %H:%M:%S %z}"
@@ -20,12 +22,13 @@ def test_a_timeline_has_bars_for_waits_attempts_and_failures() -> None:
     assert plain_text(timeline_lines(NightlyRun().to_end().tree(), 80)) == (
         f"nightly-report / amber-fox  Failed  started {START}\n"
         "                                   0                 5 s\n"
-        "nightly-report              ·······▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ 8.0 s, Failed\n"
-        "├─ fetch_orders-0                  ▒▒▒▒·······████████████        6.0 s, 2 runs\n"
+        "nightly-report              ·······xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx 8.0 s, Failed\n"
+        "├─ fetch_orders-0                  xxxx·······████████████        6.0 s, 2 runs\n"
         "├─ fetch_orders-1                  ████                           1.0 s\n"
-        "└─ publish-report                                        ▒▒▒▒▒▒▒▒ 2.0 s, Failed\n"
+        "└─ publish-report                                        xxxxxxxx 2.0 s, Failed\n"
         "   ├─ render_page-completed                              ████     1.0 s\n"
-        "   └─ render_page-failed                                     ▒▒▒▒ 1.0 s, Failed"
+        "   └─ render_page-failed                                     xxxx 1.0 s, Failed\n"
+        "· waiting  █ completed  x failed"
     )
 
 
@@ -47,8 +50,9 @@ def test_a_long_wait_is_cut_off() -> None:
     time.wait(1000)
     server.set_state(run_id, "RUNNING")
     time.wait(8)
-    *_, row = plain_text(timeline_lines(tree_of(server, run_id), 60)).splitlines()
-    assert re.fullmatch("report ·{7}▓{30} 8.0 s, Running", row)
+    *_, row, legend = plain_text(timeline_lines(tree_of(server, run_id), 60)).splitlines()
+    assert re.fullmatch("report ·{7}▒{30} 8.0 s, Running", row)
+    assert legend == "· waiting  ▒ running"
 
 
 def test_labels_of_the_axis_do_not_touch() -> None:
@@ -58,9 +62,38 @@ def test_labels_of_the_axis_do_not_touch() -> None:
     run_id = server.add_run(name="amber-fox", flow="report", state="SCHEDULED")
     time.wait(2 * 86400 + 1)
     for width in range(60, 140, 7):
-        title, axis, _ = plain_text(timeline_lines(tree_of(server, run_id), width)).splitlines()
+        title, axis, _, _ = plain_text(timeline_lines(tree_of(server, run_id), width)).splitlines()
         assert "  from 20" in title
         assert re.fullmatch(r"( *(0|\d+ [hd]( \d+ [hmin]+)?)(?= |$))+", axis)
+
+
+def drawn_with_legend(outcome: Outcome) -> tuple[str, dict[str, str]]:
+    """Draw a run whose last bar is of a kind; return its row, and its legend: cells by words."""
+    state = {"WAITING": "SCHEDULED", "OTHER": "PAUSED"}.get(outcome.name, outcome.name)
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="RUNNING")
+    time.wait(4)
+    server.set_state(run_id, state)
+    time.wait(4)
+    tree = tree_of(server, run_id)
+    if outcome is Outcome.OTHER:  # which a server of this version does not have
+        *others, last = tree.root.states
+        states = (*others, replace(last, type="NAPPING"))
+        tree = replace(tree, root=replace(tree.root, states=states))
+    *_, row, legend = plain_text(timeline_lines(tree, 60)).splitlines()
+    return row, {word: cell for cell, word in map(str.split, legend.split("  "))}
+
+
+def test_each_kind_of_bar_is_drawn_in_its_own_way_and_explained() -> None:
+    """Without colours too; and of kinds that do not occur there is no word."""
+    cells: set[str] = set()
+    for outcome in Outcome:
+        row, legend = drawn_with_legend(outcome)
+        assert legend[outcome.value] * 5 in row
+        assert [cell for cell in legend.values() if cell not in row] == []
+        cells.add(legend[outcome.value])
+    assert len(cells) == len(Outcome)
 
 
 def test_what_is_missing_is_said() -> None:
@@ -78,6 +111,6 @@ def test_the_first_and_the_last_time_of_all_are_shown() -> None:
     for state, time in (("RUNNING", datetime.min), ("COMPLETED", datetime.max)):  # noqa: DTZ901
         server.set_state(run_id, state, timestamp=time.replace(tzinfo=UTC))
     tree = tree_of(server, run_id)
-    *_, row = plain_text(timeline_lines(tree, 80)).splitlines()
+    *_, row, _ = plain_text(timeline_lines(tree, 80)).splitlines()
     assert row.startswith("report █")
     assert svg_timeline(tree).count('class="bar completed"') == 1

@@ -69,7 +69,7 @@ def test_the_timeline_has_a_bar_for_each_attempt(server: PrefectServer, demo_run
     """The retried task run failed, waited and completed; the pages follow each other."""
     lines = output_of(server, "timeline", demo_run).splitlines()
     (retried,) = [line for line in lines if line.endswith("2 runs")]
-    assert re.search(r"▒+·+█+", retried)
+    assert re.search(r"x+·+█+", retried)
     starts = [line.index("█") for line in lines if "render_page" in line]
     assert starts == sorted(starts)
 
