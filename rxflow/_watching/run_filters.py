@@ -156,6 +156,7 @@ def _state(value: object) -> tuple[bool, str]:
     if text.upper() not in known and (alike := get_close_matches(text.upper(), known, 1, _ALIKE)):
         raise ValueError(
             f"states={text!r} is neither a type of states nor one of their names; pass a type such "
-            f"as {alike[0]!r}, or a name as the server shows it, such as 'Late'"
+            f"as {alike[0]!r}, of {', '.join(known)}, or a name as the server shows it, such as "
+            "'Late'"
         )
     return False, text

@@ -6,7 +6,7 @@ file or a pipe it is unchanged.
 
 import re
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, get_args
 
 import click
 
@@ -19,6 +19,14 @@ from rxflow.cli._names import Names
 __all__ = ["JsonLines", "LineFormat", "RawLines", "TemplateLines"]
 
 Kinds = tuple[type[FlowRunEvent], ...]
+
+_FORMAT_FIELD = re.compile(r"\{(\w+)[^{}]*\}")
+_OWN_FIELDS = ("time", "level_name", "run_name", "task_name")
+_COMMON_FIELDS = ("kind", "timestamp", "level", "message", "late", "root_flow_run_id")
+_FIELDS = frozenset((*_OWN_FIELDS, *_COMMON_FIELDS)).union(
+    *(kind.__struct_fields__ for kind in get_args(FlowRunEvent))
+)
+"""The names that a template may have."""
 
 # What JSON text may hold, and a terminal must not be given.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -100,6 +108,7 @@ class TemplateLines:
             finalize=_escaped_value if escaped else None,
         )
         self._kinds, self._style, self._names = kinds, style, names
+        _check_is_jinja(template)
         try:
             self._template = environment.from_string(template)
         except TemplateError as error:
@@ -125,6 +134,22 @@ class TemplateLines:
             yield self._template.render(values)
         except (self._error, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise click.UsageError(f"The template cannot be used: {error}") from error
+
+
+def _check_is_jinja(template: str) -> None:
+    """Reject a template of Python's `str.format`, which Jinja would write as it is.
+
+    Raises:
+        click.UsageError: It has a field in single braces, and nothing for Jinja.
+    """
+    if any(mark in template for mark in ("{{", "{%", "{#")):
+        return
+    for name in _FORMAT_FIELD.findall(template):
+        if name in _FIELDS:
+            raise click.UsageError(
+                f"The template has {{{name}}}, which Jinja writes as it is; pass "
+                f"'{{{{ {name} }}}}' for the value."
+            )
 
 
 def _escaped_value(value: object) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from rxflow._escapes import one_line
+from rxflow.cli._output import report
 
 __all__ = ["FROM_INPUT", "LatestRun", "NamedRun", "RunId", "RunWord", "read_run_word"]
 
@@ -22,6 +23,15 @@ FROM_INPUT = "-"
 _LATEST = "@latest"
 _RUN_PAGES = {"flow-run", "flow_runs"}
 """What precedes a flow run's id in a URL: of the UIs of all versions, and of the API."""
+
+_SAME_HOSTS: Mapping[str, str] = {
+    "app.prefect.cloud": "api.prefect.cloud",
+    "cloud.prefect.io": "api.prefect.io",  # of Prefect 1
+    **dict.fromkeys(("127.0.0.1", "::1", "0.0.0.0"), "localhost"),  # noqa: S104 - as in URLs
+}
+"""Hosts that serve the pages of an API, or are the same machine as it, by other names."""
+
+_PREFECT_1_UI_PORT = 8080
 
 _LEAST_DIGITS = 4
 _ID_DIGITS = 32
@@ -121,6 +131,7 @@ def _id_in_url(text: str, api_url: str) -> str:
     for page, part in pairwise(parts):
         if page in _RUN_PAGES and (run_id := _id_of(part)) is not None:
             _check_workspace(url, parts, api_url)
+            _compare_hosts(url, api_url)
             return run_id
     raise click.UsageError(
         f"{_shown(text)} is not the URL of a flow run, which ends in /flow-run/ and the run's id."
@@ -136,6 +147,25 @@ def _check_workspace(url: SplitResult, parts: list[str], api_url: str) -> None:
         f"The run belongs to workspace {_shown(wanted[1])} of {url.hostname}, and the API that is "
         f"read from is {api_url}; choose a profile of that workspace with --profile."
     )
+
+
+def _compare_hosts(url: SplitResult, api_url: str) -> None:
+    """Warn of a URL that may be of another server than the one that is read from."""
+    page, api = _host_of(url), _host_of(urlsplit(api_url))
+    if page == api or page == (api[0], _PREFECT_1_UI_PORT):
+        return
+    # Not refused, since a UI may be served under another name than its API.
+    report(f"the URL is of {one_line(url.netloc)}; the run is read from {api_url}")
+
+
+def _host_of(url: SplitResult) -> tuple[str, int]:
+    """Return where a server is, with one name for each server that has several."""
+    host = (url.hostname or "").rstrip(".")
+    try:
+        port = url.port
+    except ValueError:
+        raise click.UsageError(f"{_shown(url.geturl())} is not a URL.") from None
+    return _SAME_HOSTS.get(host, host), port or (443 if url.scheme == "https" else 80)
 
 
 def _workspace_of(parts: list[str]) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from rxflow.cli._colours import colour_option
+from rxflow.cli._suggestions import close_value_question
 from rxflow.cli._time_limit import TimeLimit, read_time_limit
 from rxflow.cli._times import read_time
 
@@ -191,13 +192,19 @@ def _read_level(text: str) -> int:
         return number
     if text.isascii() and text.isdecimal() and len(text) < 7:  # of the column on the server
         return int(text)
-    raise click.BadParameter(f"{text!r} is neither a number nor one of {', '.join(_LEVELS)}")
+    question = close_value_question(text.upper(), (*_LEVELS, *_SHORT_LEVELS))
+    raise click.BadParameter(
+        f"{text!r} is neither a number nor one of {', '.join(_LEVELS)}{question}"
+    )
 
 
 def _read_zone(text: str) -> tzinfo:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - takes long to import
+    from zoneinfo import ZoneInfo, available_timezones  # noqa: PLC0415 - takes long to import
 
     try:
         return ZoneInfo(text)
     except (LookupError, ValueError, OSError):
-        raise click.BadParameter(f"{text!r} is not a time zone, such as Europe/Berlin") from None
+        question = close_value_question(text, available_timezones())
+        raise click.BadParameter(
+            f"{text!r} is not a time zone, such as Europe/Berlin{question}"
+        ) from None

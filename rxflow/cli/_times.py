@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import click
 
-__all__ = ["read_duration", "read_time"]
+__all__ = ["check_is_past", "check_order", "read_duration", "read_time"]
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})")
@@ -66,6 +66,47 @@ def read_time(text: str) -> datetime:
             f"{text!r} is neither a duration before now, such as 10m, nor a time, such as "
             "2026-11-22T12:00"
         ) from None
+
+
+def check_order(since: datetime | None, until: datetime | None) -> None:
+    """Reject a beginning that is after the end.
+
+    Args:
+        since: The value of ``--since``.
+        until: The value of ``--until``.
+
+    Raises:
+        click.UsageError: No log line can be between them.
+    """
+    if since is not None and until is not None and since > until:
+        raise click.UsageError(
+            f"--since is {_written(since)}, which is after --until, {_written(until)}; no log line "
+            "can be shown."
+        )
+
+
+def check_is_past(since: datetime | None) -> None:
+    """Reject a beginning in the future, for a command that shows what there is.
+
+    Args:
+        since: The value of ``--since``.
+
+    Raises:
+        click.UsageError: It is to come.
+    """
+    from rxflow._runtime.clocks import real_now  # noqa: PLC0415 - needs reactivex
+
+    if since is not None and since > real_now().utc:
+        raise click.UsageError(
+            f"--since is {_written(since)}, which is to come; no log line can be shown. To wait "
+            "for lines, follow the runs with -f."
+        )
+
+
+def _written(time: datetime) -> str:
+    from rxflow._models.terminal_text import local_time  # noqa: PLC0415 - needs msgspec
+
+    return f"{local_time(time):%Y-%m-%d %H:%M:%S %z}"
 
 
 def _last_at(clock: time, now: datetime) -> datetime:

@@ -102,6 +102,27 @@ def test_a_template_can_write_json() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{message}", "'{{ message }}'"),
+        ("{time:%H} {nope}", "'{{ time }}'"),
+        ("{x} {task_run_id!r}", "'{{ task_run_id }}'"),
+    ],
+)
+def test_fields_of_python_are_a_usage_error(text: str, hint: str) -> None:
+    """They would be written as they are, once for each line."""
+    with pytest.raises(click.UsageError, match=re.escape(f"pass {hint} for the value")):
+        template(text)
+
+
+@pytest.mark.parametrize("text", ["{nope}", "{ message }", "{message} {{ level }}", "{}", "text"])
+def test_other_braces_are_text(text: str) -> None:
+    """Those of no field, and those beside a field of Jinja."""
+    (line,) = template(text).lines(log("x"))
+    assert line == text.replace("{{ level }}", "20")
+
+
+@pytest.mark.parametrize(
     "text", ["{{ nope }}", "{{ message", "{{ 1 / 0 }}", "{{ message.__class__.x }}"]
 )
 def test_a_template_that_fails_is_a_usage_error(text: str) -> None:

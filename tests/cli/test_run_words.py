@@ -54,6 +54,28 @@ def test_a_url_of_prefect_cloud_names_its_workspace() -> None:
             read_run_word(f"{CLOUD}/runs/flow-run/{RUN}", api)
 
 
+HOSTS = {
+    "the same": ("http://127.0.0.1:4200", API, True),
+    "another name of this machine": ("http://localhost:4200", API, True),
+    "the UI of Prefect 1": ("http://localhost:8080", "http://localhost:4200/graphql", True),
+    "the port of the scheme": ("https://prefect.example", "https://prefect.example:443/api", True),
+    "Prefect Cloud": (CLOUD, CLOUD_API, True),
+    "another host": ("http://prefect.example:4200", API, False),
+    "another port": ("http://127.0.0.1:4201", API, False),
+}
+
+
+@pytest.mark.parametrize(("page", "api", "is_same"), HOSTS.values(), ids=HOSTS)
+def test_the_url_of_another_host_is_read_with_a_warning(
+    page: str, api: str, is_same: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not refused: a UI may be served under another name than its API."""
+    assert read_run_word(f"{page}/runs/flow-run/{RUN}", api) == RunId(RUN)
+    host = page.removeprefix("http://")
+    warning = f"rxflow: the URL is of {host}; the run is read from {api}\n"
+    assert capsys.readouterr().err == ("" if is_same else warning)
+
+
 REFUSED = {
     "empty": (" ", "is empty"),
     "another at-word": ("@first", "@latest:FLOW/DEPLOYMENT"),
@@ -62,6 +84,7 @@ REFUSED = {
     "a page without an id": ("http://x/runs", "not the URL of a flow run"),
     "a malformed id": ("http://x/runs/flow-run/amber-fox", "not the URL of a flow run"),
     "a malformed URL": ("http://[x/runs", "is not a URL"),
+    "a malformed port": (f"http://x:y/runs/flow-run/{RUN}", "is not a URL"),
     "an escape in a URL": ("http://x/\x1b[2J", r"'http://x/\\x1b\[2J' is not"),
 }
 
