@@ -8,7 +8,9 @@ run and its server.
 """
 
 import io
+import os
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 __all__ = ["main"]
@@ -26,8 +28,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from rxflow.cli._commands.group import commands  # noqa: PLC0415 - needs click
+    from rxflow.cli._output import OutputError, output_errors, output_failed  # noqa: PLC0415
 
-    commands(prog_name="rxflow")
+    # A completion is written outside all that a command does.
+    is_completing = "_RXFLOW_COMPLETE" in os.environ
+    try:
+        with output_errors() if is_completing else nullcontext():
+            commands(prog_name="rxflow")
+    except OutputError as error:
+        sys.exit(output_failed(error.cause))
 
 
 def _import_without(*modules: str) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rxflow.cli._exit_status import ExitStatus
 
-__all__ = ["Finding", "Grade", "as_options"]
+__all__ = ["Finding", "Grade"]
 
 
 class Grade(StrEnum):
@@ -35,10 +35,3 @@ class Finding(NamedTuple):
     text: str
     advice: str = ""
     status: ExitStatus = ExitStatus.COMPLETED
-
-
-def as_options(text: str) -> str:
-    """Name the options of the command line in place of the arguments that they are passed as."""
-    for option in ("api-url", "profile", "backend"):
-        text = text.replace(f"the argument {option.replace('-', '_')}", f"--{option}")
-    return text

@@ -22,6 +22,7 @@ from rxflow import (
 from rxflow._escapes import safe_text
 from rxflow._models.terminal_text import local_time
 from rxflow.cli._names import Names
+from rxflow.cli._option_names import as_options
 
 __all__ = ["TEXT_KINDS", "LineStyle", "Transcript", "level_name"]
 
@@ -122,7 +123,8 @@ class Transcript:
     def _line(self, event: FlowRunEvent) -> str:
         time, level = self._style.time(event.timestamp), f"{level_name(event.level):<8}"
         indent = " " * (len(time) + len(level) + 2)
-        text = safe_text(event.message.replace("\r\n", "\n").rstrip("\n"))
+        message = as_options(event.message) if isinstance(event, Notice) else event.message
+        text = safe_text(message.replace("\r\n", "\n").rstrip("\n"))
         text = _highlighted(text, self._style.highlight).replace("\n", f"\n{indent}| ")
         return f"{time} {_styled_level(level, event.level)} | {self._label(event)}{text}"
 

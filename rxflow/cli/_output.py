@@ -19,12 +19,15 @@ import click
 from rxflow import RxflowError
 from rxflow._escapes import safe_text
 from rxflow.cli._exit_status import ExitStatus, status_of_error
+from rxflow.cli._option_names import as_options
 
 __all__ = [
+    "OutputError",
     "Terminated",
     "exit_at_once",
     "exit_on_error",
     "output_errors",
+    "output_failed",
     "output_width",
     "report",
     "report_lines",
@@ -35,10 +38,15 @@ __all__ = [
 _USUAL_WIDTH = 80  # of a terminal that does not know its own
 
 
-class _OutputError(Exception):
-    """Standard output cannot be written."""
+class OutputError(Exception):
+    """Standard output cannot be written.
+
+    Attributes:
+        cause: The error of the system.
+    """
 
     def __init__(self, cause: OSError) -> None:
+        """Make an error of its cause."""
         super().__init__(cause)
         self.cause = cause
 
@@ -53,7 +61,7 @@ def write(text: str, *, unchanged: bool = False) -> None:
         unchanged: Whether to leave it as it is, since it has no colours of ours.
 
     Raises:
-        _OutputError: It cannot be written; `exit_on_error` ends the command.
+        OutputError: It cannot be written; `exit_on_error` ends the command.
     """
     with output_errors():
         click.echo(text, color=unchanged or None)
@@ -61,11 +69,11 @@ def write(text: str, *, unchanged: bool = False) -> None:
 
 @contextmanager
 def output_errors() -> Generator[None]:
-    """Let `exit_on_error` end the command if standard output cannot be written in the block."""
+    """Raise `OutputError` if standard output cannot be written in the block."""
     try:
         yield
     except OSError as error:
-        raise _OutputError(error) from error
+        raise OutputError(error) from error
 
 
 def output_width() -> int | None:
@@ -118,10 +126,10 @@ def exit_on_error() -> Generator[None]:
         with _raised_signals():
             yield
     except RxflowError as error:
-        report(str(error))
+        report(as_options(str(error)))
         sys.exit(status_of_error(error))
-    except _OutputError as error:
-        sys.exit(_output_failed(error.cause))
+    except OutputError as error:
+        sys.exit(output_failed(error.cause))
     except KeyboardInterrupt:
         report("interrupted")
         sys.exit(ExitStatus.INTERRUPTED)
@@ -163,7 +171,15 @@ def exit_at_once(_: int, __: FrameType | None) -> NoReturn:
     os._exit(ExitStatus.INTERRUPTED)
 
 
-def _output_failed(error: OSError) -> ExitStatus:
+def output_failed(error: OSError) -> ExitStatus:
+    """Say that standard output cannot be written, unless its reader has closed it.
+
+    Args:
+        error: The error of the system.
+
+    Returns:
+        The status to exit with.
+    """
     # What is still buffered would fail once more when the interpreter ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):  # its reader, such as head, has read enough

@@ -16,7 +16,8 @@ from rxflow._protocol.pages import Page
 from rxflow._protocol.push import Announcement, PushEnd, PushSubscription, PushTopic
 from rxflow._protocol.queries import LogsQuery, RunFilter, RunsQuery
 from rxflow._runtime.clocks import apause, real_now
-from rxflow.cli._findings import Finding, Grade, as_options
+from rxflow.cli._findings import Finding, Grade
+from rxflow.cli._option_names import as_options
 
 if TYPE_CHECKING:
     from rxflow._net.channel import Channel

@@ -10,7 +10,7 @@ from rxflow._runtime.clocks import real_now
 from rxflow._views.flow_lookups import read_flow_names
 from rxflow._views.flow_run_search import read_due
 from rxflow._views.newest_runs import read_newest
-from rxflow.cli._run_table import RUN_TITLES, aligned, run_columns
+from rxflow.cli._run_table import RUN_TITLES, aligned, narrowed, run_columns
 
 if TYPE_CHECKING:
     from rxflow import Client
@@ -63,11 +63,14 @@ class RunList:
         now = real_now().utc
         return [run_columns(run, names, now) for run in self.rows]
 
-    def table(self, *, titles: bool) -> Iterator[str]:
+    def table(self, width: int | None) -> Iterator[str]:
         """Yield the lines of a table.
 
         Args:
-            titles: Whether a line of titles comes first, if there is a run.
+            width: The width of the terminal, which gets a line of titles, and lines that fit; None
+                for the whole texts alone.
         """
-        columns = self.columns()
-        return aligned([*([RUN_TITLES] if titles and columns else []), *columns])
+        rows = self.columns()
+        if width is None or not rows:
+            return aligned(rows)
+        return aligned(narrowed([RUN_TITLES, *rows], width))

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from rxflow import RunNotFound
 from rxflow._escapes import one_line
+from rxflow.cli._option_names import as_options
+from rxflow.cli._output import report
 from rxflow.cli._run_words import FROM_INPUT, LatestRun, NamedRun, RunId, read_run_word
 from rxflow.cli._times import read_time
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHILDREN_OPTION",
     "RUNS_ARGUMENT",
+    "NoRunNamed",
     "SelectedRuns",
     "Selection",
     "filter_of",
@@ -75,6 +78,21 @@ class SelectedRuns(NamedTuple):
     def arguments(self) -> dict[str, Any]:
         """The runs as arguments of `rxflow.watch_flow_runs` and `rxflow.wait_for_flow_runs`."""
         return {"flow_run_ids": self.ids} if self.ids is not None else {**self.filters}
+
+
+class NoRunNamed(click.ClickException):
+    """Standard input names no run, so a command has nothing to do, which is no error."""
+
+    exit_code = 0
+
+    def __init__(self) -> None:
+        """Make the exception, with its sentence."""
+        super().__init__("no run was named on standard input")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the sentence."""
+        del file
+        report(self.message)
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -162,6 +180,7 @@ def select_runs(selection: Selection, client: "rxflow.Client") -> SelectedRuns:
     Raises:
         click.UsageError: Nothing is selected, runs and filters are, a filter is malformed, or a
             word means several runs.
+        NoRunNamed: Standard input is to name the runs, and is empty.
         RunNotFound: A word means no run.
         RxflowError: The server cannot be read from.
     """
@@ -173,7 +192,7 @@ def select_runs(selection: Selection, client: "rxflow.Client") -> SelectedRuns:
         found = dict.fromkeys(_find(word, client, filters) for word in words)
         return SelectedRuns(tuple(found), {}, selection.since)
     if selection.words:
-        raise RunNotFound("Standard input has named no run")
+        raise NoRunNamed
     if filters:
         return SelectedRuns(None, filters, None)
     return SelectedRuns(_pick(client, _NONE_GIVEN), {}, None)
@@ -238,7 +257,7 @@ def filter_of(filters: Mapping[str, Any]) -> "RunFilter":
     try:
         return run_filter_of(**arguments, started_after=filters.get("started_after"))
     except ValueError as error:
-        raise click.UsageError(one_line(str(error))) from error
+        raise click.UsageError(as_options(one_line(str(error)))) from error
 
 
 def _expanded(words: Iterable[str]) -> tuple[str, ...]:
@@ -250,10 +269,13 @@ def _expanded(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _words_of_input() -> Iterator[str]:
-    # Bytes, since they may be no text; and Python has no standard input where that is closed.
-    lines: Iterable[bytes] = getattr(sys.stdin, "buffer", ())
-    for line in lines:
-        yield from line.decode(errors="replace").split()[:1]
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] # where it is closed
+        raise click.UsageError("Standard input is closed, so '-' cannot be read from it.")
+    try:
+        for line in sys.stdin.buffer:  # bytes, since they may be no text
+            yield from line.decode(errors="replace").split()[:1]
+    except OSError as error:
+        raise click.UsageError(f"Standard input cannot be read: {error.strerror}.") from error
 
 
 def _find(word: str, client: "rxflow.Client", filters: Mapping[str, Any]) -> str:
@@ -282,6 +304,7 @@ def _find_latest(client: "rxflow.Client", filters: Mapping[str, Any]) -> str:
 def _find_named(client: "rxflow.Client", text: str, prefix: str | None) -> str:
     import rxflow  # noqa: PLC0415
     from rxflow._views.flow_run_search import read_prefixed  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._close_names import close_names_question  # noqa: PLC0415 - the same
 
     views = rxflow.list_flow_runs(name=text, limit=_MOST_LISTED, client=client)
     runs = [view.snapshot.run for view in views]
@@ -292,7 +315,8 @@ def _find_named(client: "rxflow.Client", text: str, prefix: str | None) -> str:
     match runs:
         case []:
             also = ", and none whose id begins with it" if prefix is not None else ""
-            raise RunNotFound(f"The server has no flow run named {_shown(text)}{also}")
+            question = close_names_question(text, client)
+            raise RunNotFound(f"The server has no flow run named {_shown(text)}{also}{question}")
         case [run]:
             return run.id
         case _:

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from rxflow import BackendName, Client, ConfigurationError, __version__
 from rxflow._config.settings import Settings, find_url_sources, load_settings
 from rxflow._models.durations import short_duration
@@ -21,7 +23,8 @@ from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import PAGE_LIMIT, Query, RunFilter, RunsQuery, ServerQuery
 from rxflow._runtime.clocks import real_now
 from rxflow.cli._exit_status import ExitStatus
-from rxflow.cli._findings import Finding, Grade, as_options
+from rxflow.cli._findings import Finding, Grade
+from rxflow.cli._option_names import as_options
 from rxflow.cli._push_checks import check_push
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ _ADVICE = {
 _OTHER_ADVICE = "look whether something else than a Prefect server replies at this URL"
 
 _NO_RUN = "00000000-0000-4000-8000-000000000000"
+_NEWEST_RUN = RunsQuery(where=RunFilter(), newest_first=True, limit=1)
 _MANY_ROWS = 100_000
 # A server states its time to the second, and uvicorn, which serves Prefect 3, once in a second.
 _STAMP_AGE = timedelta(seconds=2)
@@ -143,14 +147,14 @@ def _check_api(client: Client, channel: "Channel", settings: Settings) -> Iterat
         yield _failed(reply)
         return
     server: Server = reply.rows[0]
-    runs = _exchange(channel, RunsQuery(where=RunFilter(), newest_first=True, limit=1))
+    runs = _exchange(channel, _NEWEST_RUN)
     if isinstance(runs.reply, Failure):
         yield _failed(runs.reply)
         return
     took = timedelta(seconds=runs.received.mono - runs.sent.mono)
     yield Finding("reachable", Grade.GOOD, f"the API replies after {short_duration(took)}")
     yield _version(server)
-    yield _credentials(settings)
+    yield _credentials(settings, server.backend)
     yield _clock(runs.reply.server_time, runs)
     rows, finding = _page_limit(channel, server)
     yield finding
@@ -189,10 +193,37 @@ def _version(server: Server) -> Finding:
     return Finding("version", Grade.GOOD, f"Prefect {server.version}")
 
 
-def _credentials(settings: Settings) -> Finding:
-    if settings.credentials_origin:
-        return Finding("auth", Grade.GOOD, f"the API accepts {settings.credentials_origin}")
-    return Finding("auth", Grade.GOOD, "the API needs no key, and none is sent")
+def _credentials(settings: Settings, backend: BackendName) -> Finding:
+    """Say whether the API accepts the credentials, by a request without them."""
+    origin = settings.credentials_origin
+    if not origin:
+        return Finding("auth", Grade.GOOD, "the API needs no key, and none is sent")
+    reply = _reply_without_credentials(settings, backend)
+    if isinstance(reply, Page):
+        text = f"{origin} is not refused; the API accepts requests without it, too"
+    elif reply.kind is FailureKind.AUTH:
+        text = f"the API accepts {origin}"
+    else:
+        text = f"{origin} is not refused"
+    return Finding("auth", Grade.GOOD, text)
+
+
+def _reply_without_credentials(settings: Settings, backend: BackendName) -> Reply:
+    others = tuple(each for each in settings.headers if each[0].lower() != "authorization")
+    bare = replace(
+        settings,
+        api_key=None,
+        auth_string=None,
+        tenant_id=None,
+        headers=others,
+        backend=backend,
+        credentials_origin="",
+    )
+    channel = Client(settings=bare).open_channel()
+    try:
+        return channel.send(_NEWEST_RUN)
+    finally:
+        channel.close()
 
 
 def _clock(stamp: datetime | None, runs: _Exchange) -> Finding:

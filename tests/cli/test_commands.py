@@ -1,6 +1,7 @@
 """The commands on servers of both kinds; tests/real runs them as a program."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,20 @@ def test_an_unknown_backend_is_rejected() -> None:
     done = CliRunner().invoke(commands, ["watch", "x", "--backend", "prefect2"])
     assert done.exit_code == 2
     assert "'prefect3', 'prefect1'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["wach"], "watch"), (["runs", "--limt", "3"], "--limit")],
+    ids=["command", "option"],
+)
+def test_a_misspelt_word_is_answered_with_the_one_that_is_meant(
+    words: list[str], meant: str
+) -> None:
+    """Of a command as of an option."""
+    done = CliRunner().invoke(commands, words)
+    assert done.exit_code == 2
+    assert re.search(f"Did you mean .*'{meant}'", done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,33 @@ def test_a_server_that_refuses_is_a_problem(
     assert "s3cret" not in str(found)
 
 
+NOT_REFUSED = "ok: the key from PREFECT_API_KEY in the environment is not refused"
+AUTHORISED = {
+    "needed": (401, "ok: the API accepts the key from PREFECT_API_KEY in the environment"),
+    "not needed": (
+        None,
+        f"{NOT_REFUSED}; the API accepts requests without it, too",
+    ),
+    "not known": (503, NOT_REFUSED),
+}
+
+
+@pytest.mark.parametrize(("status", "text"), AUTHORISED.values(), ids=AUTHORISED)
+def test_a_key_is_accepted_where_requests_without_it_are_not(status: int | None, text: str) -> None:
+    """One request without it shows that; no more is said than it has shown."""
+    server = FakePrefect3()
+
+    def reply(request: httpx.Request) -> httpx.Response | None:
+        if status is None or request.headers.get("authorization") == "Bearer pnu_s3cret":
+            return None
+        return httpx.Response(status, json={"detail": "without a key"})
+
+    server.intercept = reply
+    with server.serve() as url:
+        ended, found = findings(PREFECT_API_URL=url, PREFECT_API_KEY="pnu_s3cret")
+    assert (ended, found["auth"]) == (0, text)
+
+
 def test_a_server_that_is_not_there_is_a_problem() -> None:
     """The advice is to start it."""
     status, found = findings("--api-url", NO_URL)

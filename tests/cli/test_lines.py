@@ -136,6 +136,17 @@ def test_a_notice_may_precede_the_run() -> None:
     assert line.endswith(" WARNING  | No good reply")
 
 
+def test_a_notice_names_options() -> None:
+    """Not the arguments of the library, which a log line may have."""
+    text = "No good reply (from the argument api_url)"
+    code = rxflow.NoticeCode.DEGRADED
+    notice = rxflow.Notice(flow_run_id=RUN, code=code, message=text, timestamp=NOON)
+    (line,) = map(click.unstyle, Transcript().lines(notice))
+    assert line.endswith("No good reply (from --api-url)")
+    (line,) = lines_without_times(log(text))
+    assert line.endswith(text)
+
+
 @pytest.mark.parametrize(
     "event", [rxflow.RunChanged(flow_run_id=RUN, run=run()), closed()], ids=["changed", "closed"]
 )

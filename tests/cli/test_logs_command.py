@@ -65,6 +65,27 @@ def test_the_last_lines_of_several_runs(scene: CommandScene) -> None:
     assert stored.stdout == followed.stdout
 
 
+def test_lines_of_the_future_are_those_of_a_run_that_is_followed(scene: CommandScene) -> None:
+    """Of what there is now, none can be shown: a usage error."""
+    later = ["--since", "2999-01-01T00:00Z"]
+    done = scene.invoke("logs", scene.run, *later)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--since is 2999-01-01" in done.stderr or "--since is 2998-12-31" in done.stderr
+    assert "follow the runs with -f" in done.stderr
+    followed = scene.invoke("logs", scene.run, *later, "-f")
+    assert (followed.exit_code, followed.output) == (0, "")
+
+
+def test_a_range_that_is_empty_is_a_usage_error(scene: CommandScene) -> None:
+    """Before the server is read from, and also for runs that filters find."""
+    times = ["--since", "1h", "--until", "2h"]
+    for selected in ([scene.run], ["--tag", "prod"]):
+        for options in ([], ["-f"]):
+            done = scene.invoke("logs", *selected, *times, *options)
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert "which is after --until" in done.stderr
+
+
 def test_a_run_that_goes_on_is_not_waited_for() -> None:
     """Without -f the command ends with the lines that there are."""
     scene = CommandScene()

@@ -1,11 +1,13 @@
 """Commands as programs whose output cannot be written."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from command_line import environment
 from terminals import Terminal
 
 from rxflow.testing import FakePrefect3
@@ -63,6 +65,53 @@ def test_a_closed_pipe_ends_the_command_quietly(way: list[str]) -> None:
         assert program.wait() == 141
         assert program.stderr.read() == ""
         program.stderr.close()
+
+
+HELP: dict[str, tuple[list[str], dict[str, str]]] = {
+    "help": (["--help"], {}),
+    "help of a command": (["watch", "--help"], {}),
+    "version": (["--version"], {}),
+    "completion": ([], {"_RXFLOW_COMPLETE": "bash_source"}),
+}
+"""Command lines that are answered before a command is carried out, and variables."""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+@pytest.mark.parametrize(("words", "variables"), HELP.values(), ids=HELP)
+def test_help_on_a_full_disk_is_a_sentence_and_status_74(
+    words: list[str], variables: dict[str, str]
+) -> None:
+    """As what a command writes."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rxflow", *words],
+            env=environment(**variables),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr == ("rxflow: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(("words", "variables"), HELP.values(), ids=HELP)
+def test_help_into_a_closed_pipe_ends_quietly(words: list[str], variables: dict[str, str]) -> None:
+    """With the status of a program that the signal of that ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rxflow", *words],
+            env=environment(**variables),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_level_of_the_counted_lines_is_named() -> None:

@@ -62,7 +62,7 @@ WRONG = {
     "no such name": (["report/dev"], 7, "no deployment 'report/dev'"),
     "no such id": ([UNKNOWN], 7, f"no deployment '{UNKNOWN}'"),
     "no flow": (["prod"], 2, "pass one such as 'report/prod'"),
-    "empty": ([""], 2, "deployment='' is empty"),
+    "empty": ([""], 2, "DEPLOYMENT '' is empty"),
     "no value": (["report/prod", "-p", "days"], 2, "'days' is not KEY=VALUE"),
     "no deployment": ([], 2, "Missing argument 'DEPLOYMENT'"),
 }

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 from command_line import environment, run_program
 
+from rxflow._pictures.cells import cell_width
 from rxflow.cli._commands.group import commands
+from rxflow.cli._run_table import RUN_TITLES, aligned, narrowed
 from rxflow.testing import FakePrefect1, FakePrefect3
 
 HOUR = timedelta(hours=1)
@@ -109,6 +111,46 @@ def test_titles_are_for_terminals(scene: Scene) -> None:
     assert done.returncode == 0
     assert text.splitlines()[0].split() == ["ID", "STATE", "STARTED", "DURATION", "FLOW", "NAME"]
     assert "\x1b[31mFailed\x1b[0m" in text
+
+
+def on_terminal(scene: Scene, columns: int, *arguments: str) -> list[str]:
+    """List runs on a terminal of a width, and return the lines without colours."""
+    controller, terminal = pty.openpty()
+    with scene.server.serve() as url:
+        command = [sys.executable, "-m", "rxflow", "runs", *arguments, "--api-url", url]
+        env = environment(TERM="xterm", COLUMNS=str(columns), NO_COLOR="1")
+        done = subprocess.run(command, stdout=terminal, env=env, check=False)
+    os.close(terminal)
+    text = os.read(controller, 10_000).decode()
+    os.close(controller)
+    assert done.returncode == 0
+    return text.splitlines()
+
+
+def test_a_run_is_one_line_of_a_narrow_terminal(scene: Scene) -> None:
+    """By the beginnings of ids, by which other commands find the runs."""
+    for columns in (60, 70, 80):
+        titles, *rows = on_terminal(scene, columns, "--no-children")
+        assert [titles.split()[0], len(rows)] == ["ID", 2]
+        assert max(map(cell_width, (titles, *rows))) <= columns
+        for row, run in zip(rows, (scene.parent, scene.first), strict=True):
+            assert row.split()[0] == run[:8]
+            found = listed(scene, "-q", "--name", row.split()[-1])
+            assert found == [run] or "…" in row
+    wide = on_terminal(scene, 160, "--no-children")
+    assert [row.split()[0] for row in wide[1:]] == [scene.parent, scene.first]
+
+
+def test_short_ids_differ() -> None:
+    """They have as many digits as that takes, and names are cut no further than they must be."""
+    ids = [f"9e6caafc-4e{digit}1-4493-b0a9-122efba9eaaa" for digit in "ab"]
+    table = [RUN_TITLES, *((each, "Failed", "-", "-", "etl" * 5, "fox" * 9) for each in ids)]
+    short = [row[0] for row in narrowed(table, 80)]
+    assert short == ["ID", "9e6caafc-4ea", "9e6caafc-4eb"]
+    assert narrowed(table, 200) == table
+    for width in range(59, 90):
+        lines = [*aligned(narrowed(table, width))]
+        assert max(map(cell_width, lines)) == min(width, 85)
 
 
 def test_a_list_is_piped_into_a_wait(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -138,7 +139,6 @@ NOT_FOUND = {
     "name or prefix": (["0000"], "named '0000', and none whose id begins with it"),
     "deployment": (["@latest:etl/idle"], "no run of deployment 'etl/idle' that has started"),
     "filters": (["@latest", "--tag", "a", "--tag", "b"], "no run of tags 'a', 'b' that has"),
-    "input": (["-"], "Standard input has named no run"),
 }
 
 
@@ -147,9 +147,61 @@ def test_a_word_that_means_no_run_is_status_7(
     scene: Scene, words: list[str], sentence: str
 ) -> None:
     """The sentence says what was looked for."""
-    status, errors = scene.select(*words, given="\n \n")
+    status, errors = scene.select(*words)
     assert status == 7
     assert sentence in errors
+
+
+@pytest.mark.parametrize("given", ["", "\n \n"], ids=["empty", "blank"])
+def test_an_empty_list_of_runs_is_no_error(scene: Scene, given: str) -> None:
+    """There is nothing to do, as a sentence says."""
+    status, errors = scene.select("-", given=given)
+    assert (status, errors) == (0, "rxflow: no run was named on standard input\n")
+
+
+CLOSE = {
+    "misspelt": ("ambr-fox", "; did you mean 'amber-fox'?"),
+    "a part": ("BLUE", "; did you mean 'blue-jay'?"),
+    "several": ("flow", "; did you mean 'subflow'?"),
+    "twins": ("grey-owls", "; did you mean 'grey-owl'?"),
+    "an id": ("abcd", ", and none whose id begins with it"),
+    "nothing close": ("zz", ""),
+}
+
+
+@pytest.mark.parametrize(("word", "end"), CLOSE.values(), ids=CLOSE)
+def test_close_names_are_named(scene: Scene, word: str, end: str) -> None:
+    """Each once; what is in a name comes before what is like it."""
+    status, errors = scene.select(word)
+    assert (status, errors) == (7, f"rxflow: The server has no flow run named '{word}'{end}\n")
+
+
+def test_up_to_three_close_names_are_named() -> None:
+    """The latest runs' come first, with control characters written out."""
+    server = FakePrefect3(clock=VirtualTime())
+    for number in range(5):
+        due = server.clock() - timedelta(minutes=number)
+        server.add_run(name=f"\x1bnightly-{number}", expected_start_time=due)
+    with pytest.raises(rxflow.RunNotFound) as caught:
+        select_runs(Selection(("nightly",), {}, None, True), server.client())
+    names = [rf"'\x1bnightly-{number}'" for number in range(3)]
+    assert str(caught.value).endswith(f"; did you mean {names[0]}, {names[1]} or {names[2]}?")
+
+
+def test_names_that_cannot_be_read_are_left_out() -> None:
+    """The error is that there is no such run, whatever becomes of the question."""
+    server = FakePrefect3(clock=VirtualTime())
+    server.add_run(name="amber-fox")
+
+    def refuse_others(request: httpx.Request) -> httpx.Response | None:
+        is_by_name = b'"name"' in request.content
+        is_list = request.url.path.endswith("/flow_runs/filter")
+        return httpx.Response(401, json={}) if is_list and not is_by_name else None
+
+    server.intercept = refuse_others
+    with pytest.raises(rxflow.RunNotFound) as caught:
+        select_runs(Selection(("amber",), {}, None, True), server.client())
+    assert str(caught.value) == "The server has no flow run named 'amber'"
 
 
 USAGE = {
@@ -157,7 +209,7 @@ USAGE = {
     "runs and filters": (["amber-fox", "--tag", "prod"], "Runs and filters are both given"),
     "deployment": (["--deployment", "nightly"], "neither an id nor the name of a deployment"),
     "state": (["--state", "runing"], "pass a type such as 'RUNNING'"),
-    "empty": (["--flow", ""], "flow='' is empty"),
+    "empty": (["--flow", ""], "--flow '' is empty"),
     "time": (["--since", "noon"], "'noon' is neither a duration before now"),
 }
 

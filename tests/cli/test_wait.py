@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from command_line import environment, run_program, started_program
@@ -11,6 +12,7 @@ from command_line import environment, run_program, started_program
 from rxflow.testing import FakePrefect1, FakePrefect3
 
 UNKNOWN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+MEMORY = Path("/proc/self/mem")  # no memory is mapped at its beginning
 STARTED = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -101,10 +103,38 @@ def test_what_cannot_be_waited_for_has_a_status(
     assert "Traceback" not in done.stderr
 
 
-def test_a_closed_standard_input_names_no_run() -> None:
+@pytest.mark.parametrize("command", ["wait", "watch", "logs"])
+def test_an_empty_standard_input_leaves_nothing_to_wait_for(command: str) -> None:
+    """Status 0, as a list without a run has, and a sentence that -q leaves out of a wait."""
+    with FakePrefect3().serve() as url:
+        done = run_program(command, "-", "--api-url", url)
+        quiet = run_program("wait", "-q", "-", "--api-url", url)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "rxflow: no run was named on standard input\n"
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not MEMORY.exists(), reason="no file is there whose reading fails")
+def test_a_standard_input_that_cannot_be_read_is_a_usage_error() -> None:
+    """Not an empty one: no script is to go on as if its runs were over."""
+    command = [sys.executable, "-m", "rxflow", "wait", "-", "--api-url"]
+    with FakePrefect3().serve() as url, MEMORY.open("rb") as unreadable:
+        done = subprocess.run(
+            [*command, url],
+            env=environment(),
+            stdin=unreadable,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Standard input cannot be read: " in done.stderr
+
+
+def test_a_closed_standard_input_is_a_usage_error() -> None:
     """It is a sentence, with a run to be read from it and without."""
     with FakePrefect3().serve() as url:
-        for word, status, sentence in (("-", 7, "Standard input has"), ("", 2, "No run is given")):
+        for word, status, sentence in (("-", 2, "Standard input is closed"), ("", 2, "No run is")):
             command = [sys.executable, "-m", "rxflow", "wait", *word, "--api-url", url]
             shell = ["sh", "-c", '"$@" <&-', "sh", *command]
             done = subprocess.run(

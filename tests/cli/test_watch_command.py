@@ -1,6 +1,7 @@
 """`rxflow watch` with each of its options, in this process; signals are in `test_signals`."""
 
 import re
+from datetime import UTC, datetime
 
 import click
 import pytest
@@ -260,20 +261,32 @@ def test_an_unknown_run_is_not_found(scene: CommandScene) -> None:
         assert UNKNOWN in done.stderr
 
 
+def written(hour: int) -> str:
+    """An hour of the day of the scene, as it is written in an error."""
+    return f"{datetime(2026, 11, 22, hour, tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S %z}"
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (["--level", "loud"], "'loud' is neither a number nor one of DEBUG, INFO"),
+        (["--level", "wran"], "WARNING, ERROR, CRITICAL; did you mean 'WARN'?"),
+        (
+            ["--since", "2026-11-22T13:00Z", "--until", "2026-11-22T12:00Z"],
+            f"--since is {written(13)}, which is after --until, {written(12)};",
+        ),
         (["--until", "soon"], "'soon' is neither a duration before now"),
         (["-i", "("], "'(' is not a regular expression"),
         (["-e", "*"], "'*' is not a regular expression"),
         (["--tail", "-1"], "--tail"),
         (["--timezone", "Mars/Base"], "'Mars/Base' is not a time zone"),
+        (["--timezone", "Europe/Berln"], "such as Europe/Berlin; did you mean 'Europe/Berlin'?"),
         (["--timezone", "../etc"], "'../etc' is not a time zone"),
         (["--utc", "--timezone", "UTC"], "pass one of them"),
         (["-o", "xml"], "'xml' is not one of"),
         (["-o", "template"], "belong together"),
         (["-o", "raw", "--template", "x"], "belong together"),
+        (["--template", "{message}"], "pass '{{ message }}' for the value"),
         (["--template", "{{"], "The template cannot be used"),
         (["--timeout", "soon"], "'soon' is not a duration"),
     ],

@@ -5,10 +5,11 @@ import sys
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._output import exit_on_error, report
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 @exit_on_error()
 def command() -> None:
     """Start a Prefect server, run a flow on it in another process, and watch the run.

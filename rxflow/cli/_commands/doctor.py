@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from rxflow.cli._command import Command
 from rxflow.cli._connection import server_options
 from rxflow.cli._output import exit_on_error, output_width, write
 
@@ -15,7 +16,7 @@ EXAMPLES = (
 )
 
 
-@click.command("doctor", epilog=EXAMPLES)
+@click.command("doctor", cls=Command, epilog=EXAMPLES)
 @server_options
 @exit_on_error()
 def command(api_url: str | None, profile: str | None, backend: str | None) -> None:

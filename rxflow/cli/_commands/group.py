@@ -7,11 +7,14 @@ only what it needs.
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
+from click.exceptions import NoSuchCommand
 
 import rxflow
 from rxflow.cli._colours import colour_of_environment
+from rxflow.cli._output import output_errors
 
 __all__ = ["commands"]
 
@@ -47,6 +50,20 @@ class _LazyGroup(click.Group):
             f"rxflow.cli._commands.{COMMANDS[cmd_name][0]}"
         ).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of a misspelt one the error names those that are meant by it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # which looks among commands that are imported
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the command line, which writes help and version if they are wanted."""
+        with output_errors():
+            return super().make_context(*arguments, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

@@ -5,13 +5,15 @@ import sys
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._selection import Selection, select_runs, selection_options
 from rxflow.cli._show_options import FollowOptions, ShowOptions, follow_options, show_options
+from rxflow.cli._times import check_is_past, check_order
 
 
-@click.command("logs")
+@click.command("logs", cls=Command)
 @selection_options
 @click.option("-f", "--follow", is_flag=True, help="Follow the runs until they are over.")
 @show_options
@@ -38,6 +40,9 @@ def command(
     from rxflow.cli._following import Scope, follow_runs  # noqa: PLC0415 - needs reactivex
     from rxflow.cli._stored_lines import show_stored_lines  # noqa: PLC0415 - the same
 
+    check_order(selection.since, show.until)
+    if not follow:
+        check_is_past(selection.since)
     runs = select_runs(selection, client)
     scope = Scope(only_logs=True, children=selection.children)
     if follow:

@@ -5,12 +5,13 @@ import sys
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._output import exit_on_error, report, write
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option(
     "-o",

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._option_names import as_options
 from rxflow.cli._output import exit_on_error, report, write
 from rxflow.cli._parameters import read_parameter
 from rxflow.cli._selection import CHILDREN_OPTION, SelectedRuns
@@ -21,7 +23,7 @@ EXAMPLES = (
 )
 
 
-@click.command("run", epilog=EXAMPLES)
+@click.command("run", cls=Command, epilog=EXAMPLES)
 @click.argument("deployment")
 @click.option(
     "-p",
@@ -70,7 +72,8 @@ def command(
     except rxflow.RxflowError:
         raise
     except ValueError as error:  # an empty name, or one without that of the flow
-        raise click.UsageError(str(error)) from error
+        text = as_options(str(error), {"deployment": "DEPLOYMENT", "flow": "DEPLOYMENT"})
+        raise click.UsageError(text) from error
     if reply.flow_run_id is None:
         report(f"the server refuses a run of {deployment}: {reply.refusal}")
         sys.exit(ExitStatus.USAGE)

@@ -1,12 +1,11 @@
 """``rxflow runs``: list runs."""
 
-import sys
-
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
-from rxflow.cli._output import exit_on_error, report, write
+from rxflow.cli._output import exit_on_error, output_width, report, write
 from rxflow.cli._selection import (
     CHILDREN_OPTION,
     Selection,
@@ -24,7 +23,7 @@ EXAMPLES = (
 )
 
 
-@click.command("runs", epilog=EXAMPLES)
+@click.command("runs", cls=Command, epilog=EXAMPLES)
 @filter_options
 @CHILDREN_OPTION
 @click.option(
@@ -69,8 +68,8 @@ def command(
     elif output == "jsonl":
         lines = runs.json_lines()
     else:
-        # Not into a pipe: `rxflow wait -` reads a run from each line.
-        lines = runs.table(titles=sys.stdout.isatty())
+        # Without titles into a pipe: `rxflow wait -` reads a run from each line.
+        lines = runs.table(output_width())
     is_empty = True
     for line in lines:
         write(line)

@@ -4,11 +4,12 @@ import click
 
 import rxflow
 from rxflow.cli._colours import colour_option
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 
 
-@click.command("timeline")
+@click.command("timeline", cls=Command)
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--no-children", is_flag=True, help="Leave out subflows.")
 @colour_option
@@ -17,8 +18,8 @@ from rxflow.cli._output import exit_on_error
 def command(client: "rxflow.Client", run: str | None, no_children: bool) -> None:
     """Show the task runs and subflows of RUN as bars over time.
 
-    A bar has a part for each time of waiting (dots), of running (a full bar) and of an attempt that
-    failed (half tone). A run that goes on is shown as far as it has got.
+    A bar has a part for each time of waiting, of running and of an attempt that failed; the last
+    line says how each is drawn. A run that goes on is shown as far as it has got.
 
     \b
     Examples:

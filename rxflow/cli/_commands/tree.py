@@ -4,11 +4,12 @@ import click
 
 import rxflow
 from rxflow.cli._colours import colour_option
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 
 
-@click.command("tree")
+@click.command("tree", cls=Command)
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--no-children", is_flag=True, help="Leave out subflows.")
 @colour_option

@@ -5,9 +5,16 @@ import sys
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
-from rxflow.cli._selection import RUNS_ARGUMENT, Selection, filter_options, select_runs
+from rxflow.cli._selection import (
+    RUNS_ARGUMENT,
+    NoRunNamed,
+    Selection,
+    filter_options,
+    select_runs,
+)
 from rxflow.cli._time_limit import TimeLimit, read_time_limit
 
 EXAMPLES = (
@@ -18,7 +25,7 @@ EXAMPLES = (
 )
 
 
-@click.command("wait", epilog=EXAMPLES)
+@click.command("wait", cls=Command, epilog=EXAMPLES)
 @RUNS_ARGUMENT
 @filter_options
 @click.option(
@@ -39,4 +46,10 @@ def command(
 
     if selection.words and selection.since is not None:
         raise click.UsageError("--since is a filter; runs and filters are both given.")
-    sys.exit(wait_for_runs(select_runs(selection, client), timeout, client, quiet=quiet))
+    try:
+        runs = select_runs(selection, client)
+    except NoRunNamed:
+        if not quiet:
+            raise
+        return
+    sys.exit(wait_for_runs(runs, timeout, client, quiet=quiet))

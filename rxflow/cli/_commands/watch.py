@@ -5,13 +5,15 @@ import sys
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._selection import Selection, select_runs, selection_options
 from rxflow.cli._show_options import FollowOptions, ShowOptions, follow_options, show_options
+from rxflow.cli._times import check_order
 
 
-@click.command("watch")
+@click.command("watch", cls=Command)
 @selection_options
 @click.option("--tasks", is_flag=True, help="Show the states of task runs as well.")
 @show_options
@@ -40,6 +42,7 @@ def command(
     """  # noqa: D301 - click reads \\b as it is
     from rxflow.cli._following import Scope, follow_runs  # noqa: PLC0415 - needs reactivex
 
+    check_order(selection.since, show.until)
     runs = select_runs(selection, client)
     scope = Scope(tasks=tasks, children=selection.children)
     sys.exit(follow_runs(runs, client, show, following, scope))

@@ -1,0 +1,19 @@
+"""The class of all commands: help that cannot be written is an error of the output."""
+
+from typing import Any
+
+import click
+
+from rxflow.cli._output import output_errors
+
+__all__ = ["Command"]
+
+
+class Command(click.Command):
+    """A command whose ``--help`` ends as `rxflow.cli._output` says where it cannot be written."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the command line, which writes the help if that is wanted."""
+        # Click would end with status 1 if a pipe is closed, which means that a run failed.
+        with output_errors():
+            return super().make_context(*arguments, **options)
