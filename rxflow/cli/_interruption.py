@@ -28,14 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["RunsGoingOn", "cancelled_by_interrupt", "explained_end"]
 
 _MOST_NAMED = 3  # runs in a sentence
+_MOST_WAITED_FOR = 10  # the same, of which nothing else was shown
 
 
 class RunsGoingOn:
     """The runs of a watch that are not over, those that they started left out."""
 
-    def __init__(self, given: Sequence[str] = ()) -> None:
-        """Start with the runs that are known before their first event, by their ids."""
+    def __init__(self, given: Sequence[str] = (), *, command: str = "watch") -> None:
+        """Start with the runs that are known before their first event.
+
+        Args:
+            given: Their ids.
+            command: The command to come back with: ``watch``, or ``wait``, which shows nothing of a
+                run that is not over, so that the sentence names more of them, with their states.
+        """
+        self._command = command
+        self._is_wait = command == "wait"
+        self._most_named = _MOST_WAITED_FOR if self._is_wait else _MOST_NAMED
         self._names: dict[str, str | None] = dict.fromkeys(given)
+        self._states: dict[str, str] = {}
         self._unread = set(given)
         self._has_any = bool(given)
 
@@ -50,6 +61,7 @@ class RunsGoingOn:
         if isinstance(event, RunSeen):
             self._names[run] = one_line(event.run.name)
         elif isinstance(event, StateChange):
+            self._states[run] = one_line(event.state.name)
             if event.state.is_terminal:
                 self._names.pop(run, None)
             else:
@@ -71,30 +83,49 @@ class RunsGoingOn:
             return "no run was read"
         if not self._names:
             return "the runs are over"
-        if len(self._names) > _MOST_NAMED:
+        if len(self._names) > self._most_named:
             may = "may " if self._unread else ""
-            return f"{len(self._names)} flow runs {may}go on; to come back, give the same command"
+            first = [self._shown(run) for run in [*self._names][: self._most_named]]
+            among = f", among them {', '.join(first)}" if self._is_wait else ""
+            return f"{len(self._names)} flow runs {may}go on{among}; {self._way_back}"
         read = [self._shown(run) for run in self._names if run not in self._unread]
         unread = [self._shown(run) for run in self._names if run in self._unread]
         clauses = [
             *([f"{_flow_runs(read)} {'goes' if len(read) == 1 else 'go'} on"] if read else ()),
             *([f"{_flow_runs(unread)} may go on"] if unread else ()),
         ]
-        return f"{', '.join(clauses)}; to come back: rxflow watch {' '.join(self._names)}"
+        return f"{', '.join(clauses)}; {self._way_back}"
+
+    @property
+    def _way_back(self) -> str:
+        if len(self._names) > self._most_named:
+            return "to come back, give the same command"
+        return f"to come back: rxflow {self._command} {' '.join(self._names)}"
 
     def _shown(self, run: str) -> str:
-        name = self._names[run]
-        return f"'{name}' ({run})" if name else run
+        name, state = self._names[run], self._states.get(run) if self._is_wait else None
+        if name:
+            return f"'{name}' ({run}, {state})" if state else f"'{name}' ({run})"
+        return f"{run} ({state})" if state else run
+
+    def after_list(self) -> str:
+        """Say that the runs go on, and how to come back to them, after a list of them."""
+        if not self._names:
+            return str(self)
+        subject = "it" if len(self._names) == 1 else "they"
+        verb = "goes" if len(self._names) == 1 else "go"
+        return f"{subject} {'may go' if self._unread else verb} on; {self._way_back}"
 
 
 @contextmanager
-def explained_end(given: Sequence[str]) -> Generator[RunsGoingOn]:
+def explained_end(given: Sequence[str], *, command: str = "watch") -> Generator[RunsGoingOn]:
     """Exit with a sentence about the runs if their watch is broken off.
 
     Args:
         given: The ids of the runs, as far as they are known.
+        command: As for `RunsGoingOn`.
     """
-    runs = RunsGoingOn(given)
+    runs = RunsGoingOn(given, command=command)
     try:
         yield runs
     except KeyboardInterrupt:
@@ -104,7 +135,9 @@ def explained_end(given: Sequence[str]) -> Generator[RunsGoingOn]:
         report(f"terminated; {runs}")
         sys.exit(ExitStatus.TERMINATED)
     except WatchTimedOut as error:
-        report(f"{without_advice(error)}; {runs}")
+        # The error of several runs, as which all are waited for, lists them with their states.
+        goes_on = runs.after_list() if command == "wait" else str(runs)
+        report(f"{without_advice(error)}; {goes_on}")
         sys.exit(ExitStatus.TIMEOUT)
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rxflow import AllClosed, Closed, WatchTimedOut
+from rxflow import AllClosed, Closed
 from rxflow._escapes import one_line
 from rxflow._models.durations import short_duration
 from rxflow._runtime.watched_runs import watched_runs
@@ -10,7 +10,7 @@ from rxflow._views.durations import duration
 from rxflow._watching.run_filters import run_filter_of
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow.cli._exit_status import ExitStatus
-from rxflow.cli._interruption import without_advice
+from rxflow.cli._interruption import explained_end
 from rxflow.cli._output import report, write
 from rxflow.cli._run_outcomes import outcome_sentence, status_of_outcomes
 from rxflow.cli._run_table import coloured_state
@@ -36,25 +36,24 @@ def wait_for_runs(
         quiet: Whether to write nothing but errors.
 
     Returns:
-        The worst status of the runs; TIMEOUT if not all were over in time.
+        The worst status of the runs.
 
     Raises:
         RxflowError: As for `rxflow.wait_for_flow_runs`.
+        SystemExit: The wait was broken off, by a signal or the time limit; a sentence says so.
     """
     watched = watched_runs(runs.ids, run_filter_of(**runs.filters))
     status = ExitStatus.NOT_FOUND
     rest = None if timeout is None else timeout.rest
-    try:
+    with explained_end(runs.ids or (), command="wait") as going_on:
         for event in FlowRunsStream(watched, spec_of_wait("", rest), client):
+            going_on.receive(event)
             if isinstance(event, Closed) and not quiet:
                 write(_line(event))
             elif isinstance(event, AllClosed):
                 status = status_of_outcomes(event)
                 if not quiet and len(event.runs) != 1:
                     report(outcome_sentence(event))
-    except WatchTimedOut as error:
-        report(without_advice(error))
-        return ExitStatus.TIMEOUT
     return status
 
 

@@ -49,3 +49,39 @@ def test_runs_that_filters_find_may_be_unknown() -> None:
     assert said_of() == "no run was read"
     subflow = replace(seen(run=OTHER), root=RUN)
     assert said_of(events=(seen(), subflow, closed(9))) == "the runs are over"
+
+
+def waited_for(*events: FlowRunEvent) -> RunsGoingOn:
+    """The runs of a wait after some events."""
+    runs = RunsGoingOn(command="wait")
+    for event in events:
+        runs.receive(event)
+    return runs
+
+
+def test_of_a_wait_states_are_named() -> None:
+    """It shows nothing else of a run that goes on; and the way back is a wait."""
+    runs = waited_for(seen(), entered("Running"))
+    assert str(runs) == (
+        f"flow run 'amber-fox' ({RUN}, Running) goes on; to come back: rxflow wait {RUN}"
+    )
+    assert runs.after_list() == f"it goes on; to come back: rxflow wait {RUN}"
+
+
+def test_of_a_wait_ten_runs_are_named() -> None:
+    """And how many there are."""
+    many = [f"run-{number}" for number in range(11)]
+    assert all(run in str(waited_for(*(seen(run=run) for run in many[:10]))) for run in many[:10])
+    runs = waited_for(*(seen(run=run) for run in many))
+    assert f"'amber-fox' ({many[9]})" in str(runs)
+    assert many[10] not in str(runs)
+    assert str(runs).startswith(f"11 flow runs go on, among them 'amber-fox' ({many[0]}), ")
+    assert str(runs).endswith("; to come back, give the same command")
+    assert runs.after_list() == "they go on; to come back, give the same command"
+
+
+def test_after_a_list_runs_that_were_not_read_may_go_on() -> None:
+    """And of runs that are over there is nothing to come back to."""
+    unread = RunsGoingOn([RUN], command="wait")
+    assert unread.after_list() == f"it may go on; to come back: rxflow wait {RUN}"
+    assert waited_for(seen(), closed(9)).after_list() == "the runs are over"
