@@ -12,7 +12,9 @@ from rxflow import (
     ConfigurationError,
     DeploymentNotFound,
     FlowNotFound,
+    InvalidRecording,
     InvalidRunId,
+    RecordingFailed,
     RunNotFound,
     RxflowError,
     ServerError,
@@ -63,6 +65,8 @@ _ERRORS: tuple[tuple[type[Exception], ExitStatus], ...] = (
     (ConfigurationError, ExitStatus.USAGE),
     (InvalidRunId, ExitStatus.USAGE),
     (UnsupportedFilter, ExitStatus.USAGE),
+    (InvalidRecording, ExitStatus.USAGE),
+    (RecordingFailed, ExitStatus.OUTPUT_ERROR),
 )
 """The first class that matches counts."""
 

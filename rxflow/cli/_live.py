@@ -21,6 +21,7 @@ from reactivex import Observable
 
 import rxflow
 from rxflow import FlowRunEvent
+from rxflow._models.times import Now
 from rxflow._runtime.clocks import real_now
 from rxflow.cli._bottom_rows import BottomRows
 from rxflow.cli._end_summary import EndSummaries
@@ -48,19 +49,28 @@ _NO_SIZE = os.terminal_size((80, 24))
 
 
 def live_display(
-    lines: LineFormat, summaries: EndSummaries, client: rxflow.Client
+    lines: LineFormat,
+    summaries: EndSummaries,
+    client: rxflow.Client | None,
+    clock: Callable[[], Now] = real_now,
 ) -> "LiveDisplay | None":
     """Return the live view, if people watch standard output on a terminal that can show it.
 
     Args:
         lines: Formats the events.
         summaries: The summaries of runs.
-        client: Reads the names of flows.
+        client: Reads the names of flows; None to leave those out.
+        clock: Returns the time that the runs have reached.
     """
     if not _is_live_terminal(os.environ):
         return None
     colour = click.get_current_context().color is not False
-    return LiveDisplay(lines, summaries, FlowNames(client).of, colour=colour)
+    flow_name = _no_name if client is None else FlowNames(client).of
+    return LiveDisplay(lines, summaries, flow_name, colour=colour, clock=clock)
+
+
+def _no_name(_: str | None) -> None:
+    """Stand in for the names of flows where there is no server to read them from."""
 
 
 def _is_live_terminal(environment: Mapping[str, str]) -> bool:
@@ -90,6 +100,7 @@ class LiveDisplay:
         flow_name: Callable[[str | None], str | None],
         *,
         colour: bool = True,
+        clock: Callable[[], Now] = real_now,
     ) -> None:
         """Take over standard output, a terminal; nothing is drawn yet.
 
@@ -98,6 +109,7 @@ class LiveDisplay:
             summaries: The summaries of runs.
             flow_name: Returns the name of a flow by its id, None if it is not known; never blocks.
             colour: Whether to write colours.
+            clock: Returns the time that the runs have reached.
         """
         sys.stdout.flush()
         self._terminal = sys.stdout.fileno()
@@ -106,6 +118,7 @@ class LiveDisplay:
         self._summaries = summaries
         self._flow_name = flow_name
         self._colour = colour
+        self._clock = clock
         self._above: deque[str] = deque()
         self._next_frame = 0.0
         self._console: Console | None = None
@@ -159,7 +172,7 @@ class LiveDisplay:
 
         return status_rows(
             self._summaries.statuses,
-            real_now(),
+            self._clock(),
             self._rich_console(),
             flow_name=self._flow_name,
             width=size.columns,

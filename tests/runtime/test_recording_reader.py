@@ -272,3 +272,12 @@ def test_a_torn_journal_is_replayed_to_its_last_whole_line(path: Path) -> None:
     path.write_bytes(whole + b"hello\n" + encode_event(EVENTS[1]) + b"\n")
     with pytest.raises(InvalidRecording, match="line 3 on: it is not an event"):
         list(replay(path))
+
+
+def test_an_event_of_a_journal_comes_no_earlier_than_those_before_it(path: Path) -> None:
+    """One whose writer's clock is behind, or ahead by years, does not break the order."""
+    header = b'{"rxflow_journal":1,"pid":1,"flow_run_id":"%s"}\n' % RUN.encode()
+    events: list[FlowRunEvent] = [line(0), line(7), line(3), line(1e10), closed(9)]
+    path.write_bytes(header + b"".join(encode_event(event) + b"\n" for event in events))
+    pages, _ = read(path)
+    assert [page.at for page in pages] == [0.0, 7.0, 1e9, 1e9]

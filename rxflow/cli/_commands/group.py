@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "timeline": ("timeline", "Show the task runs and subflows of a run as bars over time."),
     "report": ("report", "Write all of a run to one HTML file."),
     "run": ("run", "Create a run of a deployment, and follow it to its end."),
+    "record": ("record", "Write the events of runs to a file, with the times at which they came."),
+    "replay": ("replay", "Show a recording as the watch of its runs was shown."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
     "doctor": ("doctor", "Check how the server is found, reached and read from."),
 }
