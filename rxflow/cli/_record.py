@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rxflow import FlowRunEvent, watch_flow_run, watch_flow_runs
@@ -11,6 +10,7 @@ from rxflow.cli._follow import follow
 from rxflow.cli._interruption import RunsGoingOn, explained_end
 from rxflow.cli._output import report
 from rxflow.cli._selection import SelectedRuns
+from rxflow.cli._time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from rxflow import Client
@@ -26,7 +26,7 @@ def record_runs(
     *,
     overwrite: bool,
     children: bool,
-    timeout: timedelta | None,
+    timeout: TimeLimit | None,
     push: bool,
     quiet: bool,
 ) -> ExitStatus:
@@ -50,7 +50,7 @@ def record_runs(
         "stream_tasks": True,
         "subflows": children,
         "since": runs.since,
-        "max_duration": timeout,
+        "max_duration": None if timeout is None else timeout.rest,
         "push": "auto" if push else False,
         "client": client,
     }

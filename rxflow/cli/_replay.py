@@ -56,8 +56,11 @@ def replay_file(path: str, speed: float | None, show: ShowOptions, *, tasks: boo
     )
     lines = ShownLines(line, selection, contents.last)
     is_text = show.output == "text"
-    # It counts the lines of the recording, whatever is shown of them.
-    summaries = EndSummaries(zone=show.zone) if is_text and not show.quiet else None
+    summaries = None
+    if is_text and not show.quiet:
+        # A level limits what a watch reads; here it selects from what was recorded.
+        all_shown = selection.takes_all and not show.level
+        summaries = EndSummaries(zone=show.zone, all_shown=all_shown)
     clock = _RecordedTime(contents.start, speed)
     live = None if summaries is None else live_display(lines, summaries, None, clock)
     display = live or PlainDisplay(

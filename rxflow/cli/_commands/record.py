@@ -1,20 +1,20 @@
 """``rxflow record``: write the events of runs to a file, with the times at which they came."""
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import click
 
 import rxflow
+from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._selection import Selection, select_runs, selection_options
-from rxflow.cli._times import read_duration
+from rxflow.cli._time_limit import TimeLimit, read_time_limit
 
 
-@click.command("record")
+@click.command("record", cls=Command)
 @selection_options
 @click.option(
     "-o",
@@ -26,7 +26,7 @@ from rxflow.cli._times import read_duration
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option(
     "--timeout",
-    type=read_duration,
+    type=read_time_limit,
     metavar="DURATION",
     help="Stop after this time, such as 30m, with status 124; the runs go on.",
 )
@@ -41,7 +41,7 @@ def command(
     *,
     output: str,
     overwrite: bool,
-    timeout: timedelta | None,
+    timeout: TimeLimit | None,
     no_push: bool,
     exit_zero: bool,
     quiet: bool,

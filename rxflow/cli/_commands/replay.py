@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from rxflow.cli._command import Command
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._show_options import ShowOptions, show_options
 
@@ -19,7 +20,7 @@ def _read_speed(text: str) -> float:
     return speed
 
 
-@click.command("replay")
+@click.command("replay", cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--speed",
