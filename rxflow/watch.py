@@ -16,15 +16,14 @@ from reactivex import Observable, abc, merge
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._models.arguments import canonical_id, check_type, path_of
+from rxflow._models.arguments import canonical_id, check_type
 from rxflow._models.entities import Snapshot
-from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.engine import Engine, EngineSession
-from rxflow._runtime.journal import Journal
-from rxflow._runtime.journaled_session import JournaledSession, JournalUse, JournalWriter
+from rxflow._runtime.journal_use import JournalUse, journal_use_of
+from rxflow._runtime.journaled_session import journaled
 from rxflow._runtime.paged import PagedObservable
 from rxflow._runtime.run_events import events_of_run
-from rxflow._runtime.scheduling import buffers_items, scheduler_for
+from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
 from rxflow._views.temporary_client import check_client
 from rxflow._watching.event_order import EventPage
@@ -179,9 +178,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         The events in a journal are among them, whether they are replayed or not. There are no
         snapshots of its subflows; `FlowRunsStream.views` has those of all runs.
         """
-        own = self._from_first_event()
-        if self._subflows:
-            own = events_of_run(self, self.flow_run_id)
+        own = self._own_events(self._from_first_event())
         snapshots: Observable[Snapshot | None] = own.pipe(ops.scan(fold, None))
         views: Observable[FlowRunView] = snapshots.pipe(
             ops.distinct_until_changed(),
@@ -191,10 +188,14 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return Stream.of(views)
 
     def _last_item(self) -> Observable[FlowRunEvent]:
-        # Where a journal has all events, the last of them is the result.
-        return self._from_first_event().pipe(ops.last())
+        # Where a journal has all events of the run, the last of them is the result.
+        return self._own_events(self._from_first_event()).pipe(ops.last())
 
-    def _from_first_event(self) -> Observable[FlowRunEvent]:
+    def _own_events(self, source: PagedObservable[FlowRunEvent]) -> Observable[FlowRunEvent]:
+        """Select the run's own events, without those of its subflows."""
+        return events_of_run(source, self.flow_run_id) if self._subflows else source
+
+    def _from_first_event(self) -> PagedObservable[FlowRunEvent]:
         """Return the events from the run's first on, those in a journal included."""
         if self._journal is None or self._journal.replays:
             return self
@@ -203,7 +204,10 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
     def _journaled(self, **changed: bool) -> Observable[EventPage]:
         use: Any = self._journal
         return _journaled_pages_of(
-            self._spec, self._client, msgspec.structs.replace(use, **changed)
+            self._spec,
+            self._client,
+            msgspec.structs.replace(use, **changed),
+            subflows=self._subflows,
         )
 
     def _view(self, snapshot: Any) -> FlowRunView:
@@ -258,7 +262,8 @@ def watch_flow_run(
     exists, and locked while it is in use; each subscription, loop, part or ``await`` opens it, so
     there is one of them at a time. A fork leaves it to the parent. It is forced to the disk when
     the watch ends; a power failure before that may take events from its end, which then come again.
-    ``await stream`` and ``stream.run()`` return the last event, be it in the journal or new.
+    ``await stream`` and ``stream.run()`` return the last event, be it in the journal or new. With
+    ``subflows=True`` the journal is a directory with a file for each run, as in `watch_flow_runs`.
 
     Args:
         flow_run_id: The run's id, a UUID.
@@ -286,9 +291,9 @@ def watch_flow_run(
         push: ``"auto"`` to let a Prefect 3 server announce changes over a websocket, where it does
             and the package ``websockets`` is installed (the extra ``ws``), so that they are polled
             for at once; False to poll alone. The events are the same.
-        journal: The path of the file to go on from and to append to, which is created if there is
-            none; None for no journal. It has the events of one run, for the same streams, task
-            states, ``since`` and ``level``.
+        journal: The path of the file to go on from and to append to, or with ``subflows`` that of
+            the directory, which is created if there is none; None for no journal. It is for the
+            same run, streams, task states, ``since`` and ``level``.
         replay: Whether the events that the journal has are emitted first, as they were.
         on_full: What to do when the journal cannot be written because the disk is full:
             ``"error"`` to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
@@ -314,8 +319,8 @@ def watch_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
             ``since`` has no time zone, no level is named ``level``, ``requests_per_minute`` is
-            less than 1, ``push`` or ``on_full`` is another value, ``replay`` or ``on_full`` is
-            passed without a journal, or a journal together with ``subflows``.
+            less than 1, ``push`` or ``on_full`` is another value, or ``replay`` or ``on_full`` is
+            passed without a journal.
 
     Example:
         >>> import rxflow
@@ -336,7 +341,7 @@ def watch_flow_run(
         push=push,
     )
     check_type("subflows", subflows, bool, "True or False")
-    use = _journal_use(journal, replay=replay, on_full=on_full, subflows=subflows)
+    use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=subflows)
     return FlowRunStream(spec, client, subflows=subflows, journal=use)
 
 
@@ -444,25 +449,6 @@ def _deleted(flow_run_id: str | UUID) -> RunNotFound:
     return RunNotFound(f"Flow run {flow_run_id} was deleted before it was over")
 
 
-def _journal_use(
-    journal: str | os.PathLike[str] | None, *, replay: bool, on_full: str, subflows: bool
-) -> JournalUse | None:
-    check_type("replay", replay, bool, "True or False")
-    if on_full not in ("error", "continue"):
-        raise ValueError(f'on_full={on_full!r} is neither "error" nor "continue"; pass one of them')
-    if journal is None:
-        if replay or on_full == "continue":
-            given = "replay=True" if replay else 'on_full="continue"'
-            raise ValueError(f"{given} is about a journal; pass journal='run.jsonl' as well")
-        return None
-    path = path_of("journal", journal, "run.jsonl")
-    if subflows:
-        raise ValueError(
-            "A journal has the events of one run; leave out subflows=True, or the journal"
-        )
-    return JournalUse(path=path, replays=replay, outlived=on_full == "continue")
-
-
 def _pages_of(spec: WatchSpec, client: Client, *, subflows: bool = False) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session, its sources and their merge."""
 
@@ -476,22 +462,21 @@ def _pages_of(spec: WatchSpec, client: Client, *, subflows: bool = False) -> Obs
     return Observable(subscribe)
 
 
-def _journaled_pages_of(spec: WatchSpec, client: Client, use: JournalUse) -> Observable[EventPage]:
+def _journaled_pages_of(
+    spec: WatchSpec, client: Client, use: JournalUse, *, subflows: bool
+) -> Observable[EventPage]:
     """Return the watch as pages that each subscription appends to its journal and hands on."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        journal = Journal(use.path, spec)
-        session = JournaledSession(
-            RunSession(spec, Random()),  # noqa: S311 - jitter, not a secret
-            journal,
-            use,
-            on_demand=buffers_items(scheduler),
+        random = Random()  # noqa: S311 - jitter, not a secret
+        session = (
+            RunTreeSession(spec, random, goes_on=True) if subflows else RunSession(spec, random)
         )
-        writer = JournalWriter(session, journal, observer, clock_of(scheduler))
-        subscription = _subscribe_to(session, spec, client, scheduler, writer)
+        resumed, writer = journaled(session, spec, use, scheduler, observer)
+        subscription = _subscribe_to(resumed, spec, client, scheduler, writer)
         return CompositeDisposable(subscription, writer)
 
     return Observable(subscribe)

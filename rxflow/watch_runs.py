@@ -5,6 +5,7 @@ their log rows by another. What that means is decided in `rxflow._watching`; whe
 thread, in `rxflow._runtime`.
 """
 
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from random import Random
@@ -19,9 +20,11 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import canonical_id
 from rxflow._models.entities import Snapshot
-from rxflow._runtime.engine import Engine
+from rxflow._runtime.engine import Engine, EngineSession
+from rxflow._runtime.journal_use import JournalUse, journal_use_of
+from rxflow._runtime.journaled_session import journaled
 from rxflow._runtime.paged import PagedObservable
-from rxflow._runtime.run_events import events_of_run
+from rxflow._runtime.run_events import events_of_run, events_to_closed
 from rxflow._runtime.run_pages import streams_by_run
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
@@ -70,6 +73,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         spec: WatchSpec,
         given: Client | None,
         emitted: Observable[EventPage] | None = None,
+        *,
+        journal: JournalUse | None = None,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -80,6 +85,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
                 and the active profile.
             emitted: The pages of a session that others read as well; None for a session of each
                 subscription.
+            journal: The journals of each subscription; None for none.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
@@ -87,11 +93,15 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         check_client(given)
         # None is used only where others read the session, and no client is needed.
         self._client = cast("Client", given if emitted is not None else given or Client())
-        super().__init__(_pages_of(runs, spec, self._client) if emitted is None else emitted)
         self._runs = runs
         self._spec = spec
         self._given = given
         self._emitted = emitted
+        self._journal = journal
+        if journal is not None:
+            super().__init__(self._journaled(), self._journaled(keeps_pages=True))
+        else:
+            super().__init__(_pages_of(runs, spec, self._client) if emitted is None else emitted)
 
     def __repr__(self) -> str:
         """Show how many runs are watched, if that is known, once the stream is used."""
@@ -122,7 +132,9 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
     def for_run(self, flow_run_id: str | UUID) -> FlowRunStream:
         """Select the events of one run; the stream ends with its `Closed`.
 
-        Each subscription reads all runs; to read one alone, use `watch_flow_run`.
+        Each subscription reads all runs; to read one alone, use `watch_flow_run`. With a journal
+        the stream ends when the watch does, since there is no `Closed` if nothing is new, and more
+        than one if the run went on after it.
 
         Args:
             flow_run_id: The run's id, a UUID.
@@ -134,7 +146,10 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         wanted = canonical_id("flow_run_id", flow_run_id)
         if not self._runs.may_have(wanted):
             raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
-        return self._run_stream(wanted, events_of_run(self, wanted).page_source)
+        if self._journal is None:
+            return self._run_stream(wanted, events_to_closed(self, wanted).page_source)
+        own: Any = events_of_run(self, wanted)
+        return self._run_stream(wanted, own.page_source)
 
     def by_run(self) -> Stream[FlowRunStream]:
         """Divide the events by runs: at each run's first event, emit a stream of its events.
@@ -155,7 +170,11 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         in `notices`, of the same session if the watch is shared first.
 
         Returns:
-            A stream of streams, each with its ``flow_run_id``.
+            A stream of streams, each with its ``flow_run_id``. With a journal, a run that went on
+            after its `Closed` has another one from there on.
+
+        Raises:
+            ValueError: The stream has a journal and leaves out the events in it.
 
         Example:
             >>> import rxflow
@@ -168,7 +187,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             True ['run-seen', 'state', 'closed']
             True ['run-seen', 'state', 'closed']
         """
-        return Stream.of(PagedObservable(streams_by_run(self.page_source, self._run_stream)))
+        self._check_replays("by_run")
+        return Stream.of(PagedObservable(streams_by_run(self.whole_pages, self._run_stream)))
 
     def _run_stream(self, flow_run_id: str, emitted: Observable[EventPage]) -> FlowRunStream:
         spec = msgspec.structs.replace(self._spec, flow_run_id=flow_run_id)
@@ -188,6 +208,9 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         Returns:
             A stream of the same events.
 
+        Raises:
+            ValueError: The stream has a journal and leaves out the events in it.
+
         Example:
             >>> import rxflow
             >>> from rxflow.testing import FakePrefect3
@@ -197,28 +220,51 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             >>> len(list(stream)), len(list(stream.states))
             (4, 1)
         """
-        emitted = SharedPages(self.page_source, scheduler)
+        self._check_replays("shared")
+        emitted = SharedPages(self.whole_pages, scheduler)
         return FlowRunsStream(self._runs, self._spec, self._given, emitted)
 
     def views(self) -> Stream[FlowRunView]:
-        """Snapshots of the runs: after each event that changes a run, the view of that run."""
+        """Snapshots of the runs: after each event that changes a run, the view of that run.
+
+        The events in journals are among them, whether they are replayed or not.
+        """
+        events: Stream[FlowRunEvent] = self
+        if self._journal is not None:
+            events = Stream.of(PagedObservable(self._journaled(replays=True)))
 
         def changed_views(_: abc.SchedulerBase) -> Observable[FlowRunView]:
             folds = _Folds()
-            changed: Observable[Snapshot | None] = self.pipe(ops.map(folds.changed))
+            changed: Observable[Snapshot | None] = events.pipe(ops.map(folds.changed))
             return changed.pipe(
                 ops.filter(lambda snapshot: snapshot is not None), ops.map(self._view)
             )
 
         return Stream.of(reactivex.defer(changed_views))
 
+    def _journaled(self, **changed: bool) -> Observable[EventPage]:
+        use: Any = self._journal
+        return _pages_of(
+            self._runs, self._spec, self._client, msgspec.structs.replace(use, **changed)
+        )
+
+    def _check_replays(self, name: str) -> None:
+        if self._journal is not None and not self._journal.replays:
+            raise ValueError(
+                f"{name}() keeps every event from the first on for its readers; pass replay=True "
+                "beside the journal, so that the events in it are among them"
+            )
+
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
-        if self._emitted is not None:
-            pages = pages_of_source(self._emitted, source, self._spec.sources)
-            return Stream.of(PagedObservable(pages))
+        if self._emitted is not None or self._journal is not None:
+            pages, whole_pages = (
+                pages_of_source(emitted, source, self._spec.sources)
+                for emitted in (self.page_source, self.whole_pages)
+            )
+            return Stream.of(PagedObservable(pages, whole_pages))
         spec = msgspec.structs.replace(self._spec, sources=frozenset({source}))
         return Stream.of(PagedObservable(_pages_of(self._runs, spec, self._client)))
 
@@ -247,6 +293,9 @@ def watch_flow_runs(
     drain: timedelta | float | None = None,
     requests_per_minute: int | None = None,
     push: Literal["auto", False] = "auto",
+    journal: str | os.PathLike[str] | None = None,
+    replay: bool = False,
+    on_full: Literal["error", "continue"] = "error",
     client: Client | None = None,
 ) -> FlowRunsStream:
     """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
@@ -261,6 +310,13 @@ def watch_flow_runs(
     However many the runs, one request is sent at a time; while nothing happens, two for every 200
     runs. A run that has just been added is first read by itself, in at least three requests between
     those, and two more close it.
+
+    With ``journal="nightly/"`` the watch goes on where an earlier one ended, as that of one run
+    does. The journal is a directory with a file ``<flow_run_id>.jsonl`` for each run, which is read
+    when the run joins the watch; of a run that has one, only what is new is emitted. A watch of the
+    runs that match filters also goes on with those in the directory that are not closed, whether
+    they match or not. Events that name no run, `AllClosed` among them, are in no file. The
+    directory is created with mode 0700 if there is none, and locked while it is in use.
 
     Args:
         flow_run_ids: The runs' ids, UUIDs; an id that comes twice is one run. Or an observable of
@@ -304,6 +360,13 @@ def watch_flow_runs(
         push: ``"auto"`` to let a Prefect 3 server announce changes over a websocket, where it does
             and the package ``websockets`` is installed (the extra ``ws``), so that they are polled
             for at once; False to poll alone. The events are the same.
+        journal: The path of the directory of files to go on from and to append to; None for no
+            journal. The files are for the same streams, task states, ``since`` and ``level``.
+        replay: Whether the events that the journal has of a run are emitted when it joins the
+            watch, as they were, those of one run after those of another.
+        on_full: What to do when a journal cannot be written because the disk is full: ``"error"``
+            to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
+            (`NoticeCode.JOURNAL_FULL`) and go on without journals.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -315,7 +378,10 @@ def watch_flow_runs(
         - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
           begin. Once it has begun, it continues through outages and emits a `Notice` of each.
         - `UnsupportedFilter` if the server cannot filter by one of the arguments,
-        - the error of an observable of ids, or `InvalidRunId` for an item that is not a UUID.
+        - the error of an observable of ids, or `InvalidRunId` for an item that is not a UUID,
+        - `InvalidJournal` if the file of a run is not its journal, or damaged; it is left as it is.
+          `JournalFailed` if a file or the directory cannot be opened or written, or another watch
+          has it open.
 
     Raises:
         InvalidRunId: An id is not a UUID.
@@ -324,8 +390,8 @@ def watch_flow_runs(
         ValueError: Neither ids nor filters are given, or both; a filter is none, as for
             `list_flow_runs`; ``discover`` is set without filters, or ``until="forever"`` without
             ``discover``; a duration is negative or not a number, ``since`` has no time zone, no
-            level is named ``level``, ``requests_per_minute`` is less than 1, or ``push`` is another
-            value.
+            level is named ``level``, ``requests_per_minute`` is less than 1, ``push`` or
+            ``on_full`` is another value, or ``replay`` or ``on_full`` is passed without a journal.
 
     Example:
         >>> import rxflow
@@ -366,7 +432,8 @@ def watch_flow_runs(
         requests_per_minute=requests_per_minute,
         push=push,
     )
-    return FlowRunsStream(runs, spec, client)
+    use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=True)
+    return FlowRunsStream(runs, spec, client, journal=use)
 
 
 class _Folds:
@@ -386,22 +453,36 @@ class _Folds:
         return None if snapshot == known else snapshot
 
 
-def _pages_of(runs: WatchedRuns, spec: WatchSpec, client: Client) -> Observable[EventPage]:
+def _pages_of(
+    runs: WatchedRuns, spec: WatchSpec, client: Client, use: JournalUse | None = None
+) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session over all runs."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         scheduler = scheduler_for(given)
-        session = RunsSession(spec, Random(), runs.selection)  # noqa: S311 - jitter, not a secret
-        engine = Engine(session, client, scheduler, spec.sources)
+        random = Random()  # noqa: S311 - jitter, not a secret
+        session = RunsSession(spec, random, runs.selection, goes_on=use is not None)
+        engine_session: EngineSession = session
+        held: list[abc.DisposableBase] = []
+        if use is not None:
+            # A run that was found is watched to its end, whether it still matches or not.
+            take_up = None if runs.selection.where is None else session.add
+            engine_session, writer = journaled(
+                session, spec, use, scheduler, observer, take_up=take_up
+            )
+            observer = writer
+            held.append(writer)
+        engine = Engine(engine_session, client, scheduler, spec.sources)
+        held.append(Disposable(engine.dispose))
         pages = merge(*(engine.source(source) for source in sorted(spec.sources)))
         ids = runs.ids
         if not isinstance(ids, Observable):
             session.add(ids)
             session.complete()
             watch = pages.subscribe(observer, scheduler=scheduler)
-            return CompositeDisposable(watch, Disposable(engine.dispose))
+            return CompositeDisposable(watch, *held)
 
         def add(run_id: str | UUID) -> None:
             wanted = canonical_id("flow_run_ids", run_id)
@@ -413,6 +494,6 @@ def _pages_of(runs: WatchedRuns, spec: WatchSpec, client: Client) -> Observable[
             on_completed=lambda: engine.call(session.complete),
             scheduler=scheduler,
         )
-        return CompositeDisposable(given_ids, watch, Disposable(engine.dispose))
+        return CompositeDisposable(given_ids, watch, *held)
 
     return Observable(subscribe)

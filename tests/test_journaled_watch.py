@@ -499,7 +499,7 @@ assert taken[-1].verified
 def test_a_foreign_journal_is_the_streams_error(read: Read, scene: Scene) -> None:
     """No request is sent, and the file stays as it is."""
     scene.path.write_text("notes\n")
-    with pytest.raises(InvalidJournal, match="move this one away"):
+    with pytest.raises(InvalidJournal, match="move this file away"):
         read(scene.watch())
     assert scene.path.read_text() == "notes\n"
     assert scene.server.requests == []
@@ -567,7 +567,6 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "full without": ({"journal": None, "on_full": "continue"}, ValueError, 'on_full="continue" is'),
     "replay": ({"replay": "yes"}, TypeError, "replay"),
     "on_full": ({"on_full": "stop"}, ValueError, "on_full='stop' is neither"),
-    "subflows": ({"subflows": True}, ValueError, "leave out subflows=True"),
 }
 
 

@@ -6,6 +6,7 @@ from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import (
     CheckpointedPrefect1Watch,
     CheckpointedWatch,
+    KilledManyRunWatch,
     KilledPrefect1Watch,
     KilledWatch,
 )
@@ -15,12 +16,19 @@ WORLDS = 120
 KILLED_WORLDS = 30
 WORLDS_PER_CASE = 30
 
-Killed = type[KilledWatch | KilledPrefect1Watch | CheckpointedWatch | CheckpointedPrefect1Watch]
+Killed = type[
+    KilledWatch
+    | KilledPrefect1Watch
+    | CheckpointedWatch
+    | CheckpointedPrefect1Watch
+    | KilledManyRunWatch
+]
 KILLED: dict[str, Killed] = {
     "events of prefect3": KilledWatch,
     "events of prefect1": KilledPrefect1Watch,
     "checkpoint of prefect3": CheckpointedWatch,
     "checkpoint of prefect1": CheckpointedPrefect1Watch,
+    "events of many runs": KilledManyRunWatch,
 }
 EACH_BACKEND = pytest.mark.parametrize(
     "hostile", [HostileWatch, Prefect1HostileWatch], ids=["prefect3", "prefect1"]

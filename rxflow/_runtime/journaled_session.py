@@ -5,57 +5,94 @@
                           v        |                              v
                        Session (go on after them)             observer
 
-The events of a reply are cut into pages of one, and where a loop takes them, each is emitted by an
+What the journal has of a run is read when the run joins the watch, before the next query is sent:
+that of a watch of one run, of each run that is given, and of each that is found later. The events
+of a reply are cut into pages of one, and where a loop takes them, each is emitted by an
 action of its own, which runs when the loop wants the next one. So the journal has an event if and
 only if it was handed on, wherever the process is killed or the loop is left.
 
 Belongs here: when events are read, handed on and appended. Does not belong here: the file
-(`journal`), and what follows from the events (`rxflow._watching`).
+(`journal`, `journal_directory`), and what follows from the events (`rxflow._watching`).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
+from typing import Protocol
 
-import msgspec
 from reactivex import abc
 
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, Reply
 from rxflow._protocol.push import Announcement, PushSubscription, PushTopic
+from rxflow._runtime.clocks import clock_of
+from rxflow._runtime.engine import EngineSession
 from rxflow._runtime.journal import Journal
+from rxflow._runtime.journal_directory import JournalDirectory
+from rxflow._runtime.journal_use import JournalUse
+from rxflow._runtime.scheduling import buffers_items
 from rxflow._watching.event_order import EventPage, EventPages, source_of
-from rxflow._watching.run_session import RunSession
 from rxflow._watching.session import Command, Done, Wait
-from rxflow._watching.watch_spec import EventSource
+from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.errors import JournalFailed
+from rxflow.events import FlowRunEvent
 
 _HANDOVER = 1.0  # seconds for which a watch that is just ending may have the journal open
 _HANDOVER_PAUSE = 0.05  # seconds between two attempts to open it
 
 
-class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How a watch uses a journal.
+class EventJournal(Protocol):
+    """A `Journal`, or a `JournalDirectory`."""
 
-    Attributes:
-        path: The path of its file.
-        replays: Whether the events in it are emitted first.
-        outlived: Whether the watch goes on without it when the disk is full.
-        keeps_pages: Whether the events of a page are appended and handed on together.
-    """
+    def open(self) -> JournalFailed | None:
+        """Open it; return an error while another watch has it open."""
+        ...
 
-    path: str
-    replays: bool = False
-    outlived: bool = False
-    keeps_pages: bool = False
+    def read(self, flow_run_id: str, /) -> list[FlowRunEvent] | None:
+        """Return the next part of a run's events; None after the last one."""
+        ...
+
+    def unclosed(self) -> list[str]:
+        """Return the runs that an earlier watch was not done with."""
+        ...
+
+    def append(self, events: EventPage) -> bool:
+        """Append events, all of them or none; return False once it is closed."""
+        ...
+
+    def close(self) -> None:
+        """Close it; callable from any thread, and twice."""
+        ...
+
+
+class ResumedSession(EngineSession, Protocol):
+    """A session that goes on after the events of an earlier one."""
+
+    def next_joined(self) -> str | None:
+        """Return a run of which the events of before are to be recorded; None if there is none."""
+        ...
+
+    def record_emitted(self, events: list[FlowRunEvent]) -> None:
+        """Record the next of the events of one run."""
+        ...
+
+    def report_journal_full(self, reason: str, now: Now) -> EventPages:
+        """Return the notice that the watch goes on without its journal."""
+        ...
 
 
 class JournaledSession:
-    """Runs a session of one run after the events in a journal."""
+    """Runs a session after the events in its journal."""
 
     def __init__(
-        self, session: RunSession, journal: Journal, use: JournalUse, *, on_demand: bool
+        self,
+        session: ResumedSession,
+        journal: EventJournal,
+        use: JournalUse,
+        *,
+        on_demand: bool,
+        take_up: Callable[[list[str]], None] | None = None,
     ) -> None:
         """Create a session that has read nothing yet.
 
@@ -64,7 +101,10 @@ class JournaledSession:
             journal: Its journal, which was not opened.
             use: How it is used.
             on_demand: Whether a page is emitted only when the consumer wants the next one.
+            take_up: Adds the runs to the session that an earlier watch was not done with; None to
+                watch only those that join by themselves.
         """
+        self._take_up = take_up
         self._session = session
         self._journal = journal
         self._use = use
@@ -73,22 +113,38 @@ class JournaledSession:
         self._is_opened = False
         self._opens_until: float | None = None  # in monotonic seconds
         self._is_journaling = True
-        self.is_reading = True
+        self._read_run: str | None = None  # the run of which the journal is read
+        self._is_reading = True  # until the next command of the session is due
 
     # -- what the journal has -------------------------------------------------------------------
 
-    def _read(self, now: Now) -> Wait:
-        """Open the journal, or read the next part of it."""
+    def _read(self, now: Now) -> Wait | None:
+        """Open the journal, or read the next part of it; return None once all was read.
+
+        All pages were taken then, so that those to come are the ones that are read.
+        """
         if not self._is_opened:
             return self._open(now)
-        part = self._journal.read()
-        if part is None:
-            self.is_reading = False
-        else:
-            self._session.record_emitted(part)
-            if self._use.replays:
-                self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
-        return Wait(0.0)
+        while True:
+            if self._read_run is None:
+                self._read_run = self._session.next_joined()
+            if self._read_run is None:
+                self._is_reading = False
+                return None
+            self._is_reading = True
+            part = self._journal.read(self._read_run)
+            if part is None:
+                self._read_run = None
+            else:
+                self._record(part)
+                return Wait(0.0)
+
+    def _record(self, part: list[FlowRunEvent]) -> None:
+        if not part:  # of a line that is longer than what is read at once
+            return
+        self._session.record_emitted(part)
+        if self._use.replays:
+            self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
 
     def _open(self, now: Now) -> Wait:
         """Open the journal, as soon as a watch that is just ending has closed it.
@@ -98,6 +154,8 @@ class JournaledSession:
         in_use = self._journal.open()
         if in_use is None:
             self._is_opened = True
+            if self._take_up is not None:
+                self._take_up(self._journal.unclosed())
             return Wait(0.0)
         if self._opens_until is None:
             self._opens_until = now.mono + _HANDOVER
@@ -119,7 +177,7 @@ class JournaledSession:
         Raises:
             JournalFailed: The journal cannot be written, and the watch does not go on without it.
         """
-        if self.is_reading or not self._is_journaling:
+        if self._is_reading or not self._is_journaling:
             return ()
         try:
             return () if self._journal.append(page) else None
@@ -127,16 +185,14 @@ class JournaledSession:
             if not (self._use.outlived and error.is_full):
                 raise
             self._is_journaling = False
-            self._journal.close()
             return self._session.report_journal_full(str(error), now)
 
     # -- what the engine carries out ------------------------------------------------------------
 
     def next_command(self, now: Now) -> Command:
         """Return what to do next, once the journal was read and its pages were taken."""
-        if self.is_reading:
-            return self._read(now)
-        return self._session.next_command(now)
+        reading = self._read(now)
+        return self._session.next_command(now) if reading is None else reading
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive a reply, and return the first of the pages to emit, or all of them."""
@@ -145,7 +201,7 @@ class JournaledSession:
 
     def wake(self, now: Now) -> EventPages:
         """Return the next page to emit, or all of them."""
-        if not self.is_reading:
+        if not self._is_reading:
             self._add(self._session.wake(now))
         return self._take()
 
@@ -160,14 +216,14 @@ class JournaledSession:
 
     def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
         """Return what the server is to announce from now on."""
-        return () if self.is_reading else self._session.push_subscriptions(now)
+        return self._session.push_subscriptions(now)
 
     def has_run(self, flow_run_id: str) -> bool:
-        """Whether a run is watched. Callable from any thread."""
+        """Whether a run is watched, and not over. Callable from any thread."""
         return self._session.has_run(flow_run_id)
 
     def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
-        """Make the poll due if the run has changed."""
+        """Make the polls due whose runs have changed."""
         self._session.receive_announcements(announcements, now)
 
     def receive_push_failure(
@@ -196,7 +252,7 @@ class JournalWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
     def __init__(
         self,
         session: JournaledSession,
-        journal: Journal,
+        journal: EventJournal,
         observer: abc.ObserverBase[EventPage],
         clock: Callable[[], Now],
     ) -> None:
@@ -241,3 +297,29 @@ class JournalWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
     def dispose(self) -> None:
         """Close the journal. Callable from any thread."""
         self._journal.close()
+
+
+def journaled(
+    session: ResumedSession,
+    spec: WatchSpec,
+    use: JournalUse,
+    scheduler: abc.SchedulerBase,
+    observer: abc.ObserverBase[EventPage],
+    *,
+    take_up: Callable[[list[str]], None] | None = None,
+) -> tuple[JournaledSession, JournalWriter]:
+    """Return a session that goes on from a journal, and what appends its pages to it.
+
+    Args:
+        session: The session; no command was taken from it.
+        spec: What is watched.
+        use: The journal, and how it is used.
+        scheduler: The scheduler of the watch.
+        observer: What the pages are handed on to.
+        take_up: Adds the runs to the session that an earlier watch was not done with.
+    """
+    kind = JournalDirectory if use.is_directory else Journal
+    journal = kind(use.path, spec)
+    on_demand = buffers_items(scheduler)
+    resumed = JournaledSession(session, journal, use, on_demand=on_demand, take_up=take_up)
+    return resumed, JournalWriter(resumed, journal, observer, clock_of(scheduler))

@@ -4,6 +4,7 @@ Belongs here: what the system says. Does not belong here: what is in a file, and
 about it (`journal`).
 """
 
+import os
 from errno import EDQUOT, EFBIG, ENOSPC
 from io import FileIO
 
@@ -32,6 +33,14 @@ def unlock(file: FileIO) -> None:
 
     # Closing does so only once no process has the file open, such as one forked without Python.
     fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def holder_text(pid: bytes) -> str:
+    """Return which watch has locked a file, by the number of its process in the file."""
+    if not pid.isdigit():
+        return "another watch"
+    own = int(pid) == os.getpid()
+    return "another watch of this process" if own else f"another watch, of process {int(pid)}"
 
 
 def write_all(file: FileIO, data: bytes) -> None:

@@ -13,7 +13,7 @@ from rxflow._watching.event_order import OrderState
 from rxflow._watching.past_outage import PastOutage
 from rxflow._watching.run_notices import NoticesState
 from rxflow._watching.task_run_ledger import TaskRunsState
-from rxflow.events import Closed, FlowRunLog
+from rxflow.events import Closed, FlowRunLog, NoticeCode
 
 
 class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,7 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
         task_runs: Which states of task runs they have.
         outage: The last outage that notices among them report.
         closed: The last of them, if it is `Closed`.
+        gone: What the last of them before that says, if it is the notice that the run is gone.
     """
 
     order: OrderState
@@ -38,3 +39,4 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
     task_runs: TaskRunsState
     outage: PastOutage | None = None
     closed: Closed | None = None
+    gone: NoticeCode | None = None

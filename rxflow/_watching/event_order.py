@@ -60,6 +60,7 @@ class EventOrder:
         view: The fold of all events emitted.
         newest: The latest timestamp of an event that was emitted.
         log_count: How many log rows were emitted.
+        has_emitted: Whether any event was emitted that was not by an earlier watch.
     """
 
     def __init__(self, sources: frozenset[EventSource]) -> None:
@@ -74,6 +75,7 @@ class EventOrder:
         self.view: Snapshot | None = None
         self.newest: datetime | None = None
         self.log_count = 0
+        self.has_emitted = False
 
     def arrange(
         self,
@@ -99,6 +101,7 @@ class EventOrder:
             ordered = [self._flagged(event) for event in _sorted([*ready, *logs])]
             return self._paged([*first, *ordered, *last])
         self._top = _key(logs[-1])
+        self.has_emitted = True
         self.newest = later(self.newest, logs[-1].timestamp)
         self.log_count += len(logs)
         return (*self._paged(first), (EventSource.LOGS, logs), *self._paged(last))
@@ -154,6 +157,7 @@ class EventOrder:
                 continue
             page = tuple(run)
             pages.append((source, page))
+            self.has_emitted = True
             self.newest = later(self.newest, max(event.timestamp for event in page))
             if source is EventSource.LOGS:
                 self.log_count += len(page)

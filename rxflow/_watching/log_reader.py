@@ -5,6 +5,7 @@ all is decided in `rxflow._logs`, and when to poll in the sessions.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 
 from rxflow._logs.cursor import LogCursor
@@ -13,6 +14,7 @@ from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.pages import Poll
 from rxflow._protocol.queries import PAGE_LIMIT, LogsQuery, Query
+from rxflow.events import FlowRunLog
 
 # One rejection may be that of a proxy, and without offsets nothing can be proven.
 _REJECTIONS_TO_BELIEVE = 3
@@ -53,19 +55,28 @@ class LogReader:
         position: Where the next page of a long history begins; None once it was read.
     """
 
-    def __init__(self, cursor: LogCursor, limit: RowLimit, since: datetime | None) -> None:
+    def __init__(
+        self,
+        cursor: LogCursor,
+        limit: RowLimit,
+        since: datetime | None,
+        *,
+        is_resuming: bool = False,
+    ) -> None:
         """Start where the cursor is.
 
         Args:
             cursor: Which rows to read, and those delivered.
             limit: The most rows to query at once.
             since: The earliest time of the rows to read; None for all.
+            is_resuming: Whether an earlier watch delivered those rows.
         """
         self.cursor = cursor
         self.position: datetime | None = None
         self._row_limit = limit
         self._since = since
         self._rejected_offsets = 0  # in a row
+        self._is_resuming = is_resuming  # until the first poll after the rows of an earlier watch
         self._deep_probe_seconds = 0.0
         self._next_deep_probe = -math.inf
 
@@ -78,9 +89,15 @@ class LogReader:
         """Read what is new, and check that nothing is missing."""
         return self.cursor.poll(self._row_limit.rows, last=True)
 
+    def record_emitted(self, rows: Sequence[FlowRunLog]) -> None:
+        """Record as delivered what an earlier watch emitted."""
+        self.cursor.record_emitted(rows)
+        self._is_resuming = True
+
     def commit(self, read: LogRead, now: Now) -> None:
         """Record as delivered what a poll found."""
         self._rejected_offsets = 0
+        self._is_resuming = False
         self.cursor.commit(read)
         self.position = read.backfill_position
         if now.mono >= self._next_deep_probe and self.cursor.ledger.total > _LONG_TABLE:
@@ -95,10 +112,13 @@ class LogReader:
         """Adapt later polls to a server that refuses offsets.
 
         Returns:
-            Whether later queries differ, so that a poll can be sent again at once.
+            Whether later queries differ, so that a poll can be sent again at once. So can the first
+            poll after rows of an earlier watch, which has an offset: else one refusal ends a watch
+            that has only begun.
         """
         if failure.kind is FailureKind.REJECTED and isinstance(query, LogsQuery) and query.offset:
             self._rejected_offsets += 1
             if self._rejected_offsets >= _REJECTIONS_TO_BELIEVE:
                 return self.cursor.refuse_offsets()
+            return self._is_resuming
         return False

@@ -159,8 +159,8 @@ class RunNotices:
     def journal_full(self, reason: str, now: Now) -> Notice:
         """Report that the journal cannot take more events, with the reason."""
         text = (
-            f"{reason}. The watch goes on without it; a later one that reads this journal emits "
-            "the events from here on again"
+            f"{reason}. The watch goes on without its journal; a later one that reads it emits the "
+            "events from here on again"
         )
         return self._notice(NoticeCode.JOURNAL_FULL, text, now)
 

@@ -228,7 +228,7 @@ class RunReader:
         self.row = run
         self._delivered_states.update(state.id for state in states)
         if rows and self.logs is not None:
-            self.logs.cursor.record_emitted(rows)
+            self.logs.record_emitted(rows)
 
     def save_logs(self) -> CursorState:
         """Return which log rows were delivered; they must not be left to a group."""
@@ -293,13 +293,16 @@ class RunReader:
         cursor, self.logs = self.logs.cursor, None
         return cursor
 
-    def resume_logs(self, cursor: LogCursor) -> None:
+    def resume_logs(self, cursor: LogCursor, *, of_earlier_watch: bool = False) -> None:
         """Read the log rows again that were left to a group.
 
         Args:
             cursor: Those of the run that were delivered.
+            of_earlier_watch: Whether they were not left to a group, but delivered by another watch.
         """
-        self.logs = LogReader(cursor, self._row_limit, self._spec.since)
+        self.logs = LogReader(
+            cursor, self._row_limit, self._spec.since, is_resuming=of_earlier_watch
+        )
 
     def skip_optional(self, query: Query | None, failure: Failure, now: Now) -> bool:
         """Skip the optional late-start query after a failure.

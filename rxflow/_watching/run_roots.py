@@ -33,6 +33,19 @@ class RunRoots:
         for run in known:
             self._roots[run] = self._topmost(run)
 
+    def record_emitted(self, flow_run_id: str, root: str | None) -> None:
+        """Keep the root that the events of a run had in an earlier watch.
+
+        Args:
+            flow_run_id: The run.
+            root: Its root; None if that was the run itself.
+        """
+        if root is not None:
+            self._roots[flow_run_id] = root
+        else:
+            self._roots.pop(flow_run_id, None)
+            self._parents.pop(flow_run_id, None)
+
     def parent_of(self, flow_run_id: str) -> str | None:
         """Return the run that started a run, if that is watched, too."""
         return self._parents.get(flow_run_id)

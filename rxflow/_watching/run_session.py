@@ -41,7 +41,13 @@ class RunSession(Session):
         """
         super().__init__(spec, random)
         self._run = RunWatch(spec, RowLimit())
+        self._joined: str | None = spec.flow_run_id
         self._polling = RunPolling(self._run, random)
+
+    def next_joined(self) -> str | None:
+        """Return the run at the first call, so that what an earlier watch emitted is recorded."""
+        joined, self._joined = self._joined, None
+        return joined
 
     def record_emitted(self, events: Sequence[FlowRunEvent]) -> None:
         """Go on after events of an earlier watch of the run, maybe one of another process.

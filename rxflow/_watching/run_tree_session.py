@@ -23,14 +23,15 @@ from rxflow.events import Closed
 class RunTreeSession(RunsSession):
     """One watch over one run and its subflows."""
 
-    def __init__(self, spec: WatchSpec, random: Random) -> None:
+    def __init__(self, spec: WatchSpec, random: Random, *, goes_on: bool = False) -> None:
         """Make a watch that has sent no query yet.
 
         Args:
             spec: What to watch of the root, which is its run, and of each subflow.
             random: The source of jitter.
+            goes_on: Whether it goes on after the events of an earlier watch.
         """
-        super().__init__(spec, random, RunSelection(subflows=True))
+        super().__init__(spec, random, RunSelection(subflows=True), goes_on=goes_on)
         self._root_id = spec.flow_run_id
         self._notices = RunNotices(self._root_id)
         self._end: EventPages = ()

@@ -66,6 +66,12 @@ class CheckEvents(NamedTuple):
     unproven: bool = False
 
 
+def _gone_by(event: FlowRunEvent) -> NoticeCode | None:
+    """Return by which notice an event says that the run is gone; None if it does not."""
+    gone = {NoticeCode.RUN_DELETED, NoticeCode.RUN_NOT_FOUND}
+    return event.code if isinstance(event, Notice) and event.code in gone else None
+
+
 class RunWatch:
     """One run of a watch.
 
@@ -100,6 +106,7 @@ class RunWatch:
         self._last_line = LastLine(spec)
         self._past_outage: PastOutage | None = None
         self._closed_before: Closed | None = None
+        self._gone_before: NoticeCode | None = None  # if an earlier watch said so last
         self.closed: Closed | None = None
         self.ended_by: NoticeCode | None = None
 
@@ -170,6 +177,8 @@ class RunWatch:
                     self._past_outage = outage_after(self._past_outage, event)
                 case _:
                     pass
+            if not isinstance(event, Closed):
+                self._gone_before = _gone_by(event)
         if events:
             self._closed_before = events[-1] if isinstance(events[-1], Closed) else None
 
@@ -187,6 +196,7 @@ class RunWatch:
             task_runs=self.reader.task_runs.save_emitted(),
             outage=self._past_outage,
             closed=self._closed_before,
+            gone=self._gone_before,
         )
 
     def load_emitted(self, state: EmittedState) -> None:
@@ -198,13 +208,14 @@ class RunWatch:
         view = state.order.view
         if view is not None:
             self.reader.record_emitted(view.run, view.states, ())
-        self.reader.resume_logs(LogCursor.load(state.logs))
+        self.reader.resume_logs(LogCursor.load(state.logs), of_earlier_watch=True)
         self._last_line.record_emitted(state.last_lines)
         self._reopenings.load(view.states if view else (), state.last_state)
         self.notices.load_emitted(state.notices)
         self.reader.task_runs.load_emitted(state.task_runs)
         self._past_outage = state.outage
         self._closed_before = state.closed
+        self._gone_before = state.gone
 
     # -- what was read --------------------------------------------------------------------------
 
@@ -294,7 +305,8 @@ class RunWatch:
         found = self.reader.row is not None
         notice = self.notices.deleted(now) if found else self.notices.not_found(now)
         self.ended_by = notice.code
-        pages = self._order.arrange(last=[notice])
+        is_known = notice.code is self._gone_before
+        pages = self._order.arrange(last=[] if is_known else [notice])
         return (*pages, *self._close(verified=False, server_time=server_time, now=now))
 
     # -- replies as such ------------------------------------------------------------------------
@@ -354,6 +366,9 @@ class RunWatch:
             unsettled=self.reader.task_runs.unsettled,
             view=self._order.view,
         )
-        if before is not None and replace(self.closed, timestamp=before.timestamp) == before:
-            return ()  # an earlier watch has emitted it, and nothing has changed since
+        if before is not None and not self._order.has_emitted:
+            again = replace(self.closed, timestamp=before.timestamp)
+            if again == before:  # an earlier watch has emitted it, and nothing has changed since
+                self.closed = again
+                return ()
         return self._order.arrange(last=[self.closed])

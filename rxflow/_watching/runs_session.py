@@ -9,11 +9,13 @@ thread or a socket does not belong here.
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from rxflow._models.entities import BackendName, Server
@@ -37,7 +39,7 @@ from rxflow._watching.run_roots import RunRoots
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
-from rxflow.events import AllClosed, Closed, Notice, RunOutcome
+from rxflow.events import AllClosed, Closed, FlowRunEvent, Notice, RunOutcome
 
 _SHARE = 4  # times the duration of a query without a reply until that run is polled again
 
@@ -54,7 +56,12 @@ class RunsSession(Session):
     """One watch over many runs."""
 
     def __init__(
-        self, spec: WatchSpec, random: Random, selection: RunSelection = GIVEN_RUNS
+        self,
+        spec: WatchSpec,
+        random: Random,
+        selection: RunSelection = GIVEN_RUNS,
+        *,
+        goes_on: bool = False,
     ) -> None:
         """Make a watch without runs.
 
@@ -62,6 +69,7 @@ class RunsSession(Session):
             spec: What to watch of each run; its run is not used.
             random: The source of jitter.
             selection: Which runs to look for.
+            goes_on: Whether it goes on after the events of an earlier watch (`next_joined`).
         """
         super().__init__(spec, random)
         self._random = random
@@ -71,6 +79,8 @@ class RunsSession(Session):
         self._runs: dict[str, RunWatch] = {}  # those that are not closed
         self._unread: set[str] = set()  # those of them of which no row was read yet
         self._known: set[str] = set()  # those that are or were watched
+        self._goes_on = goes_on
+        self._joined: deque[str] = deque()  # those of which nothing was recorded yet
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._closed_count = 0
         self._last_closed: datetime | None = None
@@ -115,11 +125,40 @@ class RunsSession(Session):
                 self._runs[run_id] = run
                 self._known.add(run_id)
                 self._unread.add(run_id)
+                if self._goes_on:
+                    self._joined.append(run_id)
                 self._enqueue(RunPolling(run, self._random))
 
     def complete(self) -> None:
         """End the watch once all runs are closed, since no more will be added."""
         self._all_given = True
+
+    def next_joined(self) -> str | None:
+        """Return a run that was added, once; None if there is no other.
+
+        If the watch goes on after an earlier one, what that has emitted of the run is to be
+        recorded then, before the next command is taken.
+        """
+        return self._joined.popleft() if self._joined else None
+
+    def record_emitted(self, events: Sequence[FlowRunEvent]) -> None:
+        """Go on with a run after events of an earlier watch, as `RunSession.record_emitted` does.
+
+        To be called for one part of the events after another, before the first command that is
+        taken after the run was added.
+
+        Args:
+            events: The next of the events of one run, in their order, none left out; at least one.
+        """
+        run_id, root = events[0].flow_run_id, events[0].root
+        self._roots.record_emitted(run_id, None if root is UNSET else root)
+        self._runs[run_id].record_emitted(
+            [event if event.root is UNSET else replace(event, root=UNSET) for event in events]
+        )
+
+    def report_journal_full(self, reason: str, now: Now) -> EventPages:
+        """Return the notice that the watch goes on without its journals."""
+        return self._page_of(self._notices.journal_full(reason, now))
 
     def _is_known(self, flow_run_id: str) -> bool:
         return flow_run_id in self._known
@@ -195,7 +234,7 @@ class RunsSession(Session):
 
     def _receive_run(self, polling: RunPolling, result: Any, now: Now) -> EventPages:
         run = polling.run
-        is_first = run.row is None
+        is_first = run.spec.flow_run_id in self._unread
         pages = polling.receive(result, self._server_time, now, self._push.longest_pause)
         self._server = server = self._server or run.reader.server
         run.receive_found()

@@ -255,7 +255,7 @@ def test_a_foreign_file_is_refused(what: str, path: Path) -> None:
     path.write_bytes(FOREIGN[what])
     text = refusal(path)
     assert "does not begin as a journal does" in text
-    assert "pass the path of another file, or move this one away" in text
+    assert "pass the path of another journal, or move this file away" in text
 
 
 def test_a_later_format_is_refused(path: Path) -> None:

@@ -6,20 +6,23 @@ checked as those of one watch. With a checkpoint it begins with what that says o
 those that were handed on after it come again.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
 from hostile_worlds import SHRINKING, HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
+from many_run_worlds import ManyRunKind, ManyRunWatch
 from simulated_world import SimulatedWatch
 
 from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_session import RunSession
 from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.runs_session import RunsSession
 from rxflow._watching.watch_spec import WatchSpec
-from rxflow.events import Closed, FlowRunEvent, FlowRunLog, StateChange
+from rxflow.events import AllClosed, Closed, FlowRunEvent, FlowRunLog, StateChange
 
 _KILLS = 0.04  # of all steps, most of which send a query
 _MOST_KILLS = 15  # so that a long history is read at last
@@ -143,3 +146,59 @@ class CheckpointedWatch(_Checkpointed):
 
 class CheckpointedPrefect1Watch(_Checkpointed, Prefect1HostileWatch):
     """A watch of a Prefect 1 that is killed now and then, and goes on from a checkpoint."""
+
+
+class KilledManyRunWatch(ManyRunWatch):
+    """A watch of many runs that is killed now and then.
+
+    Each watch is given the runs of before, and what was handed on of each of them.
+    """
+
+    def __init__(self, seed: int, kind: ManyRunKind | None = None) -> None:
+        """Draw the world and the kills from the seed."""
+        super().__init__(seed, kind)
+        self._kill_random = Random(f"kills of many runs {seed}")
+
+    def watch(self) -> Result:
+        """Watch the world to its end, and check the promises."""
+        result = super().watch()
+        result.kills = self.kills
+        return result
+
+    def _run(self, until: float) -> None:
+        watched, random = self.watched, self._kill_random
+        while not watched.ended and self.now < until:
+            before = len(watched.emitted)
+            watched.step(until)
+            if self.kills < _MOST_KILLS and random.random() < _KILLS and not self._is_over:
+                self._kill(handed_on=random.randint(before, len(watched.emitted)))
+
+    def _kill(self, handed_on: int) -> None:
+        """Kill the watch after some of its events, and start the next one."""
+        self.kills += 1
+        del self.watched.emitted[handed_on:]
+        for member in self.members:
+            member.checked, member.grouped = False, None
+        session = RunsSession(self.session._spec, Random(f"{self.seed} {self.kills}"), goes_on=True)
+        self.session = self.watched.session = session
+        session.add(self.given)
+        journals: defaultdict[str, list[FlowRunEvent]] = defaultdict(list)
+        for event in self.watched.events:
+            journals[event.flow_run_id].append(event)
+        size = self._kill_random.choice([1, 7, 200])
+        while (run_id := session.next_joined()) is not None:
+            journal = journals[run_id]
+            for start in range(0, len(journal), size):
+                session.record_emitted(journal[start : start + size])
+        if self.are_all_given:
+            session.complete()
+        self.wait(self._kill_random.choice(_DOWN))
+
+    @property
+    def _is_over(self) -> bool:
+        events = self.watched.events
+        return self.watched.ended or bool(events and isinstance(events[-1], AllClosed))
+
+    @property
+    def _has_begun(self) -> bool:
+        return self.session._outages._retry._attached

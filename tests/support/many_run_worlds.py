@@ -10,6 +10,7 @@ page or refuses offsets; and there may be more runs than a group has room for. T
 from collections import Counter, defaultdict
 from datetime import timedelta
 from functools import partial, reduce
+from itertools import pairwise
 from random import Random
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
@@ -117,7 +118,12 @@ class ManyRunWatch(simulated_world.World):
         kind: The world's kind.
         members: The runs.
         watched: The watch.
+        given: The ids of the runs that were added to it.
+        are_all_given: Whether no more will be.
+        kills: How many times it was killed.
     """
+
+    kills = 0
 
     def __init__(self, seed: int, kind: ManyRunKind | None = None) -> None:
         """Draw the world from the seed.
@@ -138,6 +144,8 @@ class ManyRunWatch(simulated_world.World):
             faults=CALM,
         )
         self.server.intercept = self._note
+        self.given: list[str] = []
+        self.are_all_given = False
         self._query: Query | None = None
         self._alone_at: list[float] = []  # when requests for runs that are read alone were sent
         self._healed = 0.0
@@ -160,16 +168,20 @@ class ManyRunWatch(simulated_world.World):
 
     def watch(self) -> Result:
         """Watch the world to its end, and check the promises."""
-        given: list[str] = []
         for member in sorted(self.members, key=lambda member: member.joins):
-            self.watched.run(until=member.joins)
+            self._run(until=member.joins)
             self.server.catch_up()
-            given.append(member.run_id)
+            self.given.append(member.run_id)
             # An id that comes again is the same run.
-            self.session.add([member.run_id, self.random.choice(given)])
+            self.session.add([member.run_id, self.random.choice(self.given)])
+        self.are_all_given = True
         self.session.complete()
-        self.watched.run(until=7200.0)
+        self._run(until=7200.0)
         return self._check()
+
+    def _run(self, until: float) -> None:
+        """Watch until a time."""
+        self.watched.run(until)
 
     # -- the world ------------------------------------------------------------------------------
 
@@ -227,7 +239,7 @@ class ManyRunWatch(simulated_world.World):
     def send(self, query: Query) -> Reply:
         """Send a query to the server, which has its own latency."""
         faults = _FAULTS.get(self.kind, CALM)
-        attacked = bool(self.watched.emitted) and self.now < self._healed
+        attacked = self._has_begun and self.now < self._healed
         self.server.faults = faults if attacked else Faults(latency=faults.latency, ties=True)
         self._follow(query)
         self._query = query
@@ -240,6 +252,11 @@ class ManyRunWatch(simulated_world.World):
         if refuses and isinstance(query, LogsQuery) and query.offset:
             return Failure(kind=FailureKind.REJECTED, text="no offsets")
         return exchange(self.server, query)
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether a watch was able to begin, so that no failure ends it."""
+        return bool(self.watched.emitted)
 
     def _follow(self, query: Query) -> None:
         """Follow which runs are read in a group, and when others are read alone."""
@@ -303,7 +320,8 @@ class ManyRunWatch(simulated_world.World):
             "AllClosed has other runs": len(outcomes) == len(self.members)
             and of_outcome.keys() == of_run.keys() == {m.run_id for m in self.members},
             "an outage without its end": (
-                codes.count(NoticeCode.DEGRADED) == codes.count(NoticeCode.RECOVERED)
+                self.kills > 0  # the end may have come while nothing watched
+                or codes.count(NoticeCode.DEGRADED) == codes.count(NoticeCode.RECOVERED)
             ),
             "an outage that is none": (
                 NoticeCode.DEGRADED not in codes or self.kind in _OUTAGE_KINDS
@@ -342,14 +360,18 @@ class ManyRunWatch(simulated_world.World):
             return ["I11: Closed is not last"]
         if member.row is not None:
             result.lost += sorted(member.rows_at_check - delivered)
-        elif self._is_calm and member.deleted is not None:
+        elif self._is_calm and member.deleted is not None and not self.kills:
             result.lost += sorted(self._settled_rows(member) - delivered)
         rules = {
             "I1: emitted what was never stored": delivered <= {row["id"] for row in member.landed},
             "I3: a row twice without a flag": all(count == 1 for count in unflagged.values()),
             "I3: a state twice": len(states) == len(set(states)),
             "I5: late is not late": late_is_late(events),
-            "I11: Closed is not once": sum(isinstance(event, Closed) for event in events) == 1,
+            # A watch that goes on looks at runs that are closed; some have gone on as well.
+            "I11: Closed is not once": (
+                self.kills > 0 or sum(isinstance(event, Closed) for event in events) == 1
+            ),
+            "I11: Closed twice without news": not _is_repeated_end(events),
             "log_count": closed.log_count == len(logs),
             "outcome": _is_outcome_of(closed, outcome),
             "verified and lost": not closed.verified or member.rows_at_check <= delivered,
@@ -377,7 +399,7 @@ class ManyRunWatch(simulated_world.World):
 
     def _most_requests_between(self) -> int:
         """Return the most requests for runs read alone that a group's line had to wait for."""
-        if self.kind != "long history":
+        if self.kind != "long history" or self.kills:
             return 0
         most = 0
         for at, event in self.watched.emitted:
@@ -453,6 +475,16 @@ def _is_outcome_of(closed: Closed, outcome: RunOutcome | None) -> bool:
     return outcome is not None and all(
         getattr(outcome, field) == getattr(closed, field)
         for field in ("flow_run_id", "state", "verified", "log_count", "malformed", "unsettled")
+    )
+
+
+def _is_repeated_end(events: list[FlowRunEvent]) -> bool:
+    """Whether a run was closed twice, with the same content and nothing in between."""
+    return any(
+        isinstance(one, Closed)
+        and isinstance(two, Closed)
+        and msgspec.structs.replace(two, timestamp=one.timestamp) == one
+        for one, two in pairwise(events)
     )
 
 

@@ -3,7 +3,8 @@
 A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
 prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. With
 ``--kills`` the watcher is killed now and then, and the next one goes on from its events, or with
-``--checkpoint`` from a checkpoint of them. Exits 1 if a promise was broken.
+``--checkpoint`` from a checkpoint of them; many runs do so from their events alone. Exits 1 if a
+promise was broken.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import (
     CheckpointedPrefect1Watch,
     CheckpointedWatch,
+    KilledManyRunWatch,
     KilledPrefect1Watch,
     KilledWatch,
 )
@@ -27,6 +29,7 @@ WORLDS = {"prefect3": HostileWatch, "prefect1": Prefect1HostileWatch}
 KILLED_WORLDS = {"prefect3": KilledWatch, "prefect1": KilledPrefect1Watch}
 CHECKPOINTED_WORLDS = {"prefect3": CheckpointedWatch, "prefect1": CheckpointedPrefect1Watch}
 MANY_RUN_WORLDS = {"prefect3": ManyRunWatch}
+KILLED_MANY_RUN_WORLDS = {"prefect3": KilledManyRunWatch}
 
 Worlds = Mapping[str, Callable[[int], HostileWatch | ManyRunWatch]]
 
@@ -37,16 +40,15 @@ def main() -> int:
     options.add_argument("--runs", type=int, default=300, help="how many worlds")
     options.add_argument("--seed", type=int, default=0, help="the first one's seed")
     options.add_argument("--backend", choices=WORLDS, default="prefect3", help="the kind of server")
-    kind = options.add_mutually_exclusive_group()
-    kind.add_argument("--many", action="store_true", help="many runs in each world")
-    kind.add_argument("--kills", action="store_true", help="kill the watcher now and then")
+    options.add_argument("--many", action="store_true", help="many runs in each world")
+    options.add_argument("--kills", action="store_true", help="kill the watcher now and then")
     options.add_argument("--checkpoint", action="store_true", help="go on from a checkpoint")
     arguments = options.parse_args()
-    if arguments.checkpoint and not arguments.kills:
-        options.error("--checkpoint is about what is left after a kill; pass --kills as well")
+    if arguments.checkpoint and (arguments.many or not arguments.kills):
+        options.error("--checkpoint is about one run after kills; pass --kills, and not --many")
     worlds: Worlds = WORLDS
     if arguments.many:
-        worlds = MANY_RUN_WORLDS
+        worlds = KILLED_MANY_RUN_WORLDS if arguments.kills else MANY_RUN_WORLDS
     elif arguments.kills:
         worlds = CHECKPOINTED_WORLDS if arguments.checkpoint else KILLED_WORLDS
     results: list[Result] = []

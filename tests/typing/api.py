@@ -33,6 +33,8 @@ run_id = UUID("9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
 rxflow.watch_flow_run(run_id, since=datetime(2026, 11, 22, tzinfo=UTC), level="WARNING")
 journaled = rxflow.watch_flow_run(run_id, journal=Path("run"), replay=True, on_full="continue")
 assert_type(journaled, rxflow.FlowRunStream)
+journaled_runs = rxflow.watch_flow_runs([run_id], journal="runs", replay=True, on_full="error")
+assert_type(journaled_runs, rxflow.FlowRunsStream)
 rxflow.watch_flow_run(run_id, on_full="stop")  # type: ignore[arg-type] # pyright: ignore # noqa: PGH003
 assert_type(rxflow.FlowRunView.from_flow_run_id(run_id), rxflow.FlowRunView)
 assert_type(rxflow.TaskRunView.from_task_run_id(run_id), rxflow.TaskRunView)

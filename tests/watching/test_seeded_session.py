@@ -29,6 +29,7 @@ from rxflow import (
     StateChange,
     TaskRunStateChange,
 )
+from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery
 from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
 from rxflow._watching.emitted_state import EmittedState
@@ -496,6 +497,26 @@ def test_events_before_the_first_row_are_gone_on_from() -> None:
     watched = watch(world, run_id, [degraded], drain=0.0).run()
     assert isinstance(watched.events[0], RunSeen)
     assert watched.closed.verified
+
+
+def test_a_server_that_refuses_offsets_is_gone_on_from() -> None:
+    """The first look has an offset, and its refusal does not end a watch that has only begun."""
+    world = World()
+    run_id = world.server.add_run(state="RUNNING")
+    for number in range(5):
+        world.server.log(run_id, f"line {number}")
+    first = watch(world, run_id).run(until=1).events
+    world.server.log(run_id, "line 5")
+    world.server.set_state(run_id, "COMPLETED")
+
+    def refuse(query: Any) -> Failure | None:
+        refuses = isinstance(query, LogsQuery) and query.offset > 0
+        return Failure(kind=FailureKind.REJECTED, text="no offsets") if refuses else None
+
+    world.fault = refuse
+    watched = watch(world, run_id, first).run()
+    assert watched.error is None
+    assert [line.message for line in watched.of(FlowRunLog)] == ["line 5"]
 
 
 def test_no_events_are_gone_on_from() -> None:

@@ -1,0 +1,62 @@
+"""How a watch uses a journal: the arguments `journal`, `replay` and `on_full`, checked.
+
+Does not belong here: what a journal is (`journal`, `journal_directory`), and when it is read and
+written (`journaled_session`).
+"""
+
+import os
+
+import msgspec
+
+from rxflow._models.arguments import check_type, path_of
+
+
+class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How a watch uses a journal.
+
+    Attributes:
+        path: The path of its file, or of its directory.
+        is_directory: Whether it is a directory with a file for each run.
+        replays: Whether the events that it has of a run are emitted first.
+        outlived: Whether the watch goes on without it when the disk is full.
+        keeps_pages: Whether the events of a page are appended and handed on together.
+    """
+
+    path: str
+    is_directory: bool = False
+    replays: bool = False
+    outlived: bool = False
+    keeps_pages: bool = False
+
+
+def journal_use_of(
+    journal: str | os.PathLike[str] | None, *, replay: bool, on_full: str, is_directory: bool
+) -> JournalUse | None:
+    """Return the use that the arguments describe; None for no journal.
+
+    Args:
+        journal: As in `rxflow.watch_flow_run` or `rxflow.watch_flow_runs`, and so are the others.
+        replay: The same.
+        on_full: The same.
+        is_directory: Whether the journal is a directory, since there may be several runs.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: ``on_full`` is neither of the two, ``journal`` is no path, or one of the others
+            is passed without it.
+    """
+    example = "nightly/" if is_directory else "run.jsonl"
+    check_type("replay", replay, bool, "True or False")
+    if on_full not in ("error", "continue"):
+        raise ValueError(f'on_full={on_full!r} is neither "error" nor "continue"; pass one of them')
+    if journal is None:
+        if replay or on_full == "continue":
+            given = "replay=True" if replay else 'on_full="continue"'
+            raise ValueError(f"{given} is about a journal; pass journal={example!r} as well")
+        return None
+    return JournalUse(
+        path=path_of("journal", journal, example),
+        is_directory=is_directory,
+        replays=replay,
+        outlived=on_full == "continue",
+    )
