@@ -13,7 +13,7 @@ from rxflow.cli._suggestions import close_value_question
 from rxflow.cli._time_limit import TimeLimit, read_time_limit
 from rxflow.cli._times import read_time
 
-__all__ = ["FollowOptions", "ShowOptions", "follow_options", "show_options"]
+__all__ = ["FollowOptions", "ShowOptions", "follow_options", "read_level", "show_options"]
 
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _SHORT_LEVELS = {"WARN": "WARNING", "ERR": "ERROR", "FATAL": "CRITICAL"}
@@ -82,7 +82,7 @@ def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command: Takes them as its keyword argument ``show``.
     """
 
-    @click.option("--level", type=_read_level, default="0", metavar="LEVEL", help=_HELP["level"])
+    @click.option("--level", type=read_level, default="0", metavar="LEVEL", help=_HELP["level"])
     @click.option("--until", type=read_time, metavar="TIME", help=_HELP["until"])
     @click.option("--head", type=click.IntRange(min=0), metavar="N", help=_HELP["head"])
     @click.option("--tail", type=click.IntRange(min=0), metavar="N", help=_HELP["tail"])
@@ -186,7 +186,15 @@ def _read_pattern(text: str) -> re.Pattern[str]:
         raise click.BadParameter(f"{text!r} is not a regular expression: {error}") from None
 
 
-def _read_level(text: str) -> int:
+def read_level(text: str) -> int:
+    """Read a level: the ``type`` of an option.
+
+    Args:
+        text: A number, or a name such as WARNING.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
     number = _LEVELS.get(_SHORT_LEVELS.get(text.upper(), text.upper()))
     if number is not None:
         return number

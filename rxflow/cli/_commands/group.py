@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "Create a run of a deployment, and follow it to its end."),
     "record": ("record", "Write the events of runs to a file, with the times at which they came."),
     "replay": ("replay", "Show a recording as the watch of its runs was shown."),
+    "audit": ("audit", "Compare a recording of a run with the server."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
     "doctor": ("doctor", "Check how the server is found, reached and read from."),
 }
