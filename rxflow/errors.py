@@ -15,12 +15,14 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     ├── WatchTimedOut          you: ``max_duration`` passed (also a RuntimeError, a TimeoutError)
     ├── WatchInherited         you: a forked child continued a watch (also a RuntimeError)
     ├── EventsNotKept          you: a run's stream of by_run() was used twice (also a RuntimeError)
+    ├── InvalidCheckpoint      you: a file is not the checkpoint of this watch (also a ValueError)
     ├── InvalidEvent           you: a text is not the JSON of an event (also a ValueError)
     ├── InvalidJournal         you: a file is not the journal of this watch (also a ValueError)
     ├── InvalidRecording       you: a file cannot be replayed (also a ValueError)
     ├── FlowRunFailed          your flow: it ended in another state than Completed
     ├── Overflow               your pipeline: a source with its own thread outran the consumer
     ├── SinkFailed             your pipeline: the target of a sink failed (also an OSError)
+    ├── CheckpointFailed       your pipeline: a checkpoint is in use or unreadable (also an OSError)
     ├── JournalFailed          your pipeline: a journal is in use or unwritable (also an OSError)
     ├── RecordingFailed        your pipeline: a file cannot be recorded or read (also an OSError)
     ├── ServerError            the server: it responded, but not with what was requested
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthError",
     "BadResponse",
+    "CheckpointFailed",
     "ConfigurationError",
     "DeploymentNotFound",
     "EventsNotKept",
     "FlowNotFound",
     "FlowRunFailed",
+    "InvalidCheckpoint",
     "InvalidEvent",
     "InvalidJournal",
     "InvalidRecording",
@@ -149,6 +153,10 @@ class EventsNotKept(RxflowError, RuntimeError):
     """A run's stream of ``by_run()`` was subscribed to twice; its events are not kept."""
 
 
+class InvalidCheckpoint(RxflowError, ValueError):
+    """A file is not a checkpoint, or one of another watch, or damaged; it was left as it is."""
+
+
 class InvalidEvent(RxflowError, ValueError):
     """A text is not the JSON of an event, or of a kind that this version does not know."""
 
@@ -192,6 +200,10 @@ class Overflow(RxflowError):
 
 class SinkFailed(RxflowError, OSError):
     """The target of a sink cannot be opened or written; the message names it."""
+
+
+class CheckpointFailed(RxflowError, OSError):
+    """A checkpoint cannot be locked or read, or another watch has it; the message names it."""
 
 
 class JournalFailed(RxflowError, OSError):

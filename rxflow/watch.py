@@ -18,6 +18,8 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import canonical_id, check_type
 from rxflow._models.entities import Snapshot
+from rxflow._runtime.checkpoint_use import CheckpointUse, checkpoint_use_of
+from rxflow._runtime.checkpointed_session import checkpointed
 from rxflow._runtime.engine import Engine, EngineSession
 from rxflow._runtime.journal_use import JournalUse, journal_use_of
 from rxflow._runtime.journaled_session import journaled
@@ -68,6 +70,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         *,
         subflows: bool = False,
         journal: JournalUse | None = None,
+        checkpoint: CheckpointUse | None = None,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -79,6 +82,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
                 subscription.
             subflows: Whether to watch the run's subflows, too.
             journal: The journal of each subscription; None for none.
+            checkpoint: The checkpoint of each subscription; None for none.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
@@ -91,7 +95,10 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         self._given = given
         self._emitted = emitted
         self._journal = journal
-        if journal is not None:
+        self._checkpoint = checkpoint
+        if checkpoint is not None:
+            super().__init__(self._checkpointed(), self._checkpointed(keeps_pages=True))
+        elif journal is not None:
             super().__init__(self._journaled(), self._journaled(keeps_pages=True))
         elif emitted is not None:
             super().__init__(emitted)
@@ -153,7 +160,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             A stream of the same events.
 
         Raises:
-            ValueError: The stream has a journal and leaves out the events in it.
+            ValueError: The stream has a journal and leaves out the events in it, or a checkpoint.
 
         Example:
             >>> import rxflow
@@ -168,6 +175,11 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             raise ValueError(
                 "shared() hands each subscriber every event from the first on; pass replay=True "
                 "beside the journal, so that the events in it are among them"
+            )
+        if self._checkpoint is not None:
+            raise ValueError(
+                "shared() keeps the events for subscribers of different pace, so that no event is "
+                "acknowledged by all of them; pass a journal in place of the checkpoint"
             )
         emitted = SharedPages(self.whole_pages, scheduler)
         return FlowRunStream(self._spec, self._given, emitted, subflows=self._subflows)
@@ -188,7 +200,8 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return Stream.of(views)
 
     def _last_item(self) -> Observable[FlowRunEvent]:
-        # Where a journal has all events of the run, the last of them is the result.
+        # Where a journal has all events of the run, or a checkpoint the last of them, that is the
+        # result.
         return self._own_events(self._from_first_event()).pipe(ops.last())
 
     def _own_events(self, source: PagedObservable[FlowRunEvent]) -> Observable[FlowRunEvent]:
@@ -196,7 +209,12 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         return events_of_run(source, self.flow_run_id) if self._subflows else source
 
     def _from_first_event(self) -> PagedObservable[FlowRunEvent]:
-        """Return the events from the run's first on, those in a journal included."""
+        """Return the events from the run's first on, those in a journal included.
+
+        Of those in a checkpoint, what they fold to.
+        """
+        if self._checkpoint is not None:
+            return PagedObservable(self._checkpointed(recalls=True))
         if self._journal is None or self._journal.replays:
             return self
         return PagedObservable(self._journaled(replays=True))
@@ -210,11 +228,17 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             subflows=self._subflows,
         )
 
+    def _checkpointed(self, **changed: bool) -> Observable[EventPage]:
+        use: Any = self._checkpoint
+        return _checkpointed_pages_of(
+            self._spec, self._client, msgspec.structs.replace(use, **changed)
+        )
+
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
-        if self._emitted is not None or self._journal is not None:
+        if (self._emitted, self._journal, self._checkpoint) != (None, None, None):
             pages, whole_pages = (
                 pages_of_source(emitted, source, self._spec.sources)
                 for emitted in (self.page_source, self.whole_pages)
@@ -241,6 +265,7 @@ def watch_flow_run(
     journal: str | os.PathLike[str] | None = None,
     replay: bool = False,
     on_full: Literal["error", "continue"] = "error",
+    checkpoint: str | os.PathLike[str] | None = None,
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
@@ -264,6 +289,17 @@ def watch_flow_run(
     the watch ends; a power failure before that may take events from its end, which then come again.
     ``await stream`` and ``stream.run()`` return the last event, be it in the journal or new. With
     ``subflows=True`` the journal is a directory with a file for each run, as in `watch_flow_runs`.
+
+    With ``checkpoint="run.ckpt"`` the watch goes on as well, without a file of all events: for a
+    program that keeps them elsewhere, or not at all. An event that was not acknowledged when the
+    watch was killed comes again. A loop acknowledges an event when it wants the next one, an
+    observer when it returns, and ``stream.pages()`` a page as a whole; what operators such as
+    ``buffer`` hold back is acknowledged. The file is written once a second, or after 1,000 events,
+    and at the end, and replaced as a whole: after a kill, what was acknowledged since then comes
+    again, too. It has 64 kB at most where some ten lines are logged a second, and the run's states
+    and task runs. Beside it are ``run.ckpt.prev``, the checkpoint before it, which is used with a
+    `Notice` if the newest is damaged, and ``run.ckpt.lock``. All have the mode 0600. If the file
+    cannot be written, a `Notice` (`NoticeCode.CHECKPOINT_STALE`) says so, and the watch goes on.
 
     Args:
         flow_run_id: The run's id, a UUID.
@@ -298,6 +334,9 @@ def watch_flow_run(
         on_full: What to do when the journal cannot be written because the disk is full:
             ``"error"`` to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
             (`NoticeCode.JOURNAL_FULL`) and go on without it.
+        checkpoint: The path of the file to go on from, which is created if there is none; None for
+            no checkpoint. It is of one run, the same streams, task states, ``since`` and ``level``,
+            and the same API.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -311,7 +350,8 @@ def watch_flow_run(
         - `AuthError`, `NotAPrefectApi`, `UnsupportedServer` or `Unreachable` if the watch cannot
           begin. Once it has begun, it continues through outages and emits a `Notice` of each,
         - `InvalidJournal` if the file is not a journal of this watch, or damaged; it is left as it
-          is. `JournalFailed` if it cannot be opened or written, or another watch has it open.
+          is. `JournalFailed` if it cannot be opened or written, or another watch has it open,
+        - `InvalidCheckpoint` and `CheckpointFailed`, likewise.
 
     Raises:
         InvalidRunId: The id is not a UUID.
@@ -319,8 +359,8 @@ def watch_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
             ``since`` has no time zone, no level is named ``level``, ``requests_per_minute`` is
-            less than 1, ``push`` or ``on_full`` is another value, or ``replay`` or ``on_full`` is
-            passed without a journal.
+            less than 1, ``push`` or ``on_full`` is another value, ``replay`` or ``on_full`` is
+            passed without a journal, or a checkpoint together with a journal or ``subflows``.
 
     Example:
         >>> import rxflow
@@ -342,7 +382,10 @@ def watch_flow_run(
     )
     check_type("subflows", subflows, bool, "True or False")
     use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=subflows)
-    return FlowRunStream(spec, client, subflows=subflows, journal=use)
+    checkpoint_use = checkpoint_use_of(
+        checkpoint, subflows=subflows, has_journal=journal is not None
+    )
+    return FlowRunStream(spec, client, subflows=subflows, journal=use, checkpoint=checkpoint_use)
 
 
 def wait_for_flow_run(
@@ -476,6 +519,25 @@ def _journaled_pages_of(
             RunTreeSession(spec, random, goes_on=True) if subflows else RunSession(spec, random)
         )
         resumed, writer = journaled(session, spec, use, scheduler, observer)
+        subscription = _subscribe_to(resumed, spec, client, scheduler, writer)
+        return CompositeDisposable(subscription, writer)
+
+    return Observable(subscribe)
+
+
+def _checkpointed_pages_of(
+    spec: WatchSpec, client: Client, use: CheckpointUse
+) -> Observable[EventPage]:
+    """Return the watch as pages that each subscription hands on and acknowledges."""
+
+    def subscribe(
+        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        scheduler = scheduler_for(given)
+        session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
+        resumed, writer = checkpointed(
+            session, spec, use, api_url=client.api_url, scheduler=scheduler, observer=observer
+        )
         subscription = _subscribe_to(resumed, spec, client, scheduler, writer)
         return CompositeDisposable(subscription, writer)
 

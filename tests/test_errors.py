@@ -98,6 +98,8 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.InvalidEvent: {ValueError},
     errors.InvalidJournal: {ValueError},
     errors.JournalFailed: {OSError},
+    errors.InvalidCheckpoint: {ValueError},
+    errors.CheckpointFailed: {OSError},
     errors.InvalidRecording: {ValueError},
     errors.RecordingFailed: {OSError},
     errors.InvalidRunId: {ValueError},

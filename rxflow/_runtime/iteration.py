@@ -141,6 +141,11 @@ class _DemandScheduler(TimerQueue):
         else:
             self._put_unrequested(page)
 
+    @property
+    def has_items(self) -> bool:
+        """Whether items wait that the consumer has not begun to read."""
+        return bool(self._items)
+
     def _put_unrequested(self, page: Page[Any]) -> None:
         with self._lock:
             if self._end is not None:

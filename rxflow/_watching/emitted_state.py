@@ -6,6 +6,7 @@ must know of them; here is only the sum of that, which `RunWatch.save_emitted` r
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._logs.cursor import CursorState
 from rxflow._models.states import State
@@ -13,7 +14,16 @@ from rxflow._watching.event_order import OrderState
 from rxflow._watching.past_outage import PastOutage
 from rxflow._watching.run_notices import NoticesState
 from rxflow._watching.task_run_ledger import TaskRunsState
-from rxflow.events import Closed, FlowRunLog, NoticeCode
+from rxflow.events import (
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    NoticeCode,
+    RunChanged,
+    RunSeen,
+    StateChange,
+    TaskRunStateChange,
+)
 
 
 class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +50,27 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
     outage: PastOutage | None = None
     closed: Closed | None = None
     gone: NoticeCode | None = None
+
+
+def known_events(state: EmittedState) -> list[FlowRunEvent]:
+    """Return events that fold to the snapshot of those that were emitted.
+
+    The last is `Closed` if it was the last of those.
+    """
+    view = state.order.view
+    if view is None:
+        return []
+    run = view.run
+    first = replace(run, state=None, state_id=None) if view.states else run
+    tasks = [(task, task.state or run.state) for task in view.task_runs]
+    events: list[FlowRunEvent] = [
+        RunSeen(flow_run_id=run.id, run=first),
+        *(StateChange(flow_run_id=run.id, id=each.id, state=each) for each in view.states),
+        *(
+            TaskRunStateChange(flow_run_id=run.id, id=each.id, task_run=task, state=each)
+            for task, each in tasks
+            if each is not None
+        ),
+        RunChanged(flow_run_id=run.id, run=run),
+    ]
+    return events if state.closed is None else [*events, state.closed]

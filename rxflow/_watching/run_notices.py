@@ -164,6 +164,10 @@ class RunNotices:
         )
         return self._notice(NoticeCode.JOURNAL_FULL, text, now)
 
+    def checkpoint_stale(self, text: str, now: Now) -> Notice:
+        """Report that a checkpoint is older than it should be."""
+        return self._notice(NoticeCode.CHECKPOINT_STALE, text, now)
+
     def _notice(
         self,
         code: NoticeCode,

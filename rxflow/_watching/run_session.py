@@ -73,6 +73,10 @@ class RunSession(Session):
         """Return the notice that the watch goes on without its journal."""
         return self._run.notify(self._run.notices.journal_full(reason, now))
 
+    def report_checkpoint_stale(self, text: str, now: Now) -> EventPages:
+        """Return the notice that the checkpoint is older than it should be."""
+        return self._run.notify(self._run.notices.checkpoint_stale(text, now))
+
     # -- polls ----------------------------------------------------------------------------------
 
     def _next_poll(self) -> float:

@@ -1,0 +1,171 @@
+"""`CheckpointedSession`: when what was handed on to a loop counts as acknowledged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from checkpoint_files import known_states
+
+from rxflow import Notice, NoticeCode, RunSeen, StateChange
+from rxflow._models.entities import FlowRun
+from rxflow._models.states import State
+from rxflow._models.times import Now
+from rxflow._protocol.failures import Reply
+from rxflow._runtime.acknowledged_events import AcknowledgedEvents
+from rxflow._runtime.checkpoint_file import CheckpointFile
+from rxflow._runtime.checkpoint_use import CheckpointUse
+from rxflow._runtime.checkpointed_session import CheckpointedSession
+from rxflow._watching.event_order import EventPages
+from rxflow._watching.run_session import RunSession
+from rxflow._watching.session import Command, Done, Wait
+from rxflow._watching.watch_spec import EventSource, WatchSpec
+
+RUN = "9e6caafc-4ea1-4493-b0a9-122efba9eaaa"
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ROW = FlowRun(id=RUN, name="run", created=START, updated=START)
+SEEN = RunSeen(flow_run_id=RUN, run=ROW)
+NOTICE = Notice(flow_run_id=RUN, code=NoticeCode.DEGRADED, message="", timestamp=START)
+
+
+def change(number: int) -> StateChange:
+    """Return a change of the run's state."""
+    state = State(id=f"{number}", type="RUNNING", name="Running", timestamp=START)
+    return StateChange(flow_run_id=RUN, id=state.id, state=state)
+
+
+class Given(RunSession):
+    """A session that emits what a test gives it, waits for half a minute, and may be over."""
+
+    def __init__(self) -> None:
+        """Start with nothing to emit."""
+        super().__init__(WatchSpec(flow_run_id=RUN), Random(0))
+        self.given: EventPages = ()
+        self.over = False
+
+    def next_command(self, now: Now) -> Command:  # noqa: ARG002
+        """Wait, or end."""
+        return Done() if self.over else Wait(30.0)
+
+    def receive(self, reply: Reply, now: Now) -> EventPages:  # noqa: ARG002
+        """Fail: no query is sent."""
+        raise AssertionError("no query was sent")
+
+    def wake(self, now: Now) -> EventPages:  # noqa: ARG002
+        """Return what was given since the last call."""
+        given, self.given = self.given, ()
+        return given
+
+    @property
+    def done(self) -> Done | None:
+        """Whether it is over."""
+        return Done() if self.over else None
+
+
+class Loop:
+    """A loop over a watch with a checkpoint, and its time.
+
+    Attributes:
+        item_waits: Whether an item waits that it has not taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the checkpoint."""
+        self.path = path
+        self.item_waits = False
+        self.seconds = 0.0
+        self.session = Given()
+        spec = WatchSpec(flow_run_id=RUN)
+        file = CheckpointFile(str(path), spec, "http://fake.invalid/api")
+        self.acknowledged = AcknowledgedEvents(spec, file)
+        self.watch = CheckpointedSession(
+            self.session,
+            file,
+            self.acknowledged,
+            use=CheckpointUse(path=str(path)),
+            sources=spec.sources,
+            item_waits=lambda: self.item_waits,
+        )
+        assert self.watch.next_command(self.now) == Wait(0.0)
+
+    @property
+    def now(self) -> Now:
+        """The time."""
+        return Now(self.seconds, START + timedelta(seconds=self.seconds))
+
+    def ends(self) -> bool:
+        """Whether the end is to be emitted."""
+        return self.watch.done is not None
+
+    def wake(self) -> EventPages:
+        """Run an action, and hand on what it emits."""
+        pages = self.watch.wake(self.now)
+        for _, page in pages:
+            self.watch.hand_on(page)
+            self.item_waits = True
+        return pages
+
+
+@contextmanager
+def loop_over(path: Path) -> Iterator[Loop]:
+    """Open a checkpoint, and close it at the end."""
+    loop = Loop(path)
+    try:
+        yield loop
+    finally:
+        loop.acknowledged.close()
+
+
+STATES = EventSource.STATES
+
+
+def test_an_item_that_was_not_taken_is_not_acknowledged(tmp_path: Path) -> None:
+    """Actions that run meanwhile, while a loop waits for a reply, emit and request nothing."""
+    with loop_over(tmp_path / "run.ckpt") as loop:
+        loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, (change(1), change(2))))
+        assert loop.wake() == ((EventSource.NOTICES, (SEEN,)),)
+        for _ in range(3):
+            loop.seconds += 1.0
+            assert loop.wake() == ()
+            command = loop.watch.next_command(loop.now)
+            due = loop.watch.due_in(loop.now)
+            assert isinstance(command, Wait)
+            assert due is not None
+            assert 0 < command.seconds <= 1
+            assert 0 < due <= 1
+        assert not loop.path.exists()
+        loop.item_waits = False
+        assert loop.wake() == ((STATES, (change(1),)),)
+        assert loop.path.exists()
+        assert known_states(loop.path) == set()
+
+
+def test_the_end_waits_for_the_last_acknowledgement(tmp_path: Path) -> None:
+    """A stream that completed before would end without it."""
+    with loop_over(tmp_path / "run.ckpt") as loop:
+        loop.session.given = ((EventSource.NOTICES, (NOTICE,)),)
+        loop.wake()
+        loop.session.over = True
+        assert not loop.ends()
+        loop.item_waits = False
+        loop.wake()
+        assert loop.ends()
+        assert loop.watch.next_command(loop.now) == Done()
+
+
+def test_a_long_pause_is_cut_for_a_checkpoint(tmp_path: Path) -> None:
+    """What was acknowledged is saved within a second, however long nothing is polled."""
+    with loop_over(tmp_path / "run.ckpt") as loop:
+        loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, (change(1),)))
+        for _ in range(3):
+            loop.wake()
+            loop.item_waits = False
+        assert known_states(loop.path) == set()
+        command = loop.watch.next_command(loop.now)
+        assert isinstance(command, Wait)
+        assert 0 < command.seconds <= 1
+        loop.seconds += command.seconds
+        loop.wake()
+        assert known_states(loop.path) == {"1"}
+        assert loop.watch.next_command(loop.now) == Wait(30.0)
