@@ -123,7 +123,7 @@ def replay(
             environment and the active profile when a view does so.
 
     Returns:
-        A stream of the events that ends as the recorded one did: with its completion, or with an
+        A stream of the events. It ends as the recorded one did, with its completion or with an
         error of the same class and text. An error that is not one of rxflow's is an `RxflowError`
         which names it. The stream ends with another error instead:
 

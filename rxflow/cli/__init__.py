@@ -23,6 +23,7 @@ def main() -> None:
             "rxflow: the command line needs the extra 'cli' (from a checkout: pip install '.[cli]')"
         )
     _import_without("httpx._main", "h2")
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end a watch.
         if isinstance(stream, io.TextIOWrapper):
@@ -37,6 +38,17 @@ def main() -> None:
             commands(prog_name="rxflow")
     except OutputError as error:
         sys.exit(output_failed(error.cause))
+
+
+def _open_closed_streams() -> None:
+    """Let output that is closed fail when it is written to, as any that cannot be written.
+
+    Python has no standard stream where its descriptor is closed. Errors are then not written.
+    """
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _import_without(*modules: str) -> None:

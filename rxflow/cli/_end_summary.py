@@ -118,6 +118,8 @@ def end_summary(
             for part in [line] if room is None else wrap(line, room):
                 yield click.style(head, dim=True) + part
                 head = " " * len(head)
+    if status.is_deleted:  # of which there is no more
+        return
     # Not broken, so that it can be copied.
     yield click.style(_head("more"), dim=True) + f"rxflow report {status.flow_run_id} -o run.html"
 
@@ -157,6 +159,8 @@ def _state(status: RunStatus) -> str:
     if state is None:
         return "none"
     name = click.style(one_line(state.name), fg=STATE_COLOURS.get(state.type), bold=True)
+    if status.is_deleted and not status.is_over:
+        name += " when it was deleted"
     return f"{name}: {one_line(state.message)}" if state.message else name
 
 

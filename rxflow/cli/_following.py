@@ -103,9 +103,9 @@ def follow_runs(
         summaries = None if _is_lines_alone(show, scope) else _summaries(show, selection)
         live = None if summaries is None else live_display(lines, summaries, client)
         display = live or _plain_display(lines, summaries, show, scope)
-        start = None
+        history = _History(None)
         if following.hold:
-            start = _history_start(runs, reads, children=scope.children)
+            history = _history(runs, reads, children=scope.children)
         events: Stream[FlowRunEvent] = _watch(
             runs,
             following,
@@ -121,7 +121,7 @@ def follow_runs(
         if live is not None:
             events = events.pipe(ops.do_action(live.receive))
         if following.hold:
-            events = events.pipe(ordered(start))
+            events = events.pipe(ordered(history.start, history.runs))
         interruption = cancelled_by_interrupt(
             going_on, client, display.say, enabled=following.cancel_on_interrupt
         )
@@ -218,17 +218,28 @@ def _last_lines(
     return last_lines(ids, selection, client)
 
 
-def _history_start(runs: SelectedRuns, reads: SingleReads, *, children: bool) -> datetime | None:
-    """Return from which time on several runs may have events; None if one alone has any.
+class _History(NamedTuple):
+    """What is known before the watch of histories that are read one after another.
 
-    A run whose subflows cannot be read may have some.
+    Attributes:
+        start: From which time on several runs may have events; None if one alone has any.
+        runs: The ids of runs that have some.
     """
+
+    start: datetime | None
+    runs: tuple[str, ...] = ()
+
+
+def _history(runs: SelectedRuns, reads: SingleReads, *, children: bool) -> _History:
     if runs.ids is None or len(runs.ids) != 1:
-        return _FIRST_TIME
+        return _History(_FIRST_TIME, runs.ids or ())
     if not children:
-        return None
+        return _History(None)
     rows = reads.rows(RunsQuery(where=RunFilter(parent_ids=runs.ids)))
-    return _FIRST_TIME if rows is None else min((row.created for row in rows), default=None)
+    if rows is None:  # a run whose subflows cannot be read may have some
+        return _History(_FIRST_TIME)
+    start = min((row.created for row in rows), default=None)
+    return _History(start, tuple(row.id for row in rows))
 
 
 def _until_full(events: Iterable[FlowRunEvent], lines: ShownLines) -> Iterator[FlowRunEvent]:

@@ -6,14 +6,15 @@ their writer to the server, and a poll. Until then it is held. What is older whe
 history, is shown at once.
 
 The histories of several runs are read one after another. So that times do not jump back between
-them, the events of all are held until no more arrive for a moment, or the watch ends.
+them, the events of all are held until no more arrive for a moment, or the watch ends; and for some
+seconds more while a run that is known to be among them has no event yet.
 
 This machine reads no clock; that of the pipeline does. It takes the local clock to be right.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import count
 from typing import TypeVar
@@ -34,9 +35,10 @@ LEAST_LATENESS, MOST_LATENESS = 0.5, 5.0
 POLL = 0.5
 """Seconds between two polls of a run that has just had an event."""
 
-HISTORY_PAUSE, MOST_PAUSE = 0.6, 5.0
-"""Seconds without an event after which the histories of all runs have been read: more than one poll
-takes to follow another, and twice as long as the first event took, but no more than the second."""
+HISTORY_PAUSE, MOST_PAUSE = 1.0, 5.0
+"""Seconds without an event after which the histories of all runs have been read: the time between
+two polls and as much for their requests, and twice as long as the first event took, but no more
+than the second."""
 
 MOST_HELD = 50_000
 """Events that are held at most while histories are read."""
@@ -50,21 +52,23 @@ T = TypeVar("T")
 
 
 def ordered(
-    history_from: datetime | None = None,
+    history_from: datetime | None = None, awaited: Iterable[str] = ()
 ) -> Callable[[Observable[FlowRunEvent]], Observable[FlowRunEvent]]:
     """Return an operator that puts events in the order in which people are to see them.
 
     Args:
         history_from: The time from which on several runs may have events, which are then held until
             the histories of all have been read; None if there is one run alone.
+        awaited: The ids of runs that are known to have a history.
     """
+    ids = frozenset(awaited)
 
     def operator(source: Observable[FlowRunEvent]) -> Observable[FlowRunEvent]:
         def subscribe(
             observer: abc.ObserverBase[FlowRunEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             def machine(now: Now) -> LiveOrder:
-                return LiveOrder(now, history_from)
+                return LiveOrder(now, history_from, ids)
 
             return TimedSubscription(observer, scheduler, machine).start(source)
 
@@ -76,15 +80,19 @@ def ordered(
 class LiveOrder:
     """Decides which events are emitted when, in which order."""
 
-    def __init__(self, now: Now, history_from: datetime | None = None) -> None:
+    def __init__(
+        self, now: Now, history_from: datetime | None = None, awaited: Iterable[str] = ()
+    ) -> None:
         """Start without an event.
 
         Args:
             now: The time.
             history_from: As for `ordered`.
+            awaited: As for `ordered`.
         """
         self._began = now
         self._history_from = history_from
+        self._awaited = set(awaited)
         self._pause: float | None = None  # until the first event
         self._last_arrival = now.mono
         self._numbers = count()
@@ -94,6 +102,7 @@ class LiveOrder:
     def receive(self, event: FlowRunEvent, mono: float) -> tuple[FlowRunEvent, ...]:
         """Record an event; return the events to emit now."""
         self._last_arrival = mono
+        self._awaited.discard(event.flow_run_id)
         if self._pause is None:
             self._pause = min(max(HISTORY_PAUSE, 2 * (mono - self._began.mono)), MOST_PAUSE)
         if isinstance(event, RunSeen | Notice):
@@ -120,13 +129,13 @@ class LiveOrder:
         if not self._held:
             return None
         if self._history_from is not None and self._pause is not None:
-            return max(0.0, self._last_arrival + self._pause - mono)
+            return max(0.0, self._history_end(self._pause) - mono)
         return max(0.0, min(self._due(entry) for entry in self._held) - mono)
 
     def wake(self, mono: float) -> tuple[FlowRunEvent, ...]:
         """Return the events that are due, and those before them."""
         if self._history_from is not None:
-            if self._pause is None or mono < self._last_arrival + self._pause:
+            if self._pause is None or mono < self._history_end(self._pause):
                 return ()
             self._history_from = None
         due = [entry for entry in self._held if self._is_due(entry, mono)]
@@ -135,6 +144,10 @@ class LiveOrder:
     def flush(self, _: float) -> tuple[FlowRunEvent, ...]:
         """Return all events held, in order."""
         return self._pop_until(max(self._held)) if self._held else ()
+
+    def _history_end(self, pause: float) -> float:
+        """Return when the histories are taken to have been read, in monotonic seconds."""
+        return self._last_arrival + (MOST_PAUSE if self._awaited else pause)
 
     def _is_history(self, entry: _Entry) -> bool:
         return self._history_from is not None and entry[0] >= self._history_from

@@ -113,6 +113,7 @@ class RunStatus:
         last_news: When a state or a log line was last received, in monotonic seconds.
         notice: A notice about a condition that lasts, such as that the run is late.
         unverified: Why the watch of the run cannot be verified, as far as a notice said so.
+        is_deleted: Whether the server has no such run, or none any more.
         closed: The end of its watch.
     """
 
@@ -141,6 +142,7 @@ class RunStatus:
         self.last_news = 0.0
         self.notice: Notice | None = None
         self.unverified: str | None = None
+        self.is_deleted = False
         self.closed: Closed | None = None
 
     def receive(self, event: FlowRunEvent, mono: float) -> None:
@@ -181,6 +183,7 @@ class RunStatus:
             self.notice = notice
         if notice.code in _UNVERIFIED:
             self.unverified = one_line(notice.message)
+            self.is_deleted = notice.code is not NoticeCode.SOURCE_REWOUND
 
     @property
     def name(self) -> str:

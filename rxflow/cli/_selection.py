@@ -140,6 +140,7 @@ def _with_filters(command: Callable[..., Any], since_help: str) -> Callable[...,
         **options: Any,
     ) -> Any:
         values = {name: options.pop(name) for _, name, _ in _FILTERS}
+        _check_states(values["states"])
         selection = Selection(
             words=runs,
             filters={name: given for name, given in values.items() if given},
@@ -154,6 +155,16 @@ def _with_filters(command: Callable[..., Any], since_help: str) -> Callable[...,
     for option, name, text in reversed(_FILTERS):
         decorated = click.option(option, name, multiple=True, help=text)(decorated)
     return decorated
+
+
+def _check_states(states: Iterable[str]) -> None:
+    """Reject a list in one value, as other tools take it; no state has a comma in its name."""
+    for each in states:
+        if "," in each:
+            several = " ".join(
+                f"--state {state.strip()}" for state in each.split(",") if state.strip()
+            )
+            raise click.UsageError(f"--state takes one state; repeat it for several: {several}")
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:

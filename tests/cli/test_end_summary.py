@@ -222,6 +222,15 @@ def test_the_summary_says_why_a_watch_is_not_verified(
     assert fields_of(seen(), event, end)["log lines"] == text
 
 
+def test_a_deleted_run_has_no_more_to_show() -> None:
+    """Its state is that in which it was deleted, and no command is named that cannot find it."""
+    end = closed("Running", verified=False)
+    fields = fields_of(seen(), entered("Running"), notice(NoticeCode.RUN_DELETED), end)
+    assert "when it was deleted" in fields["state"]
+    assert "more" not in fields
+    assert "more" in fields_of(seen(), entered("Running"), end)
+
+
 def test_the_level_of_the_counted_lines_is_named() -> None:
     """A count of no line does not read as if the run had none."""
     lines = summary_of(seen(), closed(log_count=0), lowest="WARNING")

@@ -51,6 +51,22 @@ def test_a_full_disk_is_a_sentence_and_status_74(way: list[str]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_closed_output_is_a_sentence_and_status_74(way: list[str]) -> None:
+    """As a shell closes it by ``>&-``."""
+    server, run_id = server_with_long_run()
+    with server.serve() as url:
+        words = command(url, run_id, way=way)
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr == "rxflow: the output cannot be written: Bad file descriptor\n"
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
 def test_a_closed_pipe_ends_the_command_quietly(way: list[str]) -> None:
     """As `head` closes it; the status is that of a program which the signal of that ends."""
     server, run_id = server_with_long_run()

@@ -209,6 +209,7 @@ USAGE = {
     "runs and filters": (["amber-fox", "--tag", "prod"], "Runs and filters are both given"),
     "deployment": (["--deployment", "nightly"], "neither an id nor the name of a deployment"),
     "state": (["--state", "runing"], "pass a type such as 'RUNNING'"),
+    "states": (["--state", "failed, late"], "repeat it for several: --state failed --state late"),
     "empty": (["--flow", ""], "--flow '' is empty"),
     "time": (["--since", "noon"], "'noon' is neither a duration before now"),
 }

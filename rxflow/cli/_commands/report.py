@@ -44,7 +44,7 @@ def command(client: "rxflow.Client", run: str | None, output: str, no_children: 
     try:
         size = replace_file(output, page)
     except OSError as error:
-        report(f"{output} cannot be written: {error.strerror}; the run goes on")
+        report(f"{output} cannot be written: {error.strerror}")
         sys.exit(ExitStatus.OUTPUT_ERROR)
     written = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
     report(f"wrote {output}: {lines}, {written}")
