@@ -19,10 +19,10 @@ from rxflow import (
     InvalidRecording,
     StateChange,
     encode_event,
-    replay,
 )
 from rxflow._escapes import one_line
 from rxflow._logs.full_read import read_all_logs
+from rxflow.cli._recorded_events import recorded_events
 
 if TYPE_CHECKING:
     from rxflow import Client
@@ -126,7 +126,7 @@ def audit_of(
     recorded: dict[str, Row] = {}
     closed: datetime | None = None
     others: dict[str, None] = {}
-    for event in replay(path, None):
+    for event in recorded_events(path):
         if event.flow_run_id != flow_run_id:
             others[event.flow_run_id] = None
         elif isinstance(event, Closed):

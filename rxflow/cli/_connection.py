@@ -36,7 +36,8 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
     Where the command has the options ``--timeout`` and ``--quiet``, its reads keep to them.
 
     Args:
-        command: Takes the client as its first argument, ``client``; it is closed afterwards.
+        command: Takes the client as its first argument, ``client``; it is closed afterwards. It is
+            None for a command that was given ``--from``, a recording in place of a server.
     """
 
     @server_options
@@ -51,6 +52,9 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
         from rxflow.cli._command_client import CommandClient  # noqa: PLC0415 - needs reactivex
 
         values = click.get_current_context().params
+        if values.get("recording") is not None:
+            command(None, *arguments, **options)
+            return
         with CommandClient(
             limit=values.get("timeout"),
             say=None if values.get("quiet") else report,

@@ -6,17 +6,21 @@ from pathlib import Path
 import rxflow
 from rxflow._pictures.report_page import report_page
 from rxflow._views.run_report_lookups import read_run_report
+from rxflow.cli._recorded_report import recorded_report
 from rxflow.cli._selection import find_run
 
 __all__ = ["read_report", "replace_file"]
 
 
-def read_report(client: rxflow.Client, run: str | None, *, subflows: bool) -> tuple[str, str]:
+def read_report(
+    client: rxflow.Client | None, run: str | None, recording: str | None, *, subflows: bool
+) -> tuple[str, str]:
     """Read all of a run, and make a page of it.
 
     Args:
-        client: The client of the server.
+        client: The client of the server; None for a recording.
         run: What was written for the run; None to have it picked from a list, on a terminal.
+        recording: The file to read from in place of the server.
         subflows: Whether to read subflows.
 
     Returns:
@@ -26,8 +30,11 @@ def read_report(client: rxflow.Client, run: str | None, *, subflows: bool) -> tu
         click.UsageError: No run is given, or the word means several.
         RxflowError: There is no such run, or the server cannot be read from.
     """
-    run_id = find_run(run, client)
-    read = client.read(lambda limit: read_run_report(run_id, limit, subflows=subflows))
+    if client is None:
+        read = recorded_report(recording or "", run, subflows=subflows)
+    else:
+        run_id = find_run(run, client)
+        read = client.read(lambda limit: read_run_report(run_id, limit, subflows=subflows))
     lines = "1 log line" if len(read.lines) == 1 else f"{len(read.lines)} log lines"
     return report_page(read, rxflow.__version__), lines
 

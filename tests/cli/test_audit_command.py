@@ -96,6 +96,19 @@ def test_a_journal_is_compared_as_well(tmp_path: Path, scene: Scene) -> None:
     assert scene.audit().exit_code == 0
 
 
+def test_a_recording_of_a_watch_that_was_broken_off_is_compared(scene: Scene) -> None:
+    """Without an end nothing came after it: what it lacks is missing."""
+    scene.path = scene.path.with_name("timed.jsonl")
+    run = scene.run = scene.server.add_run(state="RUNNING")
+    watch = rxflow.watch_flow_run(run, max_duration=0, client=scene.server.client())
+    with pytest.raises(rxflow.WatchTimedOut):
+        list(watch.record(scene.path))
+    scene.server.set_state(run, "COMPLETED")
+    done = scene.audit()
+    assert done.exit_code == 1
+    assert "states     1 agree, 1 missing from the recording" in done.stdout
+
+
 def test_a_recording_of_another_run_is_refused(scene: Scene) -> None:
     """The error says which run the file is about."""
     other = scene.server.add_run(state="COMPLETED")

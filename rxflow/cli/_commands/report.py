@@ -20,10 +20,23 @@ from rxflow.cli._output import exit_on_error, report, write
     required=True,
     help="The file to write, which is replaced; - for standard output.",
 )
+@click.option(
+    "--from",
+    "recording",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="RECORDING",
+    help="Read the run from a recording or a journal, without a server.",
+)
 @click.option("--no-children", is_flag=True, help="Leave out subflows.")
 @exit_on_error()
 @connection_options
-def command(client: "rxflow.Client", run: str | None, output: str, no_children: bool) -> None:
+def command(
+    client: "rxflow.Client | None",
+    run: str | None,
+    output: str,
+    recording: str | None,
+    no_children: bool,
+) -> None:
     """Write all of RUN to one HTML file: states, task runs and subflows over time, and the log.
 
     The file needs no network and no other file, and whatever the log holds, it cannot act. A run
@@ -33,10 +46,11 @@ def command(client: "rxflow.Client", run: str | None, output: str, no_children: 
     Examples:
       rxflow report amber-fox -o run.html
       rxflow report @latest:nightly-report/prod -o - | gzip > run.html.gz
+      rxflow report --from night.jsonl.gz -o night.html
     """  # noqa: D301 - click reads \\b as it is
     from rxflow.cli._report_file import read_report, replace_file  # noqa: PLC0415 - needs jinja2
 
-    page, lines = read_report(client, run, subflows=not no_children)
+    page, lines = read_report(client, run, recording, subflows=not no_children)
     if output == "-":
         for line in page.split("\n"):  # one by one, so that it ends once the reader has enough
             write(line, unchanged=True)
