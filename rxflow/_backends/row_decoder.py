@@ -36,8 +36,9 @@ class RowDecoder:
             row: The type of a row on the wire.
             convert: Turns such a row into one that all backends share; None to keep it as it is.
         """
+        rows: Any = tuple[row, ...]
         decode_row = msgspec.json.Decoder(row).decode
-        decode_rows = msgspec.json.Decoder(tuple[row, ...]).decode
+        decode_rows = msgspec.json.Decoder(rows).decode
         self.decode_row: Callable[[_Raw], Any] = decode_row
         self.decode_rows: Callable[[_Raw], tuple[Any, ...]] = decode_rows
         if convert is not None:
