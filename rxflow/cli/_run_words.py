@@ -27,7 +27,7 @@ _RUN_PAGES = {"flow-run", "flow_runs"}
 _SAME_HOSTS: Mapping[str, str] = {
     "app.prefect.cloud": "api.prefect.cloud",
     "cloud.prefect.io": "api.prefect.io",  # of Prefect 1
-    **dict.fromkeys(("127.0.0.1", "::1", "0.0.0.0"), "localhost"),  # noqa: S104 - as in URLs
+    **dict.fromkeys(("127.0.0.1", "::1", "0.0.0.0"), "localhost"),  # noqa: S104 # nosec B104
 }
 """Hosts that serve the pages of an API, or are the same machine as it, by other names."""
 
