@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TypeGuard
 
+from rxflow._models.durations import short_duration
 from rxflow._models.entities import FlowRun
 from rxflow._protocol.failures import Failure
 from rxflow._watching.watch_spec import WatchSpec
@@ -26,7 +27,7 @@ def limit_text(
         failure: The last failure, unless a poll has succeeded since.
         unanswered: Seconds since the query in flight was sent; None if there is none.
     """
-    watched = timedelta(seconds=spec.max_duration or 0)
+    watched = short_duration(timedelta(seconds=spec.max_duration or 0))
     known = "its state was never read" if row is None else _state_of(row)
     text = f"Flow run {spec.flow_run_id} was watched for {watched} and {known}"
     return f"{text}{_why(failure, unanswered)}; {_advice(spec)}"
@@ -51,7 +52,7 @@ def runs_limit_text(
         has_looked: Whether the runs that match filters were read, if there are filters.
         closed_count: The number of runs that are closed.
     """
-    watched = timedelta(seconds=spec.max_duration or 0)
+    watched = short_duration(timedelta(seconds=spec.max_duration or 0))
     still = [f"{run} ({_state_name(row)})" for run, row in rows.items() if _goes_on(row)]
     unread = [run for run, row in rows.items() if row is None]
     facts = [

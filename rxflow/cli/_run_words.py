@@ -15,7 +15,15 @@ import click
 from rxflow._escapes import one_line
 from rxflow.cli._output import report
 
-__all__ = ["FROM_INPUT", "LatestRun", "NamedRun", "RunId", "RunWord", "read_run_word"]
+__all__ = [
+    "FROM_INPUT",
+    "LatestRun",
+    "NamedRun",
+    "RunId",
+    "RunWord",
+    "is_short_prefix",
+    "read_run_word",
+]
 
 FROM_INPUT = "-"
 """Stands for the words on standard input."""
@@ -95,6 +103,11 @@ def read_run_word(word: str, api_url: str) -> RunWord:
         return RunId(_id_in_url(text, api_url))
     run_id = _id_of(text)
     return RunId(run_id) if run_id is not None else NamedRun(text, _prefix_of(text))
+
+
+def is_short_prefix(text: str) -> bool:
+    """Whether a text may be the beginning of an id, but is too short for that."""
+    return re.fullmatch(f"[0-9a-f]{{1,{_LEAST_DIGITS - 1}}}", text.lower()) is not None
 
 
 def _deployment_or_flow(name: str) -> Mapping[str, str]:

@@ -16,7 +16,14 @@ from rxflow import RunNotFound
 from rxflow._escapes import one_line
 from rxflow.cli._option_names import as_options
 from rxflow.cli._output import report
-from rxflow.cli._run_words import FROM_INPUT, LatestRun, NamedRun, RunId, read_run_word
+from rxflow.cli._run_words import (
+    FROM_INPUT,
+    LatestRun,
+    NamedRun,
+    RunId,
+    is_short_prefix,
+    read_run_word,
+)
 from rxflow.cli._times import read_time
 
 if TYPE_CHECKING:
@@ -326,6 +333,8 @@ def _find_named(client: "rxflow.Client", text: str, prefix: str | None) -> str:
     match runs:
         case []:
             also = ", and none whose id begins with it" if prefix is not None else ""
+            if is_short_prefix(text):
+                also = "; of an id at least the first four digits are needed"
             question = close_names_question(text, client)
             raise RunNotFound(f"The server has no flow run named {_shown(text)}{also}{question}")
         case [run]:

@@ -1,8 +1,9 @@
 """Times and durations as they are written on a command line: what options are converted by.
 
-A duration is ``30m``, ``1h30m``, ``2d`` or a number of seconds. A time is a duration before now, an
-ISO date or time, which is local unless it has an offset, a time of the last 24 hours such as lines
-begin with, or seconds or milliseconds since 1970.
+A duration is ``30m``, ``1h30m``, ``2 days`` or a number of seconds. A time is a duration before
+now, an ISO date or time, which is local unless it has an offset, a time of the last 24 hours such
+as lines begin with, ``now``, the beginning of ``today`` or ``yesterday``, or seconds or
+milliseconds since 1970.
 """
 
 import re
@@ -12,9 +13,19 @@ import click
 
 __all__ = ["check_is_past", "check_order", "read_duration", "read_time"]
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PART = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})")
-_PARTS = re.compile(rf"(?:{_PART.pattern})+")
+_UNITS = {
+    **dict.fromkeys(["ms"], 0.001),
+    **dict.fromkeys(["s", "sec", "secs", "second", "seconds"], 1),
+    **dict.fromkeys(["m", "min", "mins", "minute", "minutes"], 60),
+    **dict.fromkeys(["h", "hr", "hrs", "hour", "hours"], 3600),
+    **dict.fromkeys(["d", "day", "days"], 86_400),
+    **dict.fromkeys(["w", "week", "weeks"], 604_800),
+}
+_LONGEST_FIRST = "|".join(sorted(_UNITS, key=len, reverse=True))
+_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({_LONGEST_FIRST})")
+_PARTS = re.compile(rf"{_PART.pattern}(?:\s*{_PART.pattern})*")
+_AGO = re.compile(r"-(?P<minus>.+)|(?P<ago>.+)\s+ago")
+_DAYS_AGO = {"today": 0, "yesterday": 1}
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 _CLOCK = re.compile(r"\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?")
 
@@ -42,7 +53,7 @@ def read_time(text: str) -> datetime:
 
     Args:
         text: A duration before now, such as ``10m``, a date or time such as ``2026-11-22T12:00``
-            or ``06:41:45.123``, or a Unix time.
+            or ``06:41:45.123``, ``yesterday``, or a Unix time.
 
     Raises:
         click.BadParameter: It is none.
@@ -55,16 +66,20 @@ def read_time(text: str) -> datetime:
             number = float(written)
             is_fine = number >= _LEAST_UNIX_MILLISECONDS
             return datetime.fromtimestamp(number / 1000 if is_fine else number, UTC)
-        if (duration := _duration_of(written)) is not None:
-            return real_now().utc - duration
+        now = real_now().utc
+        if (duration := _duration_before(written)) is not None:
+            return now - duration
+        if (days := _DAYS_AGO.get(written.lower())) is not None:
+            day = now.astimezone().date() - timedelta(days=days)
+            return datetime.combine(day, time()).astimezone()
         if _CLOCK.fullmatch(written):
-            return _last_at(time.fromisoformat(written), real_now().utc)
+            return _last_at(time.fromisoformat(written), now)
         found = datetime.fromisoformat(written)
         return found.astimezone() if found.tzinfo is None else found
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is neither a duration before now, such as 10m, nor a time, such as "
-            "2026-11-22T12:00"
+            "2026-11-22T12:00, 06:41 or yesterday"
         ) from None
 
 
@@ -113,6 +128,14 @@ def _last_at(clock: time, now: datetime) -> datetime:
     """Return when a local clock last showed a time."""
     today = datetime.combine(now.astimezone().date(), clock).astimezone()
     return today if today <= now else (today - timedelta(days=1)).astimezone()
+
+
+def _duration_before(text: str) -> timedelta | None:
+    """Return how long before now a time is; None if it is not written so."""
+    if text.lower() == "now":
+        return timedelta()
+    before = _AGO.fullmatch(text)
+    return _duration_of(text if before is None else before["minus"] or before["ago"])
 
 
 def _duration_of(text: str) -> timedelta | None:

@@ -86,6 +86,16 @@ def test_a_range_that_is_empty_is_a_usage_error(scene: CommandScene) -> None:
             assert "which is after --until" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "option", ["--no-push", "--no-hold", "--cancel-on-interrupt", "--exit-zero"]
+)
+def test_options_about_following_need_f(scene: CommandScene, option: str) -> None:
+    """They would have no effect, and a script would rely on them."""
+    result = scene.invoke("logs", scene.run, option)
+    assert result.exit_code == 2
+    assert "pass -f as well" in result.stderr
+
+
 def test_a_run_that_goes_on_is_not_waited_for() -> None:
     """Without -f the command ends with the lines that there are."""
     scene = CommandScene()

@@ -165,6 +165,7 @@ CLOSE = {
     "several": ("flow", "; did you mean 'subflow'?"),
     "twins": ("grey-owls", "; did you mean 'grey-owl'?"),
     "an id": ("abcd", ", and none whose id begins with it"),
+    "too short for an id": ("abc", "; of an id at least the first four digits are needed"),
     "nothing close": ("zz", ""),
 }
 

@@ -94,7 +94,7 @@ def test_the_time_limit_is_a_sentence_and_status_124(server: FakePrefect3) -> No
     with started(server, "watch", run, "--timeout", "0.5") as program:
         status, errors = end(program)
     assert status == 124
-    assert errors.startswith(f"rxflow: Flow run {run} was watched for 0:00:00.5")
+    assert errors.startswith(f"rxflow: Flow run {run} was watched for 500 ms")
     assert "is still in state Running; flow run 'amber-fox'" in errors
     assert errors.endswith(f"{BACK} {run}\n")
 

@@ -21,6 +21,9 @@ DURATIONS = {
     " 2D ": timedelta(days=2),
     "1w": timedelta(weeks=1),
     "250ms": timedelta(milliseconds=250),
+    "10 min": timedelta(minutes=10),
+    "1 hour 30 minutes": timedelta(minutes=90),
+    "2days": timedelta(days=2),
     "0.5h": timedelta(minutes=30),
 }
 
@@ -31,11 +34,28 @@ def test_a_duration_has_units(text: str, duration: timedelta) -> None:
     assert read_duration(text) == duration
 
 
-@pytest.mark.parametrize("text", ["", "m", "10 m", "-10m", "10y", "1e3", "9" * 30 + "w", "noon"])
+@pytest.mark.parametrize(
+    "text", ["", "m", "-10m", "10 minutes ago", "1 month", "10y", "1e3", "9" * 30 + "w", "noon"]
+)
 def test_another_text_is_no_duration(text: str) -> None:
     """The error shows durations."""
     with pytest.raises(click.BadParameter, match="such as 30s, 10m"):
         read_duration(text)
+
+
+@freeze_time(NOON)
+@pytest.mark.parametrize("text", ["10 minutes ago", "-10m", "10min ago"])
+def test_a_time_may_say_that_it_is_past(text: str) -> None:
+    """As other tools take it."""
+    assert read_time(text) == NOON - timedelta(minutes=10)
+
+
+@freeze_time(NOON)
+def test_days_have_names() -> None:
+    """They begin at midnight, by the local clock."""
+    assert read_time("now") == NOON
+    midnight = datetime(2026, 11, 22).astimezone()
+    assert (read_time("today"), read_time("Yesterday")) == (midnight, midnight - timedelta(days=1))
 
 
 @freeze_time(NOON)

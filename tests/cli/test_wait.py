@@ -83,7 +83,7 @@ def test_a_time_limit_is_status_124() -> None:
     with server.serve() as url:
         done = run_program("wait", running, "--timeout", "1s", "--api-url", url)
     assert (done.returncode, done.stdout) == (124, "")
-    assert done.stderr.startswith("rxflow: Flow runs were watched for 0:00:01; 1 not ")
+    assert done.stderr.startswith("rxflow: Flow runs were watched for 1.0 s; 1 not ")
     back = rf"; it (goes|may go) on; to come back: rxflow wait {running}\n"
     assert re.search(f"{back}$", done.stderr)
 

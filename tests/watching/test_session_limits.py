@@ -97,6 +97,6 @@ def test_the_limit_holds_between_retries() -> None:
     watched = SimulatedWatch(world, spec()).run()
     assert world.now == pytest.approx(4.0, abs=0.1)
     assert str(watched.error) == (
-        f"Flow run {RUN_ID} was watched for 0:00:04 and its state was never read (the last request "
+        f"Flow run {RUN_ID} was watched for 4.0 s and its state was never read (the last request "
         "failed: Nothing listens there); pass a longer max_duration, or None for no limit"
     )

@@ -43,6 +43,11 @@ def command(
     check_order(selection.since, show.until)
     if not follow:
         check_is_past(selection.since)
+        if following != FollowOptions(timeout=following.timeout):
+            raise click.UsageError(
+                "--no-push, --no-hold, --cancel-on-interrupt and --exit-zero are about following; "
+                "pass -f as well."
+            )
     runs = select_runs(selection, client)
     scope = Scope(only_logs=True, children=selection.children)
     if follow:
