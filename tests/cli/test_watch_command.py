@@ -255,8 +255,8 @@ def test_the_status_says_how_the_run_ended(scene: CommandScene, kind: str, statu
 
 def test_an_unknown_run_is_not_found(scene: CommandScene) -> None:
     """A sentence and status 7, also with --exit-zero; nothing is written as data."""
-    for command in ("watch", "logs"):
-        done = scene.invoke(command, UNKNOWN, "--exit-zero")
+    for command in (["watch"], ["logs", "-f"]):
+        done = scene.invoke(*command, UNKNOWN, "--exit-zero")
         assert (done.exit_code, done.stdout) == (7, ""), done.output
         assert UNKNOWN in done.stderr
 

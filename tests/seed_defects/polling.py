@@ -98,7 +98,7 @@ def end_at_the_time_limit(new: NewScene) -> None:
 
 def text_of_the_time_limit(new: NewScene) -> None:
     """The error says how long the run was watched, and which state it is in."""
-    for limit, text in ((90, "0:01:30"), (timedelta(minutes=4), "0:04:00")):
+    for limit, text in ((90, "1 min 30 s"), (timedelta(minutes=4), "4 min 00 s")):
         scene = new()
         with pytest.raises(RuntimeError, match=rf"{text} .* state {scene.state_name('RUNNING')}"):
             scene.watch(max_duration=limit)
