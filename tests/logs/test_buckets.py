@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from naive_digest import naive_digest
 from simulated_world import START
 
-from rxflow._logs.buckets import Bucket
+from rxflow._logs.buckets import Bucket, merged_to
 from rxflow.testing._rows import uuid7
 
 
@@ -48,3 +48,13 @@ def test_digests_of_different_ids_differ(ids: list[str], size: int, others: Rand
     sample = others.sample(ids, size)
     assume(set(sample) != set(ids[:size]))
     assert bucket_of(sample).digest != bucket_of(ids[:size]).digest
+
+
+@given(numbers=st.lists(st.integers(0, 9), min_size=1, max_size=20), most=st.integers(1, 20))
+def test_merged_buckets_have_the_rows_of_all(numbers: list[int], most: int) -> None:
+    """There are no more than wanted, from the first on; counts and digests are their sums."""
+    rows = iter(range(1000))
+    ids = [[f"row-{next(rows)}" for _ in range(number)] for number in numbers]
+    merged = merged_to([bucket_of(each) for each in ids], most)
+    assert len(merged) <= most
+    assert merged_to(merged, 1) == [bucket_of(*ids)]

@@ -1,7 +1,7 @@
 """The timeline of a run as text."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -94,6 +94,15 @@ def test_each_kind_of_bar_is_drawn_in_its_own_way_and_explained() -> None:
         assert [cell for cell in legend.values() if cell not in row] == []
         cells.add(legend[outcome.value])
     assert len(cells) == len(Outcome)
+
+
+def test_without_bars_there_is_no_legend() -> None:
+    """A run that is scheduled for later does not wait yet."""
+    server = FakePrefect3(clock=VirtualTime())
+    later = server.clock() + timedelta(hours=1)
+    run_id = server.add_run(name="amber-fox", flow="report", expected_start_time=later)
+    *_, row = plain_text(timeline_lines(tree_of(server, run_id), 60)).splitlines()
+    assert row.split() == ["report", "Scheduled"]
 
 
 def test_what_is_missing_is_said() -> None:

@@ -755,3 +755,12 @@ def test_close_check_without_offsets_reads_all_rows() -> None:
     check = watch.close_check()
     assert [log.id for log in check.logs.rows] == [old]
     assert (check.logs.proven, check.logs.provable) == (False, False)
+
+
+def test_rows_that_are_left_to_a_group_are_not_saved() -> None:
+    """The group knows which were delivered."""
+    spec = WatchSpec(flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa")
+    reader = RunReader(spec, RowLimit())
+    assert reader.share_logs() is not None
+    with pytest.raises(ValueError, match="read together with those of other runs"):
+        reader.save_logs()

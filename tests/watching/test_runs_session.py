@@ -817,7 +817,7 @@ def test_the_limit_names_the_runs_that_are_not_over(count: int, rest: str) -> No
     watched = ManyRuns(world, ids, max_duration=20).run()
     text = str(watched.error)
     assert isinstance(watched.error, WatchTimedOut)
-    assert f"0:00:20; {count} not over: " in text
+    assert f"20.0 s; {count} not over: " in text
     assert f"{ids[0]} (Running)" in text
     assert f"(Running){rest}; pass a longer max_duration" in text
 

@@ -32,7 +32,7 @@ from rxflow import (
 from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._protocol.queries import LogsQuery
 from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
-from rxflow._watching.emitted_state import EmittedState
+from rxflow._watching.emitted_state import EmittedState, known_events
 from rxflow._watching.lifecycle import LAST_LINE_WAIT
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_session import RunSession
@@ -452,6 +452,23 @@ def test_after_closed_there_is_one_look_and_no_event() -> None:
     assert (watched.events, watched.ended, watched.error) == ([], True, None)
     assert len(watched.sent) <= 12
     assert world.now < 3700
+
+
+def test_a_better_closed_is_emitted() -> None:
+    """A run whose lines could not be counted then, and can be now, is closed again."""
+    world, run_id, events = closed_world()
+    assert isinstance(events[-1], Closed)
+    unproven = replace(events[-1], verified=False)
+    watched = watch(world, run_id, [*events[:-1], unproven]).run()
+    (closed,) = watched.events
+    assert isinstance(closed, Closed)
+    assert closed.verified
+
+
+def test_of_no_events_nothing_is_known() -> None:
+    """A watch that has read no row folds to nothing."""
+    spec = WatchSpec(flow_run_id="9e6caafc-4ea1-4493-b0a9-122efba9eaaa", sources=ALL)
+    assert known_events(RunWatch(spec, RowLimit()).save_emitted()) == []
 
 
 AFTER: dict[str, tuple[Callable[[World, str], object], list[str]]] = {
