@@ -21,12 +21,12 @@ def test_a_run_is_recorded_and_shown_again(
 ) -> None:
     """The replay has the events of the watch, and looks as the watch does."""
     run = writer.new_run(name="amber-fox", state={"type": "RUNNING"})
-    writer.post_logs(run, [f"line {number}" for number in range(250)])
+    writer.post_logs(run, [f"line {number}" for number in range(150)])
     assert writer.set_state(run, "COMPLETED") == "ACCEPT"
     with rxflow.Client(api_url=server.url) as client:
         watch = rxflow.watch_flow_run(run, client=client)
         events = list(watch.record(tmp_path / "library.jsonl.gz"))
-    assert len(events) > 250
+    assert len(events) > 150
     assert list(rxflow.replay(tmp_path / "library.jsonl.gz", speed=50)) == events
 
     file = str(tmp_path / "command.jsonl.gz")
