@@ -33,7 +33,7 @@ from rxflow import (
     watch_flow_runs,
 )
 from rxflow._net.channel import AsyncChannel, Channel
-from rxflow.testing import FakePrefect3
+from rxflow.testing import FakePrefect3, VirtualTime
 
 LATER = 24 * HOUR
 
@@ -90,6 +90,28 @@ def test_a_late_watch_gets_the_same_rows(world: World) -> None:
     assert late.completed
     assert late.ended == LATER
     assert Counter(rows(early.values)) == Counter(rows(late.values))
+
+
+@pytest.mark.parametrize("subflows", [False, True])
+@pytest.mark.parametrize("ago", [0.05, 1, 4, 20])
+def test_a_run_that_has_just_ended_is_emitted_in_order(subflows: bool, ago: float) -> None:
+    """No state precedes the lines before it, though those of the last seconds are read later.
+
+    There are more than a page has, so they are a history, of which the last seconds are left to the
+    poll after it: their writers may be storing earlier lines.
+    """
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run = server.add_run(state="RUNNING")
+    time.wait(0.1)
+    for number in range(450):
+        server.log(run, str(number), timestamp=server.clock() + timedelta(microseconds=number))
+    time.wait(0.1)
+    server.set_state(run, "COMPLETED")
+    time.wait(ago)
+    stream = rxflow.watch_flow_run(run, subflows=subflows, client=server.client())
+    kinds = [event.kind for event in time.collect(stream)]
+    assert kinds == ["run-seen", "state", *["log"] * 450, "state", "closed"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rxflow._logs.ledger import Ledger
 from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._logs.row_columns import RowColumns
 from rxflow._logs.table_reader import LogTable, LogTableRow, Span, TableReader, TableShrank
-from rxflow._models.times import Instant, shifted
+from rxflow._models.times import Instant, earlier, shifted
 from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow.events import FlowRunLog
 
@@ -35,6 +35,7 @@ class CursorProgress(msgspec.Struct, frozen=True):
     Attributes:
         backfill_position: While the history is read page by page, where the next page begins.
         backfill_began: The server's time when its first page was read.
+        unsettled_from: The earliest time of rows in its pages that were left to later polls.
         backfilled: Whether the history was read to its end.
         just_backfilled: Whether that was by the last poll, which left the rows of some seconds.
         forecast: What to expect of the next poll.
@@ -44,6 +45,7 @@ class CursorProgress(msgspec.Struct, frozen=True):
 
     backfill_position: Instant | None = None
     backfill_began: Instant | None = None
+    unsettled_from: Instant | None = None
     backfilled: bool = False
     just_backfilled: bool = False
     forecast: Forecast = Forecast()
@@ -71,6 +73,7 @@ class CursorProgress(msgspec.Struct, frozen=True):
             counted,
             backfill_position=read.backfill_position,
             backfill_began=read.backfill_began,
+            unsettled_from=read.unsettled_from,
             backfilled=backfilled,
             just_backfilled=backfilled and read.backfill_began is not None,
             forecast=forecast,
@@ -146,11 +149,17 @@ class CursorPoll:
         whole = self._whole_page(rows, next_start, began)
         if whole is not None:
             return whole
+        unsettled_from = self._progress.unsettled_from
         if began is not None:
             settled = shifted(began, -_COMMIT_SLACK)
+            left = (row.timestamp for row in rows if row.created >= settled)
+            unsettled_from = earlier(unsettled_from, min(left, default=None))
             rows = [row for row in rows if row.created < settled]
         reader.add_undelivered(rows)
-        return self._log_read(backfill_position=next_start, backfill_began=began)
+        return msgspec.structs.replace(
+            self._log_read(backfill_position=next_start, backfill_began=began),
+            unsettled_from=unsettled_from,
+        )
 
     def _whole_page(
         self, rows: Sequence[LogTableRow], next_start: datetime | None, began: datetime | None
@@ -176,6 +185,7 @@ class CursorPoll:
             columns=columns,
             backfill_position=next_start,
             backfill_began=began,
+            unsettled_from=self._progress.unsettled_from,
             provable=self._table.offsets_supported,
             server_time=self._reader.server_time,
         )

@@ -7,7 +7,7 @@ import msgspec
 
 from rxflow._logs.row_columns import RowColumns
 from rxflow._logs.table_reader import ReplacedBucket
-from rxflow._models.times import PLAUSIBLE_YEARS
+from rxflow._models.times import PLAUSIBLE_YEARS, earlier
 from rxflow._protocol.pages import MalformedRow
 from rxflow.events import FlowRunLog
 
@@ -26,6 +26,7 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
         backfill_position: While a history is read page by page, where its next page begins; None
             once it was read to its end.
         backfill_began: The server's time when the first page of that history was read.
+        unsettled_from: The earliest time of rows of that history which were left to later polls.
         proven: Whether the delivered rows and these are all that the server had when the poll
             began, or at a later instant.
         provable: Whether the server takes the offsets that a proof needs.
@@ -44,6 +45,7 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     malformed: tuple[MalformedRow, ...] = ()
     backfill_position: datetime | None = None
     backfill_began: datetime | None = None
+    unsettled_from: datetime | None = None
     proven: bool = False
     provable: bool = True
     rewound: bool = False
@@ -52,6 +54,11 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
     table_shrank: bool = False
     audit_failed: bool | None = None
     server_time: datetime | None = None
+
+    @property
+    def unread_from(self) -> datetime | None:
+        """The time before which all rows were delivered or are here; None if that are all."""
+        return earlier(self.backfill_position, self.unsettled_from)
 
 
 def newest_created(read: LogRead) -> datetime | None:

@@ -72,6 +72,13 @@ def later(a: datetime | None, b: datetime | None) -> datetime | None:
     return max(a, b)
 
 
+def earlier(a: datetime | None, b: datetime | None) -> datetime | None:
+    """Return the earlier of two times; None is later than any time."""
+    if a is None or b is None:
+        return b if a is None else a
+    return min(a, b)
+
+
 def plain_utc(time: datetime) -> datetime:
     """Return an aware time in UTC, of the class `datetime` itself.
 

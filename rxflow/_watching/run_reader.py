@@ -93,6 +93,7 @@ class RunReader:
         server: The server's kind and version, once it is known.
         row: The run's row of the last tick that was committed.
         position: Where the next page of a long log history begins; None once it was read.
+        unread_from: The time before which all log rows were read; None if all were.
     """
 
     def __init__(self, spec: WatchSpec, limit: RowLimit) -> None:
@@ -109,6 +110,7 @@ class RunReader:
         self.server: Server | None = None
         self.row: FlowRun | None = None
         self.position: datetime | None = None
+        self.unread_from: datetime | None = None
         self._delivered_states: set[str] = set()
         self._covered_state: str | None = None
         self._late_reason: str | None = None
@@ -329,6 +331,7 @@ class RunReader:
 
     def _commit_logs(self, read: LogRead, now: Now) -> None:
         self.position = read.backfill_position
+        self.unread_from = read.unread_from
         if self.logs is not None:
             self.logs.commit(read, now)
         if self._was_shared:

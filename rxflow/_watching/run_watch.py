@@ -249,7 +249,7 @@ class RunWatch:
             dated=dated,
             logs=tick.logs.rows,
             last=last,
-            position=self.reader.position,
+            position=self.reader.unread_from,
         )
         heartbeat = known is not None and run is not None and is_heartbeat(known, run)
         events = (event for _, page in pages for event in page)
@@ -284,7 +284,7 @@ class RunWatch:
             dated=dated,
             logs=logs.rows,
             last=[*self._log_notices(logs, now), *self.notices.malformed(malformed, now)],
-            position=logs.backfill_position,
+            position=logs.unread_from,
         )
         unsettled = self.reader.task_runs.settled_in(server_time, now) > 0
         if pages or unsettled or logs.backfill_position is not None:
