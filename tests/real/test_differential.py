@@ -8,8 +8,10 @@ the wording of a rejection.
 from __future__ import annotations
 
 import re
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -146,9 +148,11 @@ class ScriptedServer:
 
     def send(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Send a request, with ``{0}`` and so on for the ids; return the comparable response."""
-        response = self._http.request(
-            method, _with_ids(path, self.ids), json=_with_ids(body, self.ids)
-        )
+        where, content = _with_ids(path, self.ids), _with_ids(body, self.ids)
+        response = self._http.request(method, where, json=content)
+        while response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:  # as a busy SQLite replies
+            threading.Event().wait(0.25)
+            response = self._http.request(method, where, json=content)
         return response.status_code, comparable(response.json())
 
     def read_task_run(self) -> Any:
