@@ -2,12 +2,11 @@
 
 import asyncio
 import resource
-import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, closing
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,9 +15,22 @@ from typing import Any
 
 import pytest
 from checkpoint_files import checkpoint_in, known_count, known_states
+from interrupted_watches import (
+    Key,
+    Leave,
+    Read,
+    Victim,
+    by_take,
+    each_loop,
+    each_read,
+    in_async_loop,
+    in_failing_observer,
+    in_loop,
+    in_piped_loop,
+    keys,
+)
 from journal_files import largest_file
 from reactivex import operators as ops
-from stream_faces import collect_async
 from virtual_world import TEST_TIMEOUT, Recording, World
 
 from rxflow import (
@@ -74,64 +86,9 @@ def scene(path: Path) -> Scene:
     return Scene(path)
 
 
-def keys(events: list[FlowRunEvent]) -> list[tuple[str, str]]:
-    """Return the kinds and ids of events."""
-    return [(event.kind, getattr(event, "id", "")) for event in events]
-
-
 # -- every face -----------------------------------------------------------------------------------
 
 
-def in_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave a loop while it handles an event."""
-    with closing(iter(stream)) as events:
-        return list(islice(events, count))
-
-
-def in_piped_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave a loop over a pipeline while it handles an event."""
-    with closing(iter(stream.pipe(ops.filter(lambda _: True), ops.map(lambda e: e)))) as events:
-        return list(islice(events, count))
-
-
-def in_async_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave an ``async for`` while it handles an event."""
-
-    async def collect() -> list[FlowRunEvent]:
-        taken: list[FlowRunEvent] = []
-        async with aclosing(aiter(stream)) as events:
-            while len(taken) < count and (event := await anext(events, None)) is not None:
-                taken.append(event)
-        return taken
-
-    return asyncio.run(collect())
-
-
-def in_failing_observer(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Subscribe an observer that raises while it handles an event."""
-    taken: list[FlowRunEvent] = []
-    recording: Recording[Any] = Recording(lambda: 0.0)
-
-    def handle(event: FlowRunEvent) -> None:
-        taken.append(event)
-        if len(taken) == count:
-            raise RuntimeError("broken")
-
-    recording.subscribe_to(stream.pipe(ops.do_action(handle)))
-    recording.wait()
-    return taken
-
-
-def by_take(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Subscribe, and let `take` end the subscription within an event."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream.pipe(ops.take(count)))
-    recording.wait()
-    assert recording.error is None
-    return recording.values
-
-
-Leave = Callable[[FlowRunStream, int], list[FlowRunEvent]]
 LEFT_WITHIN: list[Leave] = [*(in_loop, in_piped_loop, in_async_loop, in_failing_observer, by_take)]
 
 
@@ -144,27 +101,6 @@ def test_an_event_that_was_being_handled_comes_again(leave: Leave, scene: Scene)
         assert keys(begun) == keys(whole)[number : number + 2]
     assert keys(list(scene.watch())) == keys(whole)[-1:]
     assert list(scene.watch()) == []
-
-
-Read = Callable[[FlowRunStream], list[FlowRunEvent]]
-
-
-def by_subscription(stream: FlowRunStream) -> list[FlowRunEvent]:
-    """Subscribe without a scheduler; return all events, or raise the error."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream)
-    recording.wait()
-    if recording.error is not None:
-        raise recording.error
-    return recording.values
-
-
-READS: dict[str, Read] = {
-    "loop": list,
-    "async loop": collect_async,
-    "subscription": by_subscription,
-}
-each_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 
 @each_read
@@ -184,7 +120,7 @@ def test_more_than_a_checkpoint_holds_back_is_saved_meanwhile(read: Read, path: 
     def note(_: FlowRunEvent) -> None:
         known.append(known_count(path))
 
-    assert len(read(scene.watch().pipe(ops.do_action(note)))) == 2504  # type: ignore[arg-type]
+    assert len(read(scene.watch().pipe(ops.do_action(note)))) == 2504
     assert [max(known[:at]) >= at - 1010 for at in (1100, 2100, 2500)] == [True] * 3
     assert all(count <= number for number, count in enumerate(known))
 
@@ -589,70 +525,11 @@ def test_a_full_disk_is_tried_again(path: Path) -> None:
 
 # -- kill -9 --------------------------------------------------------------------------------------
 
-WATCHERS = {
-    "loop": """
-for event in stream:
-    handle(event)
-""",
-    "async loop": """
-async def main():
-    async for event in stream:
-        handle(event)
-asyncio.run(main())
-""",
-    "subscription": """
-stream.pipe(ops.do_action(handle)).run(TimeoutScheduler())
-""",
-}
-
-WATCHER = """
-import asyncio, os, sys
-import rxflow
-from reactivex import operators as ops
-from reactivex.scheduler import TimeoutScheduler
-
-run, url, path = sys.argv[1:]
-stream = rxflow.watch_flow_run(run, drain=0.5, checkpoint=path, client=rxflow.Client(api_url=url))
-
-def handle(event):
-    os.write(1, (event.kind + " " + getattr(event, "id", "") + "\\n").encode())
-"""
-
-Keys = list[tuple[str, ...]]
-
-
-class Victim:
-    """A process that watches a run with a checkpoint, and prints each event that it is handed."""
-
-    def __init__(self, face: str, *arguments: str) -> None:
-        """Start the process."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WATCHER + WATCHERS[face], *arguments], stdout=subprocess.PIPE
-        )
-
-    def _lines(self) -> Iterator[tuple[str, ...]]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            yield tuple(line.decode().rstrip("\n").split(" "))
-
-    def kill_after(self, count: int) -> Keys:
-        """Kill the process once it has printed some events; return all that it has printed."""
-        lines = self._lines()
-        printed = list(islice(lines, count))
-        self.process.send_signal(signal.SIGKILL)
-        return printed + self.end(lines)
-
-    def end(self, lines: Iterator[tuple[str, ...]] | None = None) -> Keys:
-        """Wait for the end of the process; return all that it has printed."""
-        printed = list(lines or self._lines())
-        self.process.wait(TEST_TIMEOUT)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return printed
+WATCH = "rxflow.watch_flow_run(runs[0], drain=0.5, checkpoint=path, client=client)"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("face", WATCHERS)
+@each_loop
 def test_what_comes_twice_after_kills_was_not_in_the_checkpoint(face: str, path: Path) -> None:
     """No row is missing, and a row comes again if and only if the checkpoint did not have it.
 
@@ -661,26 +538,26 @@ def test_what_comes_twice_after_kills_was_not_in_the_checkpoint(face: str, path:
     random = Random(face)
     server = FakePrefect3()
     run = server.add_run(state="RUNNING")
-    rows: Keys = []  # in the order in which they are emitted first
-    lives: list[tuple[int, Keys]] = []  # the lines known at the start, and the rows handed on
+    rows: list[Key] = []  # in the order in which they are emitted first
+    lives: list[tuple[int, list[Key]]] = []  # the lines known at the start, and the rows handed on
     with server.serve() as url:
         for number in range(6):
             for line in range(300):
                 server.log(run, f"{number}:{line}")
             known = known_count(path)
-            victim = Victim(face, run, url, str(path))
+            victim = Victim(face, WATCH, url, path, run)
             printed = victim.kill_after(random.randint(1, 250))
-            lives.append((known, [key for key in printed if key[0] == "log"]))
+            lives.append((known, [key for key in printed if key[1] == "log"]))
         server.set_state(run, "COMPLETED")
         known = known_count(path)
-        last = Victim(face, run, url, str(path))
-        lives.append((known, [key for key in last.end() if key[0] == "log"]))
+        last = Victim(face, WATCH, url, path, run)
+        lives.append((known, [key for key in last.end() if key[1] == "log"]))
     assert last.process.returncode == 0
     for known, handed_on in lives:
         again = rows[known : known + len(handed_on)]
         assert handed_on[: len(again)] == again
         rows += handed_on[len(again) :]
-    assert Counter(rows) == Counter(("log", row["id"]) for row in server.logs)
+    assert Counter(rows) == Counter((run, "log", row["id"]) for row in server.logs)
     assert max(known for known, _ in lives) > 0
     closed = checkpoint_in(path).state.closed
     assert closed is not None

@@ -1,12 +1,7 @@
 """`watch_flow_runs(journal=...)`: a watch of many runs goes on where an earlier one ended."""
 
-import asyncio
-import signal
-import subprocess
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, closing
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,11 +10,23 @@ from typing import Any
 
 import pytest
 import reactivex
+from interrupted_watches import (
+    READS,
+    Key,
+    Leave,
+    Read,
+    Victim,
+    by_take,
+    each_loop,
+    each_read,
+    in_async_loop,
+    in_loop,
+    keys,
+)
 from journal_files import events_in, largest_file
 from reactivex import operators as ops
 from reactivex.subject import Subject
-from stream_faces import collect_async
-from virtual_world import TEST_TIMEOUT, Recording, World
+from virtual_world import Recording, World
 
 from rxflow import (
     AllClosed,
@@ -94,80 +101,26 @@ def by_run(events: list[FlowRunEvent]) -> dict[str, list[FlowRunEvent]]:
     return dict(own)
 
 
-def keys(events: list[FlowRunEvent]) -> dict[str, list[tuple[str, str]]]:
+def keys_by_run(events: list[FlowRunEvent]) -> dict[str, list[Key]]:
     """Return the kinds and ids of events, by their runs."""
-    return {
-        run: [(event.kind, getattr(event, "id", "")) for event in own]
-        for run, own in by_run(events).items()
-    }
+    return {run: keys(own) for run, own in by_run(events).items()}
 
 
 # -- every face -----------------------------------------------------------------------------------
 
 
-def in_loop(stream: FlowRunsStream | FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave a loop after some events."""
-    with closing(iter(stream)) as events:
-        return list(islice(events, count))
-
-
-def in_async_loop(stream: FlowRunsStream, count: int) -> list[FlowRunEvent]:
-    """Leave an ``async for`` after some events."""
-
-    async def collect() -> list[FlowRunEvent]:
-        taken: list[FlowRunEvent] = []
-        async with aclosing(aiter(stream)) as events:
-            while len(taken) < count and (event := await anext(events, None)) is not None:
-                taken.append(event)
-        return taken
-
-    return asyncio.run(collect())
-
-
-def by_take(stream: FlowRunsStream, count: int) -> list[FlowRunEvent]:
-    """Subscribe, and let `take` end the subscription."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream.pipe(ops.take(count)))
-    recording.wait()
-    assert recording.error is None
-    return recording.values
-
-
 @pytest.mark.parametrize("face", [in_loop, in_async_loop, by_take])
-def test_a_watch_that_is_left_goes_on_with_the_next_event(
-    face: Callable[[FlowRunsStream, int], list[FlowRunEvent]], scene: Scene
-) -> None:
+def test_a_watch_that_is_left_goes_on_with_the_next_event(face: Leave, scene: Scene) -> None:
     """Left after any event, the next watch begins with what is new of each run."""
     whole, taken = scene.whole(), list[FlowRunEvent]()
     while not any(isinstance(event, AllClosed) for event in taken):
         taken += face(scene.watch(), 2)
         assert scene.journaled() == by_run(taken)
-    assert keys(taken) == keys(whole)
+    assert keys_by_run(taken) == keys_by_run(whole)
     (last,) = scene.watch()
     assert isinstance(last, AllClosed)
     assert last.runs == whole[-1].runs  # type: ignore[union-attr]
     assert last.timestamp == taken[-1].timestamp
-
-
-Read = Callable[[FlowRunsStream], list[FlowRunEvent]]
-
-
-def by_subscription(stream: FlowRunsStream) -> list[FlowRunEvent]:
-    """Subscribe without a scheduler; return all events, or raise the error."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream)
-    recording.wait()
-    if recording.error is not None:
-        raise recording.error
-    return recording.values
-
-
-READS: dict[str, Read] = {
-    "loop": list,
-    "async loop": collect_async,
-    "subscription": by_subscription,
-}
-each_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +131,7 @@ def test_a_replay_has_the_events_of_the_journal(read: Read, scene: Scene) -> Non
     begun = by_run(in_loop(scene.watch(), 7))
     events = read(scene.watch(replay=True))
     again = by_run(events)
-    assert keys(events) == keys(scene.whole())
+    assert keys_by_run(events) == keys_by_run(scene.whole())
     assert all(again[run][: len(own)] == own for run, own in begun.items())
     assert by_run(read(scene.watch(replay=True))) == again == scene.journaled()
 
@@ -198,7 +151,7 @@ def test_pages_are_appended_and_handed_on_whole(path: Path) -> None:
         taken += page
         sizes.append(len(page))
         assert scene.journaled() == by_run(taken)
-    assert keys(taken) == keys(scene.whole())
+    assert keys_by_run(taken) == keys_by_run(scene.whole())
     assert max(sizes) > 100
 
 
@@ -208,7 +161,7 @@ def test_a_part_is_the_whole_watch_filtered(scene: Scene) -> None:
         first = list(islice(lines, 2))
     rest = list(scene.watch().logs)
     assert len({line.id for line in [*first, *rest]}) == len(first) + len(rest) == 9
-    assert keys(list(scene.watch(replay=True))) == keys(scene.whole())
+    assert keys_by_run(list(scene.watch(replay=True))) == keys_by_run(scene.whole())
     assert list(scene.watch().states) == []
     assert len(list(scene.watch(replay=True).states)) == 6
 
@@ -292,7 +245,7 @@ def test_a_late_run_does_not_stop_what_is_emitted(path: Path) -> None:
                 ids.on_next(scene.runs[1])
                 ids.on_completed()
             assert scene.journaled() == by_run(taken)
-    assert keys(taken) == keys(scene.whole())
+    assert keys_by_run(taken) == keys_by_run(scene.whole())
 
 
 def test_runs_that_filters_find_go_on(scene: Scene) -> None:
@@ -303,7 +256,7 @@ def test_runs_that_filters_find_go_on(scene: Scene) -> None:
     while not isinstance(taken[-1], AllClosed):
         taken += in_loop(_found(scene), 3)
         assert scene.journaled() == by_run(taken)
-    assert {run: Counter(own).most_common(1)[0][1] for run, own in keys(taken).items()} == (
+    assert {run: Counter(own).most_common(1)[0][1] for run, own in keys_by_run(taken).items()} == (
         dict.fromkeys(runs, 1)
     )
 
@@ -368,7 +321,7 @@ def test_a_run_and_its_subflows_go_on(path: Path) -> None:
     taken: list[FlowRunEvent] = []
     while not (taken and taken[-1].kind == "closed" and taken[-1].flow_run_id == runs[0]):
         taken += in_loop(watch(), 2)
-    assert keys(taken) == keys(list(watch(journal=None)))
+    assert keys_by_run(taken) == keys_by_run(list(watch(journal=None)))
     assert {event.root_flow_run_id for event in taken} == {runs[0]}
     assert list(watch()) == []
     assert {file.stem for file in path.glob("*.jsonl")} == {*runs}
@@ -456,7 +409,7 @@ def test_a_second_watch_of_one_directory_is_refused(read: Read, scene: Scene) ->
         with pytest.raises(JournalFailed, match="in use by another watch of this process"):
             read(scene.watch())
         rest = list(events)
-    assert keys(begun + rest) == keys(scene.whole())
+    assert keys_by_run(begun + rest) == keys_by_run(scene.whole())
 
 
 def test_a_file_is_not_a_directory(scene: Scene) -> None:
@@ -475,7 +428,7 @@ def test_a_full_disk_ends_the_stream(read: Read, scene: Scene) -> None:
     assert caught.value.is_full
     assert scene.journaled().keys() >= by_run(taken).keys()
     taken += read(scene.watch())
-    assert keys(taken) == keys(scene.whole())
+    assert keys_by_run(taken) == keys_by_run(scene.whole())
 
 
 @each_read
@@ -488,7 +441,7 @@ def test_a_watch_may_outlive_a_full_disk(read: Read, scene: Scene) -> None:
     notices = [event for event in rest if isinstance(event, Notice)]
     assert [event.code for event in notices] == [NoticeCode.JOURNAL_FULL]
     assert notices[0].flow_run_id == ""
-    assert keys(taken + rest) == keys(scene.whole())
+    assert keys_by_run(taken + rest) == keys_by_run(scene.whole())
     assert {run: own for run, own in scene.journaled().items() if own} == before
 
 
@@ -537,47 +490,11 @@ def test_a_watch_in_virtual_time_goes_on(path: Path) -> None:
 
 # -- kill -9 --------------------------------------------------------------------------------------
 
-WATCHER = """
-import asyncio, os, sys
-import rxflow
-
-face, url, path, *runs = sys.argv[1:]
-stream = rxflow.watch_flow_runs(runs, drain=0.5, journal=path, client=rxflow.Client(api_url=url))
-
-def handle(event):
-    row = getattr(event, "id", "")
-    os.write(1, f"{event.flow_run_id} {event.kind} {row}\\n".encode())
-
-async def main():
-    async for event in stream:
-        handle(event)
-
-if face == "loop":
-    for event in stream:
-        handle(event)
-else:
-    asyncio.run(main())
-"""
-
-
-def killed_after(count: int, *arguments: str) -> list[tuple[str, ...]]:
-    """Run the watcher, kill it once it has printed some events; return all that it has printed."""
-    printed: list[tuple[str, ...]] = []
-    with subprocess.Popen(
-        [sys.executable, "-c", WATCHER, *arguments], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        lines: Iterator[bytes] = iter(process.stdout)
-        for line in lines:
-            printed.append(tuple(line.decode().rstrip("\n").split(" ")))
-            if len(printed) == count:
-                process.send_signal(signal.SIGKILL)
-        process.wait(TEST_TIMEOUT)
-    return printed
+WATCH = "rxflow.watch_flow_runs(runs, drain=0.5, journal=path, client=client)"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("face", ["loop", "async loop"])
+@each_loop
 def test_a_watch_that_is_killed_again_and_again_has_every_row_once(face: str, path: Path) -> None:
     """The files have each row once; what was handed on is in them, and no event came twice.
 
@@ -586,16 +503,17 @@ def test_a_watch_that_is_killed_again_and_again_has_every_row_once(face: str, pa
     random, kills, lines = Random(face), 5, 60
     server = FakePrefect3()
     runs = [server.add_run(state="RUNNING") for _ in range(4)]
-    seen: list[tuple[str, ...]] = []
+    seen: list[Key] = []
     with server.serve() as url:
         for number in range(kills):
             for line in range(lines):
                 server.log(runs[line % 4], f"{number}:{line}")
             watched = runs[: 1 + number]  # one more joins each time
-            seen += killed_after(random.randint(1, 12), face, url, str(path), *watched)
+            victim = Victim(face, WATCH, url, path, *watched)
+            seen += victim.kill_after(random.randint(1, 12))
         for run in runs:
             server.set_state(run, "COMPLETED")
-        seen += killed_after(-1, face, url, str(path), *runs)
+        seen += Victim(face, WATCH, url, path, *runs).end()
     assert seen.pop()[1] == "all-closed"
     journaled = [
         (event.flow_run_id, event.kind, getattr(event, "id", ""))
@@ -606,8 +524,8 @@ def test_a_watch_that_is_killed_again_and_again_has_every_row_once(face: str, pa
     rows |= {(run, "state", row["id"]) for run in runs for row in server.states[run]}
     assert {key for key in journaled if key[1] in {"log", "state"}} == rows
     assert max(Counter(key for key in journaled if key[1] != "run-changed").values()) == 1
-    assert Counter(seen) - Counter[tuple[str, ...]](journaled) == Counter()
-    assert (Counter[tuple[str, ...]](journaled) - Counter(seen)).total() <= kills
+    assert Counter(seen) - Counter[Key](journaled) == Counter()
+    assert (Counter[Key](journaled) - Counter(seen)).total() <= kills
     for run in runs:
         closed = events_in(path / f"{run}.jsonl")[-1]
         assert isinstance(closed, Closed)

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, closing
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,10 +15,25 @@ from random import Random
 from typing import Any
 
 import pytest
+from interrupted_watches import (
+    READS,
+    Key,
+    Leave,
+    Read,
+    Victim,
+    by_take,
+    each_loop,
+    each_read,
+    in_async_loop,
+    in_cancelled_task,
+    in_failing_observer,
+    in_loop,
+    in_piped_loop,
+    keys,
+)
 from journal_files import events_in, header_of, largest_file
 from reactivex import operators as ops
 from sink_pipelines import is_open
-from stream_faces import collect_async
 from virtual_world import TEST_TIMEOUT, Recording, World
 
 from rxflow import (
@@ -75,93 +89,14 @@ def scene(path: Path) -> Scene:
     return Scene(path)
 
 
-def keys(events: list[FlowRunEvent]) -> list[tuple[str, str]]:
-    """Return the kinds and ids of events."""
-    return [(event.kind, getattr(event, "id", "")) for event in events]
-
-
 # -- every face -----------------------------------------------------------------------------------
-
-
-def in_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave a loop after some events."""
-    with closing(iter(stream)) as events:
-        return list(islice(events, count))
-
-
-def in_piped_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave a loop over a pipeline after some events."""
-    with closing(iter(stream.pipe(ops.filter(lambda _: True), ops.map(lambda e: e)))) as events:
-        return list(islice(events, count))
-
-
-def in_async_loop(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Leave an ``async for`` after some events."""
-
-    async def collect() -> list[FlowRunEvent]:
-        taken: list[FlowRunEvent] = []
-        async with aclosing(aiter(stream)) as events:
-            while len(taken) < count and (event := await anext(events, None)) is not None:
-                taken.append(event)
-        return taken
-
-    return asyncio.run(collect())
-
-
-def in_cancelled_task(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Cancel the task of an ``async for`` while it handles an event."""
-    taken: list[FlowRunEvent] = []
-    handling = asyncio.Event()
-
-    async def collect() -> None:
-        async for event in stream:
-            taken.append(event)
-            if len(taken) >= count:
-                handling.set()
-                await asyncio.Event().wait()
-        handling.set()
-
-    async def cancel() -> None:
-        task = asyncio.create_task(collect())
-        await handling.wait()
-        task.cancel()
-        await asyncio.wait([task])
-
-    asyncio.run(cancel())
-    return taken
-
-
-def by_take(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Subscribe, and let `take` end the subscription."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream.pipe(ops.take(count)))
-    recording.wait()
-    assert recording.error is None
-    return recording.values
-
-
-def in_failing_observer(stream: FlowRunStream, count: int) -> list[FlowRunEvent]:
-    """Subscribe an observer that raises after it has handled some events."""
-    taken: list[FlowRunEvent] = []
-    recording: Recording[Any] = Recording(lambda: 0.0)
-
-    def handle(event: FlowRunEvent) -> None:
-        taken.append(event)
-        if len(taken) == count:
-            raise RuntimeError("broken")
-
-    recording.subscribe_to(stream.pipe(ops.do_action(handle)))
-    recording.wait()
-    return taken
 
 
 FACES = [*(in_loop, in_piped_loop, in_async_loop, in_cancelled_task, by_take, in_failing_observer)]
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
-def test_a_watch_that_is_left_goes_on_with_the_next_event(
-    face: Callable[[FlowRunStream, int], list[FlowRunEvent]], scene: Scene
-) -> None:
+def test_a_watch_that_is_left_goes_on_with_the_next_event(face: Leave, scene: Scene) -> None:
     """Left after any event, the next watch begins with the one after it, and none is skipped."""
     whole, taken = scene.whole(), list[FlowRunEvent]()
     while len(taken) < len(whole):
@@ -169,27 +104,6 @@ def test_a_watch_that_is_left_goes_on_with_the_next_event(
         assert events_in(scene.path) == taken
     assert keys(taken) == keys(whole)
     assert list(scene.watch()) == []
-
-
-Read = Callable[[FlowRunStream], list[FlowRunEvent]]
-
-
-def by_subscription(stream: FlowRunStream) -> list[FlowRunEvent]:
-    """Subscribe without a scheduler; return all events, or raise the error."""
-    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
-    recording.subscribe_to(stream)
-    recording.wait()
-    if recording.error is not None:
-        raise recording.error
-    return recording.values
-
-
-READS: dict[str, Read] = {
-    "loop": list,
-    "async loop": collect_async,
-    "subscription": by_subscription,
-}
-each_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
 
 @pytest.mark.parametrize(
@@ -616,76 +530,11 @@ def test_a_watch_in_virtual_time_goes_on(path: Path) -> None:
 
 # -- kill -9 --------------------------------------------------------------------------------------
 
-WATCHERS = {
-    "loop": """
-for event in stream:
-    handle(event)
-""",
-    "async loop": """
-async def main():
-    async for event in stream:
-        handle(event)
-asyncio.run(main())
-""",
-    "subscription": """
-stream.pipe(ops.do_action(handle)).run(TimeoutScheduler())
-""",
-}
-
-WATCHER = """
-import asyncio, os, sys
-import rxflow
-from reactivex import operators as ops
-from reactivex.scheduler import TimeoutScheduler
-
-run, url, path = sys.argv[1:]
-stream = rxflow.watch_flow_run(run, drain=0.5, journal=path, client=rxflow.Client(api_url=url))
-
-def handle(event):
-    os.write(1, (event.kind + " " + getattr(event, "id", "") + "\\n").encode())
-"""
-
-
-class Victim:
-    """A process that watches a run with a journal, and prints each event that it is handed.
-
-    Attributes:
-        handed_on: The kinds and ids of the events that it has printed.
-    """
-
-    def __init__(self, face: str, *arguments: str) -> None:
-        """Start the process."""
-        self.handed_on: list[tuple[str, ...]] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WATCHER + WATCHERS[face], *arguments], stdout=subprocess.PIPE
-        )
-
-    def _lines(self) -> Iterator[bytes]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.handed_on.append(tuple(line.decode().rstrip("\n").split(" ")))
-            yield line
-
-    def kill_after(self, count: int) -> list[tuple[str, ...]]:
-        """Kill the process once it has printed some events; return all that it has printed."""
-        lines = self._lines()
-        for _ in islice(lines, count):
-            pass
-        self.process.send_signal(signal.SIGKILL)
-        return self.end(lines)
-
-    def end(self, lines: Iterator[bytes] | None = None) -> list[tuple[str, ...]]:
-        """Wait for the end of the process; return all that it has printed."""
-        for _ in lines or self._lines():
-            pass
-        self.process.wait(TEST_TIMEOUT)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.handed_on
+WATCH = "rxflow.watch_flow_run(runs[0], drain=0.5, journal=path, client=client)"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("face", WATCHERS)
+@each_loop
 def test_a_watch_that_is_killed_again_and_again_has_every_row_once(face: str, path: Path) -> None:
     """The journal has each row once; what was handed on is in it, and no event came twice.
 
@@ -694,24 +543,22 @@ def test_a_watch_that_is_killed_again_and_again_has_every_row_once(face: str, pa
     random = Random(face)
     server = FakePrefect3()
     run = server.add_run(state="RUNNING")
-    seen: list[tuple[str, ...]] = []
+    seen: list[Key] = []
     kills = 5
     with server.serve() as url:
         for number in range(kills):
             for line in range(150):
                 server.log(run, f"{number}:{line}")
-            seen += Victim(face, run, url, str(path)).kill_after(random.randint(1, 120))
+            seen += Victim(face, WATCH, url, path, run).kill_after(random.randint(1, 120))
         server.set_state(run, "COMPLETED")
-        last = Victim(face, run, url, str(path))
+        last = Victim(face, WATCH, url, path, run)
         seen += last.end()
     assert last.process.returncode == 0
-    journaled: list[tuple[str, ...]] = [
-        (event.kind, getattr(event, "id", "")) for event in events_in(path)
-    ]
-    rows = {("log", row["id"]) for row in server.logs if row["flow_run_id"] == run}
-    rows |= {("state", row["id"]) for row in server.states[run]}
-    assert {key for key in journaled if key[0] in {"log", "state"}} == rows
-    assert max(Counter(key for key in journaled if key[0] != "run-changed").values()) == 1
+    journaled: list[Key] = [(run, *key) for key in keys(events_in(path))]
+    rows = {(run, "log", row["id"]) for row in server.logs if row["flow_run_id"] == run}
+    rows |= {(run, "state", row["id"]) for row in server.states[run]}
+    assert {key for key in journaled if key[1] in {"log", "state"}} == rows
+    assert max(Counter(key for key in journaled if key[1] != "run-changed").values()) == 1
     missed = Counter(journaled) - Counter(seen)
     assert Counter(seen) - Counter(journaled) == Counter()
     assert missed.total() <= kills

@@ -18,19 +18,18 @@ Belongs here: when events are handed on and acknowledged. Does not belong here: 
 written (`acknowledged_events`), and the files (`checkpoint_file`).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from reactivex import abc
 
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, Reply
-from rxflow._protocol.push import Announcement, PushSubscription, PushTopic
+from rxflow._protocol.failures import Reply
 from rxflow._runtime.acknowledged_events import AcknowledgedEvents
 from rxflow._runtime.checkpoint_file import CheckpointFile
 from rxflow._runtime.checkpoint_use import CheckpointUse
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
+from rxflow._runtime.resumed_session import ResumedSession
 from rxflow._watching.emitted_state import EmittedState, known_events
 from rxflow._watching.event_order import EventPage, EventPages, source_of
 from rxflow._watching.run_session import RunSession
@@ -38,12 +37,10 @@ from rxflow._watching.session import Command, Done, Wait
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 from rxflow.events import Closed
 
-_HANDOVER = 1.0  # seconds for which a watch that is just ending may have the checkpoint
-_HANDOVER_PAUSE = 0.05  # seconds between two attempts to lock it
 _TAKEN_PAUSE = 0.05  # seconds until the next look whether a loop has taken an item
 
 
-class CheckpointedSession:
+class CheckpointedSession(ResumedSession[RunSession]):
     """Runs a session of one run after the events that a checkpoint knows."""
 
     def __init__(
@@ -67,35 +64,26 @@ class CheckpointedSession:
             item_waits: Whether an item waits for the loop that is to take it; None if there is no
                 loop.
         """
-        self._session = session
+        super().__init__(session, keeps_pages=use.keeps_pages, on_demand=item_waits is not None)
         self._file = file
         self._acknowledged = acknowledged
         self._use = use
         self._sources = sources
         self._item_waits = item_waits
-        self._pages: deque[tuple[EventSource, EventPage]] = deque()
         self._handed_on: EventPage | None = None  # to a loop, and not acknowledged
         self._saves_before_end = True
-        self._opens_until: float | None = None  # in monotonic seconds
         self._recalled = 0  # so many pages come first that were acknowledged before
         self.is_reading = True
 
     # -- from the checkpoint --------------------------------------------------------------------
 
     def _open(self, now: Now) -> Wait:
-        """Lock and load the checkpoint, as soon as a watch that is just ending has closed it.
-
-        Operators such as `take` complete first, and then dispose of the watch.
-        """
+        """Lock and load the checkpoint."""
         in_use = self._file.open()
-        if in_use is None:
-            self._load(now)
-            return Wait(0.0)
-        if self._opens_until is None:
-            self._opens_until = now.mono + _HANDOVER
-        if now.mono >= self._opens_until:
-            raise in_use
-        return Wait(_HANDOVER_PAUSE)
+        if in_use is not None:
+            return self._await_file(in_use, now)
+        self._load(now)
+        return Wait(0.0)
 
     def _load(self, now: Now) -> None:
         loaded = self._file.load()
@@ -191,30 +179,6 @@ class CheckpointedSession:
         """How the watch ended; None while it goes on, or an event is not acknowledged."""
         return None if self._pages or self._handed_on is not None else self._session.done
 
-    def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
-        """Return what the server is to announce from now on."""
-        return () if self.is_reading else self._session.push_subscriptions(now)
-
-    def has_run(self, flow_run_id: str) -> bool:
-        """Whether a run is watched. Callable from any thread."""
-        return self._session.has_run(flow_run_id)
-
-    def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
-        """Make the poll due if the run has changed."""
-        self._session.receive_announcements(announcements, now)
-
-    def receive_push_failure(
-        self, topic: PushTopic, failure: Failure, now: Now, *, opened: bool
-    ) -> None:
-        """Receive that a connection for announcements ended, or could not be opened."""
-        self._session.receive_push_failure(topic, failure, now, opened=opened)
-
-    def _add(self, pages: EventPages) -> None:
-        if self._use.keeps_pages:
-            self._pages.extend(pages)
-        else:
-            self._pages.extend((source, (event,)) for source, page in pages for event in page)
-
     def _take(self, now: Now) -> EventPages:
         if self._handed_on is not None or not self._pages:
             return ()
@@ -223,11 +187,7 @@ class CheckpointedSession:
             # The last event is Closed, so a notice that the disk is full must come before it.
             self._saves_before_end = False
             self._report(self._acknowledged.save(now), now)
-        if self._item_waits is not None:
-            return (self._pages.popleft(),)
-        pages = tuple(self._pages)
-        self._pages.clear()
-        return pages
+        return self._pop_pages()
 
 
 class CheckpointWriter(abc.ObserverBase[EventPage], abc.DisposableBase):

@@ -15,8 +15,7 @@ Belongs here: when events are read, handed on and appended. Does not belong here
 (`journal`, `journal_directory`), and what follows from the events (`rxflow._watching`).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
 from typing import Protocol
@@ -24,22 +23,19 @@ from typing import Protocol
 from reactivex import abc
 
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, Reply
-from rxflow._protocol.push import Announcement, PushSubscription, PushTopic
+from rxflow._protocol.failures import Reply
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.engine import EngineSession
 from rxflow._runtime.journal import Journal
 from rxflow._runtime.journal_directory import JournalDirectory
 from rxflow._runtime.journal_use import JournalUse
+from rxflow._runtime.resumed_session import ResumedSession
 from rxflow._runtime.scheduling import buffers_items
 from rxflow._watching.event_order import EventPage, EventPages, source_of
 from rxflow._watching.session import Command, Done, Wait
-from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import JournalFailed
 from rxflow.events import FlowRunEvent
-
-_HANDOVER = 1.0  # seconds for which a watch that is just ending may have the journal open
-_HANDOVER_PAUSE = 0.05  # seconds between two attempts to open it
 
 
 class EventJournal(Protocol):
@@ -66,7 +62,7 @@ class EventJournal(Protocol):
         ...
 
 
-class ResumedSession(EngineSession, Protocol):
+class SeededSession(EngineSession, Protocol):
     """A session that goes on after the events of an earlier one."""
 
     def next_joined(self) -> str | None:
@@ -82,12 +78,12 @@ class ResumedSession(EngineSession, Protocol):
         ...
 
 
-class JournaledSession:
+class JournaledSession(ResumedSession[SeededSession]):
     """Runs a session after the events in its journal."""
 
     def __init__(
         self,
-        session: ResumedSession,
+        session: SeededSession,
         journal: EventJournal,
         use: JournalUse,
         *,
@@ -104,14 +100,11 @@ class JournaledSession:
             take_up: Adds the runs to the session that an earlier watch was not done with; None to
                 watch only those that join by themselves.
         """
+        super().__init__(session, keeps_pages=use.keeps_pages, on_demand=on_demand)
         self._take_up = take_up
-        self._session = session
         self._journal = journal
         self._use = use
-        self._on_demand = on_demand
-        self._pages: deque[tuple[EventSource, EventPage]] = deque()
         self._is_opened = False
-        self._opens_until: float | None = None  # in monotonic seconds
         self._is_journaling = True
         self._read_run: str | None = None  # the run of which the journal is read
         self._is_reading = True  # until the next command of the session is due
@@ -147,21 +140,13 @@ class JournaledSession:
             self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
 
     def _open(self, now: Now) -> Wait:
-        """Open the journal, as soon as a watch that is just ending has closed it.
-
-        Operators such as `take` complete first, and then dispose of the watch.
-        """
         in_use = self._journal.open()
-        if in_use is None:
-            self._is_opened = True
-            if self._take_up is not None:
-                self._take_up(self._journal.unclosed())
-            return Wait(0.0)
-        if self._opens_until is None:
-            self._opens_until = now.mono + _HANDOVER
-        if now.mono >= self._opens_until:
-            raise in_use
-        return Wait(_HANDOVER_PAUSE)
+        if in_use is not None:
+            return self._await_file(in_use, now)
+        self._is_opened = True
+        if self._take_up is not None:
+            self._take_up(self._journal.unclosed())
+        return Wait(0.0)
 
     def append(self, page: EventPage, now: Now) -> EventPages | None:
         """Append a page that is to be handed on.
@@ -197,13 +182,13 @@ class JournaledSession:
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive a reply, and return the first of the pages to emit, or all of them."""
         self._add(self._session.receive(reply, now))
-        return self._take()
+        return self._pop_pages()
 
     def wake(self, now: Now) -> EventPages:
         """Return the next page to emit, or all of them."""
         if not self._is_reading:
             self._add(self._session.wake(now))
-        return self._take()
+        return self._pop_pages()
 
     def due_in(self, now: Now) -> float | None:
         """Return the seconds until `wake` has something to do if no reply comes."""
@@ -213,37 +198,6 @@ class JournaledSession:
     def done(self) -> Done | None:
         """How the watch ended; None while it goes on, or has pages to emit."""
         return None if self._pages else self._session.done
-
-    def push_subscriptions(self, now: Now) -> tuple[PushSubscription, ...]:
-        """Return what the server is to announce from now on."""
-        return self._session.push_subscriptions(now)
-
-    def has_run(self, flow_run_id: str) -> bool:
-        """Whether a run is watched, and not over. Callable from any thread."""
-        return self._session.has_run(flow_run_id)
-
-    def receive_announcements(self, announcements: Iterable[Announcement], now: Now) -> None:
-        """Make the polls due whose runs have changed."""
-        self._session.receive_announcements(announcements, now)
-
-    def receive_push_failure(
-        self, topic: PushTopic, failure: Failure, now: Now, *, opened: bool
-    ) -> None:
-        """Receive that a connection for announcements ended, or could not be opened."""
-        self._session.receive_push_failure(topic, failure, now, opened=opened)
-
-    def _add(self, pages: EventPages) -> None:
-        if self._use.keeps_pages:
-            self._pages.extend(pages)
-        else:
-            self._pages.extend((source, (event,)) for source, page in pages for event in page)
-
-    def _take(self) -> EventPages:
-        if self._on_demand and self._pages:
-            return (self._pages.popleft(),)
-        pages = tuple(self._pages)
-        self._pages.clear()
-        return pages
 
 
 class JournalWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
@@ -300,7 +254,7 @@ class JournalWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
 
 
 def journaled(
-    session: ResumedSession,
+    session: SeededSession,
     spec: WatchSpec,
     use: JournalUse,
     scheduler: abc.SchedulerBase,
