@@ -287,8 +287,9 @@ def watch_flow_run(
     exists, and locked while it is in use; each subscription, loop, part or ``await`` opens it, so
     there is one of them at a time. A fork leaves it to the parent. It is forced to the disk when
     the watch ends; a power failure before that may take events from its end, which then come again.
-    ``await stream`` and ``stream.run()`` return the last event, be it in the journal or new. With
-    ``subflows=True`` the journal is a directory with a file for each run, as in `watch_flow_runs`.
+    ``await stream`` and ``stream.run()`` return the last event, of the journal or a new one.
+    With ``subflows=True`` the journal is a directory with a file for each run, as in
+    `watch_flow_runs`.
 
     With ``checkpoint="run.ckpt"`` the watch goes on as well, without a file of all events: for a
     program that keeps them elsewhere, or not at all. An event that was not acknowledged when the

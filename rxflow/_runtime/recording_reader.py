@@ -282,6 +282,8 @@ class RecordingReader:
 
     def _failed(self, error: OSError) -> RecordingFailed:
         reason = error.strerror or str(error)
+        if isinstance(error, IsADirectoryError):
+            reason += "; pass one of the files in it"
         return RecordingFailed(f"The recording {self._path!r} cannot be read: {reason}")
 
     def _foreign(self, reason: str) -> InvalidRecording:

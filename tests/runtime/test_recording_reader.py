@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_read_is_an_error(path: Path, tmp_path: Path) -> N
     """A missing file and a folder are named, with what the system says."""
     with pytest.raises(RecordingFailed, match=r"night.jsonl' cannot be read: No such file"):
         list(replay(path))
-    with pytest.raises(RecordingFailed, match="Is a directory"):
+    with pytest.raises(RecordingFailed, match="Is a directory; pass one of the files in it"):
         list(replay(tmp_path))
 
 
