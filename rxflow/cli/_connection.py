@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import rxflow
 from rxflow.cli._output import report
 
-__all__ = ["connection_options", "server_options"]
+if TYPE_CHECKING:
+    from rxflow.cli._command_client import CommandClient
+
+__all__ = ["command_client", "connection_options", "server_options"]
 
 
 C = TypeVar("C", bound=Callable[..., None])
@@ -30,14 +33,38 @@ def server_options(command: C) -> C:
     return command
 
 
-def connection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of the connection to a command.
+def command_client(
+    api_url: str | None, profile: str | None, backend: str | None
+) -> "CommandClient":
+    """Return the client that options name, which is to be closed.
 
     Where the command has the options ``--timeout`` and ``--quiet``, its reads keep to them.
 
     Args:
-        command: Takes the client as its first argument, ``client``; it is closed afterwards. It is
-            None for a command that was given ``--from``, a recording in place of a server.
+        api_url: The values of `server_options`, and so are the others.
+        profile: The same.
+        backend: The same.
+
+    Raises:
+        ConfigurationError: No server is found, or a setting is malformed.
+    """
+    from rxflow.cli._command_client import CommandClient  # noqa: PLC0415 - needs reactivex
+
+    values = click.get_current_context().params
+    return CommandClient(
+        limit=values.get("timeout"),
+        say=None if values.get("quiet") else report,
+        api_url=api_url,
+        profile=profile,
+        backend=backend,
+    )
+
+
+def connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of the connection to a command.
+
+    Args:
+        command: Takes the client as its first argument, ``client``; it is closed afterwards.
     """
 
     @server_options
@@ -49,19 +76,7 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
         backend: str | None,
         **options: Any,
     ) -> None:
-        from rxflow.cli._command_client import CommandClient  # noqa: PLC0415 - needs reactivex
-
-        values = click.get_current_context().params
-        if values.get("recording") is not None:
-            command(None, *arguments, **options)
-            return
-        with CommandClient(
-            limit=values.get("timeout"),
-            say=None if values.get("quiet") else report,
-            api_url=api_url,
-            profile=profile,
-            backend=backend,
-        ) as client:
+        with command_client(api_url, profile, backend) as client:
             command(client, *arguments, **options)
 
     return with_client

@@ -5,38 +5,33 @@ from pathlib import Path
 
 import rxflow
 from rxflow._pictures.report_page import report_page
+from rxflow._pictures.run_report import RunReport
 from rxflow._views.run_report_lookups import read_run_report
-from rxflow.cli._recorded_report import recorded_report
 from rxflow.cli._selection import find_run
 
-__all__ = ["read_report", "replace_file"]
+__all__ = ["page_of", "read_report", "replace_file"]
 
 
-def read_report(
-    client: rxflow.Client | None, run: str | None, recording: str | None, *, subflows: bool
-) -> tuple[str, str]:
-    """Read all of a run, and make a page of it.
+def read_report(client: rxflow.Client, run: str | None, *, subflows: bool) -> RunReport:
+    """Read all of a run.
 
     Args:
-        client: The client of the server; None for a recording.
+        client: The client of the server.
         run: What was written for the run; None to have it picked from a list, on a terminal.
-        recording: The file to read from in place of the server.
         subflows: Whether to read subflows.
-
-    Returns:
-        The page, and how many log lines it has, in words.
 
     Raises:
         click.UsageError: No run is given, or the word means several.
         RxflowError: There is no such run, or the server cannot be read from.
     """
-    if client is None:
-        read = recorded_report(recording or "", run, subflows=subflows)
-    else:
-        run_id = find_run(run, client)
-        read = client.read(lambda limit: read_run_report(run_id, limit, subflows=subflows))
-    lines = "1 log line" if len(read.lines) == 1 else f"{len(read.lines)} log lines"
-    return report_page(read, rxflow.__version__), lines
+    run_id = find_run(run, client)
+    return client.read(lambda limit: read_run_report(run_id, limit, subflows=subflows))
+
+
+def page_of(report: RunReport) -> tuple[str, str]:
+    """Make a page of a report; return it, and how many log lines it has, in words."""
+    lines = "1 log line" if len(report.lines) == 1 else f"{len(report.lines)} log lines"
+    return report_page(report, rxflow.__version__), lines
 
 
 def replace_file(path: str, text: str) -> int:

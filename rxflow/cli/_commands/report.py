@@ -4,9 +4,8 @@ import sys
 
 import click
 
-import rxflow
 from rxflow.cli._command import Command
-from rxflow.cli._connection import connection_options
+from rxflow.cli._connection import command_client, server_options
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._output import exit_on_error, report, write
 
@@ -28,14 +27,15 @@ from rxflow.cli._output import exit_on_error, report, write
     help="Read the run from a recording or a journal, without a server.",
 )
 @click.option("--no-children", is_flag=True, help="Leave out subflows.")
+@server_options
 @exit_on_error()
-@connection_options
 def command(
-    client: "rxflow.Client | None",
+    *,
     run: str | None,
     output: str,
     recording: str | None,
     no_children: bool,
+    **server: str | None,
 ) -> None:
     """Write all of RUN to one HTML file: states, task runs and subflows over time, and the log.
 
@@ -48,9 +48,15 @@ def command(
       rxflow report @latest:nightly-report/prod -o - | gzip > run.html.gz
       rxflow report --from night.jsonl.gz -o night.html
     """  # noqa: D301 - click reads \\b as it is
-    from rxflow.cli._report_file import read_report, replace_file  # noqa: PLC0415 - needs jinja2
+    from rxflow.cli._recorded_report import recorded_report  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._report_file import page_of, read_report, replace_file  # noqa: PLC0415
 
-    page, lines = read_report(client, run, recording, subflows=not no_children)
+    subflows = not no_children
+    if recording is not None:
+        page, lines = page_of(recorded_report(recording, run, subflows=subflows))
+    else:
+        with command_client(**server) as client:
+            page, lines = page_of(read_report(client, run, subflows=subflows))
     if output == "-":
         for line in page.split("\n"):  # one by one, so that it ends once the reader has enough
             write(line, unchanged=True)
