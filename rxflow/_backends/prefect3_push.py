@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rxflow._backends.json_bodies import DECODE_ERRORS
 from rxflow._protocol.push import AnnouncedChange, Announcement, PushSubscription, PushTopic
 
 SUBPROTOCOL: Final = "prefect"
@@ -58,7 +59,7 @@ def is_accepted(frame: bytes) -> bool:
     """Whether a frame says that the key was accepted."""
     try:
         return _decode_head(frame).type == "auth_success"
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return False
 
 
@@ -66,7 +67,7 @@ def announcement_of(frame: bytes) -> Announcement | None:
     """Read a frame; None if it announces nothing, or cannot be read."""
     try:
         read = _decode_frame(frame)
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return None
     if read.log is not None:
         run_id = read.log.flow_run_id

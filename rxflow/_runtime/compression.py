@@ -177,7 +177,9 @@ class _ZstandardPackage:
             _Joined(data, file), read_across_frames=True
         )
         try:
-            while block := reader.read(_BLOCK):
+            # Not `read`: it fills a block from several frames, and loses all of them where the
+            # last one is damaged.
+            while block := reader.read1(_BLOCK):
                 yield block
         except self._module.ZstdError as error:
             raise CorruptData(str(error)) from error

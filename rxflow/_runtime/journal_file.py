@@ -34,6 +34,7 @@ _PID = b"%-10d"  # of one width, so that the next process overwrites it in place
 _MOST_HEADER_BYTES = 4096
 _BLOCK = 256 * 1024  # bytes that are read at once, some 700 lines
 _TAIL = 32 * 1024  # bytes, of which the last line is mostly the end
+_MOST_LINE = 64 * 1024 * 1024  # bytes, far more than an event has
 _CLOSED = b'{"kind":"closed",'
 
 
@@ -165,6 +166,9 @@ class JournalFile:
             file.seek(self.end)
             return None
         *lines, self._rest = (self._rest + block).split(b"\n")
+        if len(self._rest) > _MOST_LINE:  # never written by a watch, and not to be held in memory
+            number = self._line_number + len(lines) + 1
+            raise self._invalid(f"its line {number} has more than {_MOST_LINE >> 20} MiB")
         self.end += sum(len(line) + 1 for line in lines)
         return [self._decode(line) for line in lines]
 

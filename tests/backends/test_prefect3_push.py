@@ -91,7 +91,7 @@ def test_a_frame_announces_a_change_of_one_run(
     assert announcement_of(json.dumps(frame).encode()) == announced
 
 
-@pytest.mark.parametrize("frame", [b"", b"{", b"\xff\x00", b'"text"'])
+@pytest.mark.parametrize("frame", [b"", b"{", b"\xff\x00", b'"text"', b'{"type":' + b"[" * 50_000])
 def test_what_is_no_frame_announces_nothing(frame: bytes) -> None:
     """Anything may come over a websocket."""
     assert announcement_of(frame) is None

@@ -3,6 +3,7 @@
 import gzip
 import io
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -87,6 +88,36 @@ def test_damage_is_an_error(data: bytes) -> None:
     """What no compressor has written is not taken for the end of the file."""
     with pytest.raises(CorruptData):
         read(data)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
+
+
+@pytest.mark.parametrize(
+    ("module", "zstandard"),
+    [
+        ("compression.zstd", compression._StandardZstd),
+        ("backports.zstd", compression._StandardZstd),
+        ("zstandard", compression._ZstandardPackage),
+    ],
+)
+def test_a_file_before_a_damaged_one_is_read_with_each_package(
+    module: str, zstandard: type[Any]
+) -> None:
+    """Of files joined by cat, whichever package reads them."""
+    if not _is_installed(module):
+        pytest.skip(f"needs {module}")
+    package = zstandard(import_module(module))
+    compressor = package.compressor()
+    first = compressor.add(b"hello") + compressor.end()
+    found: list[bytes] = []
+    with pytest.raises(CorruptData):
+        found.extend(package.decompressed(first + b"damage", io.BytesIO()))
+    assert found == [b"hello"]
 
 
 def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

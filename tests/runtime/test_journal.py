@@ -25,6 +25,7 @@ from rxflow import (
     NoticeCode,
     encode_event,
 )
+from rxflow._runtime import journal_file
 from rxflow._runtime.journal import Journal
 from rxflow._watching.watch_spec import EventSource, WatchSpec
 
@@ -307,6 +308,13 @@ def test_a_damaged_journal_is_refused(what: str, torn: bytes, path: Path) -> Non
     bad, text = CORRUPT[what]
     path.write_bytes(b"\n".join([header, lines[0], bad, *lines[1:]]) + torn)
     assert text in refusal(path)
+
+
+def test_a_line_without_end_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not read into memory whole."""
+    monkeypatch.setattr(journal_file, "_MOST_LINE", 2**20)
+    path.write_bytes(written(path, LINES) + b" " * 3_000_000)
+    assert "its line 7 has more than 1 MiB" in refusal(path)
 
 
 def test_an_event_of_another_stream_is_refused(path: Path) -> None:
