@@ -1,0 +1,204 @@
+"""What a relay requires of a broker: a log of pages for each run, wants, and leases.
+
+    relay --append--> log of a run --read, follow--> reader
+      ^                                                |
+      +------------ wanted <-------- want -------------+
+
+A log only grows, by pages, and each page names the one that it follows. `Broker.append` stores a
+page only if the log still ends where the writer has read it to; so a log is right with two writers
+or none, and a lease merely saves the second one its work. Whoever takes over reads the log, and
+goes on after the events in it.
+
+Belongs here: the protocol, in terms that every broker can meet. Does not belong here: a broker's
+client (`_nats`, `_redis`, `_memory`), or what is in a page (`_pages`).
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from rxflow.errors import RxflowError
+
+WANT_SECONDS = 30.0
+"""For how long a run is wanted after the last reader said so."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some events of a run that follow each other in its log, or a part of one that is too large.
+
+    Attributes:
+        page_id: Of this page alone; a writer that is not sure whether a page was stored compares it.
+        log_id: The `page_id` of the log's first page, so that a log made anew is told from it.
+        first: The number of its first event among those of the log, from 0.
+        count: How many events it has; of each part of an event, 1.
+        body: The events as lines of JSON, or a part of the one event.
+        part: Which part of an event it is, from 1.
+        parts: How many parts the event has; 1 if the page is whole.
+        is_end: Whether its last event is the run's `Closed`.
+    """
+
+    page_id: str
+    log_id: str
+    first: int
+    count: int
+    body: bytes
+    part: int = 1
+    parts: int = 1
+    is_end: bool = False
+
+
+class StoredPage(NamedTuple):
+    """A page in a log.
+
+    Attributes:
+        position: Where the broker has it, above 0. Positions of a log grow, and mean nothing else.
+        previous: The position of the page before it in the log; 0 for none.
+        page: The page.
+        is_last: Whether nothing followed it when it was read; None if that is not known.
+    """
+
+    position: int
+    previous: int
+    page: Page
+    is_last: bool | None
+
+
+class LogEnd(NamedTuple):
+    """How the log of a run ends now.
+
+    Attributes:
+        run_id: The run.
+        position: The position of its last page.
+        stored_at: When that page was stored, by the broker's clock, in seconds since 1970.
+        is_closed: Whether it ends with the run's `Closed`.
+        size: Its size in bytes, if the broker says it; else 0.
+    """
+
+    run_id: str
+    position: int
+    stored_at: float
+    is_closed: bool
+    size: int = 0
+
+
+class Moved(Exception):
+    """Another writer appended to a log: read what, before going on. It never leaves the relay."""
+
+
+class LogFollower(Protocol):
+    """Reads the pages of a log, in order and each once, and then waits for more."""
+
+    async def pages(self, timeout: float) -> list[StoredPage]:
+        """Return the next pages; none if there is none within some seconds.
+
+        Raises:
+            RelayLogLost: The log is not the one that was read before, or is shorter now.
+            BrokerFailed: The broker refuses it.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the broker and its client hold for it. May be called twice."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to do some work, which one holder has at a time, as far as the broker can tell.
+
+    It is for economy alone: what must not happen twice is refused by `Broker.append`.
+    """
+
+    async def acquire(self) -> None:
+        """Wait until the lease is free, and take it."""
+        ...
+
+    async def hold(self) -> None:
+        """Renew the lease; return once another has it."""
+        ...
+
+    async def release(self) -> None:
+        """Hand the lease over, so that another need not wait until it has run out."""
+        ...
+
+
+class Broker(Protocol):
+    """A connection to a broker, in one workspace.
+
+    All methods run on the event loop that it was opened on. Those that write or ask wait while the
+    broker is not there, as `append` must; the caller bounds them by a cancellation.
+    """
+
+    async def append(self, run_id: str, page: Page, *, after: int) -> int:
+        """Append a page to the log of a run, and return its position once it is stored.
+
+        Repeats it until the broker says whether the page is stored, so it may take as long as an
+        outage, or as the log is full.
+
+        Args:
+            run_id: The run.
+            page: The page.
+            after: The position of the log's last page, 0 if it is empty.
+
+        Raises:
+            Moved: The log does not end there; what was appended is not this page.
+            BrokerFailed: The broker refuses it, which waiting does not change.
+        """
+        ...
+
+    async def last(self, run_id: str) -> StoredPage | None:
+        """Return the last page of a run's log, as the writer's replica has it; None for none."""
+        ...
+
+    async def read(self, run_id: str, *, after: int, limit: int = 64) -> list[StoredPage]:
+        """Return the next pages of a log, at most some of them; none after the last one.
+
+        A replica that lags may have fewer than `last`.
+        """
+        ...
+
+    def follow(self, run_id: str, *, after: int) -> LogFollower:
+        """Return what reads the log from a position on, and goes on as it grows."""
+        ...
+
+    def ends(self) -> AsyncIterator[LogEnd]:
+        """Return how the logs of all runs end, in no order."""
+        ...
+
+    async def want(self, run_id: str) -> None:
+        """Say that a run is wanted, for the next `WANT_SECONDS`."""
+        ...
+
+    def wanted(self) -> AsyncIterator[tuple[str, bool]]:
+        """Return which runs are wanted, and as that changes, which become so (True) or cease to."""
+        ...
+
+    def lease(self, name: str, holder: str, seconds: float) -> Lease:
+        """Return a lease that runs out unless it is renewed within some seconds.
+
+        Args:
+            name: Of the work, the same for all that compete for it.
+            holder: Of the process; no two have the same.
+            seconds: When it runs out.
+        """
+        ...
+
+    async def drop(self, run_id: str) -> None:
+        """Delete the whole log of a run."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""
+        ...
+
+
+class BrokerFailed(RxflowError, ConnectionError):
+    """A broker cannot be reached, or refuses what it is asked; the text says which and why."""
+
+
+class RelayLogLost(RxflowError, LookupError):
+    """The broker lost what was read of a log, or the log was made anew: read it from the start."""
+
+
+class RelayLogTrimmed(RxflowError, LookupError):
+    """The broker no longer has the beginning of a run's log."""
