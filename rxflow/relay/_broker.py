@@ -127,7 +127,14 @@ class Broker(Protocol):
 
     All methods run on the event loop that it was opened on. Those that write or ask wait while the
     broker is not there, as `append` must; the caller bounds them by a cancellation.
+
+    Attributes:
+        failures: How many requests have failed and were sent again.
+        is_full: Whether a page waits to be appended because the broker has no room for it.
     """
+
+    failures: int
+    is_full: bool
 
     async def append(self, run_id: str, page: Page, *, after: int) -> int:
         """Append a page to the log of a run, and return its position once it is stored.
@@ -180,6 +187,13 @@ class Broker(Protocol):
             name: Of the work, the same for all that compete for it.
             holder: Of the process; no two have the same.
             seconds: When it runs out.
+        """
+        ...
+
+    async def holders(self) -> dict[str, str]:
+        """Return who holds which lease: those that were renewed within their time.
+
+        A backend that has to see a lease stand still may count one as held for as long.
         """
         ...
 
