@@ -30,6 +30,10 @@ r"""All errors that rxflow raises, in one tree that says who can fix them.
     │   ├── UnsupportedServer  ... it is a Prefect whose API is not supported
     │   ├── AuthError          ... it refused the credentials
     │   └── BadResponse        ... its response cannot be decoded
+    ├── BrokerFailed           the broker: it is not there or refuses (also a ConnectionError)
+    ├── RelayLogLost           the broker: it lost what was read of a log (also a LookupError)
+    ├── RelayLogTrimmed        the broker: it deleted the start of a log (also a LookupError)
+    ├── InvalidRelayLog        the broker: a log has what no relay wrote (also a ValueError)
     └── Unreachable            the network: no response at all (also a ConnectionError)
 
 Errors of httpx, msgspec and other libraries are mapped to these where they arise and never reach a
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthError",
     "BadResponse",
+    "BrokerFailed",
     "CheckpointFailed",
     "ConfigurationError",
     "DeploymentNotFound",
@@ -58,11 +63,14 @@ __all__ = [
     "InvalidEvent",
     "InvalidJournal",
     "InvalidRecording",
+    "InvalidRelayLog",
     "InvalidRunId",
     "JournalFailed",
     "NotAPrefectApi",
     "Overflow",
     "RecordingFailed",
+    "RelayLogLost",
+    "RelayLogTrimmed",
     "ResultFileNotFound",
     "ResultNotKept",
     "ResultUnavailable",
@@ -250,6 +258,22 @@ class AuthError(ServerError):
 
 class BadResponse(ServerError):
     """A response of the server cannot be decoded, or its API rejects a request."""
+
+
+class BrokerFailed(RxflowError, ConnectionError):
+    """A relay's broker cannot be reached, or refuses a request; the message says which and why."""
+
+
+class RelayLogLost(RxflowError, LookupError):
+    """The broker lost events of a run that were read, or its log was replaced: read it anew."""
+
+
+class RelayLogTrimmed(RxflowError, LookupError):
+    """The broker no longer has the first events of a run, and those after them do not suffice."""
+
+
+class InvalidRelayLog(RxflowError, ValueError):
+    """The log of a run has an entry that no relay wrote, or one of a later version of rxflow."""
 
 
 class Unreachable(RxflowError, ConnectionError):

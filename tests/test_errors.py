@@ -10,7 +10,7 @@ import pytest
 import rxflow
 from rxflow import errors
 
-WHO = ("you: ", "your flow: ", "your pipeline: ", "the server: ", "the network: ")
+WHO = ("you: ", "your flow: ", "your pipeline: ", "the server: ", "the broker: ", "the network: ")
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -115,6 +115,10 @@ ALSO: dict[type[Exception], set[type[Exception]]] = {
     errors.WatchInherited: {RuntimeError},
     errors.WatchTimedOut: {RuntimeError, TimeoutError, OSError},
     errors.SinkFailed: {OSError},
+    errors.BrokerFailed: {ConnectionError, OSError},
+    errors.RelayLogLost: {LookupError},
+    errors.RelayLogTrimmed: {LookupError},
+    errors.InvalidRelayLog: {ValueError},
     errors.Unreachable: {ConnectionError, OSError},
 }
 BUILTIN: set[type[Exception]] = {

@@ -6,8 +6,8 @@
 
 A log only grows, by pages, and each page names the one that it follows. `Broker.append` stores a
 page only if the log still ends where the writer has read it to; so a log is right with two writers
-or none, and a lease merely saves the second one its work. Whoever takes over reads the log, and
-goes on after the events in it.
+or none, and a lease merely saves the second one its work. A relay that takes over reads the log,
+and goes on after the events in it.
 
 Belongs here: the protocol, in terms that every broker can meet. Does not belong here: a broker's
 client (`_nats`, `_redis`, `_memory`), or what is in a page (`_pages`).
@@ -18,8 +18,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from rxflow.errors import RxflowError
-
 WANT_SECONDS = 30.0
 """For how long a run is wanted after the last reader said so."""
 
@@ -29,7 +27,7 @@ class Page(msgspec.Struct, frozen=True):
 
     Attributes:
         page_id: Of this page alone; a writer that is not sure whether a page was stored compares it.
-        log_id: The `page_id` of the log's first page, so that a log made anew is told from it.
+        log_id: The `page_id` of the log's first page, which distinguishes a log made anew.
         first: The number of its first event among those of the log, from 0.
         count: How many events it has; of each part of an event, 1.
         body: The events as lines of JSON, or a part of the one event.
@@ -94,6 +92,8 @@ class LogFollower(Protocol):
 
         Raises:
             RelayLogLost: The log is not the one that was read before, or is shorter now.
+            RelayLogTrimmed: The beginning of the log is gone.
+            InvalidRelayLog: The log has something else than pages of a relay.
             BrokerFailed: The broker refuses it.
         """
         ...
@@ -125,8 +125,8 @@ class Lease(Protocol):
 class Broker(Protocol):
     """A connection to a broker, in one workspace.
 
-    All methods run on the event loop that it was opened on. Those that write or ask wait while the
-    broker is not there, as `append` must; the caller bounds them by a cancellation.
+    All methods run on the event loop that it was opened on. While the broker is not there they wait,
+    as `append` must, but for those of a `LogFollower`; a caller bounds them by a cancellation.
 
     Attributes:
         failures: How many requests have failed and were sent again.
@@ -135,6 +135,19 @@ class Broker(Protocol):
 
     failures: int
     is_full: bool
+
+    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+        """Create or change on the broker what a relay needs; a reader need not.
+
+        Args:
+            replicas: How many servers of a cluster keep each log; None leaves that as it is.
+            max_bytes: How large all logs together may become; None leaves that as it is.
+
+        Raises:
+            BrokerFailed: The broker refuses it.
+            ConfigurationError: It is not set in this way for such a broker.
+        """
+        ...
 
     async def append(self, run_id: str, page: Page, *, after: int) -> int:
         """Append a page to the log of a run, and return its position once it is stored.
@@ -161,6 +174,12 @@ class Broker(Protocol):
         """Return the next pages of a log, at most some of them; none after the last one.
 
         A replica that lags may have fewer than `last`.
+
+        Raises:
+            RelayLogTrimmed: The beginning of the log is gone.
+            RelayLogLost: The log has no page at that position, and pages after it.
+            InvalidRelayLog: The log has something else than pages of a relay.
+            BrokerFailed: The broker refuses it.
         """
         ...
 
@@ -204,15 +223,3 @@ class Broker(Protocol):
     async def aclose(self) -> None:
         """Close the connection. May be called twice."""
         ...
-
-
-class BrokerFailed(RxflowError, ConnectionError):
-    """A broker cannot be reached, or refuses what it is asked; the text says which and why."""
-
-
-class RelayLogLost(RxflowError, LookupError):
-    """The broker lost what was read of a log, or the log was made anew: read it from the start."""
-
-
-class RelayLogTrimmed(RxflowError, LookupError):
-    """The broker no longer has the beginning of a run's log."""
