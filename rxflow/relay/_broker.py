@@ -26,7 +26,8 @@ class Page(msgspec.Struct, frozen=True):
     """Some events of a run that follow each other in its log, or a part of one that is too large.
 
     Attributes:
-        page_id: Of this page alone; a writer that is not sure whether a page was stored compares it.
+        page_id: Of this page alone. A writer compares it, if it does not know whether a page was
+            stored.
         log_id: The `page_id` of the log's first page, which distinguishes a log made anew.
         first: The number of its first event among those of the log, from 0.
         count: How many events it has; of each part of an event, 1.
@@ -87,7 +88,10 @@ class Moved(Exception):
 class LogFollower(Protocol):
     """Reads the pages of a log, in order and each once, and then waits for more."""
 
-    async def pages(self, timeout: float) -> list[StoredPage]:
+    async def pages(
+        self,
+        timeout: float,  # noqa: ASYNC109 - that nothing came is no error
+    ) -> list[StoredPage]:
         """Return the next pages; none if there is none within some seconds.
 
         Raises:
@@ -104,7 +108,7 @@ class LogFollower(Protocol):
 
 
 class Lease(Protocol):
-    """The right to do some work, which one holder has at a time, as far as the broker can tell.
+    """The right to do some work, which one holder has at a time, as far as the broker knows.
 
     It is for economy alone: what must not happen twice is refused by `Broker.append`.
     """
@@ -125,16 +129,19 @@ class Lease(Protocol):
 class Broker(Protocol):
     """A connection to a broker, in one workspace.
 
-    All methods run on the event loop that it was opened on. While the broker is not there they wait,
-    as `append` must, but for those of a `LogFollower`; a caller bounds them by a cancellation.
-
-    Attributes:
-        failures: How many requests have failed and were sent again.
-        is_full: Whether a page waits to be appended because the broker has no room for it.
+    All methods run on the event loop that it was opened on. While the broker is not there they
+    wait, as `append` must; a caller bounds them by a cancellation. Those of a `LogFollower` do not.
     """
 
-    failures: int
-    is_full: bool
+    @property
+    def failures(self) -> int:
+        """How many requests have failed and were sent again."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a page waits to be appended because the broker has no room for it."""
+        ...
 
     async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
         """Create or change on the broker what a relay needs; a reader need not.

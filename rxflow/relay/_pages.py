@@ -1,0 +1,169 @@
+"""Events as pages of a run's log, and pages as events.
+
+    events --pages_of--> pages --append, read--> stored pages --Unpacker--> events, by number
+
+A page has whole lines of JSON, each an event. An event of more than `MOST_BYTES` is cut into parts,
+each a page. A writer that was killed may leave parts without their rest; the one that goes on
+writes that event again from its first part.
+
+Belongs here: what is in a page, and what a log must look like. Does not belong here: when pages are
+written or read (`_journal`, `_reader`).
+"""
+
+from collections.abc import Iterator, Sequence
+from secrets import token_hex
+from typing import NamedTuple
+
+from rxflow.errors import RelayLogLost, RelayLogTrimmed
+from rxflow.events import Closed, FlowRunEvent, decode_event, encode_event
+from rxflow.relay._broker import Page, StoredPage
+
+MOST_EVENTS = 500
+"""The most events in a page."""
+
+MOST_BYTES = 256 << 10
+"""The most bytes in the body of a page; brokers take messages of a megabyte at most by default."""
+
+
+def pages_of(events: Sequence[FlowRunEvent], *, first: int, log_id: str = "") -> list[Page]:
+    """Return events of one run as pages of its log.
+
+    Args:
+        events: The events, in their order.
+        first: The number of the first of them in the log, from 0.
+        log_id: That of the log; "" to begin a log, whose id is then that of the first page.
+    """
+    pages: list[Page] = []
+    for number, lines, is_end in _grouped(events, first):
+        body = b"\n".join(lines)
+        cuts = [body[start : start + MOST_BYTES] for start in range(0, len(body), MOST_BYTES)]
+        for part, cut in enumerate(cuts, 1):
+            page_id = token_hex(8)
+            log_id = log_id or page_id
+            pages.append(
+                Page(
+                    page_id=page_id,
+                    log_id=log_id,
+                    first=number,
+                    count=len(lines),
+                    body=cut,
+                    part=part,
+                    parts=len(cuts),
+                    is_end=is_end and part == len(cuts),
+                )
+            )
+    return pages
+
+
+def _grouped(events: Sequence[FlowRunEvent], first: int) -> Iterator[tuple[int, list[bytes], bool]]:
+    """Return the lines of each page, with the number of the first; a long line is by itself."""
+    lines: list[bytes] = []
+    size = 0
+    for event in events:
+        line = encode_event(event)
+        if lines and (size + len(line) > MOST_BYTES or len(lines) == MOST_EVENTS):
+            yield first, lines, False
+            first, lines, size = first + len(lines), [], 0
+        lines.append(line)
+        size += len(line) + 1
+        if isinstance(event, Closed):
+            yield first, lines, True
+            first, lines, size = first + len(lines), [], 0
+    if lines:
+        yield first, lines, False
+
+
+class Unpacked(NamedTuple):
+    """The events of a page.
+
+    Attributes:
+        number: The number of the first of them in the log.
+        events: The events; none if the page is a part of an event whose rest is still to come.
+        position: The position of the page, after which the log goes on; of a part that of the last
+            page before the event.
+        is_last: Whether nothing followed the page when it was read; None if that is not known.
+    """
+
+    number: int
+    events: tuple[FlowRunEvent, ...]
+    position: int
+    is_last: bool | None
+
+
+class Unpacker:
+    """Returns the events of a log's pages, and checks that none is missing or comes twice.
+
+    Attributes:
+        log_id: The log that is read; "" until a page was.
+        number: How many events of the log were returned, or were before this began.
+        position: The position of the page after which the log goes on.
+    """
+
+    def __init__(
+        self, run_id: str, *, log_id: str = "", position: int = 0, number: int = 0
+    ) -> None:
+        """Begin at the start of a log, or after some events of it.
+
+        Args:
+            run_id: The run.
+            log_id: The log that was read before; "" for any.
+            position: The position of the last page of which all events were returned before.
+            number: How many events were returned before; the next page may have some of them.
+        """
+        self._run_id = run_id
+        self.log_id = log_id
+        self.number = number
+        self.position = position
+        self._goes_on = position > 0 or number > 0
+        self._parts: list[bytes] = []
+
+    def take(self, stored: StoredPage) -> Unpacked:
+        """Return the events of the next page.
+
+        Raises:
+            RelayLogLost: The page is of another log, or does not follow the one before.
+            RelayLogTrimmed: The log's first pages are gone.
+        """
+        page = stored.page
+        self._check(page)
+        body = page.body
+        if page.parts > 1:
+            if page.part == 1:  # a writer that was killed may have left some of the parts before
+                self._parts.clear()
+            elif len(self._parts) != page.part - 1:
+                raise self._lost(f"part {page.part} of an event has no part before it")
+            self._parts.append(body)
+            if page.part < page.parts:
+                return Unpacked(self.number, (), self.position, stored.is_last)
+            body = b"".join(self._parts)
+        self._parts.clear()
+        lines = body.split(b"\n")
+        known = self.number - page.first
+        if len(lines) != page.count or (known and known >= len(lines)):
+            raise self._lost(f"a page from number {page.first} on does not go on at {self.number}")
+        number, self.number = self.number, page.first + page.count
+        self.position = stored.position
+        events = tuple(map(decode_event, lines[known:]))
+        return Unpacked(number, events, stored.position, stored.is_last)
+
+    def _check(self, page: Page) -> None:
+        """Check that a page follows the one before; of the first after a gap, that none is gone."""
+        if self.log_id and page.log_id != self.log_id:
+            raise self._lost("it was made anew")
+        is_first, self._goes_on = self._goes_on, False
+        if page.first > self.number:
+            if not self.log_id:
+                raise RelayLogTrimmed(
+                    f"The broker no longer has the first {page.first} events in the log of flow "
+                    f"run {self._run_id}; watch the run on the server, with watch_flow_run"
+                )
+            raise self._lost(f"{page.first - self.number} events from {self.number} on are gone")
+        if page.first < self.number and not is_first:
+            raise self._lost(f"number {page.first} comes after {self.number}")
+        self.log_id = page.log_id
+
+    def _lost(self, reason: str) -> RelayLogLost:
+        return RelayLogLost(
+            f"The broker's log of flow run {self._run_id} is not the one that was read before: "
+            f"{reason}; read the run from its beginning, without after="
+        )
