@@ -10,7 +10,7 @@ thread or a socket does not belong here.
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -62,6 +62,7 @@ class RunsSession(Session):
         selection: RunSelection = GIVEN_RUNS,
         *,
         goes_on: bool = False,
+        accepts: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Make a watch without runs.
 
@@ -70,6 +71,7 @@ class RunsSession(Session):
             random: The source of jitter.
             selection: Which runs to look for.
             goes_on: Whether it goes on after the events of an earlier watch (`next_joined`).
+            accepts: Whether a run, by its id, is one to watch; others are left to another watch.
         """
         super().__init__(spec, random)
         self._random = random
@@ -80,6 +82,7 @@ class RunsSession(Session):
         self._unread: set[str] = set()  # those of them of which no row was read yet
         self._known: set[str] = set()  # those that are or were watched
         self._goes_on = goes_on
+        self._accepts = accepts
         self._joined: deque[str] = deque()  # those of which nothing was recorded yet
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._closed_count = 0
@@ -115,9 +118,21 @@ class RunsSession(Session):
 
     # -- runs -----------------------------------------------------------------------------------
 
-    def add(self, flow_run_ids: Iterable[str]) -> None:
-        """Watch more runs; those that are or were watched already are left as they are."""
+    @property
+    def run_count(self) -> int:
+        """How many runs are watched, and not closed."""
+        return len(self._runs)
+
+    def add(self, flow_run_ids: Iterable[str], *, again: bool = False) -> None:
+        """Watch more runs; those that are or were watched already are left as they are.
+
+        Args:
+            flow_run_ids: The runs.
+            again: Whether those that were closed are watched once more.
+        """
         for run_id in flow_run_ids:
+            if again and run_id not in self._runs:
+                self._known.discard(run_id)
             if not self._is_known(run_id):
                 spec = replace(self._spec, flow_run_id=run_id)
                 run = RunWatch(spec, self._limit, self._must_hold)
@@ -161,7 +176,7 @@ class RunsSession(Session):
         return self._page_of(self._notices.journal_full(reason, now))
 
     def _is_known(self, flow_run_id: str) -> bool:
-        return flow_run_id in self._known
+        return flow_run_id in self._known or not self._accepts(flow_run_id)
 
     def _must_hold(self, run: RunWatch) -> bool:
         """Whether a run must not be closed, since not all its subflows may have been found."""

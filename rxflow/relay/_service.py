@@ -1,0 +1,210 @@
+"""A relay: hold a share of the runs, watch them, and append what they emit to the broker.
+
+    wants, filters --> which runs --> RelayedWatch --> logs on the broker
+    leases ---------> which share --^
+
+It gives up on nothing that may pass: while Prefect's server or the broker is away it starts the
+watch again and again, and each watch goes on after the events in the logs.
+
+Belongs here: when a watch is started, and what it is about. Does not belong here: the watch
+(`_relayed_watch`), the share (`_shares`), which logs are dropped (`_retention`).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+
+import msgspec
+
+from rxflow._runtime.clocks import apause, real_now
+from rxflow._watching.watch_spec import RunSelection, WatchSpec
+from rxflow.client import Client
+from rxflow.errors import BrokerFailed, RxflowError, UnsupportedFilter, UnsupportedServer
+from rxflow.relay._broker import Broker, Moved
+from rxflow.relay._figures import Figures
+from rxflow.relay._relayed_watch import RelayedWatch
+from rxflow.relay._retention import Retention
+from rxflow.relay._shares import Shares
+
+_SHORTEST_PAUSE = 0.5  # seconds until a watch that failed is started again
+_LONGEST_PAUSE = 30.0
+
+Report = Callable[[str], None]
+"""Receives sentences for people."""
+
+
+class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a relay watches, and how it shares that with others.
+
+    Attributes:
+        selection: Which runs to look for, beside those that readers want.
+        spec: What is watched of each run; its run is not used.
+        shards: How many shards the runs of the workspace are divided into; the same for all its
+            relays, of which there are so many at most.
+        lease_seconds: After how many seconds others take over from a relay that has gone.
+        keep_seconds: For how many seconds a log is kept after its last page.
+    """
+
+    selection: RunSelection = RunSelection(forever=True)
+    spec: WatchSpec = WatchSpec(flow_run_id="")
+    shards: int = 8
+    lease_seconds: float = 3.0
+    keep_seconds: float = 7 * 86400.0
+
+
+class Relay:
+    """One relay, on one event loop.
+
+    Attributes:
+        figures: What it has done and is doing.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        client: Client,
+        options: RelayOptions,
+        report: Report = lambda _: None,
+    ) -> None:
+        """Create a relay that does nothing yet.
+
+        Args:
+            broker: The connection to the broker, opened on the running loop.
+            client: The client of Prefect's server.
+            options: What it watches.
+            report: Receives what people should know.
+        """
+        self.figures = Figures()
+        self.broker = broker
+        self._client = client
+        self._options = options
+        self._report = report
+        self._changed = asyncio.Event()
+        self._wanted: set[str] = set()
+        self._watch: RelayedWatch | None = None
+        self._pause = _SHORTEST_PAUSE
+        self._random = Random()  # noqa: S311 - jitter, not a secret
+        self._shares = Shares(broker, options.shards, options.lease_seconds, self._on_share)
+        self._retention = Retention(
+            broker, options.keep_seconds, self.figures, self._shares.accepts, self._is_in_use
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Relay until this is stopped.
+
+        Args:
+            stop: Is set to stop it; the leases are then handed over at once.
+
+        Raises:
+            UnsupportedFilter: Prefect's server cannot filter by one of the filters.
+            UnsupportedServer: The server is of a kind that is not supported.
+        """
+        work = [
+            asyncio.create_task(task)
+            for task in (
+                self._retry(self._shares.keep),
+                self._retry(self._follow_wants),
+                self._retry(self._retention.keep),
+                self._watch_forever(),
+            )
+        ]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (stopped, *work):
+                task.cancel()
+            await asyncio.gather(stopped, *work, return_exceptions=True)
+            await self._shares.release()
+
+    async def _retry(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do work that ends only if the broker refuses something, again and again."""
+        while True:
+            try:
+                await work()
+            except BrokerFailed as error:
+                self._report(str(error))
+            await apause(_LONGEST_PAUSE / 6)
+
+    # -- which runs -----------------------------------------------------------------------------
+
+    async def _follow_wants(self) -> None:
+        async for run_id, is_wanted in self.broker.wanted():
+            if is_wanted:
+                self._wanted.add(run_id)
+            else:
+                self._wanted.discard(run_id)
+            self._changed.set()
+
+    def _is_in_use(self, run_id: str) -> bool:
+        return run_id in self._wanted or (self._watch is not None and self._watch.has_run(run_id))
+
+    def _on_share(self) -> None:
+        held = self._shares.held
+        self.figures.shards, self.figures.leases = len(held), int(bool(held))
+        numbers = ", ".join(map(str, sorted(held)))
+        self._report(f"watches shards {numbers} of {self._options.shards}" if held else "no share")
+        self._changed.set()
+
+    # -- watches --------------------------------------------------------------------------------
+
+    async def _watch_forever(self) -> None:
+        while True:
+            if not self._shares.held:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            try:
+                await self._watch_share()
+            except Moved:  # another relay watches one of the runs, or did until now
+                await apause(self._random.uniform(0, self._options.lease_seconds / 6))
+            except (UnsupportedFilter, UnsupportedServer):
+                raise
+            except RxflowError as error:
+                await self._pause_after(error)
+
+    async def _pause_after(self, error: RxflowError) -> None:
+        """Wait before the next watch, longer each time unless Prefect's server has replied."""
+        self._report(f"starts its watch again, which ended: {error}")
+        if real_now().mono - self.figures.polled_at < self._pause:
+            self._pause = _SHORTEST_PAUSE
+        await apause(self._random.uniform(0.5, 1.0) * self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    async def _watch_share(self) -> None:
+        """Watch the runs of the share until that is smaller, or the watch ends."""
+        selection, accepts = self._options.selection, self._shares.accepts
+        held = self._shares.held
+        added: set[str] = set()
+        watch = RelayedWatch(
+            self.broker,
+            self._client,
+            spec=self._options.spec,
+            selection=selection,
+            figures=self.figures,
+            accepts=accepts,
+        )
+        watch.ended.add_done_callback(lambda _: self._changed.set())
+        async with watch:
+            self._watch = watch
+            try:
+                while True:
+                    self._changed.clear()
+                    if held - self._shares.held:
+                        return None
+                    if selection.where is not None and held != self._shares.held:
+                        return None  # the finder has left out what others watched
+                    held = self._shares.held
+                    wanted = {run_id for run_id in self._wanted if accepts(run_id)}
+                    added &= wanted
+                    if new := wanted - added:
+                        added |= new
+                        watch.add(new)
+                    await self._changed.wait()
+                    if watch.ended.done():
+                        return watch.ended.result()
+            finally:
+                self._watch = None
+                self.figures.runs = 0
