@@ -83,6 +83,9 @@ class NoticeCode(StrEnum):
     """
     JOURNAL_FULL = "journal-full"
     """The disk is full, so that the watch goes on without its journal."""
+    NOT_RELAYED = "not-relayed"
+    """No relay is at work that would append the run's events to the log that is read; the stream
+    waits for one."""
     CHECKPOINT_STALE = "checkpoint-stale"
     """The checkpoint cannot be written, or is damaged and the one before it is used. Events that
     were acknowledged come again, after a kill or now."""

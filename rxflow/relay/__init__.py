@@ -7,5 +7,46 @@ Belongs here: what a log of events on a broker is, who writes it and how it is r
 here: which events there are; a relay watches runs as your own program would. Nothing in rxflow
 imports it but the command line.
 
-    _broker.py    what is required of a broker: the protocol that each backend implements
+    _broker.py          what is required of a broker: the protocol that each backend implements
+    _connect.py         which backend a URL means
+    _memory.py          a broker in memory, for tests and for a try
+    _pages.py           events as pages of a log, and pages as events
+
+    _service.py         a relay: when a watch is started, and what it is about
+    _relayed_watch.py   one watch over many runs
+    _broker_journal.py  the logs as the journals of that watch
+    _shares.py          how relays share the runs
+    _retention.py       which logs are dropped
+    _figures.py         what a relay has done, for monitors
+
+    _stream.py          a log as a stream
+    _log_session.py     what the pages of a log mean for a reader
+    _log_channel.py     how they are read, from any thread
+    _connections.py     the connections that readers share
+    _position.py        after which event a reader goes on
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rxflow.relay._stream import RelayedStream, stream
+
+__all__ = ["RelayedStream", "stream"]
+
+if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
+    from importlib import import_module
+
+    from rxflow._forks import no_fork
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with no_fork:
+            value = getattr(import_module("rxflow.relay._stream"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """List all names, imported or not."""
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,163 @@
+"""`rxflow.relay.stream`: a run's log on a broker, as a stream with all faces."""
+
+import os
+import ssl
+from uuid import UUID
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxflow._models.arguments import canonical_id, check_type
+from rxflow._runtime.engine import Engine
+from rxflow._runtime.paged import PagedObservable
+from rxflow._runtime.scheduling import scheduler_for
+from rxflow._watching.event_order import EventPage
+from rxflow._watching.watch_spec import EventSource
+from rxflow.events import FlowRunEvent
+from rxflow.relay._connections import BrokerAccess
+from rxflow.relay._log_channel import LogSource
+from rxflow.relay._log_session import LogSession
+from rxflow.relay._position import LogPosition
+from rxflow.stream import Stream
+
+_ONLY = frozenset({EventSource.NOTICES})
+
+
+class RelayedStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
+    """The events of one flow run, from a relay's log; made by `rxflow.relay.stream`.
+
+    The stream is cold: each subscription and each loop reads the log from where it begins.
+    """
+
+    def __init__(self, source: LogSource, after: LogPosition) -> None:
+        """Create a stream; the broker is connected to on subscription.
+
+        Args:
+            source: Which log is read.
+            after: After which event to begin.
+        """
+        self._source = source
+        self._after = after
+        self._position = after
+        super().__init__(self._pages(keeps_pages=False), self._pages(keeps_pages=True))
+
+    def __repr__(self) -> str:
+        """Show which run is read, once the stream is used."""
+        return f"<RelayedStream of {self.flow_run_id}, not subscribed to until it is used>"
+
+    @property
+    def flow_run_id(self) -> str:
+        """The run's id."""
+        return self._source.run_id
+
+    @property
+    def position(self) -> str | None:
+        """After which event a stream goes on if this is passed as ``after``; None for the first.
+
+        It is that of the event handed on last: in a loop the one that its body handles, in
+        ``on_next`` the one passed to it; with ``pages()``, the last of the page. Keep it once you
+        are done with the event, best together with what you made of it: then a reader that is
+        killed goes on without a loss and without a repeat. Of several subscriptions to one stream,
+        it is that of the one that was handed an event last. Operators that hold events back, such
+        as ``buffer``, are behind it.
+        """
+        return str(self._position) if self._position.log_id else None
+
+    def _pages(self, *, keeps_pages: bool) -> Observable[EventPage]:
+        def receive_position(position: LogPosition) -> None:
+            self._position = position
+
+        def subscribe(
+            observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            scheduler = scheduler_for(given)
+            source = self._source
+            session = LogSession(
+                source.run_id,
+                source.access.workspace,
+                self._after,
+                receive_position,
+                keeps_pages=keeps_pages,
+            )
+            engine = Engine(session, source, scheduler, _ONLY)
+            pages = engine.source(EventSource.NOTICES)
+            subscription = pages.subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(subscription, Disposable(engine.dispose))
+
+        return Observable(subscribe)
+
+
+def stream(
+    url: str,
+    flow_run_id: str | UUID,
+    *,
+    workspace: str = "default",
+    after: str | None = None,
+    wants: bool = True,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    creds: str | os.PathLike[str] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> RelayedStream:
+    """Read the events of a flow run that a relay has appended to a log on a broker.
+
+    The stream begins with the run's first event, however late it is subscribed to, and goes on as
+    the run does, to its `Closed`. Any number of programs may read a run; each gets the same events
+    in the same order, whichever relay has found them. A run that went on after its `Closed` is
+    read to the `Closed` that nothing follows.
+
+    While it is read, the run is said to be wanted, so that a relay of the workspace watches it.
+    Faults of the broker delay events, and none is lost or repeated. If no relay is at work for ten
+    seconds, a `Notice` (`NoticeCode.NOT_RELAYED`) says so, and another (`NoticeCode.RECOVERED`)
+    when one is. These two are the reader's own; the notices of the relay's watch that name no run,
+    such as that Prefect's server does not reply, are in no log.
+
+    A loop that blocks reads on a thread of rxflow, which all such streams share; an async one on
+    its own event loop. Streams of one loop, URL and workspace share a connection.
+
+    Args:
+        url: The URL of the broker, such as ``nats://localhost:4222``.
+        flow_run_id: The run's id, a UUID.
+        workspace: The name that relays and readers have agreed on.
+        after: The `position` of an earlier stream, to go on after the event that it was handed
+            last; None for the first event. After the run's `Closed`, a stream ends without an event
+            unless the run went on; a relay has five seconds to find that.
+        wants: Whether to say that the run is wanted; False reads only what relays find that look
+            for runs by themselves, and needs no right to write to the broker.
+        user: A user of the broker, if it is not in the URL.
+        password: Its password.
+        token: A token of NATS.
+        creds: The path of a file with NATS credentials.
+        tls: How certificates are verified, and which one the broker is shown.
+
+    Returns:
+        A stream of events. The last is `Closed`. It ends with an error instead:
+
+        - `BrokerFailed` if the broker cannot be reached when the stream begins, or refuses it,
+        - `RelayLogLost` if the broker lost events that were read, or the log was made anew: read
+          the run again, without ``after``,
+        - `RelayLogTrimmed` if the broker no longer has the run's first events,
+        - `InvalidRelayLog` or `InvalidEvent` if a later version of rxflow has written the log.
+
+    Raises:
+        ConfigurationError: The URL is of no broker, or a package is missing; some brokers say so
+            as the stream's first error.
+        InvalidRunId: The id is not a UUID.
+        TypeError: An argument is of another type.
+        ValueError: ``after`` is not a position.
+
+    Example:
+        >>> import rxflow.relay
+        >>> for event in rxflow.relay.stream("nats://localhost:4222", run_id):  # doctest: +SKIP
+        ...     print(event)
+    """
+    check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
+    check_type("workspace", workspace, str, "the name that the relay was given")
+    check_type("wants", wants, bool, "True or False")
+    position = LogPosition.parse("after", after)
+    run_id = canonical_id("flow_run_id", flow_run_id)
+    options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}
+    given = tuple((name, value) for name, value in options.items() if value is not None)
+    source = LogSource(BrokerAccess(url, workspace, given), run_id, position.position, wants)
+    return RelayedStream(source, position)
