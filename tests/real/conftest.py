@@ -1,19 +1,18 @@
 """Fixtures of a real Prefect server: a writer to its API, and a reader of its database.
 
-What rxflow emits is compared with the rows in the server's SQLite file, never with another response
-of the same API. A test that needs a type of this file imports it under ``TYPE_CHECKING`` only.
+What rxflow emits is compared with the rows in the server's database, never with another response of
+the same API. A test that needs a type of this file imports it under ``TYPE_CHECKING`` only.
 """
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
+from server_databases import DatabaseReader, started_server
 
 import rxflow
 from rxflow.cli._prefect_server import PrefectServer
@@ -57,51 +57,6 @@ def wait_until(predicate: Callable[[], T]) -> T:
         assert time.monotonic() < deadline, f"not true within {LONGEST_WAIT} s: {predicate}"
         threading.Event().wait(0.05)
     return value
-
-
-class DatabaseReader:
-    """Reads a server's SQLite file, without the server.
-
-    Ids are text in the file as in the API's JSON: lower case, with dashes.
-
-    Args:
-        database: The file.
-    """
-
-    def __init__(self, database: Path) -> None:
-        self._uri = f"{database.as_uri()}?mode=ro"
-
-    def log_ids(self, flow_run_id: str) -> list[str]:
-        """List the ids of a run's log rows, by insertion."""
-        return self._ids("SELECT id FROM log WHERE flow_run_id = ? ORDER BY rowid", flow_run_id)
-
-    def state_ids(self, flow_run_id: str) -> list[str]:
-        """List the ids of a run's states, by insertion."""
-        select = "SELECT id FROM flow_run_state WHERE flow_run_id = ? ORDER BY rowid"
-        return self._ids(select, flow_run_id)
-
-    def task_run_ids(self, flow_run_id: str) -> list[str]:
-        """List the ids of a run's task runs, by insertion."""
-        return self._ids(
-            "SELECT id FROM task_run WHERE flow_run_id = ? ORDER BY rowid", flow_run_id
-        )
-
-    def task_run_state_ids(self, flow_run_id: str) -> list[tuple[str, str]]:
-        """List the (task run id, state id) of each state of a run's task runs, by insertion."""
-        select = """
-            SELECT task_run_id, state.id FROM task_run_state AS state
-            JOIN task_run ON task_run.id = task_run_id
-            WHERE flow_run_id = ? ORDER BY state.rowid
-        """
-        return [(task_run, state) for task_run, state in self._rows(select, flow_run_id)]
-
-    def _ids(self, select: str, flow_run_id: str) -> list[str]:
-        return [found for (found,) in self._rows(select, flow_run_id)]
-
-    def _rows(self, select: str, flow_run_id: str) -> list[tuple[str, ...]]:
-        with closing(sqlite3.connect(self._uri, uri=True)) as database:
-            rows = database.execute(select, (str(uuid.UUID(flow_run_id)),)).fetchall()
-        return [tuple(str(uuid.UUID(each)) for each in row) for row in rows]
 
 
 class ApiWriter:
@@ -256,14 +211,14 @@ def until() -> Until:
 @pytest.fixture(scope="session")
 def server() -> Iterator[PrefectServer]:
     """The server of the session, with default settings."""
-    with PrefectServer() as running:
+    with started_server() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def locked_server() -> Iterator[PrefectServer]:
     """A second server, which requires a key and a CSRF token and has pages of 50."""
-    with PrefectServer(settings=LOCKED) as running:
+    with started_server(LOCKED) as running:
         yield running
 
 
@@ -299,19 +254,19 @@ def locked_writer(
 @pytest.fixture(scope="session")
 def database_of() -> Callable[[PrefectServer], DatabaseReader]:
     """``database_of(server)``: a reader of the database of a server that a test starts."""
-    return lambda server: DatabaseReader(server.database)
+    return DatabaseReader
 
 
 @pytest.fixture(scope="session")
 def database(server: PrefectServer) -> DatabaseReader:
     """A reader of the server's database."""
-    return DatabaseReader(server.database)
+    return DatabaseReader(server)
 
 
 @pytest.fixture(scope="session")
 def locked_database(locked_server: PrefectServer) -> DatabaseReader:
     """A reader of the locked server's database."""
-    return DatabaseReader(locked_server.database)
+    return DatabaseReader(locked_server)
 
 
 @pytest.fixture(scope="session")

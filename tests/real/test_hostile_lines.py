@@ -14,8 +14,10 @@ from rxflow import Client, Closed, FlowRunEvent, FlowRunLog, watch_flow_run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from server_databases import DatabaseReader
+
     from rxflow.cli._prefect_server import PrefectServer
-    from tests.real.conftest import ApiWriter, DatabaseReader, Until
+    from tests.real.conftest import ApiWriter, Until
 
 MICROSECOND = timedelta(microseconds=1)
 

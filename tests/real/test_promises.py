@@ -19,7 +19,9 @@ from rxflow import StateType
 from rxflow.cli._prefect_server import PrefectServer
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter, DatabaseReader
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter
 
 T = TypeVar("T")
 

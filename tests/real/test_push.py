@@ -16,7 +16,9 @@ from rxflow._protocol.intervals import PollInterval
 from rxflow._runtime.push_reader import PushReader
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter, DatabaseReader, Until
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter, Until
 
 CHANGES = 5
 

@@ -14,7 +14,9 @@ from servers_under_test import emitted_rows
 import rxflow
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter, DatabaseReader
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter
 
 BRIEF = 1.0
 """Seconds of drain where all rows are stored before the run ends."""

@@ -22,7 +22,9 @@ from rxflow.cli._prefect_server import PrefectServer, ServerNotStarted, _end
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.real.conftest import ApiWriter, DatabaseReader, TwoWriters, Until
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter, TwoWriters, Until
 
 KILLED_PARENT = """
 import sys

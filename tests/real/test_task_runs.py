@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from server_databases import DatabaseReader
+
     from rxflow.cli._prefect_server import PrefectServer
-    from tests.real.conftest import DatabaseReader
 
 MAPPED = 300
 

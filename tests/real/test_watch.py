@@ -20,7 +20,9 @@ import rxflow
 from rxflow.cli._prefect_server import PrefectServer
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter, DatabaseReader, TwoWriters, Until
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter, TwoWriters, Until
 
 LONG = 200.0
 """Seconds after which a watch in a test times out: far more than any of them takes."""

@@ -19,7 +19,9 @@ from rxflow._protocol.pages import Page
 from rxflow._protocol.queries import RunFilter, RunsQuery
 
 if TYPE_CHECKING:
-    from tests.real.conftest import ApiWriter, DatabaseReader, Until
+    from server_databases import DatabaseReader
+
+    from tests.real.conftest import ApiWriter, Until
 
 BRIEF = 1.0
 """Seconds of drain where all rows are stored before the run ends."""

@@ -15,8 +15,10 @@ from virtual_world import Recording
 import rxflow
 
 if TYPE_CHECKING:
+    from server_databases import DatabaseReader
+
     from rxflow.cli._prefect_server import PrefectServer
-    from tests.real.conftest import ApiWriter, DatabaseReader, Until
+    from tests.real.conftest import ApiWriter, Until
 
 THREE_DEEP = """
 from prefect import flow, get_run_logger, runtime

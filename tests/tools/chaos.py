@@ -5,32 +5,33 @@ handler does, some of them late, and a process that watches the run with a journ
 is over, the server and the watcher are killed or stopped for some seconds, and connections between
 them are cut, one after the other in an order that the seed determines. Then the run ends. Exits 1
 if the journal lacks a row of the database, has one twice or one that is not there, or if a watch
-ended in anything but `Closed` or a server that it could not reach.
+ended in anything but `Closed` or a server that it could not reach. With the variable
+RXFLOW_TEST_ON_POSTGRES the server has PostgreSQL, which is not broken.
 """
 
 import argparse
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from connection_relay import ConnectionRelay
 from journal_files import events_in
+from server_databases import DatabaseReader, started_server
 
 import rxflow
 from rxflow.cli._prefect_server import PrefectServer
@@ -137,12 +138,17 @@ class Writer(threading.Thread):
 
     def post(self, path: str, body: object) -> Any:
         """Post until the server says that it has it."""
-        while True:
-            with suppress(httpx.HTTPError):
-                response = self._http.post(path, json=body)
-                if response.is_success:
-                    return response.json() if response.content else None
-            threading.Event().wait(0.2)
+        return post(self._http, path, body)
+
+
+def post(http: httpx.Client, path: str, body: object) -> Any:
+    """Post until the server says that it has it; return its reply."""
+    while True:
+        with suppress(httpx.HTTPError):
+            response = http.post(path, json=body)
+            if response.is_success:
+                return response.json() if response.content else None
+        threading.Event().wait(0.2)
 
 
 class Chaos:
@@ -186,26 +192,15 @@ class Chaos:
         os.kill(pid, signal.SIGCONT)
 
 
-TABLES = {"log lines": "log", "states": "flow_run_state"}
 EVENTS: dict[str, type[rxflow.FlowRunLog] | type[rxflow.StateChange]] = {
     "log lines": rxflow.FlowRunLog,
     "states": rxflow.StateChange,
 }
 
 
-def stored_rows(database: Path, run: str) -> dict[str, set[str]]:
+def stored_rows(database: DatabaseReader, run: str) -> dict[str, set[str]]:
     """Return the ids of a run's log lines and states in the server's database."""
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        return {
-            kind: {
-                str(uuid.UUID(found))
-                for (found,) in connection.execute(
-                    f"SELECT id FROM {table} WHERE flow_run_id = ?",  # noqa: S608 - ours
-                    (run,),
-                )
-            }
-            for kind, table in TABLES.items()
-        }
+    return {"log lines": set(database.log_ids(run)), "states": set(database.state_ids(run))}
 
 
 def report(journal: Path, stored: dict[str, set[str]]) -> bool:
@@ -236,7 +231,7 @@ def main() -> int:
     if arguments.watch:
         return watch(*arguments.watch)
     seed = arguments.seed if arguments.seed is not None else random.randrange(1_000_000)
-    with PrefectServer() as server:
+    with started_server() as server:
         relay = ConnectionRelay(httpx.URL(server.url).port or 0)
         writer = Writer(server.url, "", seed)
         flow = writer.post("/flows/", {"name": "chaos"})["id"]
@@ -251,7 +246,9 @@ def main() -> int:
             writer.finish()
             writer.post(f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
             watcher.wait()
-            is_good = report(journal, stored_rows(server.database, run)) and not watcher.failed
+            is_good = (
+                report(journal, stored_rows(DatabaseReader(server), run)) and not watcher.failed
+            )
         finally:
             watcher.process.kill()
             watcher.process.wait()
