@@ -63,7 +63,7 @@ def test_min_versions_are_what_is_declared() -> None:
     tox.read(ROOT / "tox.ini")
     extras = PROJECT["optional-dependencies"]
     declared = {*PROJECT["dependencies"], *extras["cli"], *extras["fake-prefect1"]}
-    declared |= {*extras["web"], *extras["ws"]}
+    declared |= {*extras["metrics"], *extras["web"], *extras["ws"]}
     lowest = {re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in declared}
     assert set(tox["testenv:min-versions"]["deps"].split()) == lowest
 

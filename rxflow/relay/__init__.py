@@ -17,7 +17,8 @@ imports it but the command line.
     _broker_journal.py  the logs as the journals of that watch
     _shares.py          how relays share the runs
     _retention.py       which logs are dropped
-    _figures.py         what a relay has done, for monitors
+    _figures.py         what a relay has done
+    _monitoring.py      its figures and its health, over HTTP
 
     _stream.py          a log as a stream
     _log_session.py     what the pages of a log mean for a reader

@@ -12,10 +12,12 @@ Belongs here: when a watch is started, and what it is about. Does not belong her
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from random import Random
 
 import msgspec
 
+from rxflow._protocol.queries import RunFilter
 from rxflow._runtime.clocks import apause, real_now
 from rxflow._watching.watch_spec import RunSelection, WatchSpec
 from rxflow.client import Client
@@ -37,7 +39,9 @@ class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a relay watches, and how it shares that with others.
 
     Attributes:
-        selection: Which runs to look for, beside those that readers want.
+        where: Which runs to look for, beside those that readers want; None for no others.
+        since_seconds: Of those, the ones that started so long before a watch, or later; an earlier
+            one is watched if its log is not closed.
         spec: What is watched of each run; its run is not used.
         shards: How many shards the runs of the workspace are divided into; the same for all its
             relays, of which there are so many at most.
@@ -45,11 +49,20 @@ class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
         keep_seconds: For how many seconds a log is kept after its last page.
     """
 
-    selection: RunSelection = RunSelection(forever=True)
+    where: RunFilter | None = None
+    since_seconds: float = 3600.0
     spec: WatchSpec = WatchSpec(flow_run_id="")
     shards: int = 8
     lease_seconds: float = 3.0
     keep_seconds: float = 7 * 86400.0
+
+    def selection(self) -> RunSelection:
+        """Return which runs a watch that begins now looks for."""
+        if self.where is None:
+            return RunSelection(forever=True)
+        start = real_now().utc - timedelta(seconds=self.since_seconds)
+        where = msgspec.structs.replace(self.where, started_after=start)
+        return RunSelection(where=where, discover=True, forever=True)
 
 
 class Relay:
@@ -125,7 +138,7 @@ class Relay:
             try:
                 await work()
             except BrokerFailed as error:
-                self._report(str(error))
+                self._report(f"waits for its broker: {error}")
             await apause(_LONGEST_PAUSE / 6)
 
     # -- which runs -----------------------------------------------------------------------------
@@ -175,14 +188,14 @@ class Relay:
 
     async def _watch_share(self) -> None:
         """Watch the runs of the share until that is smaller, or the watch ends."""
-        selection, accepts = self._options.selection, self._shares.accepts
+        accepts = self._shares.accepts
         held = self._shares.held
         added: set[str] = set()
         watch = RelayedWatch(
             self.broker,
             self._client,
             spec=self._options.spec,
-            selection=selection,
+            selection=self._options.selection(),
             figures=self.figures,
             accepts=accepts,
         )
@@ -194,7 +207,7 @@ class Relay:
                     self._changed.clear()
                     if held - self._shares.held:
                         return None
-                    if selection.where is not None and held != self._shares.held:
+                    if self._options.where is not None and held != self._shares.held:
                         return None  # the finder has left out what others watched
                     held = self._shares.held
                     wanted = {run_id for run_id in self._wanted if accepts(run_id)}

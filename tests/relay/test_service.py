@@ -11,7 +11,6 @@ from relays import Relays, relays, wait_until
 
 from rxflow import Closed, FlowRunLog, StateChange
 from rxflow._protocol.queries import RunFilter
-from rxflow._watching.watch_spec import RunSelection
 from rxflow.errors import UnsupportedServer
 from rxflow.relay import stream
 from rxflow.relay._memory import MemoryFaults
@@ -113,9 +112,9 @@ def test_a_run_that_is_wanted_is_relayed(running: Relays, server: FakePrefect3) 
 
 def test_runs_that_match_a_filter_are_relayed(running: Relays, server: FakePrefect3) -> None:
     """They are found by both relays, and each is relayed once, with no reader."""
-    selection = RunSelection(where=RunFilter(tags=("nightly",)), discover=True, forever=True)
-    running.start(selection=selection)
-    running.start(selection=selection)
+    where = RunFilter(tags=("nightly",))
+    running.start(where=where)
+    running.start(where=where)
     runs = [server.add_run(state="RUNNING", tags=["nightly"]) for _ in range(12)]
     other = server.add_run(state="COMPLETED", tags=["daily"])
     for run_id in runs:
@@ -135,13 +134,13 @@ def test_an_unclosed_log_is_taken_up_where_runs_are_looked_for(
     running: Relays, server: FakePrefect3
 ) -> None:
     """A run that does not match any more is relayed to its end by the next relay."""
-    selection = RunSelection(where=RunFilter(state_types=("RUNNING",)), discover=True, forever=True)
+    where = RunFilter(state_types=("RUNNING",))
     run_id = server.add_run(state="RUNNING")
-    first = running.start(selection=selection)
+    first = running.start(where=where)
     wait_until(lambda: running.store.pages(run_id))
     first.end()
     server.set_state(run_id, "COMPLETED")
-    running.start(selection=selection)
+    running.start(where=where)
     wait_until(lambda: running.store.pages(run_id)[-1].is_end)
     assert_once(running, run_id)
 
@@ -303,4 +302,4 @@ def test_a_server_that_is_not_supported_ends_a_relay(running: Relays, server: Fa
 
 def test_options_are_those_of_a_relay_for_readers_by_default() -> None:
     """Without filters a relay looks for no run."""
-    assert RelayOptions().selection.where is None
+    assert RelayOptions().selection().where is None
