@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from rxflow import (
     AuthError,
+    BrokerFailed,
     ConfigurationError,
     DeploymentNotFound,
     FlowNotFound,
     InvalidRecording,
     InvalidRunId,
     RecordingFailed,
+    RelayLogLost,
+    RelayLogTrimmed,
     RunNotFound,
     RxflowError,
     ServerError,
@@ -67,6 +70,9 @@ _ERRORS: tuple[tuple[type[Exception], ExitStatus], ...] = (
     (UnsupportedFilter, ExitStatus.USAGE),
     (InvalidRecording, ExitStatus.USAGE),
     (RecordingFailed, ExitStatus.OUTPUT_ERROR),
+    (BrokerFailed, ExitStatus.UNREACHABLE),
+    (RelayLogLost, ExitStatus.NOT_FOUND),
+    (RelayLogTrimmed, ExitStatus.NOT_FOUND),
 )
 """The first class that matches counts."""
 

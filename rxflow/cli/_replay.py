@@ -15,15 +15,14 @@ from reactivex import operators as ops
 from rxflow import AllClosed, Closed, FlowRunEvent, FlowRunLog, RxflowError, replay
 from rxflow._models.times import Now
 from rxflow._runtime.recording_reader import RecordingReader
-from rxflow.cli._display import PlainDisplay
-from rxflow.cli._end_summary import EndSummaries
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._following import log_selection
-from rxflow.cli._live import live_display, refreshed
+from rxflow.cli._live import refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._log_history import LastLines
 from rxflow.cli._log_selection import LogSelection
+from rxflow.cli._logged_display import logged_display
 from rxflow.cli._names import Names
 from rxflow.cli._output import report
 from rxflow.cli._show_options import ShowOptions
@@ -55,21 +54,7 @@ def replay_file(path: str, speed: float | None, show: ShowOptions, *, tasks: boo
         show, contents.names, only_logs=False, tasks=tasks, many=len(contents.roots) > 1
     )
     lines = ShownLines(line, selection, contents.last)
-    is_text = show.output == "text"
-    summaries = None
-    if is_text and not show.quiet:
-        # A level limits what a watch reads; here it selects from what was recorded.
-        all_shown = selection.takes_all and not show.level
-        summaries = EndSummaries(zone=show.zone, all_shown=all_shown)
-    clock = _RecordedTime(contents.start, speed)
-    live = None if summaries is None else live_display(lines, summaries, None, clock)
-    display = live or PlainDisplay(
-        lines,
-        summaries,
-        notice=None if show.quiet or show.output in {"text", "jsonl"} else report,
-        ending=None if show.quiet or show.output in {"text", "jsonl"} else report,
-        unchanged=not is_text,
-    )
+    display, live = logged_display(show, lines, selection, _RecordedTime(contents.start, speed))
     events: Stream[FlowRunEvent] = replay(path, speed)
     if live is not None:
         events = events.pipe(ops.do_action(live.receive))

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "record": ("record", "Write the events of runs to a file, with the times at which they came."),
     "replay": ("replay", "Show a recording as the watch of its runs was shown."),
     "audit": ("audit", "Compare a recording of a run with the server."),
+    "relay": ("relay", "Watch runs once for many readers, by way of a message broker."),
     "demo": ("demo", "Run a flow on a server of its own, and watch the run."),
     "doctor": ("doctor", "Check how the server is found, reached and read from."),
 }

@@ -4,9 +4,8 @@ import sys
 
 import click
 
-import rxflow
 from rxflow.cli._command import Command
-from rxflow.cli._connection import connection_options
+from rxflow.cli._connection import command_client, server_options
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._selection import Selection, select_runs, selection_options
 from rxflow.cli._show_options import FollowOptions, ShowOptions, follow_options, show_options
@@ -16,16 +15,25 @@ from rxflow.cli._times import check_order
 @click.command("watch", cls=Command)
 @selection_options
 @click.option("--tasks", is_flag=True, help="Show the states of task runs as well.")
+@click.option(
+    "--relay",
+    metavar="URL",
+    help="Read the run, by its whole id, from the broker of a relay, and not from the server.",
+)
+@click.option("--workspace", metavar="NAME", help="The workspace of the relay, if it has one.")
 @show_options
 @follow_options
 @exit_on_error()
-@connection_options
+@server_options
 def command(
-    client: "rxflow.Client",
     selection: Selection,
     show: ShowOptions,
     following: FollowOptions,
+    *,
     tasks: bool,
+    relay: str | None,
+    workspace: str | None,
+    **server: str | None,
 ) -> None:
     """Show the states and log lines of runs until they are over.
 
@@ -39,10 +47,28 @@ def command(
       rxflow watch amber-fox --level warning --highlight 'row \\d+'
       rxflow watch --tag prod --since 1h --timeout 30m
       rxflow watch 9e6caafc -o jsonl | jq .message
+      rxflow watch --relay nats://localhost:4222 9e6caafc-4ea1-4493-b0a9-122efba9eaaa
     """  # noqa: D301 - click reads \\b as it is
+    check_order(selection.since, show.until)
+    if relay is not None:
+        from rxflow.cli._relayed_run import follow_relayed_run, relayed_run  # noqa: PLC0415
+
+        run_id = relayed_run(selection, show, following)
+        status = follow_relayed_run(
+            relay,
+            workspace or "default",
+            run_id,
+            show,
+            following,
+            since=selection.since,
+            tasks=tasks,
+        )
+        sys.exit(status)
+    if workspace is not None:
+        raise click.UsageError("--workspace is of a relay; pass --relay URL as well.")
     from rxflow.cli._following import Scope, follow_runs  # noqa: PLC0415 - needs reactivex
 
-    check_order(selection.since, show.until)
-    runs = select_runs(selection, client)
-    scope = Scope(tasks=tasks, children=selection.children)
-    sys.exit(follow_runs(runs, client, show, following, scope))
+    with command_client(**server) as client:
+        runs = select_runs(selection, client)
+        scope = Scope(tasks=tasks, children=selection.children)
+        sys.exit(follow_runs(runs, client, show, following, scope))

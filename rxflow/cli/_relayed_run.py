@@ -1,0 +1,113 @@
+"""Follow a run by its log on a broker, from the run's id to the exit status.
+
+Nothing is read from Prefect's server, so that what a run's log does not have is left out: its
+subflows, which have logs of their own, and the names of task runs before their first states.
+"""
+
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+import reactivex
+from reactivex import operators as ops
+
+from rxflow import FlowRunEvent, WatchTimedOut
+from rxflow._models.durations import short_duration
+from rxflow._runtime.clocks import real_now
+from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._follow import follow
+from rxflow.cli._following import log_selection
+from rxflow.cli._interruption import explained_end
+from rxflow.cli._live import refreshed
+from rxflow.cli._live_order import ordered
+from rxflow.cli._logged_display import logged_display
+from rxflow.cli._names import Names
+from rxflow.cli._selection import Selection
+from rxflow.cli._show_options import FollowOptions, ShowOptions
+from rxflow.cli._shown_lines import ShownLines, line_format
+from rxflow.relay import stream
+
+if TYPE_CHECKING:
+    from rxflow.stream import Stream
+
+__all__ = ["follow_relayed_run", "relayed_run"]
+
+
+def relayed_run(selection: Selection, show: ShowOptions, following: FollowOptions) -> str:
+    """Return the id of the one run that is meant.
+
+    Raises:
+        click.UsageError: Another number of runs is given, or something that needs the server.
+    """
+    needs_server = (
+        ("filters", bool(selection.filters)),
+        ("--tail", show.tail is not None),
+        ("--cancel-on-interrupt", following.cancel_on_interrupt),
+    )
+    for name, is_given in needs_server:
+        if is_given:
+            raise click.UsageError(f"--relay reads a run from its log, without {name}.")
+    if len(selection.words) != 1:
+        raise click.UsageError("--relay reads one run; pass its id.")
+    try:
+        return str(UUID(selection.words[0].strip()))
+    except ValueError:
+        raise click.UsageError(
+            f"{selection.words[0]!r} is not the whole id of a run, which --relay needs."
+        ) from None
+
+
+def follow_relayed_run(
+    url: str,
+    workspace: str,
+    run_id: str,
+    show: ShowOptions,
+    following: FollowOptions,
+    *,
+    since: datetime | None,
+    tasks: bool,
+) -> ExitStatus:
+    """Follow a run until it is over, and return the status to exit with.
+
+    Args:
+        url: The URL of the broker.
+        workspace: The workspace.
+        run_id: The run.
+        show: Which lines are shown, and how.
+        following: How the run is followed.
+        since: The time of the first log lines to show; None for all.
+        tasks: Whether the states of task runs are shown.
+
+    Raises:
+        RxflowError: As for `rxflow.relay.stream`.
+        SystemExit: It was broken off, by a signal or the time limit; a sentence says so.
+    """
+    selection = log_selection(show, since)
+    line = line_format(show, Names(), only_logs=False, tasks=tasks, many=False)
+    lines = ShownLines(line, selection, None)
+    display, live = logged_display(show, lines, selection)
+    with explained_end((run_id,), command="watch --relay BROKER") as going_on:
+        events = _limited(stream(url, run_id, workspace=workspace), following, run_id)
+        events = events.pipe(ops.do_action(going_on.receive))
+        if live is not None:
+            events = events.pipe(ops.do_action(live.receive))
+        if following.hold:
+            events = events.pipe(ordered(None))
+        with closing(iter(events) if live is None else refreshed(events, live)) as shown:
+            status = follow(shown, display, tabulated=not show.quiet)
+    return ExitStatus.COMPLETED if following.exit_zero else status
+
+
+def _limited(
+    events: "Stream[FlowRunEvent]", following: FollowOptions, run_id: str
+) -> "Stream[FlowRunEvent]":
+    """Return events that end with an error at the time limit."""
+    if following.timeout is None:
+        return events
+    duration = short_duration(following.timeout.duration)
+    error = WatchTimedOut(f"Flow run {run_id} is not over after {duration}", flow_run_ids=(run_id,))
+    end = real_now().utc + following.timeout.rest
+    limited: Stream[FlowRunEvent] = events.pipe(ops.timeout(end, reactivex.throw(error)))
+    return limited

@@ -1,0 +1,145 @@
+"""`rxflow relay` as a program, and `rxflow watch --relay` in this process."""
+
+import re
+import signal
+from collections.abc import Iterator
+from urllib.request import urlopen
+
+import pytest
+from click.testing import CliRunner, Result
+from command_line import LIMIT, run_program, started_program
+from relays import Relays, relays
+
+from rxflow.cli._commands.group import commands
+from rxflow.testing import FakePrefect3
+
+UNKNOWN = "00000000-0000-4000-8000-000000000004"
+
+
+@pytest.fixture
+def server() -> FakePrefect3:
+    """Create a server with a run that is over."""
+    return FakePrefect3()
+
+
+@pytest.fixture
+def running(server: FakePrefect3) -> Iterator[Relays]:
+    """Start a broker without relays."""
+    with relays(server) as started:
+        yield started
+
+
+def add_run(server: FakePrefect3, state: str = "FAILED") -> str:
+    """Add a run that is over."""
+    run_id = server.add_run(name="amber-fox", state="RUNNING")
+    server.log(run_id, "120 orders read")
+    server.log(run_id, "no price", level=30)
+    server.set_state(run_id, state)
+    return run_id
+
+
+def watch(*arguments: str) -> Result:
+    """Run ``rxflow watch`` in this process, without settings of a server."""
+    return CliRunner(env={"PREFECT_API_URL": None}).invoke(commands, ["watch", *arguments])
+
+
+def test_a_run_is_watched_by_its_log(running: Relays, server: FakePrefect3) -> None:
+    """It is shown as by a watch of the server, and so is the status; no server is needed."""
+    run_id = add_run(server)
+    running.start()
+    done = watch("--relay", running.url, run_id)
+    assert done.exit_code == 1, done.output
+    assert "120 orders read" in done.stdout
+    assert "Flow run 'amber-fox'" in done.stdout
+    assert watch("--relay", running.url, run_id, "--exit-zero", "-q").exit_code == 0
+
+
+def test_lines_are_selected_from_a_log(running: Relays, server: FakePrefect3) -> None:
+    """By their level, as of a recording; in any format."""
+    run_id = add_run(server)
+    running.start()
+    done = watch("--relay", running.url, run_id, "--level", "warning", "-o", "raw")
+    assert "no price" in done.stdout
+    assert "orders" not in done.stdout
+
+
+def test_a_log_that_does_not_end_is_left_at_the_time_limit(running: Relays) -> None:
+    """The status is that of a time limit, and a sentence names the run."""
+    done = watch("--relay", running.url, UNKNOWN, "--timeout", "0.3s")
+    assert done.exit_code == 124, done.output
+    assert UNKNOWN in done.stderr
+
+
+WRONG = {
+    "two runs": ([UNKNOWN, UNKNOWN], "reads one run"),
+    "none": ([], "reads one run"),
+    "a name": (["amber-fox"], "not the whole id of a run"),
+    "filters": (["--tag", "prod"], "without filters"),
+    "tail": ([UNKNOWN, "--tail", "3"], "without --tail"),
+    "cancel": ([UNKNOWN, "--cancel-on-interrupt"], "without --cancel-on-interrupt"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "text"), WRONG.values(), ids=WRONG)
+def test_what_a_log_cannot_give_is_refused(arguments: list[str], text: str) -> None:
+    """The sentence says why."""
+    done = watch("--relay", "memory://none", *arguments)
+    assert done.exit_code == 2, done.output
+    assert text in done.stderr
+
+
+def test_a_workspace_without_a_relay_is_refused() -> None:
+    """It would have no effect."""
+    done = watch("--workspace", "prod", UNKNOWN)
+    assert done.exit_code == 2
+    assert "--relay" in done.stderr
+
+
+def test_a_url_of_no_broker_is_refused() -> None:
+    """By its status, as any wrong setting."""
+    done = watch("--relay", "http://localhost", UNKNOWN)
+    assert done.exit_code == 2, done.output
+    assert "localhost" in done.stderr
+
+
+def test_a_relay_runs_until_it_is_stopped(server: FakePrefect3) -> None:
+    """It serves its figures, says what it watches, and ends well by SIGTERM."""
+    run_id = add_run(server)
+    served = ["--metrics", "127.0.0.1:0"]
+    with (
+        server.serve() as url,
+        started_program("relay", "memory://a", "--all", *served, PREFECT_API_URL=url) as relay,
+    ):
+        assert relay.stderr is not None
+        first = relay.stderr.readline()
+        address = re.search(r"http://[\d.:]+", first)
+        assert address is not None, first
+        assert "watches shards 0, 1, 2, 3, 4, 5, 6, 7 of 8" in relay.stderr.readline()
+        with urlopen(f"{address[0]}/healthz", timeout=LIMIT) as reply:  # noqa: S310
+            assert reply.read() == b"ok\n"
+        text = ""
+        while "rxflow_relay_events_total 0.0" in text or not text:
+            with urlopen(f"{address[0]}/metrics", timeout=LIMIT) as reply:  # noqa: S310
+                text = reply.read().decode()
+        assert run_id
+        relay.send_signal(signal.SIGTERM)
+        rest = relay.stderr.read()
+        assert relay.wait(LIMIT) == 0
+        assert rest.endswith("rxflow: relay has stopped\n")
+
+
+REFUSED = {
+    "all and filters": (["memory://a", "--all", "--tag", "x"], "--all and filters"),
+    "a short lease": (["memory://a", "--lease", "1ms"], "--lease is at least"),
+    "a wrong address": (["memory://a", "--metrics", "9100"], "is not HOST:PORT"),
+    "no broker": (["ftp://a"], "ftp://a"),
+    "a malformed filter": (["memory://a", "--deployment", ""], "--deployment"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "text"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_command_line_of_a_relay_is_refused(arguments: list[str], text: str) -> None:
+    """Before it does anything, with the status of a wrong use."""
+    done = run_program("relay", *arguments, PREFECT_API_URL="http://fake.invalid/api")
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
