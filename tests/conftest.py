@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from loguru import logger
 from virtual_world import World
 
@@ -44,6 +44,15 @@ settings.register_profile(
 )
 # Where another environment draws all the examples for the same code.
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=25)
+# Many mutants each fail some test, and whether one does must not depend on what was drawn; how to
+# fail with the least input does not matter.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("repeatable"),
+    max_examples=25,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent

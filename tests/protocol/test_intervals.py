@@ -45,6 +45,14 @@ def test_shortest_longest_and_growth_are_arguments() -> None:
     assert delays(interval, False, False, False, False, True) == pytest.approx([6, 18, 30, 30, 2])
 
 
+def test_a_poll_may_have_another_longest_delay() -> None:
+    """The longest delay given for a poll holds for this poll alone."""
+    interval = PollInterval(NoJitter())
+    grown = [interval.next_delay(active=False, longest=30.0) for _ in range(10)]
+    assert grown[-1] == pytest.approx(0.5 * 1.5**10)
+    assert interval.next_delay(active=False) == pytest.approx(5.0)
+
+
 @given(seed=st.integers(), active=st.lists(st.booleans(), max_size=30))
 def test_jitter_is_at_most_a_tenth(seed: int, active: list[bool]) -> None:
     """Jitter is a tenth either way, so that delays are from 0.45 s to 5.5 s."""

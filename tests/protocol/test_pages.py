@@ -43,11 +43,12 @@ def test_read_server_returns_the_row_of_the_server() -> None:
 
 def test_read_all_pages_joins_pages() -> None:
     """Rows and malformed rows are joined in order, and the last known server time counts."""
-    first, second = WorkPoolsQuery(), WorkPoolsQuery(offset=2)
+    first, second, third = (WorkPoolsQuery(offset=offset) for offset in (0, 2, 3))
     queries, page = run(
         read_all_pages(first),
         Page(("a", "b"), NOON, (), second),
-        Page(("d",), None, (MALFORMED,)),
+        Page(("d",), None, (MALFORMED,), third),
+        Page(("e",)),
     )
-    assert queries == [first, second]
-    assert page == Page(("a", "b", "d"), NOON, (MALFORMED,))
+    assert queries == [first, second, third]
+    assert page == Page(("a", "b", "d", "e"), NOON, (MALFORMED,))

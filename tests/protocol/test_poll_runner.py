@@ -1,7 +1,7 @@
 """The poll runner: the steps of a read, without a server or a clock."""
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import pytest
@@ -167,6 +167,28 @@ def test_a_page_that_is_too_large_is_halved() -> None:
     limits = [step.limit for step in done if isinstance(step, LogsQuery)]
     assert limits == [PAGE_LIMIT, PAGE_LIMIT // 2, PAGE_LIMIT // 4]
     assert (len(done), result, limit.rows) == (3, PAGE_LIMIT // 4, PAGE_LIMIT)
+
+
+def test_a_page_is_halved_until_it_has_one_row() -> None:
+    """A server that refuses even a page of one row is sent no further query."""
+    limit = PageLimit()
+    limit.rows = 7
+    attempts: list[int] = []
+
+    def recorded(rows: int) -> Poll[int]:
+        attempts.append(rows)
+        return paged(rows)
+
+    with pytest.raises(BadResponse, match="too large"):
+        play(recorded, repeat(TOO_LARGE, 9), limit)
+    assert attempts == [7, 3, 1]
+
+
+def test_a_server_that_names_the_limit_which_it_refuses_is_an_error() -> None:
+    """A page of as many rows as before would be refused for ever."""
+    refused = Failure(kind=FailureKind.PAGE_LIMIT, text="at most", limit=PAGE_LIMIT)
+    with pytest.raises(BadResponse, match="at most"):
+        play(paged, iter([refused, page()]), PageLimit())
 
 
 def test_a_limit_that_the_server_names_is_kept() -> None:

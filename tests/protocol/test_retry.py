@@ -109,6 +109,8 @@ each_limit = pytest.mark.parametrize(
 
 # Kinds that are retried in a watch.
 RETRIED = [kind for kind, rule in RULES.items() if rule.watch != AT_ONCE]
+# Kinds that end a watch at once.
+FINAL = [kind for kind, rule in RULES.items() if rule.watch == AT_ONCE]
 # Kinds that end a watch after a grace.
 REFUSALS = [kind for kind, rule in RULES.items() if rule.watch]
 
@@ -176,8 +178,8 @@ def test_another_kind_of_failure_uses_up_no_grace(other: FailureKind) -> None:
     retry.record_sent(at(0))
     delay_of(retry.record_failure(failure(other), at(0)))
     retry.record_sent(at(300))
-    delay_of(retry.record_failure(failure(FailureKind.AUTH), at(300)))
-    delay_of(retry.record_failure(failure(FailureKind.AUTH), at(359.9)))
+    for seconds in (300, 320, 340, 359.9):
+        delay_of(retry.record_failure(failure(FailureKind.AUTH), at(seconds)))
     assert type(retry.record_failure(failure(FailureKind.AUTH), at(360))) is AuthError
 
 
@@ -224,6 +226,13 @@ def test_two_odd_replies_however_far_apart_end_no_watch(kind: FailureKind) -> No
     delay = delay_of(retry.record_failure(failure(kind), at(3600)))
     assert 0 < delay <= RULES[kind].cap
     assert type(retry.record_failure(failure(kind), at(3610))) is RULES[kind].error
+
+
+@pytest.mark.parametrize("kind", FINAL, ids=lambda kind: kind.value)
+def test_what_no_retry_can_mend_ends_a_watch_at_its_first_reply(kind: FailureKind) -> None:
+    """A failure without a grace is no odd reply."""
+    retry = policy(Random(0), attached=True)
+    assert type(retry.record_failure(failure(kind), at(0))) is RULES[kind].error
 
 
 def test_the_suspension_of_a_machine_uses_up_no_grace() -> None:
