@@ -79,7 +79,7 @@ class _Runs:
         self.histories: defaultdict[str, list[State]] = defaultdict(list)
         self.closed: dict[str, Closed] = {}
         self.last: dict[str, FlowRunEvent] = {}
-        self._subflows: set[str] = set()
+        self._roots: dict[str, str] = {}  # of the subflows
 
     def receive(self, event: FlowRunEvent) -> None:
         """Record an event."""
@@ -91,7 +91,7 @@ class _Runs:
         self.last[run] = event
         match event:
             case RunSeen() if event.root_flow_run_id != run:
-                self._subflows.add(run)
+                self._roots[run] = event.root_flow_run_id
             case FlowRunLog():
                 self.lines.append(event)
             case TaskRunStateChange():
@@ -102,8 +102,12 @@ class _Runs:
                 pass
 
     def roots(self) -> Mapping[str, Snapshot]:
-        """Return the runs that no other one has started."""
-        return {run: each for run, each in self.snapshots.items() if run not in self._subflows}
+        """Return the runs that are no subflows of another one in the file.
+
+        The journal of a subflow has that run alone.
+        """
+        known = self.snapshots
+        return {run: each for run, each in known.items() if self._roots.get(run) not in known}
 
     def tree_of(self, root: str) -> list[Snapshot]:
         """Return a run and its subflows, each after the run that has started it."""
@@ -113,7 +117,7 @@ class _Runs:
             tree += (
                 each
                 for run, each in self.snapshots.items()
-                if run in self._subflows and each.run.parent_task_run_id in task_runs
+                if run in self._roots and each.run.parent_task_run_id in task_runs
             )
         return tree
 
