@@ -5,10 +5,46 @@ written (`journaled_session`).
 """
 
 import os
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from rxflow._models.arguments import check_type, path_of
+from rxflow.events import FlowRunEvent
+
+
+class JournalObserver(Protocol):
+    """Observes how a watch uses its journal, in the thread that reads and writes it."""
+
+    def recall(self, events: Sequence[FlowRunEvent]) -> None:
+        """Receive the next of the events that the journal has of a run, when the run joins."""
+        ...
+
+    def begin_append(self) -> None:
+        """Note that an event is appended now, and handed on after that."""
+        ...
+
+
+class ObservedDirectory(os.PathLike[str]):
+    """The path of a directory of journals, also for a watch of one run, and who observes its use.
+
+    A watch takes it as it does any other path; it is for the command line.
+    """
+
+    def __init__(self, path: str, observer: JournalObserver) -> None:
+        """Name a directory; it is neither opened nor created.
+
+        Args:
+            path: Its path.
+            observer: Observes what a watch reads and appends.
+        """
+        self._path = path
+        self.observer = observer
+
+    def __fspath__(self) -> str:
+        """Return the path."""
+        return self._path
 
 
 class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +56,7 @@ class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
         replays: Whether the events that it has of a run are emitted first.
         outlived: Whether the watch goes on without it when the disk is full.
         keeps_pages: Whether the events of a page are appended and handed on together.
+        observer: Observes what is read and appended; None if there is none.
     """
 
     path: str
@@ -27,6 +64,7 @@ class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
     replays: bool = False
     outlived: bool = False
     keeps_pages: bool = False
+    observer: JournalObserver | None = None
 
 
 def journal_use_of(
@@ -54,9 +92,11 @@ def journal_use_of(
             given = "replay=True" if replay else 'on_full="continue"'
             raise ValueError(f"{given} is about a journal; pass journal={example!r} as well")
         return None
+    observer = journal.observer if isinstance(journal, ObservedDirectory) else None
     return JournalUse(
         path=path_of("journal", journal, example),
-        is_directory=is_directory,
+        is_directory=is_directory or observer is not None,
         replays=replay,
         outlived=on_full == "continue",
+        observer=observer,
     )

@@ -136,6 +136,8 @@ class JournaledSession(ResumedSession[SeededSession]):
         if not part:  # of a line that is longer than what is read at once
             return
         self._session.record_emitted(part)
+        if self._use.observer is not None:
+            self._use.observer.recall(part)
         if self._use.replays:
             self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
 
@@ -164,6 +166,8 @@ class JournaledSession(ResumedSession[SeededSession]):
         """
         if self._is_reading or not self._is_journaling:
             return ()
+        if self._use.observer is not None:
+            self._use.observer.begin_append()
         try:
             return () if self._journal.append(page) else None
         except JournalFailed as error:

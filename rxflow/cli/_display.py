@@ -73,7 +73,7 @@ class PlainDisplay:
         self._notice = notice
         self._ending = ending
         self._unchanged = unchanged
-        self._ends: dict[str, list[Closed]] = {}
+        self._ends: dict[str, dict[str, Closed]] = {}  # by the root, of it and its subflows
 
     def show(self, event: FlowRunEvent) -> None:
         """Write the lines of an event."""
@@ -88,13 +88,23 @@ class PlainDisplay:
             if lines := self._summaries.lines(event, output_width()):
                 write("\n".join(lines))
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Record an event that an earlier command has shown, before later ones of its run."""
+        self._lines.recall(event)
+        if self._ending is not None and isinstance(event, Closed):
+            self._record_end(event)
+        if self._summaries is not None:
+            self._summaries.statuses.receive(event, monotonic())
+
+    def _record_end(self, event: Closed) -> None:
+        self._ends.setdefault(event.root_flow_run_id, {})[event.flow_run_id] = event
+
     def _end_run(self, event: Closed, ending: Callable[[str], object]) -> None:
         """Report the end of a run, with the lines of its subflows, which are closed before it."""
         root = event.root_flow_run_id
-        ends = self._ends.setdefault(root, [])
-        ends.append(event)
+        self._record_end(event)
         if event.flow_run_id == root:
-            del self._ends[root]
+            ends = self._ends.pop(root).values()
             whole = replace(
                 event,
                 log_count=sum(each.log_count for each in ends),

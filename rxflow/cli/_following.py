@@ -4,8 +4,8 @@ What is shown of an event is decided in the modules for displays and lines, and 
 `_live_order`.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,9 +21,10 @@ from rxflow import (
     watch_flow_runs,
 )
 from rxflow._protocol.queries import RunFilter, RunsQuery
+from rxflow.cli._command_journal import CommandJournal
 from rxflow.cli._display import PlainDisplay
 from rxflow.cli._end_summary import EndSummaries
-from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._exit_status import ExitStatus, status_of_state
 from rxflow.cli._follow import follow
 from rxflow.cli._interruption import RunsGoingOn, cancelled_by_interrupt, explained_end
 from rxflow.cli._live import live_display, refreshed
@@ -87,10 +88,10 @@ def follow_runs(
         SystemExit: The watch was broken off, by a signal or the time limit; a sentence says so.
     """
     selection = log_selection(show, runs.since)
-    # Of runs that end with the command there is nothing to come back to.
-    ids = runs.ids or ()
-    ending = explained_end(ids) if failing is None else nullcontext(RunsGoingOn(ids))
-    with ending as going_on, closing(SingleReads(client, following.timeout)) as reads:
+    with (
+        _ending(runs, following, are_own=failing is not None) as going_on,
+        closing(SingleReads(client, following.timeout)) as reads,
+    ):
         last = _last_lines(runs, selection, client, children=scope.children)
         line = line_format(
             show,
@@ -100,20 +101,18 @@ def follow_runs(
             many=not _is_one(runs),
         )
         lines = ShownLines(line, selection, last)
-        summaries = None if _is_lines_alone(show, scope) else _summaries(show, selection)
+        summaries = None
+        if not _is_lines_alone(show, scope):
+            summaries = _summaries(show, selection, is_whole=following.journal is not None)
         live = None if summaries is None else live_display(lines, summaries, client)
         display = live or _plain_display(lines, summaries, show, scope)
         history = _History(None)
         if following.hold:
             history = _history(runs, reads, children=scope.children)
-        events: Stream[FlowRunEvent] = _watch(
-            runs,
-            following,
-            scope,
-            level=show.level,
-            since=selection.since if last is None else last.start,
-            client=client,
-        )
+        journal = _journal(runs, following, (going_on.receive, display.recall))
+        since = selection.since if last is None else last.start
+        reading = _reading(show, scope, since) if journal is None else journal.reading
+        events: Stream[FlowRunEvent] = _watch(runs, following, scope, client=client, **reading)
         if failing is not None:
             # The check of the process does not end with the events.
             events = events.merge(failing).pipe(ops.take_while(_is_not_last, inclusive=True))
@@ -125,13 +124,26 @@ def follow_runs(
         interruption = cancelled_by_interrupt(
             going_on, client, display.say, enabled=following.cancel_on_interrupt
         )
-        shown = iter(events) if live is None else refreshed(events, live)
-        with closing(shown) as each, interruption:
-            wanted = _until_full(each, lines) if scope.only_logs else each
+        each = iter(events) if live is None else refreshed(events, live)
+        with interruption, _shown(each, journal) as shown:
+            wanted = _until_full(shown, lines) if scope.only_logs else shown
             status = follow(wanted, display, tabulated=not show.quiet)
+        if journal is not None:
+            status = _resumed_status(status, journal, show)
     if lines.is_full and scope.only_logs:
         return ExitStatus.COMPLETED
     return ExitStatus.COMPLETED if following.exit_zero else status
+
+
+def _ending(
+    runs: SelectedRuns, following: FollowOptions, *, are_own: bool
+) -> AbstractContextManager[RunsGoingOn]:
+    """Say at the end which runs go on, unless they end with the command."""
+    ids = runs.ids or ()
+    if are_own:
+        return nullcontext(RunsGoingOn(ids))
+    options = () if following.journal is None else ("--journal", following.journal)
+    return explained_end(ids, options=options)
 
 
 def log_selection(show: ShowOptions, since: datetime | None) -> LogSelection:
@@ -152,7 +164,11 @@ def _is_lines_alone(show: ShowOptions, scope: Scope) -> bool:
     return show.output != "text" or show.quiet or scope.only_logs
 
 
-def _summaries(show: ShowOptions, selection: LogSelection) -> EndSummaries:
+def _summaries(show: ShowOptions, selection: LogSelection, *, is_whole: bool) -> EndSummaries:
+    """Return the summaries of runs that are read whole, or as far as level and time limit it."""
+    if is_whole:
+        all_shown = selection.takes_all and not show.level and selection.since is None
+        return EndSummaries(zone=show.zone, all_shown=all_shown)
     return EndSummaries(show.level_text, show.zone, all_shown=selection.takes_all)
 
 
@@ -168,33 +184,64 @@ def _plain_display(
     )
 
 
+def _journal(
+    runs: SelectedRuns,
+    following: FollowOptions,
+    receivers: Iterable[Callable[[FlowRunEvent], object]],
+) -> CommandJournal | None:
+    if following.journal is None:
+        return None
+    run = runs.ids[0] if runs.ids is not None and _is_one(runs) else None
+    return CommandJournal(following.journal, run, receivers)
+
+
+@contextmanager
+def _shown(
+    events: Generator[FlowRunEvent], journal: CommandJournal | None
+) -> Generator[Iterator[FlowRunEvent]]:
+    """Close the events at the end, and let signals wait that must not come between two steps."""
+    if journal is not None:
+        events = journal.shown(events)
+    with closing(events), nullcontext() if journal is None else journal.signals:
+        yield filter(_is_news, events)
+
+
+def _resumed_status(status: ExitStatus, journal: CommandJournal, show: ShowOptions) -> ExitStatus:
+    """Return the status of runs whose last events may have been shown by earlier commands."""
+    if not journal.has_news and not show.quiet:
+        report("nothing is new")
+    return status if journal.closed is None else status_of_state(journal.closed.state)
+
+
 def _is_one(runs: SelectedRuns) -> bool:
     return runs.ids is not None and len(runs.ids) == 1
+
+
+def _reading(show: ShowOptions, scope: Scope, since: datetime | None) -> dict[str, Any]:
+    """Return what is read of each run, as arguments of a watch."""
+    return {"level": show.level, "since": since, "stream_tasks": not scope.only_logs}
 
 
 def _watch(
     runs: SelectedRuns,
     following: FollowOptions,
     scope: Scope,
-    **selection: Any,
+    **reading: Any,
 ) -> "Stream[FlowRunEvent]":
-    arguments: dict[str, Any] = selection | {
-        "stream_tasks": not scope.only_logs,
+    arguments: dict[str, Any] = reading | {
         "subflows": scope.children,
         # Less what was needed to find the runs.
         "max_duration": None if following.timeout is None else following.timeout.rest,
         "push": "auto" if following.push else False,
+        "on_full": following.on_full,
     }
-    stream: Stream[FlowRunEvent]
     if runs.ids is not None and len(runs.ids) == 1:
-        stream = watch_flow_run(runs.ids[0], **arguments)
-    else:
-        stream = watch_flow_runs(**runs.arguments, **arguments)
-    # Subflows are shown where the server knows them; that Prefect 1 does not is no news.
-    return stream.pipe(ops.filter(_is_news))
+        return watch_flow_run(runs.ids[0], **arguments)
+    return watch_flow_runs(**runs.arguments, **arguments)
 
 
 def _is_news(event: FlowRunEvent) -> bool:
+    """Whether an event is shown: subflows are where the server knows them; Prefect 1 does not."""
     return not (isinstance(event, Notice) and event.code is NoticeCode.UNSUPPORTED)
 
 

@@ -1,5 +1,6 @@
 """What a signal or the time limit does to a watch, and what is said of the runs that go on."""
 
+import shlex
 import signal
 import sys
 import threading
@@ -34,15 +35,19 @@ _MOST_WAITED_FOR = 10  # the same, of which nothing else was shown
 class RunsGoingOn:
     """The runs of a watch that are not over, those that they started left out."""
 
-    def __init__(self, given: Sequence[str] = (), *, command: str = "watch") -> None:
+    def __init__(
+        self, given: Sequence[str] = (), *, command: str = "watch", options: Sequence[str] = ()
+    ) -> None:
         """Start with the runs that are known before their first event.
 
         Args:
             given: Their ids.
             command: The command to come back with: ``watch``, or ``wait``, which shows nothing of a
                 run that is not over, so that the sentence names more of them, with their states.
+            options: Its options.
         """
         self._command = command
+        self._options = options
         self._is_wait = command == "wait"
         self._most_named = _MOST_WAITED_FOR if self._is_wait else _MOST_NAMED
         self._names: dict[str, str | None] = dict.fromkeys(given)
@@ -100,7 +105,8 @@ class RunsGoingOn:
     def _way_back(self) -> str:
         if len(self._names) > self._most_named:
             return "to come back, give the same command"
-        return f"to come back: rxflow {self._command} {' '.join(self._names)}"
+        words = ("rxflow", self._command, *self._names, *self._options)
+        return f"to come back: {shlex.join(words)}"
 
     def _shown(self, run: str) -> str:
         name, state = self._names[run], self._states.get(run) if self._is_wait else None
@@ -118,14 +124,17 @@ class RunsGoingOn:
 
 
 @contextmanager
-def explained_end(given: Sequence[str], *, command: str = "watch") -> Generator[RunsGoingOn]:
+def explained_end(
+    given: Sequence[str], *, command: str = "watch", options: Sequence[str] = ()
+) -> Generator[RunsGoingOn]:
     """Exit with a sentence about the runs if their watch is broken off.
 
     Args:
         given: The ids of the runs, as far as they are known.
         command: As for `RunsGoingOn`.
+        options: The same.
     """
-    runs = RunsGoingOn(given, command=command)
+    runs = RunsGoingOn(given, command=command, options=options)
     try:
         yield runs
     except KeyboardInterrupt:

@@ -39,6 +39,10 @@ class LineFormat(Protocol):
         """Yield the lines of an event, without their last line feed."""
         ...
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Learn from an event whose lines an earlier command has written."""
+        ...
+
 
 class RawLines:
     """Messages alone."""
@@ -61,6 +65,9 @@ class RawLines:
             text = safe_text(event.message) if self._escaped else event.message
             yield f"{self._style.time(event.timestamp)} {text}" if self._style.timestamps else text
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Do nothing: no message depends on another event."""
+
 
 class JsonLines:
     """Events as JSON, one a line: `rxflow.decode_event` reads them back."""
@@ -73,6 +80,9 @@ class JsonLines:
         """Yield the JSON of an event."""
         if isinstance(event, self._kinds):
             yield _UNSAFE_IN_JSON.sub(_json_escape, encode_event(event).decode())
+
+    def recall(self, event: FlowRunEvent) -> None:
+        """Do nothing: no event's JSON depends on another."""
 
 
 def _json_escape(found: re.Match[str]) -> str:
@@ -134,6 +144,10 @@ class TemplateLines:
             yield self._template.render(values)
         except (self._error, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise click.UsageError(f"The template cannot be used: {error}") from error
+
+    def recall(self, event: FlowRunEvent) -> None:
+        """Record the names in an event."""
+        self._names.receive(event)
 
 
 def _check_is_jinja(template: str) -> None:

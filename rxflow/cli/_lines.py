@@ -111,6 +111,19 @@ class Transcript:
             yield from self._changed_date(local_time(event.timestamp, self._style.zone))
         yield self._line(event)
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Record an event whose lines an earlier command has written.
+
+        Args:
+            event: An event before those that are shown.
+        """
+        self._names.receive(event)
+        if isinstance(event, self._kinds) and not isinstance(event, RunSeen):
+            self._run_label(event)  # which gives the run its colour
+            if not self._style.timestamps:
+                for _ in self._changed_date(local_time(event.timestamp, self._style.zone)):
+                    pass
+
     def _changed_date(self, time: datetime) -> Iterator[str]:
         """Yield a line for a new day, and for a new offset from UTC."""
         day, self._day = self._day, time.date()
@@ -130,13 +143,15 @@ class Transcript:
 
     def _label(self, event: FlowRunEvent) -> str:
         """Return the names of the run and the task run of a line, as far as it needs them."""
-        run = task_run = None
-        if self._style.many or event.root_flow_run_id != event.flow_run_id:
-            run = self._names.run(event.flow_run_id)
-        task_run = self._names.task_run(event)
-        styled = click.style(run, fg=self._colour(event.flow_run_id)) if run else None
-        names = "/".join(name for name in (styled, task_run) if name)
+        found = (self._run_label(event), self._names.task_run(event))
+        names = "/".join(name for name in found if name)
         return f"{names}: " if names else ""
+
+    def _run_label(self, event: FlowRunEvent) -> str | None:
+        if not self._style.many and event.root_flow_run_id == event.flow_run_id:
+            return None
+        run = self._names.run(event.flow_run_id)
+        return click.style(run, fg=self._colour(event.flow_run_id)) if run else None
 
     def _colour(self, flow_run_id: str) -> str:
         """Return the colour of a run: in turn those of the list, in order of appearance."""

@@ -136,6 +136,11 @@ class LiveDisplay:
         self._above.extend(self._summaries.lines(event, width))
         self.refresh()
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Record an event that an earlier command has shown, before later ones of its run."""
+        self._lines.recall(event)
+        self.receive(event)
+
     def say(self, text: str) -> None:
         """Show a sentence above the state of the runs, with the next frame."""
         self._above.extend(wrap(sentence(text), self._size().columns))

@@ -36,7 +36,16 @@ _NAMED = re.compile(
     rf"|(?<![\w?&/.-])(?P<given>{_NAMES})=(?=[\s'\"])"
     rf"|(?<![\w?&/.-])(?P<word>{_LONG_NAMES})(?![\w=])"
 )
-_NO_OPTION = ("pass api_key=..., or set ", "set ")
+_TEXTS = (
+    ("pass api_key=..., or set ", "set "),  # which is no option
+    (
+        # Of the command there are none: it watches always the same.
+        "pass the same arguments as before, or the path of another directory",
+        "pass another directory as --journal",
+    ),
+    ("pass the path of another directory", "pass another directory as --journal"),
+    ("pass the path of a directory", "pass a directory as --journal"),
+)
 
 
 def as_options(text: str, options: Mapping[str, str] = _OPTIONS) -> str:
@@ -55,4 +64,6 @@ def as_options(text: str, options: Mapping[str, str] = _OPTIONS) -> str:
         has_value = found["given"] is not None and not text[found.end()].isspace()
         return f"{option} " if has_value else option
 
-    return _NAMED.sub(option_of, text.replace(*_NO_OPTION))
+    for of_library, of_command in _TEXTS:
+        text = text.replace(of_library, of_command)
+    return _NAMED.sub(option_of, text)

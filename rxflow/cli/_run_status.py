@@ -152,6 +152,7 @@ class RunStatus:
             event: The event.
             mono: The time, in seconds of a clock that never steps.
         """
+        self.closed = None  # after its end the run may go on in a later watch
         match event:
             case FlowRunLog():
                 self.last_news = mono

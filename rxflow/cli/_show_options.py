@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -66,6 +66,9 @@ class FollowOptions(NamedTuple):
         hold: Whether events are held back until they are in order.
         cancel_on_interrupt: Whether Ctrl-C cancels the runs.
         exit_zero: Whether the status is 0 however the runs end.
+        journal: The directory of the journals to go on from and to append to; None for none.
+        on_full: What to do when they cannot be written since the disk is full: ``error`` to end, or
+            ``continue`` to go on without them.
     """
 
     timeout: TimeLimit | None = None
@@ -73,6 +76,8 @@ class FollowOptions(NamedTuple):
     hold: bool = True
     cancel_on_interrupt: bool = False
     exit_zero: bool = False
+    journal: str | None = None
+    on_full: Literal["error", "continue"] = "error"
 
 
 def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +127,7 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of `FollowOptions` to a command.
 
     Args:
-        command: Takes them as its keyword argument ``following``.
+        command: Takes them as its keyword argument ``following``, and has `show_options`, too.
     """
 
     @click.option("--timeout", type=read_time_limit, metavar="DURATION", help=_HELP["timeout"])
@@ -130,24 +135,39 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--no-hold", is_flag=True, help=_HELP["no-hold"])
     @click.option("--cancel-on-interrupt", is_flag=True, help=_HELP["cancel-on-interrupt"])
     @click.option("--exit-zero", is_flag=True, help=_HELP["exit-zero"])
+    @click.option("--journal", type=_JournalPath(), metavar="DIR", help=_HELP["journal"])
+    @click.option("--on-full", type=click.Choice(["error", "continue"]), help=_HELP["on-full"])
     @wraps(command)
     def with_options(
         *arguments: Any,
+        show: ShowOptions,
         timeout: TimeLimit | None,
         no_push: bool,
         no_hold: bool,
         cancel_on_interrupt: bool,
         exit_zero: bool,
+        journal: str | None,
+        on_full: Literal["error", "continue"] | None,
         **options: Any,
     ) -> Any:
+        if journal is None and on_full is not None:
+            raise click.UsageError("--on-full is about a journal; pass --journal DIR as well.")
+        if journal is not None and show.tail is not None:
+            raise click.UsageError(
+                "--tail leaves out lines that have come since the last start, and --journal goes "
+                "on with them; pass one of the two."
+            )
         following = FollowOptions(
             timeout=timeout,
             push=not no_push,
-            hold=not no_hold,
+            # What is held would be in the journal, and not be shown if the command is killed.
+            hold=not no_hold and journal is None,
             cancel_on_interrupt=cancel_on_interrupt,
             exit_zero=exit_zero,
+            journal=journal,
+            on_full=on_full or "error",
         )
-        return command(*arguments, following=following, **options)
+        return command(*arguments, show=show, following=following, **options)
 
     return with_options
 
@@ -172,7 +192,23 @@ _HELP = {
     "no-hold": "Show each event when it arrives, and not when those before it are there.",
     "cancel-on-interrupt": "Let the first Ctrl-C cancel the runs, and follow them to their end.",
     "exit-zero": "Exit with 0 however the runs end.",
+    "journal": "Keep the events in DIR, a file for each run, and show only what is new since the "
+    "last command with this DIR; implies --no-hold.",
+    "on-full": "When the disk is full: end with an error, or continue without the journal. "
+    "Default: error.",
 }
+
+
+class _JournalPath(click.Path):
+    """The path of a directory, which need not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("pass the path of a directory, such as nightly.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def _pattern_option(short: str, name: str, text: str) -> Callable[[Any], Any]:

@@ -42,6 +42,12 @@ class ShownLines:
                 self._left -= 1
         yield from self._format.lines(event)
 
+    def recall(self, event: FlowRunEvent) -> None:
+        """Count and learn from an event that an earlier command has shown, or left out."""
+        if isinstance(event, FlowRunLog) and self._left is not None and self._shows(event):
+            self._left -= 1
+        self._format.recall(event)
+
     @property
     def is_full(self) -> bool:
         """Whether no more log lines are shown, since there were as many as wanted."""

@@ -242,8 +242,8 @@ def test_task_runs_that_are_not_over_are_named() -> None:
     shown = fields_of(
         seen(),
         task_entered("Running", 1),
-        closed(unsettled=(TASK, "another")),
         entered("Completed"),
+        closed(unsettled=(TASK, "another")),
     )
     assert shown["not over"] == "load-0, another"
 

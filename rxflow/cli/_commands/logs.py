@@ -45,8 +45,8 @@ def command(
         check_is_past(selection.since)
         if following != FollowOptions(timeout=following.timeout):
             raise click.UsageError(
-                "--no-push, --no-hold, --cancel-on-interrupt and --exit-zero are about following; "
-                "pass -f as well."
+                "--no-push, --no-hold, --cancel-on-interrupt, --exit-zero and --journal are about "
+                "following; pass -f as well."
             )
     runs = select_runs(selection, client)
     scope = Scope(only_logs=True, children=selection.children)
