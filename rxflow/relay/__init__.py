@@ -9,7 +9,14 @@ imports it but the command line.
 
     _broker.py          what is required of a broker: the protocol that each backend implements
     _connect.py         which backend a URL means
+    _address.py         a broker's URL and credentials
+    _headers.py         a page as headers and a body; the order of pages
+    _names.py           runs, workspaces and leases in subjects and keys
     _memory.py          a broker in memory, for tests and for a try
+    _nats.py            a broker on NATS JetStream: logs and wants
+    _nats_lease.py      ... its leases
+    _jetstream.py       ... requests and replies
+    _nats_link.py       ... the connection
     _pages.py           events as pages of a log, and pages as events
 
     _service.py         a relay: when a watch is started, and what it is about

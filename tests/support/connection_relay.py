@@ -1,4 +1,4 @@
-"""A relay of TCP connections to another port, which can break all of them off."""
+"""A relay of TCP connections to another port, which can break all of them off or lose replies."""
 
 import socket
 import struct
@@ -28,8 +28,25 @@ class ConnectionRelay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
+        self._is_mute = False
+        self._is_shut = False
         self._sockets: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def mute(self) -> None:
+        """Lose what the server sends, on connections that are there and on later ones."""
+        self._is_mute = True
+
+    def shut(self) -> None:
+        """Reset all connections, and close each later one at once."""
+        self._is_shut = True
+        self.cut()
+
+    def restore(self) -> None:
+        """Relay connections as at first, but reset those from which something was lost."""
+        if self._is_mute:
+            self.cut()
+        self._is_mute = self._is_shut = False
 
     def cut(self) -> int:
         """Reset all connections, in the middle of whatever they carry; return how many."""
@@ -56,6 +73,9 @@ class ConnectionRelay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._is_shut:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
@@ -63,13 +83,14 @@ class ConnectionRelay:
                 continue
             with self._lock:
                 self._sockets |= {client, server}
-            for ends in ((client, server), (server, client)):
+            for ends in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
         with suppress(OSError):
             while data := source.recv(_BLOCK):
-                sink.sendall(data)
+                if not (is_reply and self._is_mute):
+                    sink.sendall(data)
         with self._lock:
             self._sockets -= {source, sink}
         for each in (source, sink):

@@ -1,0 +1,562 @@
+"""A relay's broker on NATS JetStream: a subject for each run's log, in one stream per workspace.
+
+    rxflow.<workspace>.run.<run id>         pages are appended here, and kept by the stream
+    rxlive.<workspace>.run.<run id>         the stream republishes them here once they are stored
+    $KV.rxflow_want_<workspace>.<run id>    that a run is wanted, for some seconds
+    $KV.rxflow_lease_<workspace>.<name>     who holds a lease
+
+A page is stored only if it names the sequence of the subject's last one, which the server compares.
+So its headers say which page it follows, in the stream and as it is republished alike.
+
+A user that only reads needs to publish to ``$JS.API.DIRECT.GET.RXFLOW_<workspace>`` and
+``$KV.rxflow_want_<workspace>.*``, and to subscribe to ``rxlive.<workspace>.run.*`` and
+``_INBOX.>``.
+
+Belongs here: the broker's logs and wants. Does not belong here: leases (`_nats_lease`), or the
+requests that all of this takes (`_jetstream`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import Any, Final, TypeVar
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from rxflow._own_log import log
+from rxflow._runtime.clocks import apause
+from rxflow.errors import BrokerFailed, InvalidRelayLog
+from rxflow.relay._address import Address
+from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
+from rxflow.relay._jetstream import (
+    AFTER,
+    Full,
+    JetStream,
+    Message,
+    WrongLast,
+    message_of,
+)
+from rxflow.relay._names import lease_name, run_name, run_of
+from rxflow.relay._nats_lease import NatsLease, lease_holders
+from rxflow.relay._nats_link import NatsLink, NoResponder, Unanswered
+
+T = TypeVar("T")
+
+_MAX_BYTES: Final = 2 << 30  # of all logs, unless `setup` is given another size
+_ABSENT_SECONDS: Final = 5.0  # until a stream that does not respond is looked for
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+_ENDS_AT_ONCE: Final = 64  # of logs, whose last pages are held in memory
+_DROPPED: Final = {"Rx-Dropped": "1"}
+
+
+async def open_nats_broker(address: Address, workspace: str, seconds: float) -> "NatsBroker":
+    """Connect to NATS.
+
+    Args:
+        address: Where it is.
+        workspace: The workspace.
+        seconds: For how long to try.
+
+    Raises:
+        BrokerFailed: It cannot be reached, refuses the credentials, or is too old.
+    """
+    link = NatsLink(address)
+    await link.open(seconds)
+    return NatsBroker(link, workspace)
+
+
+class NatsBroker:
+    """A connection to NATS, in one workspace; a `Broker`."""
+
+    def __init__(self, link: NatsLink, workspace: str) -> None:
+        """Use a connection.
+
+        Args:
+            link: The connection, which is open.
+            workspace: The workspace.
+        """
+        self.link = link
+        self.jetstream = JetStream(link)
+        self.stream = f"RXFLOW_{workspace}"
+        self.lease_stream = f"KV_rxflow_lease_{workspace}"
+        self._want_stream = f"KV_rxflow_want_{workspace}"
+        self._workspace = workspace
+        self._random = Random()  # noqa: S311 - jitter
+        self._is_seen = False  # whether the streams once responded
+        self._absent_since: float | None = None
+        self._full: set[str] = set()  # runs of which a page finds no room
+
+    @property
+    def failures(self) -> int:
+        """How many requests have failed and were sent again."""
+        return self.link.failures
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a page waits to be appended because the broker has no room for it."""
+        return bool(self._full)
+
+    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+        """Create the streams, or change their settings where they differ."""
+        copies: dict[str, Any] = {} if replicas is None else {"num_replicas": replicas}
+        size: dict[str, Any] = {} if max_bytes is None else {"max_bytes": max_bytes}
+        logs, live = self.log_subject("*"), f"{self._live_prefix}{{{{wildcard(1)}}}}"
+        bucket = {
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "allow_direct": True,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            **copies,
+        }
+        for config, initial in (
+            (
+                {
+                    "name": self.stream,
+                    "subjects": [logs],
+                    "retention": "limits",
+                    # A log is deleted as a whole: of one without its beginning it is not known
+                    # what was emitted. So the stream is full rather than to lose the oldest.
+                    "discard": "new",
+                    "max_age": 0,
+                    "max_msgs": -1,
+                    "max_msgs_per_subject": -1,
+                    "allow_direct": True,
+                    # Subscribers of the subjects themselves receive refused pages as well.
+                    "republish": {"src": logs, "dest": live},
+                    **copies,
+                    **size,
+                },
+                {"storage": "file", "compression": "s2", "max_bytes": _MAX_BYTES},
+            ),
+            (
+                {
+                    "name": self.lease_stream,
+                    "subjects": [f"{self.lease_prefix}>"],
+                    "max_age": 0,
+                    **bucket,
+                },
+                {"storage": "file"},
+            ),
+            (
+                {
+                    "name": self._want_stream,
+                    "subjects": [f"{self._want_prefix}>"],
+                    "max_age": int(WANT_SECONDS * 1e9),
+                    "duplicate_window": int(WANT_SECONDS * 1e9),  # not above the age
+                    **bucket,
+                },
+                {"storage": "memory"},
+            ),
+        ):
+            await self.answered(partial(self.jetstream.create_stream, config, initial))
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    async def append(self, run_id: str, page: Page, *, after: int) -> int:
+        """Append a page, and return its position; see `Broker.append`."""
+        run = run_name(run_id)
+        subject, headers = self.log_subject(run), headers_of(page)
+
+        async def send() -> int:
+            try:
+                position = await self.jetstream.put(subject, page.body, headers, after=after)
+            except Full as error:
+                if run not in self._full:
+                    self._full.add(run)
+                    log("WARNING", "The log of run {} waits for room: {}", run, error)
+                raise
+            self._full.discard(run)
+            return position
+
+        try:
+            return await self.answered(send)
+        except WrongLast:
+            last = await self.last(run)
+            if last is not None and _is_same(last.page, page):  # an earlier try stored it
+                return last.position
+            raise Moved(run) from None
+        finally:
+            self._full.discard(run)
+
+    async def last(self, run_id: str) -> StoredPage | None:
+        """Return the last page of a log, as the stream's leader has it."""
+        run = run_name(run_id)
+        found = await self.answered(lambda: self.jetstream.last(self.stream, self.log_subject(run)))
+        return None if found is None else stored_page(found, run)._replace(is_last=True)
+
+    async def read(self, run_id: str, *, after: int, limit: int = 64) -> list[StoredPage]:
+        """Return the next pages of a log; see `Broker.read`."""
+        run = run_name(run_id)
+        found = await self.answered(lambda: self.read_messages(run, start=after + 1, limit=limit))
+        pages = [stored_page(message, run) for message in found]
+        check_order(pages, run, after=after)
+        return pages
+
+    def follow(self, run_id: str, *, after: int) -> "NatsFollower":
+        """Return what reads a log from a position on, and goes on as it grows."""
+        return NatsFollower(self, run_name(run_id), after)
+
+    async def ends(self) -> AsyncIterator[LogEnd]:
+        """Return how the logs of all runs end, without their sizes."""
+        subjects, _ = await self.answered(
+            lambda: self.jetstream.subjects(self.stream, self.log_subject("*"))
+        )
+        for start in range(0, len(subjects), _ENDS_AT_ONCE):
+            some = subjects[start : start + _ENDS_AT_ONCE]
+            for last in await self.answered(
+                partial(self.jetstream.last_of_each, self.stream, some)
+            ):
+                run = run_of(last.subject, ".")
+                if run is not None:
+                    yield LogEnd(run, last.sequence, last.stored_at, "Rx-End" in last.headers)
+
+    async def drop(self, run_id: str) -> None:
+        """Delete the whole log of a run."""
+        run = run_name(run_id)
+        await self.answered(lambda: self.jetstream.purge(self.stream, self.log_subject(run)))
+        await self.link.publish(self.live_subject(run), _DROPPED)  # its followers look for it
+
+    # -- wants and leases ---------------------------------------------------------------------
+
+    async def want(self, run_id: str) -> None:
+        """Say that a run is wanted, for the next `WANT_SECONDS`."""
+        subject = f"{self._want_prefix}{run_name(run_id)}"
+        await self.answered(lambda: self.jetstream.put(subject, b"", {}))
+
+    async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
+        """Return which runs become wanted or cease to be; see `Broker.wanted`."""
+        loop = asyncio.get_running_loop()
+        heard: dict[str, float] = {}  # when each run was last wanted, by our clock
+        news: set[str] = set()
+        changed = asyncio.Event()
+        is_partial = True  # what was wanted before the subscription, or in an outage, is to be read
+
+        def read_all() -> None:
+            nonlocal is_partial
+            is_partial = True
+            changed.set()
+
+        async def receive(message: Msg) -> None:
+            run = run_of(message.subject, ".")
+            if run is not None:
+                news.add(run)
+                changed.set()
+
+        subscription = await self.answered(
+            lambda: self.link.subscribe(f"{self._want_prefix}*", receive)
+        )
+        end_listening = self.link.on_reconnect(read_all)
+        try:
+            while True:
+                changed.clear()
+                if is_partial:
+                    is_partial = False
+                    keys, _ = await self.answered(
+                        lambda: self.jetstream.subjects(self._want_stream, f"{self._want_prefix}*")
+                    )
+                    news.update(run for key in keys if (run := run_of(key, ".")) is not None)
+                    # Readers could not say so in an outage, which is no reason to end a watch.
+                    heard = dict.fromkeys(heard, loop.time())
+                new, heard = news - heard.keys(), heard | dict.fromkeys(news, loop.time())
+                news.clear()
+                for run in new:
+                    yield run, True
+                if self.link.is_connected:
+                    least = loop.time() - WANT_SECONDS
+                    for run in [run for run, at in heard.items() if at <= least]:
+                        del heard[run]
+                        yield run, False
+                left = min(heard.values(), default=loop.time()) + WANT_SECONDS - loop.time()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left if self.link.is_connected else None):
+                        await changed.wait()
+        finally:
+            end_listening()
+            await self.link.unsubscribe(subscription)
+
+    def lease(self, name: str, holder: str, seconds: float) -> NatsLease:
+        """Return a lease; see `Broker.lease`."""
+        subject = f"{self.lease_prefix}{lease_name(name)}"
+        return NatsLease(self, subject, holder, seconds)
+
+    async def holders(self) -> dict[str, str]:
+        """Return who holds which lease: those that were renewed within their time."""
+        return await lease_holders(self)
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""
+        await self.link.aclose()
+
+    # -- for this module and `_nats_lease` ----------------------------------------------------
+
+    @property
+    def lease_prefix(self) -> str:
+        """What precedes the name of a lease in its subject."""
+        return f"$KV.rxflow_lease_{self._workspace}."
+
+    @property
+    def _want_prefix(self) -> str:
+        return f"$KV.rxflow_want_{self._workspace}."
+
+    @property
+    def _live_prefix(self) -> str:
+        return f"rxlive.{self._workspace}.run."
+
+    def log_subject(self, run: str) -> str:
+        """Return the subject of a run's log."""
+        return f"rxflow.{self._workspace}.run.{run}"
+
+    def live_subject(self, run: str) -> str:
+        """Return the subject on which the stored pages of a run are republished."""
+        return f"{self._live_prefix}{run}"
+
+    async def read_messages(self, run: str, *, start: int, limit: int) -> list[Message]:
+        """Read messages of a run's log once; errors as of `JetStream.read`."""
+        found = await self.jetstream.read(
+            self.stream, self.log_subject(run), start=start, limit=limit
+        )
+        self._is_seen, self._absent_since = True, None
+        return found
+
+    async def answered(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a request until there is a reply.
+
+        Raises:
+            BrokerFailed: The server refuses it, or the streams do not exist.
+        """
+        pauses = _pauses(self._random)
+        while True:
+            try:
+                result = await send()
+            except NoResponder:
+                await self.check_absence()
+            except Unanswered:
+                self._absent_since = None
+            else:
+                self._is_seen, self._absent_since = True, None
+                return result
+            await apause(next(pauses))
+
+    async def check_absence(self) -> None:
+        """Find out whether the streams do not exist, once they have not responded for a while.
+
+        A stream does not respond either while its servers elect a leader.
+
+        Raises:
+            BrokerFailed: They do not exist.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._absent_since is None:
+            self._absent_since = now
+        if now - self._absent_since < _ABSENT_SECONDS or not self.link.is_connected:
+            return
+        if self._is_seen:
+            self._absent_since = None
+            with suppress(Unanswered):
+                if await self._may_exist():
+                    return
+        raise BrokerFailed(
+            f"The NATS server {self.link.name} has no stream {self.stream}: start a relay of the "
+            f"workspace {self._workspace!r}, which creates it, on a server with JetStream enabled"
+        )
+
+    async def _may_exist(self) -> bool:
+        try:
+            return await self.jetstream.has_stream(self.stream)
+        except BrokerFailed:  # a reader is not permitted to find out
+            return True
+
+
+class NatsFollower:
+    """Reads a log in batches, and then what the stream republishes; a `LogFollower`.
+
+    A republished page may be lost, or come twice. It names the page that it follows: where that is
+    not the last one that was read, the log is read in batches again, and so it is after an outage
+    and now and then. Pages after the position that was read last do not show that the log is still
+    the same one; its page at that position does.
+    """
+
+    def __init__(self, broker: NatsBroker, run: str, after: int) -> None:
+        """Begin after a position.
+
+        Args:
+            broker: The broker.
+            run: The run.
+            after: The position; 0 for the beginning.
+        """
+        self._broker = broker
+        self._run = run
+        self._position = after
+        self._log_id = ""
+        self._live: deque[Message] = deque()
+        self._changed = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._is_behind = True  # whether the log is to be read in batches
+        self._is_unsure = True  # whether the page at the position is to be read again
+        self._sure_at = 0.0
+        self._misses = 0
+        self._end_listening = broker.link.on_reconnect(self._doubt)
+
+    async def pages(
+        self,
+        timeout: float,  # noqa: ASYNC109 - that nothing came is no error
+    ) -> list[StoredPage]:
+        """Return the next pages; see `LogFollower.pages`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            self._changed.clear()
+            longest = timeout
+            found: list[StoredPage] = []
+            try:
+                found = await self._next_pages()
+            except NoResponder:
+                await self._broker.check_absence()
+                longest = _RETRY_SECONDS
+            except Unanswered:
+                longest = _RETRY_SECONDS
+            if found:
+                self._sure_at = loop.time()
+                return found
+            left = deadline - loop.time()
+            if left > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, longest)):
+                        await self._changed.wait()
+            else:
+                # Look now and then, since the last page's copy may be lost.
+                self._is_behind = True
+                self._is_unsure |= loop.time() - self._sure_at > _SURE_SECONDS
+                return []
+
+    async def aclose(self) -> None:
+        """End the subscription. May be called twice."""
+        self._end_listening()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await self._broker.link.unsubscribe(subscription)
+
+    async def _next_pages(self) -> list[StoredPage]:
+        if self._subscription is None:
+            subject = self._broker.live_subject(self._run)
+            self._subscription = await self._broker.link.subscribe(subject, self._receive)
+        found = [] if self._is_behind else self._take_live()
+        return await self._read() if self._is_behind and not found else found
+
+    async def _read(self) -> list[StoredPage]:
+        """Read the log after the position, and the page there too while it is not sure."""
+        again = self._is_unsure and self._position > 0
+        # Before the request, for what is found out meanwhile needs a further one.
+        self._is_behind = self._is_unsure = False
+        is_done = False
+        try:
+            messages = await self._broker.read_messages(
+                self._run, start=self._position + (not again), limit=_BATCH
+            )
+            pages = [stored_page(message, self._run) for message in messages]
+            if again:
+                self._check_position(pages[0] if pages else None)
+                pages = pages[1:]
+            is_done = True
+        finally:
+            if not is_done:
+                self._is_behind = True
+                self._is_unsure |= again
+        check_order(pages, self._run, after=self._position)
+        for stored in pages:
+            self._check_log(stored.page)
+            self._position = stored.position
+        self._sure_at = asyncio.get_running_loop().time()
+        self._is_behind |= bool(messages) and messages[-1].pending != 0
+        return pages
+
+    def _check_position(self, found: StoredPage | None) -> None:
+        """Check the page at the position, or that there is none."""
+        if found is None:
+            # It may be that of a replica that lags.
+            self._misses += 1
+            if self._misses < _MOST_MISSES:
+                raise Unanswered(f"no page at {self._position}")
+        if found is None or found.position != self._position:
+            raise log_lost(self._run)
+        self._misses = 0
+        self._check_log(found.page)
+
+    def _take_live(self) -> list[StoredPage]:
+        found: list[StoredPage] = []
+        while self._live:
+            stored = stored_page(self._live.popleft(), self._run)
+            if stored.page.log_id != (self._log_id or stored.page.log_id):
+                self._doubt()
+                break
+            if stored.position <= self._position:  # read in a batch meanwhile
+                continue
+            if stored.previous != self._position:
+                self._is_behind = True
+                break
+            self._log_id = stored.page.log_id
+            self._position = stored.position
+            found.append(stored)
+        return found
+
+    async def _receive(self, message: Msg) -> None:
+        if "Rx-V" not in (message.headers or {}):  # as of a log that was dropped
+            self._doubt()
+        else:
+            self._live.append(message_of(message))
+            if len(self._live) > _MOST_LIVE:  # of a consumer that is slower than the log grows
+                self._is_behind = True
+                self._live.clear()
+            self._changed.set()
+
+    def _doubt(self) -> None:
+        self._is_behind = self._is_unsure = True
+        self._live.clear()
+        self._changed.set()
+
+    def _check_log(self, page: Page) -> None:
+        if page.log_id != (self._log_id or page.log_id):
+            raise log_lost(self._run)
+        self._log_id = page.log_id
+
+
+def stored_page(message: Message, run: str) -> StoredPage:
+    """Return the page of a message.
+
+    Raises:
+        InvalidRelayLog: It is no page, or one of a later version.
+    """
+    page = page_of(message.headers, message.body, run)
+    previous = message.headers.get(AFTER, "")
+    if not (previous.isascii() and previous.isdigit()):
+        raise InvalidRelayLog(
+            f"The log of flow run {run} has a page that does not name the one before it, which no "
+            "relay writes; find out what else writes there, and drop the log"
+        )
+    is_last = None if message.pending is None else message.pending == 0
+    return StoredPage(message.sequence, int(previous), page, is_last)
+
+
+_BATCH: Final = 64  # pages that a follower reads at once
+_MOST_LIVE: Final = 64  # pages that wait for a follower's consumer
+_RETRY_SECONDS: Final = 0.3
+_SURE_SECONDS: Final = 30.0  # until the page at a silent log's end is read again
+_MOST_MISSES: Final = 3  # of that page, until the log is lost
+
+
+def _is_same(stored: Page, page: Page) -> bool:
+    return (stored.page_id, stored.part) == (page.page_id, page.part)
+
+
+def _pauses(random: Random) -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(_LONGEST_PAUSE, pause * 1.5)

@@ -1,0 +1,187 @@
+"""Real brokers on this machine, each in a process of its own, from wheels that bring them along."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from rxflow._runtime.clocks import pause
+
+_START_SECONDS = 60.0
+
+NATS_CONFIG = """
+listen: "127.0.0.1:{port}"
+max_payload: {max_payload}
+{jetstream}
+authorization {{
+  users = [
+    {{ user: relay, password: "{password}" }}
+    {{ user: reader, password: "{password}", permissions: {{
+      publish: [
+        "$JS.API.DIRECT.GET.RXFLOW_shown", "$KV.rxflow_want_shown.*"
+        "$JS.API.DIRECT.GET.RXFLOW_absent", "$KV.rxflow_want_absent.*"
+      ]
+      subscribe: ["rxlive.shown.run.*", "rxlive.absent.run.*", "_INBOX.>"]
+    }} }}
+    {{ user: outsider, password: "{password}", permissions: {{
+      publish: "none", subscribe: "none"
+    }} }}
+  ]
+}}
+"""
+
+JETSTREAM = 'jetstream {{ store_dir: "{folder}", max_file_store: 1TB }}'
+
+PASSWORD = "s3cret-0f-the-broker"
+
+
+class BrokerServer:
+    """A broker's server, on a free port of this machine and in a folder of its own.
+
+    Attributes:
+        port: Its port, the same after a restart.
+    """
+
+    scheme: str
+    """The scheme of its URLs."""
+
+    def __init__(self) -> None:
+        """Find a port; the server is not started yet."""
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="rxflow-broker-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End it, and delete what it has stored."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def url(self, user: str = "relay", *, password: str = PASSWORD, port: int | None = None) -> str:
+        """Return its URL.
+
+        Args:
+            user: Whose.
+            password: The user's password.
+            port: A port in place of its own, as of a relay of connections.
+        """
+        return f"{self.scheme}://{user}:{password}@127.0.0.1:{port or self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections; it goes on with what it has stored."""
+        data = self._folder / "data"
+        data.mkdir(exist_ok=True)
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(data), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        until = monotonic() + _START_SECONDS
+        while not self._accepts():
+            if self._process.poll() is not None or monotonic() > until:
+                raise RuntimeError((self._folder / "log").read_text("utf-8", "replace"))
+            pause(0.02)
+
+    def command(self, data: Path) -> list[str]:
+        """Return the command that starts it.
+
+        Args:
+            data: The folder for what it stores.
+        """
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def end(self) -> None:
+        """End it as a service manager does."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def suspend(self) -> None:
+        """Let it stand still; it has done so when this returns."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """Delete what it has stored; it must not be running."""
+        shutil.rmtree(self._folder / "data")
+
+    def _accepts(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            return self.greets(connection)
+        return False
+
+    def greets(self, connection: socket.socket) -> bool:
+        """Return whether a server that accepted a connection is ready."""
+        raise NotImplementedError
+
+
+class NatsServer(BrokerServer):
+    """A NATS server with JetStream.
+
+    Args:
+        max_payload: The most bytes of a message.
+        jetstream: Whether it stores any.
+    """
+
+    scheme = "nats"
+
+    def __init__(self, *, max_payload: int = 1 << 20, jetstream: bool = True) -> None:
+        super().__init__()
+        self._jetstream = JETSTREAM if jetstream else ""
+        self._max_payload = max_payload
+
+    def command(self, data: Path) -> list[str]:
+        """Return the command that starts it."""
+        config = self._folder / "nats.conf"
+        text = NATS_CONFIG.format(
+            port=self.port,
+            jetstream=self._jetstream.format(folder=data),
+            password=PASSWORD,
+            max_payload=self._max_payload,
+        )
+        config.write_text(text, "utf-8")
+        program = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+        return [program or "nats-server", "--config", str(config)]
+
+    def greets(self, connection: socket.socket) -> bool:
+        """Return whether it sends its greeting."""
+        return connection.recv(5) == b"INFO "
+
+
+SERVERS: dict[str, type[BrokerServer]] = {"nats": NatsServer}
+"""The kinds of servers by the schemes of their URLs."""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
