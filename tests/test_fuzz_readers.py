@@ -82,6 +82,7 @@ def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 BROKEN = ("--laws", "broken_reader_laws", "--law")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("law", "error"), [("length", "IndexError"), ("memory", "MemoryError")])
 def test_an_input_that_breaks_a_law_is_read_again(law: str, error: str, tmp_path: Path) -> None:
     """The tool ends with the error, for memory, too."""
