@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rxflow import BrokerFailed
 from rxflow._protocol.queries import RunFilter
+from rxflow._runtime.clocks import apause
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._output import report
 from rxflow.relay._broker import Broker
@@ -89,9 +90,14 @@ async def _relay(command: RelayCommand, client: "Client") -> None:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, end)
-    broker = await _open(command, stop)
-    if broker is None:
+    opening = asyncio.create_task(_open(command))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
         return
+    stopped.cancel()
+    broker = opening.result()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(broker.aclose)
         relay = Relay(broker, client, command.options, lambda text: _say(command, text))
@@ -103,9 +109,9 @@ async def _relay(command: RelayCommand, client: "Client") -> None:
         _say(command, "has stopped")
 
 
-async def _open(command: RelayCommand, stop: asyncio.Event) -> Broker | None:
-    """Connect to the broker, again and again until it is there; None if stopped before."""
-    while not stop.is_set():
+async def _open(command: RelayCommand) -> Broker:
+    """Connect to the broker, again and again until it is there."""
+    while True:
         broker: Broker | None = None
         try:
             broker = await open_broker(command.broker, command.workspace)
@@ -114,10 +120,9 @@ async def _open(command: RelayCommand, stop: asyncio.Event) -> Broker | None:
             report(str(error))
             if broker is not None:
                 await broker.aclose()
-            await asyncio.wait({asyncio.ensure_future(stop.wait())}, timeout=_CONNECT_PAUSE)
+            await apause(_CONNECT_PAUSE)
         else:
             return broker
-    return None
 
 
 def _say(command: RelayCommand, text: str) -> None:

@@ -16,6 +16,7 @@ class Figures(msgspec.Struct):
         dropped: How many logs were dropped.
         polled_at: When Prefect's server last gave a good reply.
         appended_at: When a page was last stored.
+        heard_at: When the broker last said who holds the leases.
         runs: How many runs are watched.
         shards: How many shards this relay watches.
         leases: How many leases it holds.
@@ -27,6 +28,7 @@ class Figures(msgspec.Struct):
     dropped: int = 0
     polled_at: float = float("-inf")
     appended_at: float = float("-inf")
+    heard_at: float = float("-inf")
     runs: int = 0
     shards: int = 0
     leases: int = 0

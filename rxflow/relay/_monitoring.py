@@ -23,8 +23,9 @@ from rxflow.relay._figures import Figures
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-POLL_LIMIT = 120.0
-"""Seconds without a good reply of Prefect's server after which a relay is not healthy."""
+SILENCE_LIMIT = 120.0
+"""Seconds without a good reply of Prefect's server, or of the broker, after which a relay is not
+healthy."""
 
 _REQUEST_TIMEOUT = 10.0  # seconds until a request must be there
 _MOST_LINES = 100  # of the head of a request
@@ -115,9 +116,12 @@ class Monitor:
         figures, now = self._figures, real_now().mono
         if self._broker.is_full:
             return "the broker is full"
-        quiet = now - max(figures.polled_at, self._began)
-        if figures.runs and quiet > POLL_LIMIT:
-            return f"Prefect's server has given no good reply for {quiet:.0f} s"
+        unheard = now - max(figures.heard_at, self._began)
+        if unheard > SILENCE_LIMIT:
+            return f"the broker has not replied for {unheard:.0f} s"
+        unpolled = now - max(figures.polled_at, self._began)
+        if figures.runs and unpolled > SILENCE_LIMIT:
+            return f"Prefect's server has given no good reply for {unpolled:.0f} s"
         return None
 
     def collect(self) -> Iterator["Metric"]:
@@ -142,6 +146,7 @@ class Monitor:
             ("shards", "Shards that are watched", figures.shards),
             ("broker_full", "Whether the broker has no room", self._broker.is_full),
             ("poll_age_seconds", "Seconds since the last good reply", now - figures.polled_at),
+            ("broker_age_seconds", "Seconds since the broker's last reply", now - figures.heard_at),
             ("append_age_seconds", "Seconds since the last page", now - figures.appended_at),
         ):
             if not isinf(value):  # nothing was polled or appended yet

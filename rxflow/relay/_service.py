@@ -4,7 +4,9 @@
     leases ---------> which share --^
 
 It gives up on nothing that may pass: while Prefect's server or the broker is away it starts the
-watch again and again, and each watch goes on after the events in the logs.
+watch again and again, and each watch goes on after the events in the logs. A run that is not wanted
+any more is watched until it is closed, or until the watch is started again for another reason: in a
+group of 200 runs it costs little, and a reader that comes back misses nothing.
 
 Belongs here: when a watch is started, and what it is about. Does not belong here: the watch
 (`_relayed_watch`), the share (`_shares`), which logs are dropped (`_retention`).
@@ -97,7 +99,13 @@ class Relay:
         self._watch: RelayedWatch | None = None
         self._pause = _SHORTEST_PAUSE
         self._random = Random()  # noqa: S311 - jitter, not a secret
-        self._shares = Shares(broker, options.shards, options.lease_seconds, self._on_share)
+        self._shares = Shares(
+            broker,
+            self.figures,
+            self._on_share,
+            shards=options.shards,
+            lease_seconds=options.lease_seconds,
+        )
         self._retention = Retention(
             broker, options.keep_seconds, self.figures, self._shares.accepts, self._is_in_use
         )

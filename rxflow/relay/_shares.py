@@ -19,8 +19,9 @@ from random import Random
 from secrets import token_hex
 from zlib import crc32
 
-from rxflow._runtime.clocks import apause
+from rxflow._runtime.clocks import apause, real_now
 from rxflow.relay._broker import Broker, Lease
+from rxflow.relay._figures import Figures
 
 _RELEASE_TIMEOUT = 2.0  # seconds that the end of a relay waits for a broker
 
@@ -45,19 +46,27 @@ class Shares:
     """
 
     def __init__(
-        self, broker: Broker, shards: int, lease_seconds: float, changed: Callable[[], None]
+        self,
+        broker: Broker,
+        figures: Figures,
+        changed: Callable[[], None],
+        *,
+        shards: int,
+        lease_seconds: float,
     ) -> None:
         """Start without a share.
 
         Args:
             broker: The connection to the broker.
+            figures: What is known of the relay.
+            changed: Is called after each change of the share.
             shards: How many shards there are, the same for all relays of a workspace.
             lease_seconds: When a lease runs out that is not renewed.
-            changed: Is called after each change of the share.
         """
         self.held: frozenset[int] = frozenset()
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
         self._broker = broker
+        self._figures = figures
         self._shards = shards
         self._seconds = lease_seconds
         self._changed = changed
@@ -112,6 +121,7 @@ class Shares:
 
     async def _held_slots(self) -> set[int]:
         names = await self._broker.holders()
+        self._figures.heard_at = real_now().mono
         return {slot for slot in range(self._shards) if f"relay-{slot}" in names}
 
     def _set(self, held: frozenset[int]) -> None:

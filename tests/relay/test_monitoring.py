@@ -10,7 +10,7 @@ from rxflow import ConfigurationError
 from rxflow._runtime.clocks import real_now
 from rxflow.relay._figures import Figures
 from rxflow.relay._memory import MemoryBroker, MemoryStore
-from rxflow.relay._monitoring import POLL_LIMIT, Monitor
+from rxflow.relay._monitoring import SILENCE_LIMIT, Monitor
 
 
 async def exchange(port: int, request: bytes) -> tuple[str, str]:
@@ -75,12 +75,29 @@ def test_a_relay_is_healthy_unless_it_cannot_work() -> None:
     assert replies([get("/healthz")], broker=full) == [
         ("HTTP/1.1 503 Service Unavailable", "the broker is full\n")
     ]
+
+
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        (Figures(runs=1, polled_at=5, heard_at=5), None),
+        (Figures(runs=0, polled_at=-1e6, heard_at=5), None),
+        (Figures(runs=1, polled_at=-1e6, heard_at=5), "no good reply for 1000"),
+        (Figures(runs=0, heard_at=-1e6), "broker has not replied for 1000"),
+    ],
+)
+def test_a_relay_that_hears_nothing_for_long_is_not_healthy(
+    figures: Figures, text: str | None
+) -> None:
+    """Of Prefect's server that counts only while runs are watched."""
     now = real_now().mono
-    for runs, began, is_healthy in ((1, now, True), (0, now - 1e6, True), (1, now - 1e6, False)):
-        monitor = Monitor(Figures(runs=runs, polled_at=began), MemoryStore().connect())
-        monitor._began = began
-        assert (monitor.wrong() is None) is is_healthy
-    assert POLL_LIMIT > 60
+    figures.polled_at += now
+    figures.heard_at += now
+    monitor = Monitor(figures, MemoryStore().connect())
+    monitor._began = now - 1e6
+    wrong = monitor.wrong()
+    assert wrong is None if text is None else text in (wrong or "")
+    assert SILENCE_LIMIT < 1e6
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxflow
+import rxflow.relay
 from rxflow import sinks
 from rxflow.operators import (
     bounded,
@@ -215,3 +216,9 @@ assert_type(rxflow.wait_for_flow_runs(deployment="a/b", timeout=60), list[rxflow
 if flow_run.state is not None and flow_run.state.is_finished:
     assert_type(flow_run.state.is_failed(), bool)
 assert_type(sorted(flow_run.get_logs()), list[rxflow.FlowRunLog])
+
+relayed = rxflow.relay.stream("nats://localhost:4222", run_id, workspace="prod", after=None)
+assert_type(relayed, rxflow.relay.RelayedStream)
+assert_type(relayed.position, str | None)
+assert_type(iter(relayed), Generator[rxflow.FlowRunEvent])
+assert_type(relayed.pages(), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
