@@ -99,7 +99,7 @@ def test_a_url_of_no_broker_is_refused() -> None:
     """By its status, as any wrong setting."""
     done = watch("--relay", "http://localhost", UNKNOWN)
     assert done.exit_code == 2, done.output
-    assert "localhost" in done.stderr
+    assert "http://" in done.stderr
 
 
 def test_a_relay_runs_until_it_is_stopped(server: FakePrefect3) -> None:
@@ -132,7 +132,7 @@ REFUSED = {
     "all and filters": (["memory://a", "--all", "--tag", "x"], "--all and filters"),
     "a short lease": (["memory://a", "--lease", "1ms"], "--lease is at least"),
     "a wrong address": (["memory://a", "--metrics", "9100"], "is not HOST:PORT"),
-    "no broker": (["ftp://a"], "ftp://a"),
+    "no broker": (["ftp://a"], "ftp://"),
     "a malformed filter": (["memory://a", "--deployment", ""], "--deployment"),
 }
 
