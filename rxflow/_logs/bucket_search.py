@@ -19,21 +19,19 @@ class RunBuckets(NamedTuple):
 
     Attributes:
         run: The run.
-        since: Where the table begins; None is without a beginning.
-        starts: Where each bucket starts.
+        starts: Where each bucket starts; None for the first one, which has all earlier rows.
         ends: Where each bucket ends, this instant included.
         counts: How many rows of each were delivered.
     """
 
     run: str
-    since: datetime | None
     starts: Sequence[datetime | None]
     ends: Sequence[datetime]
     counts: Sequence[int]
 
     def span(self, first: int, end: int) -> Span:
         """Return the span from a bucket on to before another one."""
-        return Span((self.run,), self.starts[first] if first else self.since, self.ends[end - 1])
+        return Span((self.run,), self.starts[first], self.ends[end - 1])
 
 
 class BucketSearch:
@@ -70,7 +68,7 @@ class BucketSearch:
                 buckets = self.run_buckets(runs[0], floor)
                 yield from self._close_gap_of_run(buckets, gap_is_certain=gap_is_certain)
             else:
-                below_floor = Span(runs, self._reader.table.since, floor - MICROSECOND)
+                below_floor = Span(runs, before=floor - MICROSECOND)
                 delivered = sum(
                     bucket.count for run in runs for bucket in self._ledger.buckets_of(run)
                 )
@@ -86,7 +84,6 @@ class BucketSearch:
         ends = [start for start in starts[1:] if start is not None]
         return RunBuckets(
             run=run,
-            since=self._reader.table.since,
             starts=starts,
             ends=[end - MICROSECOND for end in (*ends, floor)],
             counts=[bucket.count for bucket in buckets],

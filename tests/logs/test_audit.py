@@ -44,6 +44,16 @@ def test_vanished_rows_are_believed_after_three_polls(gone: list[int], new: int)
     assert reader.cursor.ledger.total == len(left)
 
 
+def test_each_row_is_read_once_where_rows_vanished() -> None:
+    """What is read again is as many rows as the table has, and little more."""
+    world, _, reader = followed_run(10)
+    world.server.logs.pop(70)
+    moved = 0
+    while not reader.poll().rewound:
+        moved = reader.rows_moved
+    assert len(world.server.logs) <= reader.rows_moved - moved < 1.5 * len(world.server.logs)
+
+
 def test_a_first_row_is_found_by_a_last_poll_without_offsets() -> None:
     """A server without offsets is read whole at the end, also where nothing was delivered yet."""
     world = World()

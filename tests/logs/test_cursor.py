@@ -125,6 +125,22 @@ def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) ->
     assert reader.delivered == sorted(reader.delivered, key=LOG_ORDER)
 
 
+def test_a_row_that_a_history_leaves_to_later_polls_is_unread_until_it_is_delivered() -> None:
+    """A row stored just before the first page is read may have earlier neighbours still to come."""
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    write(world, run, *range(90))
+    world.wait(60)
+    write(world, run, 3.5)
+    (left,) = {row["id"] for row in world.server.logs[-1:]}
+    reader = CursorReader(at_once(world), run, limit=20)
+    unread: list[datetime | None] = []
+    while left not in reader.ids:
+        unread.append(reader.poll().unread_from)
+    assert unread == [START + seconds(3.5)] * 5 + [None]
+    assert sorted(reader.ids) == sorted(stored(world))
+
+
 # -- saving and loading -------------------------------------------------------------------------
 
 Step = tuple[str, float]

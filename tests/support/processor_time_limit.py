@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 
 LIMIT = 30.0
-"""Seconds of the processor; without a mutant, no test that is run with this takes a tenth of it."""
+"""Seconds of the processor; without a mutant, no test that is run with this takes a third of it."""
 
 
 @pytest.hookimpl(wrapper=True)
