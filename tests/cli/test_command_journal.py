@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from command_line import started_program
-from command_scenes import CommandScene, StillClock, messages
+from command_scenes import CommandScene, StillClock, invoke_on, messages
 from journal_files import events_in, largest_file
 from reactivex import operators as ops
 from terminals import Terminal
@@ -26,7 +26,7 @@ from rxflow._runtime.journal_directory import JournalDirectory
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.cli._command_journal import CommandJournal, HeldSignals
 from rxflow.cli._commands.group import commands
-from rxflow.testing import FakePrefect3
+from rxflow.testing import FakePrefect1, FakePrefect3
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,20 @@ def test_log_lines_alone_can_be_followed(live: LiveScene) -> None:
     assert (done.exit_code, messages(done.stdout)) == (1, ["Entered state Failed"])
     again = CliRunner().invoke(commands, ["logs", "-f", *words])
     assert (again.exit_code, again.stdout) == (1, "")
+
+
+def test_on_prefect_1_nothing_is_new_after_the_end(journal: Path) -> None:
+    """Though it does not know subflows, which the first watch says in the journal."""
+    clock = StillClock()
+    server = FakePrefect1(clock=clock)
+    run = server.add_run(state="Running")
+    server.set_state(run, "Failed")
+    clock.move(3600)
+    done = [invoke_on(server, "watch", run, "--journal", str(journal)) for _ in range(3)]
+    assert [each.exit_code for each in done] == [1, 1, 1]
+    assert [each.stdout for each in done[1:]] == ["", ""]
+    kinds = [event.kind for event in events_in(journal / f"{run}.jsonl")]
+    assert (kinds.count("notice"), kinds[-1]) == (1, "closed")
 
 
 def test_a_run_that_goes_on_after_its_end_is_shown_on(live: LiveScene) -> None:
