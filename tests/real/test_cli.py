@@ -205,6 +205,28 @@ def test_watch_shows_a_run(server: PrefectServer, completed: str) -> None:
     assert end["log lines"] == "3, as many as the server counts"
 
 
+def test_a_killed_watch_goes_on_from_its_journal(
+    server: PrefectServer, writer: ApiWriter, tmp_path: Path
+) -> None:
+    """The next one shows what is new, and the summary of all; the one after that has nothing."""
+    run = writer.new_run(name="amber-fox", state={"type": "RUNNING"})
+    writer.post_logs(run, ["gathering", "sifting"])
+    words = ["watch", run, "--journal", str(tmp_path / "nightly")]
+    with started(*words, env=server.environment, cwd=server.home) as process:
+        read_until(process.stdout, "sifting")
+        process.kill()
+    writer.post_logs(run, ["baking"])
+    assert writer.set_state(run, "COMPLETED") == "ACCEPT"
+    rest = command(server, *words)
+    assert (rest.returncode, rest.stderr) == (0, "")
+    assert messages(rest.stdout) == ["baking", "Entered state Completed"]
+    end = summary(rest.stdout)
+    assert end["states"] == "Running > Completed"
+    assert end["log lines"] == "3, as many as the server counts"
+    again = command(server, *words)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "rxflow: nothing is new\n")
+
+
 def test_watch_shows_task_runs_with_the_option(server: PrefectServer, completed: str) -> None:
     """With --tasks it prints the states of task runs."""
     shown = watch(server, completed, "--tasks")
