@@ -17,6 +17,9 @@ imports it but the command line.
     _nats_lease.py      ... its leases
     _jetstream.py       ... requests and replies
     _nats_link.py       ... the connection
+    _redis.py           a broker on Redis or Valkey
+    _redis_link.py      ... the connection
+    _retries.py         when a request to a broker is sent again
     _pages.py           events as pages of a log, and pages as events
 
     _service.py         a relay: when a watch is started, and what it is about

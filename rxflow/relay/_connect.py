@@ -66,6 +66,10 @@ async def open_broker(
     address = parse_address(url, credentials)
     with no_fork:
         _require_client(address)
+    if address.scheme in {"redis", "rediss"}:
+        from rxflow.relay._redis import open_redis_broker  # noqa: PLC0415 - needs an extra
+
+        return await open_redis_broker(address, workspace, seconds)
     from rxflow.relay._nats import open_nats_broker  # noqa: PLC0415 - needs an extra
 
     return await open_nats_broker(address, workspace, seconds)
@@ -73,12 +77,14 @@ async def open_broker(
 
 def _require_client(address: Address) -> None:
     """Import the client, or raise an error that names the extra."""
-    modules = ["nats"] if address.credentials.creds is None else ["nats", "nkeys"]
+    extra = "redis" if address.scheme in {"redis", "rediss"} else "nats"
+    modules = [extra] if address.credentials.creds is None else [extra, "nkeys"]
     try:
         for module in modules:
             import_module(module)
     except ImportError as error:
+        package = ", and for creds= the package nkeys" if "nkeys" in modules else ""
         raise ConfigurationError(
-            "A broker at nats:// or tls:// needs the extra rxflow-prefect[nats] (from a checkout: "
-            f"pip install '.[nats]'), and with creds= the package nkeys: {error}"
+            f"A broker at {address.scheme}:// needs the extra rxflow-prefect[{extra}] (from a "
+            f"checkout: pip install '.[{extra}]'){package}: {error}"
         ) from error

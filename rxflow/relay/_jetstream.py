@@ -17,7 +17,8 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rxflow.errors import BrokerFailed
-from rxflow.relay._nats_link import NatsLink, NoResponder, Unanswered
+from rxflow.relay._nats_link import NatsLink, NoResponder
+from rxflow.relay._retries import Full, Unanswered
 
 AFTER: Final = "Nats-Expected-Last-Subject-Sequence"
 """Stores a message only if the subject's last one has this sequence; kept as one of its headers."""
@@ -42,10 +43,6 @@ _BATCH_SUBJECTS: Final = 256  # in one request; the server takes 1,024
 
 class WrongLast(Exception):
     """The subject's last message is another one than was expected."""
-
-
-class Full(Unanswered):
-    """There is no room for the message."""
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ requests that all of this takes (`_jetstream`).
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -35,7 +35,6 @@ from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
 from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
 from rxflow.relay._jetstream import (
     AFTER,
-    Full,
     JetStream,
     Message,
     WrongLast,
@@ -43,14 +42,13 @@ from rxflow.relay._jetstream import (
 )
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._nats_lease import NatsLease, lease_holders
-from rxflow.relay._nats_link import NatsLink, NoResponder, Unanswered
+from rxflow.relay._nats_link import NatsLink, NoResponder
+from rxflow.relay._retries import Full, Unanswered, is_same_page, pauses
 
 T = TypeVar("T")
 
 _MAX_BYTES: Final = 2 << 30  # of all logs, unless `setup` is given another size
 _ABSENT_SECONDS: Final = 5.0  # until a stream that does not respond is looked for
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
 _ENDS_AT_ONCE: Final = 64  # of logs, whose last pages are held in memory
 _DROPPED: Final = {"Rx-Dropped": "1"}
 
@@ -179,7 +177,7 @@ class NatsBroker:
             return await self.answered(send)
         except WrongLast:
             last = await self.last(run)
-            if last is not None and _is_same(last.page, page):  # an earlier try stored it
+            if last is not None and is_same_page(last.page, page):  # an earlier try stored it
                 return last.position
             raise Moved(run) from None
         finally:
@@ -331,7 +329,7 @@ class NatsBroker:
         Raises:
             BrokerFailed: The server refuses it, or the streams do not exist.
         """
-        pauses = _pauses(self._random)
+        delays = pauses(self._random)
         while True:
             try:
                 result = await send()
@@ -342,7 +340,7 @@ class NatsBroker:
             else:
                 self._is_seen, self._absent_since = True, None
                 return result
-            await apause(next(pauses))
+            await apause(next(delays))
 
     async def check_absence(self) -> None:
         """Find out whether the streams do not exist, once they have not responded for a while.
@@ -549,14 +547,3 @@ _MOST_LIVE: Final = 64  # pages that wait for a follower's consumer
 _RETRY_SECONDS: Final = 0.3
 _SURE_SECONDS: Final = 30.0  # until the page at a silent log's end is read again
 _MOST_MISSES: Final = 3  # of that page, until the log is lost
-
-
-def _is_same(stored: Page, page: Page) -> bool:
-    return (stored.page_id, stored.part) == (page.page_id, page.part)
-
-
-def _pauses(random: Random) -> Iterator[float]:
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.8, 1.2)
-        pause = min(_LONGEST_PAUSE, pause * 1.5)

@@ -12,7 +12,7 @@ import msgspec
 
 from rxflow._runtime.clocks import apause
 from rxflow.relay._jetstream import Message, WrongLast
-from rxflow.relay._nats_link import Unanswered
+from rxflow.relay._retries import Unanswered
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

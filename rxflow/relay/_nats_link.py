@@ -30,6 +30,7 @@ from nats.errors import (
 from rxflow._own_log import log
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
+from rxflow.relay._retries import Unanswered
 
 T = TypeVar("T")
 
@@ -39,10 +40,6 @@ _REQUEST_SECONDS: Final = 3.0
 _RECONNECT_SECONDS: Final = 0.25
 _PING_SECONDS: Final = 10
 _CLOSE_SECONDS: Final = 2.0
-
-
-class Unanswered(Exception):
-    """No reply came; whether the request was carried out is not known, and it may still be."""
 
 
 class NoResponder(Unanswered):

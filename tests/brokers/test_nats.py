@@ -1,14 +1,16 @@
 """NATS JetStream as a relay's broker: its streams, what users may do, and what it refuses."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from broker_logs import (
     append_all,
     bodies,
     completed,
+    fails,
     followed,
     new_page,
     new_run,
@@ -17,6 +19,7 @@ from broker_logs import (
     until,
 )
 from broker_servers import PASSWORD, BrokerServer, NatsServer, free_port
+from certificates import Authority
 
 from rxflow.errors import BrokerFailed, InvalidRelayLog, RelayLogTrimmed
 from rxflow.relay._connect import open_broker
@@ -274,6 +277,24 @@ def test_a_password_is_not_sent_without_tls(nats_server: BrokerServer, workspace
     assert received == []
 
 
+def test_tls(tmp_path: Path, workspace: str) -> None:
+    """A broker is reached over TLS, and its certificate is verified at once."""
+    authority = Authority(tmp_path)
+    with NatsServer(certificate=authority.server_files(tmp_path)) as server:
+
+        async def scenario() -> None:
+            for url in (server.url(), server.url().replace("nats://", "tls://")):
+                broker = await open_broker(
+                    url, workspace, timeout=60, tls=authority.client_context()
+                )
+                await broker.setup()
+                await broker.aclose()
+                untrusted = open_broker(url, workspace, timeout=600)
+                await fails(BrokerFailed, "certificate is not trusted", untrusted)
+
+        completed(scenario)
+
+
 def test_a_page_that_is_too_large(workspace: str) -> None:
     """A page that the server's limit forbids is an error that names the limit."""
     with NatsServer(max_payload=64 << 10) as server:
@@ -302,14 +323,6 @@ def test_a_server_without_jetstream(workspace: str, monkeypatch: pytest.MonkeyPa
 
 
 # -- what the scenarios have in common ------------------------------------------------------------
-
-
-async def fails(
-    error: type[Exception], reason: str, request: Coroutine[None, None, object]
-) -> None:
-    """Check that a request fails."""
-    with pytest.raises(error, match=reason):
-        await request
 
 
 async def stream_config(broker: object) -> dict[str, object]:

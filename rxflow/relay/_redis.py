@@ -1,0 +1,471 @@
+"""A relay's broker on Redis or Valkey: a stream for each run's log.
+
+    rxflow:<workspace>:run:<run id>   the log: an entry is a page, its id the position
+    rxflow:<workspace>:runs           the runs that have a log, a set
+    rxflow:<workspace>:dropped        the highest position in a log that was dropped
+    rxflow:<workspace>:wants          which runs were wanted lately, a stream
+    rxflow:<workspace>:leases         who holds which lease until when, a hash
+    rxflow:<workspace>:free:<name>    wakes one that waits for a lease, a list
+
+A script appends a page only if the log's last entry has the id that the writer has read, which the
+page keeps as ``previous``. The first part of an id is the server's time in milliseconds, or one
+more than that of the entry before, and the second is 0. A log that was made anew goes on above the
+ids of logs that were dropped, so that it is not taken for one of them.
+
+A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys, and XADD on
+that of the wants. The server should write each command to its disk (``appendonly yes``), and must
+not evict keys (``maxmemory-policy noeviction``).
+
+Belongs here: keys, scripts and replies. Does not belong here: the connection (`_redis_link`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from random import Random
+from typing import Any, Final
+
+from rxflow._own_log import log
+from rxflow._runtime.clocks import apause
+from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog
+from rxflow.relay._address import Address
+from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
+from rxflow.relay._names import lease_name, run_name, run_of
+from rxflow.relay._redis_link import RedisLink
+from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
+
+_BATCH: Final = 16  # pages that are read at once, of 256 KiB each
+_MOST_WANTS: Final = 100_000  # in their stream, roughly
+_BLOCK_SECONDS: Final = 2.0  # for which one command waits; then a dropped log is seen
+_SURE_SECONDS: Final = 30.0  # until the page at a silent log's end is read again
+_RETRY_SECONDS: Final = 0.3
+_FREE_SECONDS: Final = 60.0  # for which a released lease wakes those that wait for it
+
+_NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+_APPEND: Final = f"""{_NOW}
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local position = last and tonumber(string.match(last[1], '^%d+')) or 0
+if position ~= tonumber(ARGV[2]) then return -1 end
+local least = last and position or tonumber(redis.call('GET', KEYS[3]) or 0)
+local id = string.format('%.0f-0', math.max(now, least + 1))
+redis.call('XADD', KEYS[1], id, 'previous', unpack(ARGV, 2))
+redis.call('SADD', KEYS[2], ARGV[1])
+return id
+"""
+
+# A server that is full takes the SET only after something was deleted.
+_DROP: Final = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+redis.call('UNLINK', KEYS[1])
+redis.call('SREM', KEYS[2], ARGV[1])
+if last then
+  local position = tonumber(string.match(last[1], '^%d+'))
+  local least = math.max(position, tonumber(redis.call('GET', KEYS[3]) or 0))
+  redis.call('SET', KEYS[3], string.format('%.0f', least))
+end
+return 0
+"""
+
+_TAKE: Final = f"""{_NOW}
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if found then
+  local ends, holder = string.match(found, '^(%d+) (.*)$')
+  if holder ~= ARGV[2] and tonumber(ends) > now then return tonumber(ends) - now end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now + ARGV[3]) .. ARGV[2])
+return 0
+"""
+
+_GIVE_BACK: Final = """
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if not found or string.match(found, '^%d+ (.*)$') ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+redis.call('LPUSH', KEYS[2], '1')
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+
+
+async def open_redis_broker(address: Address, workspace: str, seconds: float) -> "RedisBroker":
+    """Connect to Redis.
+
+    Args:
+        address: Where it is.
+        workspace: The workspace.
+        seconds: For how long to try.
+
+    Raises:
+        BrokerFailed: It cannot be reached, refuses the credentials, or is too old.
+    """
+    link = RedisLink(address)
+    await link.open(seconds)
+    return RedisBroker(link, workspace)
+
+
+class RedisBroker:
+    """A connection to Redis, in one workspace; a `Broker`."""
+
+    def __init__(self, link: RedisLink, workspace: str) -> None:
+        """Use a connection.
+
+        Args:
+            link: The connection, which is open.
+            workspace: The workspace.
+        """
+        self.link = link
+        self._prefix = f"rxflow:{workspace}:"
+        self._random = Random()  # noqa: S311 - jitter
+        self._full: set[str] = set()  # runs of which a page finds no room
+
+    @property
+    def failures(self) -> int:
+        """How many requests have failed and were sent again."""
+        return self.link.failures
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a page waits to be appended because the broker has no room for it."""
+        return bool(self._full)
+
+    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+        """Warn of a server that would evict logs; there is nothing to create."""
+        if replicas is not None or max_bytes is not None:
+            raise ConfigurationError(
+                "replicas= and max_bytes= are of NATS; a Redis server has its settings itself: "
+                "maxmemory, and replicas of its own"
+            )
+        with suppress(BrokerFailed):  # not every user may read it
+            memory = str(await self.answered("INFO", "memory"))
+            if "maxmemory_policy:allkeys" in memory:
+                log(
+                    "WARNING",
+                    "{} may evict logs of runs: set its maxmemory-policy to noeviction",
+                    self.link.name,
+                )
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    async def append(self, run_id: str, page: Page, *, after: int) -> int:
+        """Append a page, and return its position; see `Broker.append`."""
+        run = run_name(run_id)
+        fields = [text for pair in headers_of(page).items() for text in pair]
+        command = ("EVAL", _APPEND, 3, *self._log_keys(run), run, after)
+        try:
+            reply = await self.answered(*command, *fields, "body", page.body, run=run)
+        finally:
+            self._full.discard(run)
+        if reply != -1:
+            return _position_of(reply)
+        last = await self.last(run)
+        if last is not None and is_same_page(last.page, page):  # an earlier try stored it
+            return last.position
+        raise Moved(run)
+
+    async def last(self, run_id: str) -> StoredPage | None:
+        """Return the last page of a log."""
+        run = run_name(run_id)
+        found = await self.answered("XREVRANGE", self.log_key(run), "+", "-", "COUNT", 1)
+        return _stored_page(found[0], run, is_last=True) if found else None
+
+    async def read(self, run_id: str, *, after: int, limit: int = 64) -> list[StoredPage]:
+        """Return the next pages of a log; see `Broker.read`."""
+        run = run_name(run_id)
+        count = min(limit, _BATCH)
+        key = self.log_key(run)
+        found = await self.answered("XRANGE", key, f"{after}-1", "+", "COUNT", count)
+        pages = _stored_pages(found, run, count)
+        check_order(pages, run, after=after)
+        return pages
+
+    def follow(self, run_id: str, *, after: int) -> "RedisFollower":
+        """Return what reads a log from a position on, and goes on as it grows."""
+        return RedisFollower(self, run_name(run_id), after)
+
+    async def ends(self) -> AsyncIterator[LogEnd]:
+        """Return how the logs of all runs end."""
+        for name in await self.answered("SMEMBERS", f"{self._prefix}runs"):
+            run = run_of(_text(name), ":")
+            last = None if run is None else await self.last(run)
+            if run is not None and last is not None:
+                size = await self.answered("MEMORY", "USAGE", self.log_key(run))
+                stored_at = last.position / 1000
+                yield LogEnd(run, last.position, stored_at, last.page.is_end, size or 0)
+
+    async def drop(self, run_id: str) -> None:
+        """Delete the whole log of a run."""
+        run = run_name(run_id)
+        await self.answered("EVAL", _DROP, 3, *self._log_keys(run), run)
+
+    # -- wants and leases ---------------------------------------------------------------------
+
+    async def want(self, run_id: str) -> None:
+        """Say that a run is wanted, for the next `WANT_SECONDS`."""
+        run = run_name(run_id)
+        limit = ("MAXLEN", "~", _MOST_WANTS)
+        await self.answered("XADD", f"{self._prefix}wants", *limit, "*", "run", run)
+
+    async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
+        """Return which runs become wanted or cease to be; see `Broker.wanted`."""
+        loop = asyncio.get_running_loop()
+        heard: dict[str, float] = {}  # when each run was last wanted, by our clock
+        key = f"{self._prefix}wants"
+        seconds, _ = await self.answered("TIME")
+        last = f"{max(0, int((int(seconds) - WANT_SECONDS) * 1000))}-0"
+        while True:
+            oldest = min(heard.values(), default=loop.time())
+            left = min(max(oldest + WANT_SECONDS - loop.time(), FIRST_PAUSE), _BLOCK_SECONDS)
+            failures = self.link.failures
+            found = await self.answered(
+                *("XREAD", "COUNT", 1000, "BLOCK", _milliseconds(left), "STREAMS", key, last),
+                block=left,
+            )
+            now = loop.time()
+            if self.link.failures != failures:
+                # Readers could not say so in an outage, which is no reason to end a watch.
+                heard = dict.fromkeys(heard, now)
+            entries: list[Any] = found[0][1] if found else []
+            for identity, fields in entries:
+                last = identity.decode()
+                run = run_of(_texts(fields).get("run", ""), ":")
+                if run is not None:
+                    is_new = run not in heard
+                    heard[run] = now
+                    if is_new:
+                        yield run, True
+            for run in [run for run, at in heard.items() if at <= now - WANT_SECONDS]:
+                del heard[run]
+                yield run, False
+
+    def lease(self, name: str, holder: str, seconds: float) -> "RedisLease":
+        """Return a lease; see `Broker.lease`."""
+        name = lease_name(name)
+        keys = (f"{self._prefix}leases", f"{self._prefix}free:{name}")
+        return RedisLease(self, keys, (name, holder), seconds)
+
+    async def holders(self) -> dict[str, str]:
+        """Return who holds which lease: those that were renewed within their time."""
+        found = await self.answered("HGETALL", f"{self._prefix}leases")
+        seconds, _ = await self.answered("TIME")
+        held = {name: value.partition(" ") for name, value in _texts(found).items()}
+        return {
+            name: holder
+            for name, (ends, _, holder) in held.items()
+            if ends.isdecimal() and int(ends) > int(seconds) * 1000
+        }
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""
+        await self.link.aclose()
+
+    # -- for this module ----------------------------------------------------------------------
+
+    def log_key(self, run: str) -> str:
+        """Return the key of a run's log."""
+        return f"{self._prefix}run:{run}"
+
+    def _log_keys(self, run: str) -> tuple[str, str, str]:
+        return self.log_key(run), f"{self._prefix}runs", f"{self._prefix}dropped"
+
+    async def answered(
+        self, *command: bytes | str | float, block: float = 0.0, run: str | None = None
+    ) -> Any:
+        """Send a command until there is a reply.
+
+        Args:
+            command: The command and its arguments.
+            block: For how many seconds the server may keep it waiting.
+            run: The run of which it appends a page.
+
+        Raises:
+            BrokerFailed: The server refuses it.
+        """
+        delays = pauses(self._random)
+        while True:
+            try:
+                return await self.link.command(*command, block=block)
+            except Full as error:
+                if run is None:
+                    log("WARNING", "{} has no room: {}", self.link.name, error)
+                elif run not in self._full:
+                    self._full.add(run)
+                    log("WARNING", "The log of run {} waits for room: {}", run, error)
+            except Unanswered:
+                pass
+            await apause(next(delays))
+
+
+class RedisFollower:
+    """Reads a log's entries, and waits for more; a `LogFollower`."""
+
+    def __init__(self, broker: RedisBroker, run: str, after: int) -> None:
+        """Begin after a position.
+
+        Args:
+            broker: The broker.
+            run: The run.
+            after: The position; 0 for the beginning.
+        """
+        self._link = broker.link
+        self._key = broker.log_key(run)
+        self._run = run
+        self._position = after
+        self._log_id = ""
+        self._is_unsure = True  # whether the page at the position is to be read again
+        self._sure_at = 0.0
+
+    async def pages(
+        self,
+        timeout: float,  # noqa: ASYNC109 - that nothing came is no error
+    ) -> list[StoredPage]:
+        """Return the next pages; see `LogFollower.pages`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            left = deadline - loop.time()
+            try:
+                if self._is_unsure or loop.time() - self._sure_at > _SURE_SECONDS:
+                    await self._check_position()
+                found = await self._read(min(max(left, 0.0), _BLOCK_SECONDS))
+                if found:
+                    self._sure_at = loop.time()
+                    return found
+                if self._position and not await self._link.command("EXISTS", self._key):
+                    raise log_lost(self._run)
+            except Unanswered:
+                self._is_unsure = True
+                await apause(max(0.0, min(_RETRY_SECONDS, left)))
+            if loop.time() >= deadline:
+                return []
+
+    async def aclose(self) -> None:
+        """Do nothing: a connection is used while `pages` waits, and no longer."""
+
+    async def _read(self, seconds: float) -> list[StoredPage]:
+        """Return the pages after the position; wait for some seconds until there are any."""
+        block = ("BLOCK", _milliseconds(seconds)) if seconds > 0 else ()
+        streams = ("STREAMS", self._key, f"{self._position}-0")
+        found = await self._link.command("XREAD", "COUNT", _BATCH, *block, *streams, block=seconds)
+        pages = _stored_pages(found[0][1] if found else [], self._run, _BATCH)
+        check_order(pages, self._run, after=self._position)
+        for stored in pages:
+            self._check_log(stored.page)
+            self._position = stored.position
+        return pages
+
+    async def _check_position(self) -> None:
+        """Check that the log has the page at the position still."""
+        if self._position:
+            identity = f"{self._position}-0"
+            found = await self._link.command("XRANGE", self._key, identity, identity)
+            if not found:
+                raise log_lost(self._run)
+            self._check_log(_stored_page(found[0], self._run).page)
+        self._is_unsure = False
+        self._sure_at = asyncio.get_running_loop().time()
+
+    def _check_log(self, page: Page) -> None:
+        if page.log_id != (self._log_id or page.log_id):
+            raise log_lost(self._run)
+        self._log_id = page.log_id
+
+
+class RedisLease:
+    """A lease on Redis, which ends by the server's clock; a `Lease`."""
+
+    def __init__(
+        self, broker: RedisBroker, keys: tuple[str, str], claim: tuple[str, str], seconds: float
+    ) -> None:
+        """Make a lease that is not held yet.
+
+        Args:
+            broker: The broker.
+            keys: That of all leases, and that of the list that wakes those that wait for this one.
+            claim: The lease's name, and who is to hold it.
+            seconds: How long it lasts without being renewed.
+        """
+        self._broker = broker
+        self._keys = keys
+        self._claim = claim
+        self._seconds = seconds
+
+    async def acquire(self) -> None:
+        """Wait until the lease is free, and take it."""
+        while left := await self._take():
+            seconds = min(left / 1000, _BLOCK_SECONDS)
+            with suppress(Unanswered):
+                await self._broker.link.command("BLPOP", self._keys[1], seconds, block=seconds)
+
+    async def hold(self) -> None:
+        """Renew the lease; return once another has it."""
+        while True:
+            await apause(self._seconds / 3)
+            if await self._take():
+                return
+
+    async def release(self) -> None:
+        """Hand the lease over, so that another need not wait until it has run out."""
+        milliseconds = _milliseconds(_FREE_SECONDS)
+        with suppress(Unanswered):
+            await self._broker.link.command(
+                "EVAL", _GIVE_BACK, 2, *self._keys, *self._claim, milliseconds
+            )
+
+    async def _take(self) -> int:
+        """Take or renew the lease; return for how many milliseconds another has it, 0 if taken."""
+        milliseconds = _milliseconds(self._seconds)
+        left: int = await self._broker.answered(
+            "EVAL", _TAKE, 1, self._keys[0], *self._claim, milliseconds
+        )
+        return left
+
+
+def _stored_pages(entries: Sequence[Any], run: str, limit: int) -> list[StoredPage]:
+    """Return the pages of the first entries after a position, at most some of them."""
+    pages = [_stored_page(entry, run, is_last=False) for entry in entries]
+    if pages:
+        pages[-1] = pages[-1]._replace(is_last=True if len(pages) < limit else None)
+    return pages
+
+
+def _stored_page(entry: Any, run: str, *, is_last: bool | None = None) -> StoredPage:
+    """Return the page of an entry.
+
+    Raises:
+        InvalidRelayLog: It is no page, or one of a later version.
+    """
+    identity, fields = entry
+    values: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
+    body = values.pop(b"body", b"")
+    headers = {_text(name): _text(value) for name, value in values.items()}
+    page = page_of(headers, body, run)
+    previous = headers.get("previous", "")
+    if not (previous.isascii() and previous.isdigit()):
+        raise InvalidRelayLog(
+            f"The log of flow run {run} has a page that does not name the one before it, which no "
+            "relay writes; find out what else writes there, and drop the log"
+        )
+    return StoredPage(_position_of(identity), int(previous), page, is_last)
+
+
+def _position_of(identity: bytes) -> int:
+    return int(identity.partition(b"-")[0])
+
+
+def _texts(fields: Sequence[bytes]) -> dict[str, str]:
+    """Return names and values, which a reply has by turns, as text."""
+    texts = list(map(_text, fields))
+    return dict(zip(texts[::2], texts[1::2], strict=False))
+
+
+def _text(field: bytes) -> str:
+    return field.decode("utf-8", "replace")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

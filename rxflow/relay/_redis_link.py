@@ -1,0 +1,214 @@
+"""A connection to a Redis or Valkey server: commands that end, and the reason why one is refused.
+
+Commands are sent as they are and replies are returned as they come, in version 2 of the protocol,
+so that versions of redis-py do not differ. Each blocking command has a connection of the pool to
+itself while it blocks.
+
+Belongs here: what is true of every command. Does not belong here: keys and scripts (`_redis`).
+Tested with redis-py 5.1 and 8.1, Redis 6.2 and Valkey 9.1.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.asyncio.client import Redis
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as ConnectionBroken
+from redis.exceptions import TimeoutError as NoReply
+
+from rxflow._own_log import log
+from rxflow._runtime.clocks import apause
+from rxflow.errors import BrokerFailed
+from rxflow.relay._address import Address
+from rxflow.relay._retries import Full, Unanswered
+
+LEAST_VERSION: Final = (6, 2)
+
+_REPLY_SECONDS: Final = 3.0
+_RETRY_SECONDS: Final = 0.25
+_CLOSE_SECONDS: Final = 2.0
+# The server waits for its master, for its disk, or for the end of a script.
+_PASSING: Final = ("MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY")
+_FULL: Final = ("OOM ", "MISCONF")
+
+
+class RedisLink:
+    """A connection to a Redis or Valkey server.
+
+    Attributes:
+        failures: How many commands have failed.
+        name: The server's URL without secrets.
+    """
+
+    def __init__(self, address: Address) -> None:
+        """Make a connection that is not open yet.
+
+        Args:
+            address: Where the server is, and what it is shown.
+        """
+        self.failures = 0
+        self.name = address.name
+        self._client = _client_for(address)
+
+    async def open(self, seconds: float) -> None:
+        """Connect.
+
+        Args:
+            seconds: For how long to try.
+
+        Raises:
+            BrokerFailed: It took longer, or the server refuses the credentials, or is too old.
+        """
+        is_usable = False
+        try:
+            self._check_version(await self._greeting(seconds))
+            is_usable = True
+        finally:
+            if not is_usable:
+                await self.aclose()
+
+    async def command(self, *parts: bytes | str | float, block: float = 0.0) -> Any:
+        """Send a command and return its reply: bytes, numbers, None, and lists of these.
+
+        Args:
+            parts: The command and its arguments.
+            block: For how many seconds the server may keep it waiting.
+
+        Raises:
+            Unanswered: There is none.
+            Full: The server has no room.
+            BrokerFailed: The server refuses it.
+        """
+        try:
+            async with asyncio.timeout(_REPLY_SECONDS + block):
+                return await self._client.execute_command(*parts)
+        except (RedisError, OSError) as error:  # Python's time-out is an OSError
+            found = self._translated(error, str(parts[0]))
+            if isinstance(found, Unanswered):
+                self.failures += 1
+                log("DEBUG", "{}: {} failed: {}", self.name, parts[0], found)
+            raise found from error
+
+    async def aclose(self) -> None:
+        """Close all connections. May be called twice."""
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._client.aclose()
+                await self._client.connection_pool.disconnect()
+
+    async def _greeting(self, seconds: float) -> Any:
+        """Connect, and return the server's greeting."""
+        reason = "no reply"
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        return await self.command("HELLO")
+                    except Unanswered as error:
+                        reason = str(error)
+                        await apause(_RETRY_SECONDS)
+        except TimeoutError:
+            raise self._failed(f"did not accept a connection for {seconds:g} s: {reason}") from None
+
+    def _translated(self, error: Exception, command: str) -> Exception:
+        text = _text_of(error)
+        untrusted = _untrusted_certificate(error)
+        if untrusted is not None:
+            return self._failed(f"cannot be used: its certificate is not trusted: {untrusted}")
+        match error:
+            case AuthenticationError() | AuthorizationError():
+                return self._failed(f"refuses the credentials: {text}")
+            case OutOfMemoryError():
+                return Full(text)
+            case BusyLoadingError() | ClusterDownError() | ReadOnlyError():
+                return Unanswered(text)
+            case ConnectionBroken() | NoReply() | OSError():
+                return Unanswered(text)
+            case ResponseError() if any(word in text for word in _FULL):
+                return Full(text)
+            case ResponseError() if text.startswith(_PASSING):
+                return Unanswered(text)
+            case ResponseError() if command == "HELLO" and "unknown command" in text.lower():
+                return self._failed(f"is too old; a relay needs {_least()} or newer")
+            case _:
+                return self._failed(f"refuses {command}: {text}")
+
+    def _check_version(self, greeting: Any) -> None:
+        found = dict(zip(greeting[::2], greeting[1::2], strict=False))
+        version = bytes(found.get(b"version", b"")).decode("ascii", "replace")
+        numbers = version.split(".")[:2]
+        if all(map(str.isdecimal, numbers)) and tuple(map(int, numbers)) < LEAST_VERSION:
+            raise self._failed(f"is of version {version}; a relay needs {_least()} or newer")
+
+    def _failed(self, reason: str) -> BrokerFailed:
+        return BrokerFailed(f"The Redis server {self.name} {reason}")
+
+
+class _TlsConnection(SSLConnection):
+    """A connection with a TLS context of the caller's, which redis-py has no argument for."""
+
+    def __init__(self, *, tls: ssl.SSLContext, **arguments: Any) -> None:
+        parent: Any = super()  # whose types are incomplete, here and below
+        parent.__init__(**arguments)
+        self._tls = tls
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        parent: Any = super()
+        return {**parent._connection_arguments(), "ssl": self._tls}  # noqa: SLF001
+
+
+def _client_for(address: Address) -> Any:
+    """Make a client that sends each command once, and does not convert replies."""
+    credentials = address.credentials
+    ((host, port),) = address.servers
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "db": address.database,
+        "username": credentials.user,
+        "password": credentials.password and credentials.password.reveal(),
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,  # `command` has one that knows how long a command blocks
+        "socket_connect_timeout": _REPLY_SECONDS,
+        "socket_keepalive": True,
+    }
+    if address.scheme == "rediss":
+        options["tls"] = credentials.tls or ssl.create_default_context()
+    kind: type[Connection] = _TlsConnection if address.scheme == "rediss" else Connection
+    pool: Any = ConnectionPool(connection_class=kind, **options)
+    client: Any = Redis(connection_pool=pool)
+    client.response_callbacks.clear()
+    return client
+
+
+def _least() -> str:
+    return ".".join(map(str, LEAST_VERSION))
+
+
+def _untrusted_certificate(error: BaseException | None) -> str | None:
+    """Return why the server's certificate is not trusted; None if it is not about that."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _text_of(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

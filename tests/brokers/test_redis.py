@@ -1,0 +1,267 @@
+"""Redis and Valkey as a relay's broker: what users may do, what it refuses, and its memory."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from broker_logs import (
+    append_all,
+    completed,
+    fails,
+    followed,
+    new_page,
+    new_run,
+    opened,
+    read_all,
+    until,
+)
+from broker_servers import PASSWORD, BrokerServer, RedisServer, free_port
+from certificates import Authority
+
+from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog, RelayLogTrimmed
+from rxflow.relay._connect import open_broker
+from rxflow.relay._redis import RedisBroker
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[BrokerServer]:
+    """A server that other tests use as well."""
+    with RedisServer() as started:
+        yield started
+
+
+# -- logs -----------------------------------------------------------------------------------------
+
+
+def test_full_memory_is_waited_for(workspace: str) -> None:
+    """A page that finds no room is stored once a log was dropped; none is deleted for it."""
+    old, run = new_run(), new_run()
+    large = bytes(200 << 10)
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await append_all(broker, old, [new_page(n, body=large) for n in range(20)])
+            first = await broker.append(run, new_page(0), after=0)
+            used = str(await broker.link.command("INFO", "memory")).partition("used_memory:")[2]
+            limit = int(used.partition("\\r")[0]) - 2 * len(large)
+            await broker.link.command("CONFIG", "SET", "maxmemory", limit)
+            append = asyncio.create_task(broker.append(run, new_page(1), after=first))
+            await until(lambda: broker.is_full)
+            assert not append.done()
+            assert len(await read_all(broker, old)) == 20
+            await broker.drop(old)
+            await append
+            assert not broker.is_full
+            assert len(await read_all(broker, run)) == 2
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
+def test_entries_that_no_relay_wrote(redis_server: BrokerServer, workspace: str) -> None:
+    """A log with a foreign entry is an error that names the run, and what to do."""
+    run, unchained = new_run(), new_run()
+    fields = ("Rx-V", "1", "Rx-Page", "a", "Rx-Log", "a", "Rx-First", "0", "Rx-Count", "1")
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await broker.link.command("XADD", broker.log_key(run), "*", "name", b"\xff")
+            await broker.link.command("XADD", broker.log_key(unchained), "*", *fields)
+            for each, reason in ((run, "Rx-V"), (unchained, "does not name the one before it")):
+                error = f"{each}.*{reason}"
+                await fails(InvalidRelayLog, error, broker.last(each))
+                await fails(InvalidRelayLog, error, broker.read(each, after=0))
+                await fails(InvalidRelayLog, error, broker.follow(each, after=0).pages(1.0))
+
+    completed(scenario)
+
+
+def test_a_log_without_its_beginning(redis_server: BrokerServer, workspace: str) -> None:
+    """A log of which something else deleted the beginning is not read as if it began later."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await append_all(broker, run, [new_page(0), new_page(1), new_page(2)])
+            await broker.link.command("XTRIM", broker.log_key(run), "MAXLEN", 2)
+            await fails(RelayLogTrimmed, run, broker.read(run, after=0))
+            await fails(RelayLogTrimmed, run, broker.follow(run, after=0).pages(1.0))
+
+    completed(scenario)
+
+
+def test_a_key_of_another_kind(redis_server: BrokerServer, workspace: str) -> None:
+    """A key that something else uses is an error that names the command."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await broker.link.command("SET", broker.log_key(run), "text")
+            await fails(BrokerFailed, "refuses XRANGE: WRONGTYPE", broker.read(run, after=0))
+
+    completed(scenario)
+
+
+def test_settings_of_nats_are_refused(redis_server: BrokerServer, workspace: str) -> None:
+    """A Redis server has its size and its replicas by its own settings."""
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            await fails(ConfigurationError, "maxmemory", broker.setup(replicas=3))
+            await fails(ConfigurationError, "maxmemory", broker.setup(max_bytes=1))
+
+    completed(scenario)
+
+
+# -- users ----------------------------------------------------------------------------------------
+
+
+def test_a_reader_needs_few_permissions(redis_server: BrokerServer) -> None:
+    """A user with the least permissions reads, follows and wants; to write is refused."""
+    run, workspace = new_run(), "shown"
+
+    async def scenario() -> None:
+        async with (
+            opened(redis_server, workspace) as broker,
+            opened(redis_server, workspace, user="reader", is_reader=True) as reader,
+        ):
+            end = await append_all(broker, run, [new_page(number) for number in range(5)])
+            assert len(await read_all(reader, run)) == 5
+            follower = reader.follow(run, after=0)
+            await followed(follower, 5)
+            following = asyncio.create_task(followed(follower, 1))
+            end = await broker.append(run, new_page(5), after=end)
+            await following
+            await reader.want(run)
+            append = reader.append(run, new_page(6), after=end)
+            await fails(BrokerFailed, "refuses EVAL: .*permission", append)
+            await fails(BrokerFailed, "refuses EVAL: .*permission", reader.drop(run))
+            await fails(BrokerFailed, "refuses HGETALL: .*permission", reader.holders())
+            assert len(await read_all(reader, run)) == 6
+
+    completed(scenario)
+
+
+def test_a_user_without_permissions(redis_server: BrokerServer, workspace: str) -> None:
+    """What a user may not do is an error that names the command."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace, user="outsider", is_reader=True) as outsider:
+            await fails(BrokerFailed, "refuses XRANGE", outsider.read(run, after=0))
+            await fails(BrokerFailed, "refuses XREAD", outsider.follow(run, after=0).pages(1.0))
+            await fails(BrokerFailed, "refuses XADD", outsider.want(run))
+
+    completed(scenario)
+
+
+# -- connecting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["relay", "unknown"])
+def test_a_wrong_password_is_refused_at_once(redis_server: BrokerServer, user: str) -> None:
+    """A password that the server refuses is not tried again; no text shows it."""
+
+    async def scenario() -> None:
+        with pytest.raises(BrokerFailed, match="refuses the credentials") as caught:
+            await open_broker(redis_server.url(user, password="wr0ng-one"), timeout=600)
+        assert "wr0ng-one" not in f"{caught.value!r} {caught.value.__cause__!r}"
+        with pytest.raises(BrokerFailed, match="refuses the credentials"):
+            await open_broker(f"redis://127.0.0.1:{redis_server.port}", timeout=600)
+
+    completed(scenario)
+
+
+def test_no_server(workspace: str) -> None:
+    """A server that is not there is an error after the time-out, which names it and the reason."""
+    url = f"redis://relay:{PASSWORD}@127.0.0.1:{free_port()}"
+
+    async def scenario() -> None:
+        with pytest.raises(BrokerFailed, match=r"redis://127\.0\.0\.1:\d+ did .*onnect") as caught:
+            await open_broker(url, workspace, timeout=0.5)
+        assert PASSWORD not in str(caught.value)
+
+    completed(scenario)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (b"", r"did not accept a connection for 0\.5 s"),
+        (b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n6.0.9\r\n", r"6\.0\.9; a"),
+        (b"-ERR unknown command 'HELLO'\r\n", r"is too old; a relay needs 6\.2 or newer"),
+    ],
+    ids=["silent", "6.0", "5.0"],
+)
+def test_a_server_that_is_too_old(workspace: str, reply: bytes, reason: str) -> None:
+    """A server is refused by its version, or because it does not know of versions."""
+
+    async def scenario() -> None:
+        async with replying(reply) as port:
+            timeout = 60 if reply else 0.5
+            opening = open_broker(f"redis://127.0.0.1:{port}", workspace, timeout=timeout)
+            await fails(BrokerFailed, reason, opening)
+
+    completed(scenario)
+
+
+def test_a_password_is_not_sent_without_tls(redis_server: BrokerServer, workspace: str) -> None:
+    """With rediss:// a server without TLS is shown nothing."""
+    received: list[bytes] = []
+
+    async def scenario() -> None:
+        async with replying(b"-ERR unknown command\r\n", received) as port:
+            for at in (port, redis_server.port):
+                url = f"rediss://relay:{PASSWORD}@127.0.0.1:{at}"
+                for tls in (None, ssl.create_default_context()):
+                    opening = open_broker(url, workspace, timeout=0.5, tls=tls)
+                    await fails(BrokerFailed, "did not accept", opening)
+
+    completed(scenario)
+    assert PASSWORD.encode() not in b"".join(received)
+
+
+def test_tls(tmp_path: Path, workspace: str) -> None:
+    """A broker is reached over TLS, and its certificate is verified at once."""
+    authority = Authority(tmp_path)
+    greeting = b"*2\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n"
+
+    async def scenario() -> None:
+        async with replying(greeting, tls=authority.server_context()) as port:
+            url = f"rediss://relay:{PASSWORD}@127.0.0.1:{port}"
+            broker = await open_broker(url, workspace, timeout=60, tls=authority.client_context())
+            await broker.aclose()
+            untrusted = open_broker(url, workspace, timeout=600)
+            await fails(BrokerFailed, "certificate is not trusted", untrusted)
+
+    completed(scenario)
+
+
+# -- what the scenarios have in common ------------------------------------------------------------
+
+
+@asynccontextmanager
+async def replying(
+    reply: bytes, received: list[bytes] | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
+    """A server with one reply to HELLO, and OK to the rest; received has what clients send."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if received is not None:
+                    received.append(data)
+                # A client may send several commands at once, each an array.
+                for command in data.split(b"*")[1:]:
+                    writer.write(reply if b"HELLO" in command else b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
+        yield server.sockets[0].getsockname()[1]
