@@ -65,7 +65,7 @@ nitpick_ignore_regex = [
     # Names of other projects: their pages are known only if inventories are fetched.
     (
         r"any|py:.*",
-        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|starlette|uuid)(\..*)?",
+        r"(collections|contextlib|datetime|httpx|logging|os|random|re|reactivex|ssl|starlette|uuid)(\..*)?",
     ),
     (r"any|py:.*", r"HttpTransport|Logger|SequenceContainsNoElementsError|merge"),
     # Private types in signatures, and type variables.

@@ -1,11 +1,15 @@
 """Fixtures of the documentation's tests: a real Prefect server with one completed flow run."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from broker_servers import NatsServer
 
 from rxflow.cli._prefect_server import PrefectServer
 
@@ -37,6 +41,17 @@ def run_id(server: PrefectServer) -> str:
         _post(api, "/logs/", rows)
         _set_state(api, run, "COMPLETED")
     return run
+
+
+@pytest.fixture
+def broker(server: PrefectServer) -> Iterator[str]:
+    """Run a NATS server and a relay of the Prefect server; return the broker's URL."""
+    with NatsServer() as nats:
+        command = [sys.executable, "-m", "rxflow", "relay", nats.url(), "--quiet"]
+        relay = subprocess.Popen(command, env=os.environ | {"PREFECT_API_URL": server.url})
+        yield nats.url()
+        relay.terminate()
+        assert relay.wait(30) == 0
 
 
 def _set_state(api: httpx.Client, run: str, state: str) -> object:

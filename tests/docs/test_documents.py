@@ -1,8 +1,8 @@
 """Every Python block of README.md and of the pages in docs/ runs, in order, on a real server.
 
-The blocks of one document share a namespace, which has the `run_id` of an ended run. A block
-may `await` at its top level, as in a notebook, and write files into its working directory.
-`<!-- skip: next -->` skips the next block.
+The blocks of one document share a namespace, which has the `run_id` of an ended run, and of the
+page on relays the URL of a `broker` with a relay. A block may `await` at its top level, as in a
+notebook, and write files into its working directory. `<!-- skip: next -->` skips the next block.
 """
 
 import ast
@@ -33,11 +33,17 @@ SYBIL = Sybil([CodeBlockParser("python", _run), SkipParser()])
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_runs(
-    path: Path, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    run_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Each Python block of the document runs without an error, after those above it."""
     monkeypatch.chdir(tmp_path)
     document = SYBIL.parse(path)
     document.namespace.update(__name__="__main__", run_id=run_id)
+    if path == ROOT / "docs" / "relay.md":
+        document.namespace["broker"] = request.getfixturevalue("broker")
     for block in document:
         block.evaluate()

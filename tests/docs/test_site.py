@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = ["rxflow", "rxflow.operators", "rxflow.sinks", "rxflow.testing", "rxflow.web"]
+MODULES = ["rxflow", "rxflow.operators", "rxflow.relay", "rxflow.sinks"]
+MODULES += ["rxflow.testing", "rxflow.web"]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [text.relative_to(ROOT / "docs") for text in TEXTS[1:] if text.parent.name != "changelog.d"]
 
