@@ -89,6 +89,8 @@ class NoticeCode(StrEnum):
     CHECKPOINT_STALE = "checkpoint-stale"
     """The checkpoint cannot be written, or is damaged and the one before it is used. Events that
     were acknowledged come again, after a kill or now."""
+    UNACKNOWLEDGED = "unacknowledged"
+    """The watch waits, since 10,000 events were handed on that are not acknowledged by ``ack``."""
 
 
 class RunSeen(Event, frozen=True, kw_only=True, tag="run-seen"):

@@ -18,12 +18,11 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import canonical_id, check_type
 from rxflow._models.entities import Snapshot
-from rxflow._runtime.checkpoint_use import CheckpointUse, checkpoint_use_of
-from rxflow._runtime.checkpointed_session import checkpointed
+from rxflow._runtime.checkpoint_use import checkpoint_use_of
 from rxflow._runtime.engine import Engine, EngineSession
-from rxflow._runtime.journal_use import JournalUse, journal_use_of
-from rxflow._runtime.journaled_session import journaled
+from rxflow._runtime.journal_use import journal_use_of
 from rxflow._runtime.paged import PagedObservable
+from rxflow._runtime.resumed_watch import FileUse, acks_of, check_has_no_acks, resumed_watch
 from rxflow._runtime.run_events import events_of_run
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow._runtime.shared_pages import SharedPages, pages_of_source
@@ -69,8 +68,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         emitted: Observable[EventPage] | None = None,
         *,
         subflows: bool = False,
-        journal: JournalUse | None = None,
-        checkpoint: CheckpointUse | None = None,
+        file: FileUse | None = None,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -81,8 +79,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             emitted: The pages of a session that others read as well; None for a session of each
                 subscription.
             subflows: Whether to watch the run's subflows, too.
-            journal: The journal of each subscription; None for none.
-            checkpoint: The checkpoint of each subscription; None for none.
+            file: The journal or the checkpoint of each subscription; None for none.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
@@ -94,12 +91,10 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         self._subflows = subflows
         self._given = given
         self._emitted = emitted
-        self._journal = journal
-        self._checkpoint = checkpoint
-        if checkpoint is not None:
-            super().__init__(self._checkpointed(), self._checkpointed(keeps_pages=True))
-        elif journal is not None:
-            super().__init__(self._journaled(), self._journaled(keeps_pages=True))
+        self._file = file
+        if file is not None:
+            whole_pages = self._resumed(msgspec.structs.replace(file, keeps_pages=True))
+            super().__init__(self._resumed(file), whole_pages)
         elif emitted is not None:
             super().__init__(emitted)
         else:
@@ -171,16 +166,8 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             >>> len(list(stream)), len(list(stream.states))
             (3, 1)
         """
-        if self._journal is not None and not self._journal.replays:
-            raise ValueError(
-                "shared() hands each subscriber every event from the first on; pass replay=True "
-                "beside the journal, so that the events in it are among them"
-            )
-        if self._checkpoint is not None:
-            raise ValueError(
-                "shared() keeps the events for subscribers of different pace, so that no event is "
-                "acknowledged by all of them; pass a journal in place of the checkpoint"
-            )
+        if self._file is not None:
+            self._file.check_has_all_events("shared")
         emitted = SharedPages(self.whole_pages, scheduler)
         return FlowRunStream(self._spec, self._given, emitted, subflows=self._subflows)
 
@@ -190,6 +177,7 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         The events in a journal are among them, whether they are replayed or not. There are no
         snapshots of its subflows; `FlowRunsStream.views` has those of all runs.
         """
+        check_has_no_acks(self._file, "views")
         own = self._own_events(self._from_first_event())
         snapshots: Observable[Snapshot | None] = own.pipe(ops.scan(fold, None))
         views: Observable[FlowRunView] = snapshots.pipe(
@@ -198,6 +186,55 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             ops.map(self._view),
         )
         return Stream.of(views)
+
+    def ack(self, event: FlowRunEvent) -> None:
+        """Acknowledge the events that the stream has handed on, up to one of them.
+
+        For a stream with ``checkpoint=...`` and ``acknowledge="manual"``: an event is acknowledged
+        when this is called for it, or for one that was handed on after it. So a program that hands
+        events to something else, such as a queue or a batch of rows, calls this once those are
+        safe there; what it has not acknowledged when it is killed comes again.
+
+        May be called in any thread, and after the end of the stream or of the loop; each call then
+        writes the checkpoint at once, some 10 ms. An event that is acknowledged already is no
+        error. Events that a part of the stream or an operator leaves out are acknowledged with the
+        next one that is. Up to 10,000 events wait to be acknowledged, and are kept in memory; then
+        a `Notice` (`NoticeCode.UNACKNOWLEDGED`) says so, and the watch waits until some are.
+
+        Args:
+            event: The last of the events that are done with; of the events of this stream, of a
+                part of it such as ``stream.logs``, or of a pipeline. A copy will do.
+
+        Raises:
+            TypeError: It is not an event.
+            ValueError: The stream has no checkpoint with ``acknowledge="manual"``, or has not
+                handed on the event in the subscription or loop that began last.
+            CheckpointFailed: The stream has ended, and the checkpoint cannot be written, or another
+                watch has gone on from it meanwhile.
+
+        Example:
+            >>> import rxflow, tempfile
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> run_id = server.add_run(state="COMPLETED")
+            >>> path = tempfile.mkdtemp() + "/run.ckpt"
+            >>> def watch():
+            ...     return rxflow.watch_flow_run(
+            ...         run_id,
+            ...         checkpoint=path,
+            ...         acknowledge="manual",
+            ...         drain=0,
+            ...         client=server.client(),
+            ...     )
+            >>> stream = watch()
+            >>> events = list(stream)
+            >>> [event.kind for event in events]
+            ['run-seen', 'state', 'closed']
+            >>> stream.ack(events[1])
+            >>> [event.kind for event in watch()]
+            ['closed']
+        """
+        acks_of(self._file).ack(event)
 
     def _last_item(self) -> Observable[FlowRunEvent]:
         # Where a journal has all events of the run, or a checkpoint the last of them, that is the
@@ -213,32 +250,18 @@ class FlowRunStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
 
         Of those in a checkpoint, what they fold to.
         """
-        if self._checkpoint is not None:
-            return PagedObservable(self._checkpointed(recalls=True))
-        if self._journal is None or self._journal.replays:
+        if self._file is None:
             return self
-        return PagedObservable(self._journaled(replays=True))
+        return PagedObservable(self._resumed(self._file.with_known_events()))
 
-    def _journaled(self, **changed: bool) -> Observable[EventPage]:
-        use: Any = self._journal
-        return _journaled_pages_of(
-            self._spec,
-            self._client,
-            msgspec.structs.replace(use, **changed),
-            subflows=self._subflows,
-        )
-
-    def _checkpointed(self, **changed: bool) -> Observable[EventPage]:
-        use: Any = self._checkpoint
-        return _checkpointed_pages_of(
-            self._spec, self._client, msgspec.structs.replace(use, **changed)
-        )
+    def _resumed(self, use: FileUse) -> Observable[EventPage]:
+        return _resumed_pages_of(self._spec, self._client, use, subflows=self._subflows)
 
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
-        if (self._emitted, self._journal, self._checkpoint) != (None, None, None):
+        if self._emitted is not None or self._file is not None:
             pages, whole_pages = (
                 pages_of_source(emitted, source, self._spec.sources)
                 for emitted in (self.page_source, self.whole_pages)
@@ -266,6 +289,7 @@ def watch_flow_run(
     replay: bool = False,
     on_full: Literal["error", "continue"] = "error",
     checkpoint: str | os.PathLike[str] | None = None,
+    acknowledge: Literal["auto", "manual"] = "auto",
     client: Client | None = None,
 ) -> FlowRunStream:
     """Watch a flow run: every state change and every log line, each once, late ones included.
@@ -301,6 +325,9 @@ def watch_flow_run(
     and task runs. Beside it are ``run.ckpt.prev``, the checkpoint before it, which is used with a
     `Notice` if the newest is damaged, and ``run.ckpt.lock``. All have the mode 0600. If the file
     cannot be written, a `Notice` (`NoticeCode.CHECKPOINT_STALE`) says so, and the watch goes on.
+    With ``acknowledge="manual"`` an event is acknowledged by `FlowRunStream.ack` alone, also after
+    the end of the stream. With ``subflows=True`` the checkpoint is a directory with a file for each
+    run, as in `watch_flow_runs`.
 
     Args:
         flow_run_id: The run's id, a UUID.
@@ -335,9 +362,12 @@ def watch_flow_run(
         on_full: What to do when the journal cannot be written because the disk is full:
             ``"error"`` to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
             (`NoticeCode.JOURNAL_FULL`) and go on without it.
-        checkpoint: The path of the file to go on from, which is created if there is none; None for
-            no checkpoint. It is of one run, the same streams, task states, ``since`` and ``level``,
-            and the same API.
+        checkpoint: The path of the file to go on from, which is created if there is none, or with
+            ``subflows`` that of the directory; None for no checkpoint. It is for the same run,
+            streams, task states, ``since`` and ``level``, and the same API.
+        acknowledge: ``"auto"`` if the consumer is done with an event when it takes the next one;
+            ``"manual"`` to acknowledge events by `FlowRunStream.ack`, for one that hands them to
+            something else.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -360,8 +390,9 @@ def watch_flow_run(
         TypeError: An argument is of another type.
         ValueError: ``task_states`` is neither of the two, a duration is negative or not a number,
             ``since`` has no time zone, no level is named ``level``, ``requests_per_minute`` is
-            less than 1, ``push`` or ``on_full`` is another value, ``replay`` or ``on_full`` is
-            passed without a journal, or a checkpoint together with a journal or ``subflows``.
+            less than 1, ``push``, ``on_full`` or ``acknowledge`` is another value, ``replay`` or
+            ``on_full`` is passed without a journal, ``acknowledge`` without a checkpoint, or a
+            checkpoint together with a journal.
 
     Example:
         >>> import rxflow
@@ -382,11 +413,14 @@ def watch_flow_run(
         push=push,
     )
     check_type("subflows", subflows, bool, "True or False")
-    use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=subflows)
+    journal_use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=subflows)
     checkpoint_use = checkpoint_use_of(
-        checkpoint, subflows=subflows, has_journal=journal is not None
+        checkpoint,
+        acknowledge=acknowledge,
+        is_directory=subflows,
+        has_journal=journal is not None,
     )
-    return FlowRunStream(spec, client, subflows=subflows, journal=use, checkpoint=checkpoint_use)
+    return FlowRunStream(spec, client, subflows=subflows, file=journal_use or checkpoint_use)
 
 
 def wait_for_flow_run(
@@ -506,10 +540,10 @@ def _pages_of(spec: WatchSpec, client: Client, *, subflows: bool = False) -> Obs
     return Observable(subscribe)
 
 
-def _journaled_pages_of(
-    spec: WatchSpec, client: Client, use: JournalUse, *, subflows: bool
+def _resumed_pages_of(
+    spec: WatchSpec, client: Client, use: FileUse, *, subflows: bool
 ) -> Observable[EventPage]:
-    """Return the watch as pages that each subscription appends to its journal and hands on."""
+    """Return the watch as pages, for each subscription a session that goes on from a file."""
 
     def subscribe(
         observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
@@ -519,25 +553,8 @@ def _journaled_pages_of(
         session = (
             RunTreeSession(spec, random, goes_on=True) if subflows else RunSession(spec, random)
         )
-        resumed, writer = journaled(session, spec, use, scheduler, observer)
-        subscription = _subscribe_to(resumed, spec, client, scheduler, writer)
-        return CompositeDisposable(subscription, writer)
-
-    return Observable(subscribe)
-
-
-def _checkpointed_pages_of(
-    spec: WatchSpec, client: Client, use: CheckpointUse
-) -> Observable[EventPage]:
-    """Return the watch as pages that each subscription hands on and acknowledges."""
-
-    def subscribe(
-        observer: abc.ObserverBase[EventPage], given: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        scheduler = scheduler_for(given)
-        session = RunSession(spec, Random())  # noqa: S311 - jitter, not a secret
-        resumed, writer = checkpointed(
-            session, spec, use, api_url=client.api_url, scheduler=scheduler, observer=observer
+        resumed, writer = resumed_watch(
+            session, spec, use, scheduler, observer, api_url=client.api_url
         )
         subscription = _subscribe_to(resumed, spec, client, scheduler, writer)
         return CompositeDisposable(subscription, writer)

@@ -20,10 +20,11 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxflow._models.arguments import canonical_id
 from rxflow._models.entities import Snapshot
+from rxflow._runtime.checkpoint_use import checkpoint_use_of
 from rxflow._runtime.engine import Engine, EngineSession
-from rxflow._runtime.journal_use import JournalUse, journal_use_of
-from rxflow._runtime.journaled_session import journaled
+from rxflow._runtime.journal_use import journal_use_of
 from rxflow._runtime.paged import PagedObservable
+from rxflow._runtime.resumed_watch import FileUse, acks_of, check_has_no_acks, resumed_watch
 from rxflow._runtime.run_events import events_of_run, events_to_closed
 from rxflow._runtime.run_pages import streams_by_run
 from rxflow._runtime.scheduling import scheduler_for
@@ -74,7 +75,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         given: Client | None,
         emitted: Observable[EventPage] | None = None,
         *,
-        journal: JournalUse | None = None,
+        file: FileUse | None = None,
     ) -> None:
         """Create a stream; the first request is sent on subscription.
 
@@ -85,7 +86,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
                 and the active profile.
             emitted: The pages of a session that others read as well; None for a session of each
                 subscription.
-            journal: The journals of each subscription; None for none.
+            file: The journals or the checkpoints of each subscription; None for none.
 
         Raises:
             TypeError: ``given`` is not a `Client`.
@@ -97,9 +98,10 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         self._spec = spec
         self._given = given
         self._emitted = emitted
-        self._journal = journal
-        if journal is not None:
-            super().__init__(self._journaled(), self._journaled(keeps_pages=True))
+        self._file = file
+        if file is not None:
+            whole_pages = self._resumed(msgspec.structs.replace(file, keeps_pages=True))
+            super().__init__(self._resumed(file), whole_pages)
         else:
             super().__init__(_pages_of(runs, spec, self._client) if emitted is None else emitted)
 
@@ -146,7 +148,7 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         wanted = canonical_id("flow_run_id", flow_run_id)
         if not self._runs.may_have(wanted):
             raise ValueError(f"Flow run {wanted} is not among those that this stream watches")
-        if self._journal is None:
+        if self._file is None:
             return self._run_stream(wanted, events_to_closed(self, wanted).page_source)
         own: Any = events_of_run(self, wanted)
         return self._run_stream(wanted, own.page_source)
@@ -187,7 +189,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             True ['run-seen', 'state', 'closed']
             True ['run-seen', 'state', 'closed']
         """
-        self._check_replays("by_run")
+        if self._file is not None:
+            self._file.check_has_all_events("by_run")
         return Stream.of(PagedObservable(streams_by_run(self.whole_pages, self._run_stream)))
 
     def _run_stream(self, flow_run_id: str, emitted: Observable[EventPage]) -> FlowRunStream:
@@ -220,7 +223,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
             >>> len(list(stream)), len(list(stream.states))
             (4, 1)
         """
-        self._check_replays("shared")
+        if self._file is not None:
+            self._file.check_has_all_events("shared")
         emitted = SharedPages(self.whole_pages, scheduler)
         return FlowRunsStream(self._runs, self._spec, self._given, emitted)
 
@@ -230,8 +234,9 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         The events in journals are among them, whether they are replayed or not.
         """
         events: Stream[FlowRunEvent] = self
-        if self._journal is not None:
-            events = Stream.of(PagedObservable(self._journaled(replays=True)))
+        check_has_no_acks(self._file, "views")
+        if self._file is not None:
+            events = Stream.of(PagedObservable(self._resumed(self._file.with_known_events())))
 
         def changed_views(_: abc.SchedulerBase) -> Observable[FlowRunView]:
             folds = _Folds()
@@ -242,24 +247,52 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
 
         return Stream.of(reactivex.defer(changed_views))
 
-    def _journaled(self, **changed: bool) -> Observable[EventPage]:
-        use: Any = self._journal
-        return _pages_of(
-            self._runs, self._spec, self._client, msgspec.structs.replace(use, **changed)
-        )
+    def ack(self, event: FlowRunEvent) -> None:
+        """Acknowledge the events that the stream has handed on, up to one of them.
 
-    def _check_replays(self, name: str) -> None:
-        if self._journal is not None and not self._journal.replays:
-            raise ValueError(
-                f"{name}() keeps every event from the first on for its readers; pass replay=True "
-                "beside the journal, so that the events in it are among them"
-            )
+        For a stream with ``checkpoint=...`` and ``acknowledge="manual"``, as `FlowRunStream.ack`.
+        The events are those of all runs, in the order in which they were handed on.
+
+        Args:
+            event: The last of the events that are done with.
+
+        Raises:
+            TypeError: It is not an event.
+            ValueError: The stream has no checkpoint with ``acknowledge="manual"``, or has not
+                handed on the event in the subscription or loop that began last.
+            CheckpointFailed: The stream has ended, and a checkpoint cannot be written, or another
+                watch has gone on from it meanwhile.
+
+        Example:
+            >>> import rxflow, tempfile
+            >>> from rxflow.testing import FakePrefect3
+            >>> server = FakePrefect3()
+            >>> runs = [server.add_run(state="COMPLETED") for _ in range(2)]
+            >>> path = tempfile.mkdtemp()
+            >>> def watch():
+            ...     return rxflow.watch_flow_runs(
+            ...         runs,
+            ...         checkpoint=path,
+            ...         acknowledge="manual",
+            ...         drain=0,
+            ...         client=server.client(),
+            ...     )
+            >>> stream = watch()
+            >>> events = list(stream)
+            >>> stream.ack(events[-2])
+            >>> [event.kind for event in watch()]
+            ['all-closed']
+        """
+        acks_of(self._file).ack(event)
+
+    def _resumed(self, use: FileUse) -> Observable[EventPage]:
+        return _pages_of(self._runs, self._spec, self._client, use)
 
     def _view(self, snapshot: Any) -> FlowRunView:
         return FlowRunView.from_snapshot(snapshot, client=self._given)
 
     def _part(self, source: EventSource) -> Stream[Any]:
-        if self._emitted is not None or self._journal is not None:
+        if self._emitted is not None or self._file is not None:
             pages, whole_pages = (
                 pages_of_source(emitted, source, self._spec.sources)
                 for emitted in (self.page_source, self.whole_pages)
@@ -296,6 +329,8 @@ def watch_flow_runs(
     journal: str | os.PathLike[str] | None = None,
     replay: bool = False,
     on_full: Literal["error", "continue"] = "error",
+    checkpoint: str | os.PathLike[str] | None = None,
+    acknowledge: Literal["auto", "manual"] = "auto",
     client: Client | None = None,
 ) -> FlowRunsStream:
     """Watch many flow runs as one stream: of each run what `watch_flow_run` emits of it.
@@ -317,6 +352,15 @@ def watch_flow_runs(
     runs that match filters also goes on with those in the directory that are not closed, whether
     they match or not. Events that name no run, `AllClosed` among them, are in no file. The
     directory is created with mode 0700 if there is none, and locked while it is in use.
+
+    With ``checkpoint="nightly/"`` the watch goes on without files of all events, as that of one run
+    does: what was not acknowledged when the watch was killed comes again, of each run in the same
+    order. The checkpoint is a directory with a file ``<flow_run_id>.ckpt`` for each run, of 64 kB
+    at most as for one run and some 2 kB for a short one, and the one before it; otherwise all is as
+    with a journal. Events that name no run are in no file: `AllClosed` comes at the end of each
+    watch, and notices do not come again. The files of up to 64 runs that have news are written
+    once a second, or after 1,000 events, those first whose news wait longest; those of all runs at
+    the end.
 
     Args:
         flow_run_ids: The runs' ids, UUIDs; an id that comes twice is one run. Or an observable of
@@ -367,6 +411,11 @@ def watch_flow_runs(
         on_full: What to do when a journal cannot be written because the disk is full: ``"error"``
             to end the stream with `JournalFailed`, or ``"continue"`` to emit a `Notice`
             (`NoticeCode.JOURNAL_FULL`) and go on without journals.
+        checkpoint: The path of the directory to go on from, which is created if there is none; None
+            for no checkpoint. The files are for the same streams, task states, ``since`` and
+            ``level``, and the same API.
+        acknowledge: ``"auto"`` if the consumer is done with an event when it takes the next one;
+            ``"manual"`` to acknowledge events by `FlowRunsStream.ack`.
         client: The client of the server to read from; None finds the server from the environment
             and the active profile.
 
@@ -382,6 +431,7 @@ def watch_flow_runs(
         - `InvalidJournal` if the file of a run is not its journal, or damaged; it is left as it is.
           `JournalFailed` if a file or the directory cannot be opened or written, or another watch
           has it open.
+        - `InvalidCheckpoint` and `CheckpointFailed`, likewise.
 
     Raises:
         InvalidRunId: An id is not a UUID.
@@ -390,8 +440,9 @@ def watch_flow_runs(
         ValueError: Neither ids nor filters are given, or both; a filter is none, as for
             `list_flow_runs`; ``discover`` is set without filters, or ``until="forever"`` without
             ``discover``; a duration is negative or not a number, ``since`` has no time zone, no
-            level is named ``level``, ``requests_per_minute`` is less than 1, ``push`` or
-            ``on_full`` is another value, or ``replay`` or ``on_full`` is passed without a journal.
+            level is named ``level``, ``requests_per_minute`` is less than 1, ``push``, ``on_full``
+            or ``acknowledge`` is another value, ``replay`` or ``on_full`` is passed without a
+            journal, ``acknowledge`` without a checkpoint, or a checkpoint together with a journal.
 
     Example:
         >>> import rxflow
@@ -432,8 +483,11 @@ def watch_flow_runs(
         requests_per_minute=requests_per_minute,
         push=push,
     )
-    use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=True)
-    return FlowRunsStream(runs, spec, client, journal=use)
+    journal_use = journal_use_of(journal, replay=replay, on_full=on_full, is_directory=True)
+    checkpoint_use = checkpoint_use_of(
+        checkpoint, acknowledge=acknowledge, is_directory=True, has_journal=journal is not None
+    )
+    return FlowRunsStream(runs, spec, client, file=journal_use or checkpoint_use)
 
 
 class _Folds:
@@ -454,7 +508,7 @@ class _Folds:
 
 
 def _pages_of(
-    runs: WatchedRuns, spec: WatchSpec, client: Client, use: JournalUse | None = None
+    runs: WatchedRuns, spec: WatchSpec, client: Client, use: FileUse | None = None
 ) -> Observable[EventPage]:
     """Return the watch as pages: for each subscription one session over all runs."""
 
@@ -469,8 +523,8 @@ def _pages_of(
         if use is not None:
             # A run that was found is watched to its end, whether it still matches or not.
             take_up = None if runs.selection.where is None else session.add
-            engine_session, writer = journaled(
-                session, spec, use, scheduler, observer, take_up=take_up
+            engine_session, writer = resumed_watch(
+                session, spec, use, scheduler, observer, api_url=client.api_url, take_up=take_up
             )
             observer = writer
             held.append(writer)

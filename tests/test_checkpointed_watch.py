@@ -45,7 +45,6 @@ from rxflow import (
     RunNotFound,
     WatchTimedOut,
     watch_flow_run,
-    watch_flow_runs,
 )
 from rxflow.testing import FakePrefect1, FakePrefect3
 
@@ -433,7 +432,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a folder": ({"checkpoint": "a/"}, ValueError, "checkpoint='a/' is a directory"),
     "a zero": ({"checkpoint": "a\0b"}, ValueError, "is not a path"),
     "a journal": ({"journal": "run.jsonl"}, ValueError, "a journal or a checkpoint; pass the"),
-    "subflows": ({"subflows": True}, ValueError, "leave out subflows=True"),
+    "acknowledge": ({"acknowledge": "no"}, ValueError, "acknowledge='no' is neither"),
+    "manual without": (
+        {"checkpoint": None, "acknowledge": "manual"},
+        ValueError,
+        'acknowledge="manual" is about a checkpoint; pass checkpoint=',
+    ),
     "replay": ({"replay": True}, ValueError, "replay=True is about a journal"),
 }
 
@@ -445,13 +449,6 @@ def test_arguments_are_refused_at_the_call(what: str, scene: Scene) -> None:
     with pytest.raises(error, match=text):
         scene.watch(**options)
     assert list(scene.path.parent.iterdir()) == []
-
-
-def test_a_watch_of_many_runs_has_no_checkpoint(scene: Scene) -> None:
-    """The argument is not taken."""
-    options: dict[str, Any] = {"checkpoint": scene.path}
-    with pytest.raises(TypeError, match="checkpoint"):
-        watch_flow_runs([scene.run], client=scene.server.client(), **options)
 
 
 # -- virtual time ---------------------------------------------------------------------------------

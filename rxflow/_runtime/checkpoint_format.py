@@ -81,5 +81,13 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
         raise DamagedCheckpoint(f"its content cannot be read: {error}") from error
 
 
+def knows_closed(data: bytes) -> bool:
+    """Whether some bytes are a checkpoint that knows a `Closed` as the last event."""
+    try:
+        return decode_checkpoint(data).state.closed is not None
+    except (DamagedCheckpoint, OtherFormat):  # an error of the watch once the run joins it
+        return False
+
+
 def _crc_of(magic: bytes, content: bytes) -> bytes:
     return zlib.crc32(content, zlib.crc32(magic)).to_bytes(_CRC_BYTES)

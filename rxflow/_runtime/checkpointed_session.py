@@ -13,107 +13,165 @@ is not, and comes; there is no list of events to leave out.
 As with a journal, a page has one event. An observer has acknowledged it when its `on_next` returns,
 and a loop when it wants the next one: when an action of its scheduler runs while no item waits
 for it. The end, too, is only emitted then, since the last event would else never be acknowledged.
+Where `ack` acknowledges events, pages are handed on as they are and their events wait for it.
+
+The checkpoint of a run is read when the run joins the watch, before the next query is sent.
 
 Belongs here: when events are handed on and acknowledged. Does not belong here: when a checkpoint is
-written (`acknowledged_events`), and the files (`checkpoint_file`).
+written (`acknowledged_events`), and the files (`checkpoints`).
 """
 
+from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from reactivex import abc
 
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Reply
 from rxflow._runtime.acknowledged_events import AcknowledgedEvents
-from rxflow._runtime.checkpoint_file import CheckpointFile
 from rxflow._runtime.checkpoint_use import CheckpointUse
+from rxflow._runtime.checkpoints import Checkpoints
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.iteration import AsyncPullScheduler, PullScheduler
-from rxflow._runtime.resumed_session import ResumedSession
+from rxflow._runtime.resumed_session import JoiningSession, ResumedSession, TakeUp
+from rxflow._runtime.unacknowledged_events import MOST_UNACKNOWLEDGED
 from rxflow._watching.emitted_state import EmittedState, known_events
 from rxflow._watching.event_order import EventPage, EventPages, source_of
-from rxflow._watching.run_session import RunSession
 from rxflow._watching.session import Command, Done, Wait
-from rxflow._watching.watch_spec import EventSource, WatchSpec
-from rxflow.events import Closed
+from rxflow._watching.watch_spec import WatchSpec
+from rxflow.events import AllClosed, Closed, FlowRunEvent
 
 _TAKEN_PAUSE = 0.05  # seconds until the next look whether a loop has taken an item
+_ACK_PAUSE = 1.0  # seconds until the next look whether a checkpoint is due to an `ack`
 
 
-class CheckpointedSession(ResumedSession[RunSession]):
-    """Runs a session of one run after the events that a checkpoint knows."""
+class LoadedSession(JoiningSession, Protocol):
+    """A session that goes on after events of which a checkpoint knows."""
+
+    def load_emitted(self, state: EmittedState, flow_run_id: str, /) -> None:
+        """Go on with a run after events of which this is known."""
+        ...
+
+    def report_checkpoint_stale(self, text: str, now: Now) -> EventPages:
+        """Return the notice that a checkpoint is older than it should be."""
+        ...
+
+    def report_unacknowledged(self, count: int, now: Now) -> EventPages:
+        """Return the notice that the watch waits until events are acknowledged."""
+        ...
+
+
+class CheckpointedSession(ResumedSession[LoadedSession]):
+    """Runs a session after the events that checkpoints know."""
 
     def __init__(
         self,
-        session: RunSession,
-        file: CheckpointFile,
+        session: LoadedSession,
+        files: Checkpoints,
         acknowledged: AcknowledgedEvents,
         *,
         use: CheckpointUse,
-        sources: frozenset[EventSource],
+        spec: WatchSpec,
         item_waits: Callable[[], bool] | None,
+        take_up: TakeUp | None = None,
     ) -> None:
         """Create a session that has read nothing yet.
 
         Args:
             session: The session; no command was taken from it.
-            file: The checkpoint, which was not opened.
+            files: The checkpoints, which were not opened.
             acknowledged: The events that are acknowledged, none yet.
-            use: How it is used.
-            sources: The sources whose events are emitted.
+            use: How they are used.
+            spec: What is watched.
             item_waits: Whether an item waits for the loop that is to take it; None if there is no
-                loop.
+                loop, or events are acknowledged by `ack`.
+            take_up: As for `ResumedSession`.
         """
-        super().__init__(session, keeps_pages=use.keeps_pages, on_demand=item_waits is not None)
-        self._file = file
+        super().__init__(
+            session,
+            files,
+            keeps_pages=use.keeps_pages or use.acks is not None,
+            on_demand=item_waits is not None,
+            take_up=take_up,
+        )
+        self._files = files
         self._acknowledged = acknowledged
         self._use = use
-        self._sources = sources
+        self._spec = spec
         self._item_waits = item_waits
         self._handed_on: EventPage | None = None  # to a loop, and not acknowledged
         self._saves_before_end = True
-        self._recalled = 0  # so many pages come first that were acknowledged before
-        self.is_reading = True
+        self._recalled: deque[EventPage] = deque()  # pages that were acknowledged before
+        self._said_full = False  # that too many events wait for `ack`
+        self.is_reading = True  # until the next command of the session is due
 
-    # -- from the checkpoint --------------------------------------------------------------------
+    # -- from the checkpoints -------------------------------------------------------------------
+
+    def _read(self, now: Now) -> Wait | None:
+        """Open the checkpoints, or read that of the next run; return None once all were read.
+
+        All pages were taken then, so that those to come are the ones that are recalled.
+        """
+        if not self._is_opened:
+            return self._open(now)
+        while (run_id := self._session.next_joined()) is not None:
+            self.is_reading = True
+            if self._load(run_id, now):
+                return Wait(0.0)
+        self.is_reading = False
+        return None
 
     def _open(self, now: Now) -> Wait:
-        """Lock and load the checkpoint."""
-        in_use = self._file.open()
-        if in_use is not None:
-            return self._await_file(in_use, now)
-        self._load(now)
-        return Wait(0.0)
+        pause = super()._open(now)
+        if self._is_opened and self._use.acks is not None:
+            self._use.acks.pass_to(self._acknowledged.acknowledge_to)
+        return pause
 
-    def _load(self, now: Now) -> None:
-        loaded = self._file.load()
-        self.is_reading = False
-        if loaded.state is not None:
-            self._session.load_emitted(loaded.state)
-            self._acknowledged.load(loaded.state)
-            if self._use.recalls:
-                self._recall(loaded.state)
+    def _load(self, run_id: str, now: Now) -> bool:
+        """Read the checkpoint of a run; return whether there is one."""
+        loaded = self._files.load(run_id)
+        if loaded.state is None:
+            return False
+        self._session.load_emitted(loaded.state, run_id)
+        self._acknowledged.load(run_id, loaded.state)
+        if self._use.recalls:
+            self._recall(loaded.state)
         if loaded.stale is not None:
             text = f"{loaded.stale}; the events since then come again"
             self._pages.extend(self._session.report_checkpoint_stale(text, now))
+        return True
 
     def _recall(self, state: EmittedState) -> None:
         """Let events come first that fold to the snapshot, and are not acknowledged again."""
-        known = [each for each in known_events(state) if source_of(each) in self._sources]
-        self._recalled = len(known)
-        self._pages.extend((source_of(event), (event,)) for event in known)
+        known = [each for each in known_events(state) if source_of(each) in self._spec.sources]
+        pages: list[EventPage] = [(event,) for event in known]
+        self._recalled += pages
+        self._pages += [(source_of(page[0]), page) for page in pages]
 
     # -- to the consumer ------------------------------------------------------------------------
 
     def hand_on(self, page: EventPage) -> None:
         """Receive that a page is now handed on."""
-        if self._item_waits is not None:
-            self._handed_on = page
+        if self._use.acks is None:
+            if self._item_waits is not None:
+                self._handed_on = page
+        elif self._was_recalled(page):
+            self._acknowledged.add_known(page)
+        else:
+            self._acknowledged.add_waiting(page)
 
     def receive_handled(self, page: EventPage, now: Now) -> None:
         """Receive that the observer of a page has returned."""
-        if self._item_waits is None:
+        if self._use.acks is None and self._item_waits is None:
             self._acknowledge(page, now)
+
+    def _was_recalled(self, page: EventPage) -> bool:
+        """Whether a page was acknowledged before; to be called once for each."""
+        was_recalled = bool(self._recalled) and page is self._recalled[0]
+        if was_recalled:
+            self._recalled.popleft()
+        return was_recalled
 
     def _acknowledge_taken(self, now: Now) -> None:
         """Acknowledge what was handed on to a loop if it wants the next item."""
@@ -122,13 +180,13 @@ class CheckpointedSession(ResumedSession[RunSession]):
             self._acknowledge(page, now)
 
     def _acknowledge(self, page: EventPage, now: Now) -> None:
-        if self._recalled:
-            self._recalled -= 1
-            return
-        self._report(self._acknowledged.add(page, now), now)
+        if not self._was_recalled(page):
+            self._acknowledged.add(page, now)
+            self._report_failure(now)
 
-    def _report(self, failed: str | None, now: Now) -> None:
-        """Let the next event be a notice that a checkpoint cannot be written."""
+    def _report_failure(self, now: Now) -> None:
+        """Let the next event be a notice if a checkpoint cannot be written."""
+        failed = self._acknowledged.take_failure()
         if failed is not None:
             text = (
                 f"{failed}. The watch goes on, and tries again; if it is killed before, the events "
@@ -136,19 +194,39 @@ class CheckpointedSession(ResumedSession[RunSession]):
             )
             self._pages.extendleft(self._session.report_checkpoint_stale(text, now))
 
+    def _must_wait(self, now: Now) -> bool:
+        """Whether nothing is to be read until some events are acknowledged; a notice says so."""
+        waiting = self._acknowledged.waiting_count
+        is_full = waiting >= MOST_UNACKNOWLEDGED
+        if is_full and not self._said_full:
+            self._pages.extend(self._session.report_unacknowledged(waiting, now))
+        # One notice for a consumer that is slow for long, and takes some events now and then.
+        self._said_full = is_full or (self._said_full and waiting > MOST_UNACKNOWLEDGED // 2)
+        return is_full and self._session.done is None
+
     # -- what the engine carries out ------------------------------------------------------------
 
     def next_command(self, now: Now) -> Command:
-        """Return what to do next, once the checkpoint was loaded and the pages were taken."""
-        if self.is_reading:
-            return self._open(now)
+        """Return what to do next, once checkpoints were read and the pages were taken."""
         if self._handed_on is not None:
             return Wait(_TAKEN_PAUSE)
+        if self._must_wait(now):
+            return Wait(0.0 if self._pages else _TAKEN_PAUSE)
+        reading = self._read(now)
+        if reading is not None:
+            return reading
         command = self._session.next_command(now)
-        due = self._acknowledged.due_in(now)
+        due = self._save_in(now)
         if isinstance(command, Wait) and due is not None:
             return Wait(min(command.seconds, due))
         return command
+
+    def _save_in(self, now: Now) -> float | None:
+        """Return the seconds until a checkpoint may be due; None for never."""
+        due = self._acknowledged.due_in(now)
+        if due is None and self._acknowledged.waiting_count:
+            return _ACK_PAUSE  # as `ack` may be called meanwhile
+        return due
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive a reply, and return the first of the pages to emit, or all of them."""
@@ -161,12 +239,13 @@ class CheckpointedSession(ResumedSession[RunSession]):
         self._acknowledge_taken(now)
         if not self.is_reading:
             self._add(self._session.wake(now))
-            self._report(self._acknowledged.save_if_due(now), now)
+            self._acknowledged.save_if_due(now)
+            self._report_failure(now)
         return self._take(now)
 
     def due_in(self, now: Now) -> float | None:
         """Return the seconds until `wake` has something to do if no reply comes."""
-        due = [self._session.due_in(now), self._acknowledged.due_in(now)]
+        due = [self._session.due_in(now), self._save_in(now)]
         if self._handed_on is not None:
             # An action that runs while a loop waits for a reply may not run for ever.
             due.append(_TAKEN_PAUSE)
@@ -182,12 +261,17 @@ class CheckpointedSession(ResumedSession[RunSession]):
     def _take(self, now: Now) -> EventPages:
         if self._handed_on is not None or not self._pages:
             return ()
-        ends = any(isinstance(page[-1], Closed) for _, page in self._pages)
+        ends = any(self._is_end(page[-1]) for _, page in self._pages)
         if ends and self._saves_before_end and not self._recalled:
-            # The last event is Closed, so a notice that the disk is full must come before it.
+            # Nothing follows the last event, so a notice that the disk is full must come before it.
             self._saves_before_end = False
-            self._report(self._acknowledged.save(now), now)
+            self._acknowledged.save(now)
+            self._report_failure(now)
         return self._pop_pages()
+
+    def _is_end(self, event: FlowRunEvent) -> bool:
+        is_own = event.flow_run_id == self._spec.flow_run_id
+        return is_own and isinstance(event, Closed | AllClosed)
 
 
 class CheckpointWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
@@ -238,31 +322,40 @@ class CheckpointWriter(abc.ObserverBase[EventPage], abc.DisposableBase):
 
 
 def checkpointed(
-    session: RunSession,
+    session: LoadedSession,
     spec: WatchSpec,
     use: CheckpointUse,
-    *,
-    api_url: str,
     scheduler: abc.SchedulerBase,
     observer: abc.ObserverBase[EventPage],
+    *,
+    api_url: str,
+    take_up: TakeUp | None = None,
 ) -> tuple[CheckpointedSession, CheckpointWriter]:
-    """Return a watch with a checkpoint: what an engine runs, and what its pages are passed to.
+    """Return a watch with checkpoints: what an engine runs, and what its pages are passed to.
 
     Args:
         session: The session; no command was taken from it.
         spec: What is watched.
-        use: How the checkpoint is used.
-        api_url: The URL of the API.
+        use: How the checkpoints are used.
         scheduler: The scheduler of the engine.
         observer: What the pages are handed on to.
+        api_url: The URL of the API.
+        take_up: Adds the runs to the session that an earlier watch was not done with.
     """
-    file = CheckpointFile(use.path, spec, api_url)
-    acknowledged = AcknowledgedEvents(spec, file)
+    clock = clock_of(scheduler)
+    files = Checkpoints(use, spec, api_url)
+    acknowledged = AcknowledgedEvents(spec, files, clock)
     item_waits = None
-    if isinstance(scheduler, PullScheduler | AsyncPullScheduler):
+    if use.acks is None and isinstance(scheduler, PullScheduler | AsyncPullScheduler):
         loop = scheduler
         item_waits = lambda: loop.has_items  # noqa: E731
     resumed = CheckpointedSession(
-        session, file, acknowledged, use=use, sources=spec.sources, item_waits=item_waits
+        session,
+        files,
+        acknowledged,
+        use=use,
+        spec=spec,
+        item_waits=item_waits,
+        take_up=take_up,
     )
-    return resumed, CheckpointWriter(resumed, acknowledged, observer, clock_of(scheduler))
+    return resumed, CheckpointWriter(resumed, acknowledged, observer, clock)

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from rxflow._forks import register
 from rxflow._runtime.journal_file import JournalFile, ends_closed, journal_failure, lines_of
-from rxflow._runtime.locked_files import has_locked, holder_text, unlock
+from rxflow._runtime.locked_files import open_lock, unlock
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import JournalFailed
 from rxflow.events import Closed, FlowRunEvent
@@ -103,17 +103,13 @@ class JournalDirectory:
     def _open(self) -> JournalFailed | None:
         Path(self._path).mkdir(0o700, exist_ok=True)
         self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        lock_file = FileIO(LOCK_NAME, "r+", opener=self._open_or_create)
-        if not has_locked(lock_file):
-            with lock_file:
-                pid = lock_file.read(20).strip()
+        lock_file = open_lock(LOCK_NAME, self._open_or_create)
+        if isinstance(lock_file, str):
             self._close_directory()
             return JournalFailed(
-                f"The journal {self._path!r} is in use by {holder_text(pid)}; end that one first, "
-                "or pass the path of another directory"
+                f"The journal {self._path!r} is in use by {lock_file}; end that one first, or pass "
+                "the path of another directory"
             )
-        lock_file.truncate(0)
-        lock_file.write(b"%d\n" % os.getpid())
         self._lock_file = lock_file
         return None
 

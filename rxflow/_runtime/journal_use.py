@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from rxflow._models.arguments import check_type, path_of
 from rxflow.events import FlowRunEvent
@@ -65,6 +66,25 @@ class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
     outlived: bool = False
     keeps_pages: bool = False
     observer: JournalObserver | None = None
+
+    def with_known_events(self) -> "JournalUse":
+        """Return the use by which the events that are known come first."""
+        return replace(self, replays=True)
+
+    def check_has_all_events(self, name: str) -> None:
+        """Check that all events from the first on are emitted.
+
+        Args:
+            name: The method that needs them, for the error.
+
+        Raises:
+            ValueError: Those in the journal are left out.
+        """
+        if not self.replays:
+            raise ValueError(
+                f"{name}() keeps every event from the first on for its readers; pass replay=True "
+                "beside the journal, so that the events in it are among them"
+            )
 
 
 def journal_use_of(

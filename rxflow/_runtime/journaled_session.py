@@ -25,11 +25,10 @@ from reactivex import abc
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Reply
 from rxflow._runtime.clocks import clock_of
-from rxflow._runtime.engine import EngineSession
 from rxflow._runtime.journal import Journal
 from rxflow._runtime.journal_directory import JournalDirectory
 from rxflow._runtime.journal_use import JournalUse
-from rxflow._runtime.resumed_session import ResumedSession
+from rxflow._runtime.resumed_session import JoiningSession, ResumedFile, ResumedSession, TakeUp
 from rxflow._runtime.scheduling import buffers_items
 from rxflow._watching.event_order import EventPage, EventPages, source_of
 from rxflow._watching.session import Command, Done, Wait
@@ -38,19 +37,11 @@ from rxflow.errors import JournalFailed
 from rxflow.events import FlowRunEvent
 
 
-class EventJournal(Protocol):
+class EventJournal(ResumedFile, Protocol):
     """A `Journal`, or a `JournalDirectory`."""
-
-    def open(self) -> JournalFailed | None:
-        """Open it; return an error while another watch has it open."""
-        ...
 
     def read(self, flow_run_id: str, /) -> list[FlowRunEvent] | None:
         """Return the next part of a run's events; None after the last one."""
-        ...
-
-    def unclosed(self) -> list[str]:
-        """Return the runs that an earlier watch was not done with."""
         ...
 
     def append(self, events: EventPage) -> bool:
@@ -62,12 +53,8 @@ class EventJournal(Protocol):
         ...
 
 
-class SeededSession(EngineSession, Protocol):
+class SeededSession(JoiningSession, Protocol):
     """A session that goes on after the events of an earlier one."""
-
-    def next_joined(self) -> str | None:
-        """Return a run of which the events of before are to be recorded; None if there is none."""
-        ...
 
     def record_emitted(self, events: list[FlowRunEvent]) -> None:
         """Record the next of the events of one run."""
@@ -88,7 +75,7 @@ class JournaledSession(ResumedSession[SeededSession]):
         use: JournalUse,
         *,
         on_demand: bool,
-        take_up: Callable[[list[str]], None] | None = None,
+        take_up: TakeUp | None = None,
     ) -> None:
         """Create a session that has read nothing yet.
 
@@ -97,14 +84,14 @@ class JournaledSession(ResumedSession[SeededSession]):
             journal: Its journal, which was not opened.
             use: How it is used.
             on_demand: Whether a page is emitted only when the consumer wants the next one.
-            take_up: Adds the runs to the session that an earlier watch was not done with; None to
-                watch only those that join by themselves.
+            take_up: As for `ResumedSession`.
         """
-        super().__init__(session, keeps_pages=use.keeps_pages, on_demand=on_demand)
-        self._take_up = take_up
+        keeps_pages = use.keeps_pages
+        super().__init__(
+            session, journal, keeps_pages=keeps_pages, on_demand=on_demand, take_up=take_up
+        )
         self._journal = journal
         self._use = use
-        self._is_opened = False
         self._is_journaling = True
         self._read_run: str | None = None  # the run of which the journal is read
         self._is_reading = True  # until the next command of the session is due
@@ -140,15 +127,6 @@ class JournaledSession(ResumedSession[SeededSession]):
             self._use.observer.recall(part)
         if self._use.replays:
             self._pages.extend((source, tuple(run)) for source, run in groupby(part, source_of))
-
-    def _open(self, now: Now) -> Wait:
-        in_use = self._journal.open()
-        if in_use is not None:
-            return self._await_file(in_use, now)
-        self._is_opened = True
-        if self._take_up is not None:
-            self._take_up(self._journal.unclosed())
-        return Wait(0.0)
 
     def append(self, page: EventPage, now: Now) -> EventPages | None:
         """Append a page that is to be handed on.
@@ -264,7 +242,7 @@ def journaled(
     scheduler: abc.SchedulerBase,
     observer: abc.ObserverBase[EventPage],
     *,
-    take_up: Callable[[list[str]], None] | None = None,
+    take_up: TakeUp | None = None,
 ) -> tuple[JournaledSession, JournalWriter]:
     """Return a session that goes on from a journal, and what appends its pages to it.
 

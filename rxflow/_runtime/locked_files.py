@@ -5,6 +5,8 @@ about it (`journal`).
 """
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from io import FileIO
 
@@ -33,6 +35,34 @@ def unlock(file: FileIO) -> None:
 
     # Closing does so only once no process has the file open, such as one forked without Python.
     fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def open_lock(path: str, opener: Callable[[str, int], int]) -> FileIO | str:
+    """Open a file that has nothing but a lock and the id of the process that has locked it.
+
+    Args:
+        path: Its path.
+        opener: Opens it, given the path and flags, and creates it if there is none.
+
+    Returns:
+        The file, locked; or which watch has locked it, for an error.
+
+    Raises:
+        OSError: The system does not open it.
+        ImportError: As for `has_locked`.
+    """
+    file = FileIO(path, "r+", opener=opener)
+    try:
+        if not has_locked(file):
+            with file:
+                return holder_text(file.read(20).strip())
+    except BaseException:
+        file.close()
+        raise
+    with suppress(OSError):  # the disk is full: the lock holds without the id
+        file.truncate(0)
+        write_all(file, b"%d\n" % os.getpid())
+    return file
 
 
 def holder_text(pid: bytes) -> str:

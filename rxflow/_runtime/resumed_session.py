@@ -6,8 +6,8 @@ is about push. Does not belong here: what the file has, and when it is written (
 """
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
 
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Failure
@@ -21,27 +21,75 @@ from rxflow.errors import RxflowError
 _HANDOVER = 1.0  # seconds for which a watch that is just ending may have the file
 _HANDOVER_PAUSE = 0.05  # seconds between two attempts to open it
 
-S = TypeVar("S", bound=EngineSession)
+TakeUp = Callable[[list[str]], None]
+"""Adds runs to a session that an earlier watch was not done with."""
+
+
+class JoiningSession(EngineSession, Protocol):
+    """A session of which runs are to be known before they are read."""
+
+    def next_joined(self) -> str | None:
+        """Return a run of which the events of before are to be recorded; None if there is none."""
+        ...
+
+
+class ResumedFile(Protocol):
+    """What a watch goes on from; a file, or a directory of files."""
+
+    def open(self) -> RxflowError | None:
+        """Open it; return an error while another watch has it open."""
+        ...
+
+    def unclosed(self) -> list[str]:
+        """Return the runs that an earlier watch was not done with."""
+        ...
+
+
+S = TypeVar("S", bound=JoiningSession)
 
 
 class ResumedSession(Generic[S]):
     """Runs a session whose pages are cut, and taken one by one where a loop wants the next one."""
 
-    def __init__(self, session: S, *, keeps_pages: bool, on_demand: bool) -> None:
+    def __init__(
+        self,
+        session: S,
+        file: ResumedFile,
+        *,
+        keeps_pages: bool,
+        on_demand: bool,
+        take_up: TakeUp | None = None,
+    ) -> None:
         """Wrap a session.
 
         Args:
             session: The session; no command was taken from it.
+            file: What it goes on from, which was not opened.
             keeps_pages: Whether the events of a page are handed on together.
             on_demand: Whether a page is emitted only when the consumer wants the next one.
+            take_up: Adds the runs to the session that an earlier watch was not done with; None to
+                watch only those that join by themselves.
         """
         self._session = session
+        self._opened_file = file
+        self._take_up = take_up
+        self._is_opened = False
         self._keeps_pages = keeps_pages
         self._on_demand = on_demand
         self._pages: deque[tuple[EventSource, EventPage]] = deque()
         self._opens_until: float | None = None  # in monotonic seconds
 
     # -- the file -------------------------------------------------------------------------------
+
+    def _open(self, now: Now) -> Wait:
+        """Open the file, and take up what an earlier watch was not done with."""
+        in_use = self._opened_file.open()
+        if in_use is not None:
+            return self._await_file(in_use, now)
+        self._is_opened = True
+        if self._take_up is not None:
+            self._take_up(self._opened_file.unclosed())
+        return Wait(0.0)
 
     def _await_file(self, in_use: RxflowError, now: Now) -> Wait:
         """Wait until a watch that is just ending has closed the file.

@@ -39,6 +39,7 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
         outage: The last outage that notices among them report.
         closed: The last of them, if it is `Closed`.
         gone: What the last of them before that says, if it is the notice that the run is gone.
+        root: The root of the run, whose subflow it is; None if that is the run itself.
     """
 
     order: OrderState
@@ -50,6 +51,7 @@ class EmittedState(msgspec.Struct, frozen=True, kw_only=True):
     outage: PastOutage | None = None
     closed: Closed | None = None
     gone: NoticeCode | None = None
+    root: str | None = None
 
 
 def known_events(state: EmittedState) -> list[FlowRunEvent]:
@@ -73,4 +75,6 @@ def known_events(state: EmittedState) -> list[FlowRunEvent]:
         ),
         RunChanged(flow_run_id=run.id, run=run),
     ]
-    return events if state.closed is None else [*events, state.closed]
+    if state.closed is not None:
+        events.append(state.closed)
+    return events if state.root is None else [replace(event, root=state.root) for event in events]

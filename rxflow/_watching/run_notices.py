@@ -168,6 +168,14 @@ class RunNotices:
         """Report that a checkpoint is older than it should be."""
         return self._notice(NoticeCode.CHECKPOINT_STALE, text, now)
 
+    def unacknowledged(self, count: int, now: Now) -> Notice:
+        """Report that the watch waits, since so many events were handed on without `ack`."""
+        text = (
+            f"{count:,} events are not acknowledged; the watch goes on once ack() was called for "
+            "some of them"
+        )
+        return self._notice(NoticeCode.UNACKNOWLEDGED, text, now)
+
     def _notice(
         self,
         code: NoticeCode,

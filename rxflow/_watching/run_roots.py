@@ -4,13 +4,27 @@ A run that was watched before it was found to be a subflow stays its own root, s
 a run have one root.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow.events import FlowRunEvent
+
+
+def root_of_events(events: Sequence[FlowRunEvent]) -> str | None:
+    """Return the root that the events of a run have; None if that is the run itself."""
+    root = events[0].root
+    return None if root is msgspec.UNSET else root
+
+
+def without_roots(events: Sequence[FlowRunEvent]) -> list[FlowRunEvent]:
+    """Return the events of a run as those of a watch over it alone."""
+    return [
+        event if event.root is msgspec.UNSET else replace(event, root=msgspec.UNSET)
+        for event in events
+    ]
 
 
 class RunRoots:

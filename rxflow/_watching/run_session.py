@@ -65,7 +65,7 @@ class RunSession(Session):
         """
         self._run.record_emitted(events)
 
-    def load_emitted(self, state: EmittedState) -> None:
+    def load_emitted(self, state: EmittedState, _: str = "") -> None:
         """Go on after events of which this is known; otherwise as `record_emitted`."""
         self._run.load_emitted(state)
 
@@ -76,6 +76,10 @@ class RunSession(Session):
     def report_checkpoint_stale(self, text: str, now: Now) -> EventPages:
         """Return the notice that the checkpoint is older than it should be."""
         return self._run.notify(self._run.notices.checkpoint_stale(text, now))
+
+    def report_unacknowledged(self, count: int, now: Now) -> EventPages:
+        """Return the notice that the watch waits until events are acknowledged."""
+        return self._run.notify(self._run.notices.unacknowledged(count, now))
 
     # -- polls ----------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from rxflow._models.entities import BackendName, Server
@@ -25,6 +24,7 @@ from rxflow._protocol.pages import MalformedRow, Poll
 from rxflow._protocol.push import AnnouncedChange
 from rxflow._protocol.queries import Query, RunQuery, StatesQuery
 from rxflow._protocol.retry import Outage
+from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.group_polling import GroupPolling
 from rxflow._watching.limit_text import runs_limit_text
@@ -35,7 +35,7 @@ from rxflow._watching.run_finder import PROMPT, Found, MatchFinder, RunFinder, S
 from rxflow._watching.run_group import GroupTick, RunGroup
 from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_polling import RunPolling
-from rxflow._watching.run_roots import RunRoots
+from rxflow._watching.run_roots import RunRoots, root_of_events, without_roots
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
@@ -166,17 +166,28 @@ class RunsSession(Session):
         Args:
             events: The next of the events of one run, in their order, none left out; at least one.
         """
-        run_id, root = events[0].flow_run_id, events[0].root
+        run_id = events[0].flow_run_id
         if any(isinstance(each, Notice) and each.code is NoticeCode.UNSUPPORTED for each in events):
             self._knows_no_subflows = True
-        self._roots.record_emitted(run_id, None if root is UNSET else root)
-        self._runs[run_id].record_emitted(
-            [event if event.root is UNSET else replace(event, root=UNSET) for event in events]
-        )
+        self._roots.record_emitted(run_id, root_of_events(events))
+        self._runs[run_id].record_emitted(without_roots(events))
+
+    def load_emitted(self, state: EmittedState, flow_run_id: str) -> None:
+        """Go on with a run after events of which this is known; otherwise as `record_emitted`."""
+        self._roots.record_emitted(flow_run_id, state.root)
+        self._runs[flow_run_id].load_emitted(state)
 
     def report_journal_full(self, reason: str, now: Now) -> EventPages:
         """Return the notice that the watch goes on without its journals."""
         return self._page_of(self._notices.journal_full(reason, now))
+
+    def report_checkpoint_stale(self, text: str, now: Now) -> EventPages:
+        """Return the notice that a checkpoint is older than it should be."""
+        return self._page_of(self._notices.checkpoint_stale(text, now))
+
+    def report_unacknowledged(self, count: int, now: Now) -> EventPages:
+        """Return the notice that the watch waits until events are acknowledged."""
+        return self._page_of(self._notices.unacknowledged(count, now))
 
     def _is_known(self, flow_run_id: str) -> bool:
         return flow_run_id in self._known or not self._accepts(flow_run_id)

@@ -14,9 +14,10 @@ from rxflow._models.states import State
 from rxflow._models.times import Now
 from rxflow._protocol.failures import Reply
 from rxflow._runtime.acknowledged_events import AcknowledgedEvents
-from rxflow._runtime.checkpoint_file import CheckpointFile
 from rxflow._runtime.checkpoint_use import CheckpointUse
 from rxflow._runtime.checkpointed_session import CheckpointedSession
+from rxflow._runtime.checkpoints import Checkpoints
+from rxflow._runtime.manual_acks import ManualAcks
 from rxflow._watching.event_order import EventPages
 from rxflow._watching.run_session import RunSession
 from rxflow._watching.session import Command, Done, Wait
@@ -70,24 +71,26 @@ class Loop:
         item_waits: Whether an item waits that it has not taken.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, acks: ManualAcks | None = None) -> None:
         """Open the checkpoint."""
         self.path = path
         self.item_waits = False
         self.seconds = 0.0
         self.session = Given()
         spec = WatchSpec(flow_run_id=RUN)
-        file = CheckpointFile(str(path), spec, "http://fake.invalid/api")
-        self.acknowledged = AcknowledgedEvents(spec, file)
+        use = CheckpointUse(path=str(path), acks=acks)
+        files = Checkpoints(use, spec, "http://fake.invalid/api")
+        self.acknowledged = AcknowledgedEvents(spec, files, lambda: self.now)
         self.watch = CheckpointedSession(
             self.session,
-            file,
+            files,
             self.acknowledged,
-            use=CheckpointUse(path=str(path)),
-            sources=spec.sources,
-            item_waits=lambda: self.item_waits,
+            use=use,
+            spec=spec,
+            item_waits=None if acks else lambda: self.item_waits,
         )
         assert self.watch.next_command(self.now) == Wait(0.0)
+        assert self.watch.next_command(self.now) == Wait(30.0)
 
     @property
     def now(self) -> Now:
@@ -108,9 +111,9 @@ class Loop:
 
 
 @contextmanager
-def loop_over(path: Path) -> Iterator[Loop]:
+def loop_over(path: Path, acks: ManualAcks | None = None) -> Iterator[Loop]:
     """Open a checkpoint, and close it at the end."""
-    loop = Loop(path)
+    loop = Loop(path, acks)
     try:
         yield loop
     finally:
@@ -169,3 +172,54 @@ def test_a_long_pause_is_cut_for_a_checkpoint(tmp_path: Path) -> None:
         loop.wake()
         assert known_states(loop.path) == {"1"}
         assert loop.watch.next_command(loop.now) == Wait(30.0)
+
+
+def test_an_ack_of_the_last_second_is_saved_without_news(tmp_path: Path) -> None:
+    """While events wait for `ack` there is a turn each second, in which a checkpoint is written."""
+    acks = ManualAcks()
+    with loop_over(tmp_path / "run.ckpt", acks) as loop:
+        changes = tuple(change(number) for number in range(4))
+        loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, changes))
+        assert [page for _, page in loop.wake()] == [(SEEN,), changes]
+        assert loop.watch.next_command(loop.now) == Wait(1.0)
+        acks.ack(changes[0])
+        assert known_states(loop.path) == {"0"}
+        loop.seconds += 0.5
+        acks.ack(changes[1])
+        assert known_states(loop.path) == {"0"}
+        assert loop.watch.next_command(loop.now) == Wait(0.5)
+        loop.seconds += 0.5
+        loop.wake()
+        assert known_states(loop.path) == {"0", "1"}
+
+
+def test_events_that_wait_hold_back_the_next_query(tmp_path: Path) -> None:
+    """With ten thousand of them a notice says so once, until half of them are acknowledged."""
+    acks = ManualAcks()
+    with loop_over(tmp_path / "run.ckpt", acks) as loop:
+        changes = tuple(change(number) for number in range(12_000))
+        loop.session.given = ((STATES, changes[:10_000]),)
+        loop.wake()
+        assert loop.watch.next_command(loop.now) == Wait(0.0)
+        ((_, (notice,)),) = loop.wake()
+        assert isinstance(notice, Notice)
+        assert notice.code is NoticeCode.UNACKNOWLEDGED
+        assert notice.message.startswith("10,000 events are not acknowledged; the watch goes on")
+        command = loop.watch.next_command(loop.now)
+        assert isinstance(command, Wait)
+        assert command.seconds < 1
+        acks.ack(changes[1])
+        assert loop.watch.next_command(loop.now) == Wait(1.0)
+        loop.session.given = ((STATES, changes[10_000:]),)
+        loop.wake()
+        assert loop.watch.next_command(loop.now) == command
+        assert loop.wake() == ()
+        acks.ack(changes[-1])
+        assert loop.watch.next_command(loop.now) == Wait(30.0)
+        loop.session.given = ((STATES, changes[:10_000]),)
+        loop.wake()
+        assert loop.watch.next_command(loop.now) == Wait(0.0)
+        ((_, (notice,)),) = loop.wake()
+        assert isinstance(notice, Notice)
+        loop.session.over = True
+        assert loop.watch.next_command(loop.now) == Done()

@@ -155,10 +155,15 @@ from reactivex.scheduler import TimeoutScheduler
 url, path, *runs = sys.argv[1:]
 client = rxflow.Client(api_url=url)
 stream = {stream}
+handled = 0
 
 def handle(event):
+    global handled
     row = getattr(event, "id", "")
     os.write(1, f"{{event.flow_run_id}} {{event.kind}} {{row}}\\n".encode())
+    handled += 1
+    if {acks} and handled % {acks} == 0:
+        stream.ack(event)
 {loop}
 """
 
@@ -170,7 +175,9 @@ class Victim:
         process: The process.
     """
 
-    def __init__(self, face: str, stream: str, url: str, path: object, *runs: str) -> None:
+    def __init__(
+        self, face: str, stream: str, url: str, path: object, *runs: str, acks: int = 0
+    ) -> None:
         """Start the process.
 
         Args:
@@ -179,8 +186,9 @@ class Victim:
             url: The server's.
             path: What the watch goes on from.
             runs: The ids of the runs.
+            acks: Of how many events it acknowledges each last one; 0 for none.
         """
-        program = _WATCHER.format(stream=stream, loop=_LOOPS[face])
+        program = _WATCHER.format(stream=stream, loop=_LOOPS[face], acks=acks)
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, url, str(path), *runs], stdout=subprocess.PIPE
         )

@@ -36,7 +36,11 @@ journaled = rxflow.watch_flow_run(run_id, journal=Path("run"), replay=True, on_f
 assert_type(journaled, rxflow.FlowRunStream)
 journaled_runs = rxflow.watch_flow_runs([run_id], journal="runs", replay=True, on_full="error")
 assert_type(journaled_runs, rxflow.FlowRunsStream)
-assert_type(rxflow.watch_flow_run(run_id, checkpoint=Path("run.ckpt")), rxflow.FlowRunStream)
+checkpointed = rxflow.watch_flow_run(run_id, checkpoint=Path("run.ckpt"), acknowledge="manual")
+assert_type(checkpointed, rxflow.FlowRunStream)
+checkpointed_runs = rxflow.watch_flow_runs([run_id], checkpoint="runs", acknowledge="auto")
+assert_type(checkpointed_runs, rxflow.FlowRunsStream)
+rxflow.watch_flow_run(run_id, checkpoint="run", acknowledge="no")  # type: ignore[arg-type] # pyright: ignore # noqa: PGH003
 rxflow.watch_flow_run(run_id, on_full="stop")  # type: ignore[arg-type] # pyright: ignore # noqa: PGH003
 assert_type(rxflow.FlowRunView.from_flow_run_id(run_id), rxflow.FlowRunView)
 assert_type(rxflow.TaskRunView.from_task_run_id(run_id), rxflow.TaskRunView)

@@ -1,4 +1,4 @@
-"""`CheckpointFile`: the newest checkpoint, the one before it, and the lock."""
+"""`Checkpoints`: the newest checkpoint of a run, the one before it, and the lock."""
 
 import fcntl
 import os
@@ -14,7 +14,9 @@ from journal_files import largest_file
 from virtual_world import TEST_TIMEOUT
 
 from rxflow import CheckpointFailed, FlowRunLog, InvalidCheckpoint
-from rxflow._runtime.checkpoint_file import CheckpointFile, LoadedCheckpoint
+from rxflow._runtime.checkpoint_file import LoadedCheckpoint
+from rxflow._runtime.checkpoint_use import CheckpointUse
+from rxflow._runtime.checkpoints import Checkpoints
 from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.log_reader import RowLimit
 from rxflow._watching.run_watch import RunWatch
@@ -56,9 +58,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.ckpt"
 
 
-def opened(path: Path, spec: WatchSpec = SPEC, api: str = API) -> CheckpointFile:
+def opened(path: Path, spec: WatchSpec = SPEC, api: str = API) -> Checkpoints:
     """Lock a checkpoint."""
-    file = CheckpointFile(str(path), spec, api)
+    file = Checkpoints(CheckpointUse(path=str(path)), spec, api)
     in_use = file.open()
     if in_use is not None:
         raise in_use
@@ -69,7 +71,7 @@ def load(path: Path, spec: WatchSpec = SPEC, api: str = API) -> LoadedCheckpoint
     """Return what a watch that goes on would find."""
     file = opened(path, spec, api)
     try:
-        return file.load()
+        return file.load(RUN)
     finally:
         file.close()
 
@@ -77,9 +79,9 @@ def load(path: Path, spec: WatchSpec = SPEC, api: str = API) -> LoadedCheckpoint
 def save(path: Path, *states: EmittedState) -> None:
     """Write checkpoints of one watch."""
     file = opened(path)
-    file.load()
+    file.load(RUN)
     for state in states:
-        file.save(state)
+        file.save({RUN: state})
     file.close()
 
 
@@ -119,7 +121,7 @@ def test_a_checkpoint_stays_where_it_was_opened(
     monkeypatch.chdir(path.parent)
     file = opened(Path("run.ckpt"))
     monkeypatch.chdir("/")
-    file.save(STATES[1])
+    file.save({RUN: STATES[1]})
     file.close()
     assert load(path) == LoadedCheckpoint(STATES[1])
 
@@ -139,9 +141,9 @@ def test_a_closed_checkpoint_is_not_written(path: Path) -> None:
     file = opened(path)
     file.close()
     file.close()
-    file.save(STATES[1])
+    file.save({RUN: STATES[1]})
     assert file.open() is None
-    file.save(STATES[1])
+    file.save({RUN: STATES[1]})
     assert files_of(path) == {}
 
 
@@ -292,7 +294,7 @@ def test_a_checkpoint_has_one_watch(path: Path) -> None:
     file = opened(path)
     with pytest.raises(CheckpointFailed, match="in use by another watch of this process; end that"):
         opened(path)
-    file.save(STATES[1])
+    file.save({RUN: STATES[1]})
     file.close()
     assert load(path) == LoadedCheckpoint(STATES[1])
 
@@ -300,10 +302,10 @@ def test_a_checkpoint_has_one_watch(path: Path) -> None:
 HOLDER = """
 import sys
 sys.path[:0] = {folders!r}
-from test_checkpoint_file import STATES, opened
+from test_checkpoints import RUN, STATES, opened
 from pathlib import Path
 file = opened(Path({path!r}))
-file.save(STATES[2])
+file.save({{RUN: STATES[2]}})
 print(flush=True)
 sys.stdin.readline()
 """
@@ -340,13 +342,13 @@ import os, sys
 sys.path[:0] = {FOLDERS!r}
 from pathlib import Path
 from rxflow import CheckpointFailed
-from test_checkpoint_file import STATES, load, opened
+from test_checkpoints import RUN, STATES, load, opened
 path = Path({str(path)!r})
 file = opened(path)
 ready, go = os.pipe(), os.pipe()
 child = os.fork()
 if child == 0:
-    file.save(STATES[3])
+    file.save({{RUN: STATES[3]}})
     file.close()
     os.write(ready[1], b"-" if path.exists() else b"+")
     os.read(go[0], 1)
@@ -357,7 +359,7 @@ try:
     sys.exit("the child unlocked it")
 except CheckpointFailed:
     pass
-file.save(STATES[1])
+file.save({{RUN: STATES[1]}})
 file.close()
 assert load(path).state == STATES[1]
 os.write(go[1], b"x")
@@ -378,12 +380,12 @@ def test_a_full_disk_leaves_the_newest_as_it_is(path: Path) -> None:
     before = files_of(path)
     for room in (0, 1, 100, len(before["run.ckpt"]) - 1):
         file = opened(path)
-        assert file.load() == LoadedCheckpoint(STATES[2])
+        assert file.load(RUN) == LoadedCheckpoint(STATES[2])
         with (
             largest_file(room),
             pytest.raises(CheckpointFailed, match="cannot be written: File too large"),
         ):
-            file.save(STATES[3])
+            file.save({RUN: STATES[3]})
         assert files_of(path) == before
         file.close()
     save(path, STATES[3])
@@ -396,5 +398,5 @@ def test_a_folder_that_is_gone_is_an_error(path: Path) -> None:
     path.with_name("run.ckpt.lock").unlink()
     path.parent.rmdir()
     with pytest.raises(CheckpointFailed, match="cannot be written: No such file or directory"):
-        file.save(STATES[1])
+        file.save({RUN: STATES[1]})
     file.close()
