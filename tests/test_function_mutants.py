@@ -105,6 +105,7 @@ def test_a_sample_is_determined_by_its_seed() -> None:
     chosen = choose([*logs, *protocol], sample=10, seed=1)
     assert chosen == choose([*protocol, *reversed(logs)], sample=10, seed=1)
     assert chosen[:10] == choose(logs, sample=10, seed=1) != choose(logs, sample=10, seed=2)
+    assert chosen[:4] == choose(logs, sample=4, seed=1)
     assert {each.package for each in chosen[10:]} == {"_protocol"}
     assert len(set(chosen)) == 13
 
