@@ -358,7 +358,7 @@ def watch_flow_runs(
     order. The checkpoint is a directory with a file ``<flow_run_id>.ckpt`` for each run, of 64 kB
     at most as for one run and some 2 kB for a short one, and the one before it; otherwise all is as
     with a journal. Events that name no run are in no file: `AllClosed` comes at the end of each
-    watch, and notices do not come again. The files of up to 64 runs that have news are written
+    watch, and notices do not come again. The files of up to 32 runs that have news are written
     once a second, or after 1,000 events, those first whose news wait longest; those of all runs at
     the end.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from checkpoint_files import checkpoint_in, known_count
-from interrupted_watches import Key, Read, Victim, each_loop, each_read, in_loop, keys
+from interrupted_watches import Key, Read, Victim, each_read, in_loop, keys
 from journal_files import largest_file
 from reactivex import operators as ops
 from virtual_world import TEST_TIMEOUT
@@ -353,10 +353,9 @@ STREAM = """rxflow.watch_flow_run(
 
 
 @pytest.mark.long
-@each_loop
-def test_what_comes_twice_after_kills_was_not_acknowledged(face: str, tmp_path: Path) -> None:
+def test_what_comes_twice_after_kills_was_not_acknowledged(tmp_path: Path) -> None:
     """A process that is killed again and again acknowledges each hundredth event it has printed."""
-    random, path = Random(face), tmp_path / "run.ckpt"
+    face, random, path = "subscription", Random(0), tmp_path / "run.ckpt"
     server = FakePrefect3()
     run = server.add_run(state="RUNNING")
     rows: list[Key] = []  # in the order in which they are emitted first

@@ -4,6 +4,7 @@ import pytest
 from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import (
+    CheckpointedManyRunWatch,
     CheckpointedPrefect1Watch,
     CheckpointedWatch,
     KilledManyRunWatch,
@@ -22,6 +23,7 @@ Killed = type[
     | CheckpointedWatch
     | CheckpointedPrefect1Watch
     | KilledManyRunWatch
+    | CheckpointedManyRunWatch
 ]
 KILLED: dict[str, Killed] = {
     "events of prefect3": KilledWatch,
@@ -29,6 +31,7 @@ KILLED: dict[str, Killed] = {
     "checkpoint of prefect3": CheckpointedWatch,
     "checkpoint of prefect1": CheckpointedPrefect1Watch,
     "events of many runs": KilledManyRunWatch,
+    "checkpoints of many runs": CheckpointedManyRunWatch,
 }
 EACH_BACKEND = pytest.mark.parametrize(
     "hostile", [HostileWatch, Prefect1HostileWatch], ids=["prefect3", "prefect1"]

@@ -1,8 +1,8 @@
 """The events that a consumer has acknowledged, and when a checkpoint of them is written.
 
 What is written is the state of each run of which events were acknowledged since its last one. Once
-a second, and after a thousand events, that is done for up to `MOST_FORCED` runs, those first whose
-news wait longest: so the time that a disk takes does not grow with the number of runs.
+a second, and after a thousand events, that is done for up to 32 runs, those first whose news wait
+longest: so the time that a disk takes, some 0.1 s, does not grow with the number of runs.
 
 Belongs here: one second, one thousand events, and what follows from a disk that is full. Does not
 belong here: when an event of a loop or an observer is acknowledged (`checkpointed_session`), and
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from rxflow._forks import inherited_watch, register
 from rxflow._models.times import Now
 from rxflow._own_log import log
-from rxflow._runtime.checkpoints import MOST_FORCED, Checkpoints
+from rxflow._runtime.checkpoints import Checkpoints
 from rxflow._runtime.unacknowledged_events import UnacknowledgedEvents
 from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.log_reader import RowLimit
@@ -31,6 +31,7 @@ from rxflow.events import Closed, FlowRunEvent
 
 _MOST_UNSAVED = 1000  # events
 _LONGEST_UNSAVED = 1.0  # seconds
+_MOST_SAVED = 32  # runs at once; a checkpoint takes some 4 ms, most of them on the disk
 _RETRY_AFTER = 10.0  # seconds after a checkpoint could not be written
 
 
@@ -135,7 +136,7 @@ class AcknowledgedEvents:
         """Write a checkpoint if it is time."""
         with self._lock:
             if self._save_at <= now.mono:
-                self._save(now, most=MOST_FORCED)
+                self._save(now, most=_MOST_SAVED)
 
     def save(self, now: Now) -> None:
         """Write a checkpoint of all events now."""

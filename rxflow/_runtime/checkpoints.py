@@ -11,8 +11,8 @@
       ...
 
 Of all files only that of the lock is open between two calls. Of few runs, the checkpoint of each is
-forced to the disk by a call of its own; of many, all together by one for all that the system has to
-write, which takes as long as some ten of the others.
+forced to the disk by a call of its own; of many, as at the end of a watch, all together by one for
+all that the system has to write.
 
 Belongs here: which files there are, threads, and forks. Does not belong here: what is in the files
 of one run (`checkpoint_file`), and when they are written (`acknowledged_events`).

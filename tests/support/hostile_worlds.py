@@ -49,6 +49,8 @@ class Result(msgspec.Struct):
         reordered: Lines that were emitted after a later one of their writer.
         unresolved: How many notices said that rows vanished.
         kills: How often the watcher was killed.
+        again: How many rows had to come again, since no checkpoint had them at a kill.
+        missing: Rows of these that did not.
         broken: Other rules that were broken.
     """
 
@@ -61,6 +63,8 @@ class Result(msgspec.Struct):
     reordered: list[str] = []
     unresolved: int = 0
     kills: int = 0
+    again: int = 0
+    missing: list[str] = []
     broken: list[str] = []
 
     @property

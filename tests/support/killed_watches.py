@@ -6,7 +6,7 @@ checked as those of one watch. With a checkpoint it begins with what that says o
 those that were handed on after it come again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 from hostile_worlds import SHRINKING, HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from many_run_worlds import ManyRunKind, ManyRunWatch
+from msgspec.structs import replace
 from simulated_world import SimulatedWatch
 
 from rxflow._runtime.checkpoint_format import decode_checkpoint, encode_checkpoint, new_checkpoint
 from rxflow._watching.log_reader import RowLimit
+from rxflow._watching.run_roots import root_of_events, without_roots
 from rxflow._watching.run_session import RunSession
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.runs_session import RunsSession
@@ -96,40 +98,61 @@ class _Checkpointed(_Killed):
         super().__init__(seed, *arguments)
         self._checkpoint: bytes | None = None
         self._saved = 0  # so many events are in it
-        self._came_again: set[str] = set()
+        self._again: list[str] = []  # the rows that are to come again, of each kill
 
     def _kill(self, handed_on: int) -> None:
         events = self.watched.events
         behind = self.random.choice([0, 0, 1, 5, 100, 1000])
         acknowledged = max(self._saved, handed_on - behind)
-        self._came_again.update(_rows_of(events[acknowledged:handed_on]))
+        self._again += _rows_of(events[acknowledged:handed_on])
         super()._kill(acknowledged)
 
     def _go_on(self, session: RunSession, spec: WatchSpec) -> None:
         """Write the next checkpoint on top of the last one, and let a session go on after it."""
         events = self.watched.events
-        record = RunWatch(spec, RowLimit())
-        if self._checkpoint is not None:
-            record.load_emitted(decode_checkpoint(self._checkpoint).state)
-        for part in self._parts_of(events[self._saved :]):
-            record.record_emitted(part)
-            if self.random.random() < 0.1:
-                state = record.save_emitted()
-                record = RunWatch(spec, RowLimit())
-                record.load_emitted(state)
-        checkpoint = new_checkpoint(spec, "http://fake.invalid/api", record.save_emitted())
-        self._checkpoint, self._saved = encode_checkpoint(checkpoint), len(events)
+        parts = self._parts_of(events[self._saved :])
+        self._checkpoint = _next_checkpoint(self._checkpoint, parts, spec, self.random)
+        self._saved = len(events)
         session.load_emitted(decode_checkpoint(self._checkpoint).state)
 
     def _check(self, watched: SimulatedWatch) -> Result:
         result = super()._check(watched)
-        if self.world.kind not in SHRINKING and self._came_again - _rows_of(watched.events):
-            result.broken.append("I7: a row that was not acknowledged did not come again")
+        if self.world.kind not in SHRINKING:
+            _check_again(self._again, watched.events, result)
         return result
 
 
-def _rows_of(events: Iterable[FlowRunEvent]) -> set[str]:
-    return {event.id for event in events if isinstance(event, StateChange | FlowRunLog)}
+def _rows_of(events: Iterable[FlowRunEvent]) -> list[str]:
+    return [event.id for event in events if isinstance(event, StateChange | FlowRunLog)]
+
+
+def _check_again(expected: list[str], events: Iterable[FlowRunEvent], result: Result) -> None:
+    """Check that rows came again; that no others did is checked as for one watch."""
+    result.again = len(expected)
+    result.missing = sorted({*expected} - {*_rows_of(events)})
+    if result.missing:
+        result.broken.append("I7: a row that was not acknowledged did not come again")
+
+
+def _next_checkpoint(
+    earlier: bytes | None, parts: Iterable[list[FlowRunEvent]], spec: WatchSpec, random: Random
+) -> bytes:
+    """Return a checkpoint on top of an earlier one, saved and loaded now and then in between."""
+    record = RunWatch(spec, RowLimit())
+    root: str | None = None
+    if earlier is not None:
+        state = decode_checkpoint(earlier).state
+        record.load_emitted(state)
+        root = state.root
+    for part in parts:
+        record.record_emitted(without_roots(part))
+        root = root_of_events(part)
+        if random.random() < 0.1:
+            state = record.save_emitted()
+            record = RunWatch(spec, RowLimit())
+            record.load_emitted(state)
+    state = replace(record.save_emitted(), root=root)
+    return encode_checkpoint(new_checkpoint(spec, "http://fake.invalid/api", state))
 
 
 class KilledWatch(_Killed):
@@ -185,14 +208,20 @@ class KilledManyRunWatch(ManyRunWatch):
         journals: defaultdict[str, list[FlowRunEvent]] = defaultdict(list)
         for event in self.watched.events:
             journals[event.flow_run_id].append(event)
-        size = self._kill_random.choice([1, 7, 200])
         while (run_id := session.next_joined()) is not None:
-            journal = journals[run_id]
-            for start in range(0, len(journal), size):
-                session.record_emitted(journal[start : start + size])
+            self._go_on(session, run_id, journals[run_id])
         if self.are_all_given:
             session.complete()
         self.wait(self._kill_random.choice(_DOWN))
+
+    def _go_on(self, session: RunsSession, run_id: str, journal: list[FlowRunEvent]) -> None:  # noqa: ARG002
+        """Let a session go on with a run after the events of it that were handed on."""
+        for part in self._parts_of(journal):
+            session.record_emitted(part)
+
+    def _parts_of(self, events: list[FlowRunEvent]) -> Iterator[list[FlowRunEvent]]:
+        size = self._kill_random.choice([1, 7, 200])
+        return (events[n : n + size] for n in range(0, len(events), size))
 
     @property
     def _is_over(self) -> bool:
@@ -202,3 +231,56 @@ class KilledManyRunWatch(ManyRunWatch):
     @property
     def _has_begun(self) -> bool:
         return self.session._outages._retry._attached
+
+
+class CheckpointedManyRunWatch(KilledManyRunWatch):
+    """A watch of many runs that is killed now and then, and of which checkpoints alone are left.
+
+    Those of different runs are behind what the consumer got by different numbers of events, as only
+    some are written at a time, and a run may have none yet.
+    """
+
+    def __init__(self, seed: int, kind: ManyRunKind | None = None) -> None:
+        """Start without a checkpoint."""
+        super().__init__(seed, kind)
+        self._checkpoints: dict[str, bytes] = {}
+        self._saved: Counter[str] = Counter()  # so many events of each run are in them
+        self._again: list[FlowRunEvent] = []  # those that are to come again, of each kill
+
+    def _kill(self, handed_on: int) -> None:
+        emitted, random = self.watched.emitted, self._kill_random
+        of_runs = Counter(event.flow_run_id for _, event in emitted[:handed_on])
+        most_behind = random.choice([0, 1, 5, 100])
+        kept = {
+            run_id: max(self._saved[run_id], count - random.randint(0, most_behind))
+            for run_id, count in of_runs.items()
+        }
+        seen: Counter[str] = Counter()
+        acknowledged: list[tuple[float, FlowRunEvent]] = []
+        for at, event in emitted[:handed_on]:
+            seen[event.flow_run_id] += 1
+            if seen[event.flow_run_id] <= kept[event.flow_run_id]:
+                acknowledged.append((at, event))
+            else:
+                self._again.append(event)
+        emitted[:] = acknowledged
+        super()._kill(len(acknowledged))
+
+    def _go_on(self, session: RunsSession, run_id: str, journal: list[FlowRunEvent]) -> None:
+        """Write the next checkpoint on top of the last one, and let a session go on after it."""
+        if not journal:
+            return
+        parts = self._parts_of(journal[self._saved[run_id] :])
+        spec = replace(session._spec, flow_run_id=run_id)
+        earlier = self._checkpoints.get(run_id)
+        checkpoint = _next_checkpoint(earlier, parts, spec, self._kill_random)
+        self._checkpoints[run_id], self._saved[run_id] = checkpoint, len(journal)
+        session.load_emitted(decode_checkpoint(checkpoint).state, run_id)
+
+    def _check(self) -> Result:
+        result = super()._check()
+        if self.kind not in SHRINKING:
+            deleted = {each.run_id for each in self.members if each.deleted is not None}
+            again = [event for event in self._again if event.flow_run_id not in deleted]
+            _check_again(_rows_of(again), self.watched.events, result)
+        return result

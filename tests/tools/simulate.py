@@ -3,8 +3,8 @@
 A seed determines a world and its run: ``--seed N --runs 1`` replays one exactly. ``--backend
 prefect1`` watches worlds around a Prefect 1, and ``--many`` worlds of many runs in one watch. With
 ``--kills`` the watcher is killed now and then, and the next one goes on from its events, or with
-``--checkpoint`` from a checkpoint of them; many runs do so from their events alone. Exits 1 if a
-promise was broken.
+``--checkpoint`` from a checkpoint of them, or of each of many runs. Exits 1 if a promise was
+broken.
 """
 
 import argparse
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from hostile_worlds import HostileWatch, Result
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import (
+    CheckpointedManyRunWatch,
     CheckpointedPrefect1Watch,
     CheckpointedWatch,
     KilledManyRunWatch,
@@ -30,6 +31,7 @@ KILLED_WORLDS = {"prefect3": KilledWatch, "prefect1": KilledPrefect1Watch}
 CHECKPOINTED_WORLDS = {"prefect3": CheckpointedWatch, "prefect1": CheckpointedPrefect1Watch}
 MANY_RUN_WORLDS = {"prefect3": ManyRunWatch}
 KILLED_MANY_RUN_WORLDS = {"prefect3": KilledManyRunWatch}
+CHECKPOINTED_MANY_RUN_WORLDS = {"prefect3": CheckpointedManyRunWatch}
 
 Worlds = Mapping[str, Callable[[int], HostileWatch | ManyRunWatch]]
 
@@ -44,10 +46,12 @@ def main() -> int:
     options.add_argument("--kills", action="store_true", help="kill the watcher now and then")
     options.add_argument("--checkpoint", action="store_true", help="go on from a checkpoint")
     arguments = options.parse_args()
-    if arguments.checkpoint and (arguments.many or not arguments.kills):
-        options.error("--checkpoint is about one run after kills; pass --kills, and not --many")
+    if arguments.checkpoint and not arguments.kills:
+        options.error("--checkpoint is about kills; pass --kills, too")
     worlds: Worlds = WORLDS
-    if arguments.many:
+    if arguments.many and arguments.checkpoint:
+        worlds = CHECKPOINTED_MANY_RUN_WORLDS
+    elif arguments.many:
         worlds = KILLED_MANY_RUN_WORLDS if arguments.kills else MANY_RUN_WORLDS
     elif arguments.kills:
         worlds = CHECKPOINTED_WORLDS if arguments.checkpoint else KILLED_WORLDS
@@ -76,6 +80,8 @@ def report(results: list[Result]) -> None:
         "reordered",
         "unresolved",
         "kills",
+        "again",
+        "missing",
         "wrong",
     ]
     print(f"{'':<22}" + "".join(f"{column:>12}" for column in columns))
@@ -89,6 +95,8 @@ def report(results: list[Result]) -> None:
             sum(len(result.reordered) for result in group),
             sum(result.unresolved for result in group),
             sum(result.kills for result in group),
+            sum(result.again for result in group),
+            sum(len(result.missing) for result in group),
             sum(not result.good for result in group),
         ]
         print(f"{name:<22}" + "".join(f"{number:>12,}" for number in sums))
