@@ -19,7 +19,9 @@ import resource
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from mutmut import __main__ as mutmut
 from mutmut.configuration import config
@@ -48,6 +50,7 @@ from function_mutants import (
 ACCEPTED = Path(__file__).with_name("accepted_mutants.toml")
 MOST_MEMORY = 6 * 2**30  # bytes of a process: a mutant may append to a list for ever
 MOST_SECONDS = 3600  # of the processor, and half of it on the wall: each test has its own limit
+MOST_LINES = 40  # of what pytest printed, where the tests fail without a mutant
 NO_TESTS = 33  # mutmut's exit code of a mutant whose function no test calls
 
 
@@ -158,10 +161,15 @@ def run_unmutated(runner: MutantRunner, packages: set[str]) -> None:
     # What the process that others are forked from imports.
     config().pytest_add_cli_args_test_selection = tests
     mutmut.set_mutant_under_test("stats")
-    with mutmut.CatchOutput(spinner_title="Running the tests without a mutant"):
-        status = runner.collect_stats(tests)
+    print("Running the tests without a mutant", flush=True)
+    # A forked process runs them, so a file is where this one finds what pytest printed.
+    with TemporaryFile("w+", buffering=1, encoding="utf-8") as output:
+        with redirect_stdout(output), redirect_stderr(output):
+            status = runner.collect_stats(tests)
+        output.seek(0)
+        last = output.readlines()[-MOST_LINES:]
     if status:
-        sys.exit(f"The tests fail without a mutant: pytest {' '.join(tests)}")
+        sys.exit(f"{''.join(last)}The tests fail without a mutant: pytest {' '.join(tests)}")
 
 
 def exit_codes(runner: MutantRunner, mutants: list[Mutant]) -> Iterator[tuple[Mutant, int]]:
