@@ -130,7 +130,7 @@ class CursorPoll:
                 return (yield from self._count_and_audit())
             return (yield from self._close_gaps(deep=deep))
         except TableShrank:
-            return LogRead(table_shrank=True, server_time=self._reader.server_time)
+            return LogRead(table_shrank=True)
 
     # -- a history, page by page ----------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class CursorPoll:
         if self._audit.lacks_delivered(rows):
             if self._progress.failed_audits + 1 >= _POLLS_TO_BELIEVE:
                 return (yield from self._reread_table())
-            return LogRead(audit_failed=True, server_time=self._reader.server_time)
+            return LogRead(audit_failed=True)
         one_page = len(rows) < self._limit
         return self._log_read(proven=one_page or not self._reader.rows, audit_failed=False)
 

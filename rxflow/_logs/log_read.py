@@ -37,7 +37,8 @@ class LogRead(msgspec.Struct, frozen=True, kw_only=True):
             earlier reply; nothing was found then.
         audit_failed: Whether delivered rows were not there when all rows were read once more;
             None if that was not done. Nothing was found if it failed.
-        server_time: The server's time at its last reply.
+        server_time: The server's time at its last reply; None if nothing was found because the
+            table shrank or the audit failed.
     """
 
     rows: tuple[FlowRunLog, ...] = ()
