@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from cursor_reader import (
     PERIOD,
     CursorReader,
     LongTable,
+    Send,
     at_once,
     followed_run,
     seconds,
@@ -104,13 +106,8 @@ def test_a_poll_that_breaks_off_changes_nothing(times: list[float]) -> None:
     assert sorted(reader.ids) == sorted(stored(world))
 
 
-@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
-def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) -> None:
-    """Pages in order, with ties, and ties of more than a page; with and without a server time."""
-    world = World(page_limit=20)
-    run = world.server.add_run()
-    write(world, run, *range(50), *[30.0] * 3, *[42.0] * 45, *range(50, 90))
-    world.wait(60)
+def send_to(world: World, *, dated: bool) -> Send:
+    """Send queries to the server of a world, whose replies have its time only if they are dated."""
     send = at_once(world)
 
     def send_as_dated(query: LogsQuery) -> Reply:
@@ -119,7 +116,17 @@ def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) ->
             return reply
         return msgspec.structs.replace(reply, server_time=None)
 
-    reader = CursorReader(send_as_dated, run, limit=20)
+    return send_as_dated
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
+def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) -> None:
+    """Pages in order, with ties, and ties of more than a page; with and without a server time."""
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    write(world, run, *range(50), *[30.0] * 3, *[42.0] * 45, *range(50, 90))
+    world.wait(60)
+    reader = CursorReader(send_to(world, dated=dated), run, limit=20)
     reader.catch_up()
     assert sorted(reader.ids) == sorted(stored(world))
     assert reader.delivered == sorted(reader.delivered, key=LOG_ORDER)
@@ -378,6 +385,22 @@ def test_a_burst_is_delivered_in_order_whatever_was_stored_meanwhile() -> None:
     assert sorted(reader.ids) == sorted(stored(world))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_burst_in_an_empty_run_is_left_to_a_backfill_whole(seed: int) -> None:
+    """Of a tie that pages by offset show in random order, no row is delivered before the others."""
+    world = World(page_limit=3, random=Random(seed))
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run, limit=3)
+    reader.catch_up()
+    write(world, run, *[1.0] * 8, *(2 + number / 10 for number in range(60)))
+    world.wait(60)
+    read = reader.poll()
+    assert (read.rows, read.backfill_position) == ((), START + seconds(1))
+    reader.catch_up()
+    assert sorted(reader.ids) == sorted(stored(world))
+    assert reader.delivered == sorted(reader.delivered, key=LOG_ORDER)
+
+
 def test_old_rows_of_a_run_that_joins_an_idle_one_are_not_new() -> None:
     """Rows that are only counted in one of two tables stay delivered when both are read as one."""
     world = World(page_limit=3)
@@ -477,12 +500,13 @@ def test_rows_at_the_first_and_last_of_all_times_are_delivered_once(
     assert Counter(reader.ids) == Counter(stored(world))
 
 
+@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
 @pytest.mark.parametrize("year", [1, 9999])
-def test_a_row_stored_at_an_impossible_time_moves_no_clock(year: int) -> None:
+def test_a_row_stored_at_an_impossible_time_moves_no_clock(year: int, dated: bool) -> None:
     """`created` is the server's clock; one row with another one is delivered as any other."""
     world = World()
     run = world.server.add_run()
-    reader = CursorReader(at_once(world), run)
+    reader = CursorReader(send_to(world, dated=dated), run)
     world.server.log(run, created=datetime(year, 6, 1, tzinfo=UTC))
     reader.catch_up()
     assert reader.cursor.newest_created is None

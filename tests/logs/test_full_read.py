@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from cursor_reader import at_once, write
+from cursor_reader import at_once, seconds, write
 from simulated_world import START, World
 
 from rxflow._logs.full_read import FullRead, read_all_logs
+from rxflow._logs.log_read import LOG_ORDER
 from rxflow._protocol.failures import Reply
 from rxflow._protocol.pages import Page, Poll
 from rxflow._protocol.queries import LogsQuery
@@ -115,6 +116,18 @@ def test_a_row_that_cannot_be_read_is_counted_and_listed() -> None:
     read = read_to_end(read_all_logs(run, None, 2), write_a_late_row)
     assert (times_of(read), read.proven) == ([0, 1, 5, 6, 6.5, 7, 8], True)
     assert [row.id for row in read.malformed] == bad
+
+
+@pytest.mark.parametrize("page_limit", [3, 200])
+def test_a_full_read_is_in_the_order_of_logs(page_limit: int) -> None:
+    """Rows of one timestamp are in the order in which they were stored, unreadable ones as well."""
+    world, run = table_of(*range(5), 4, 4, page_limit=page_limit)
+    for row, stored in zip(world.server.logs[-3:], [9, 8, 7], strict=True):
+        row["created"] = START + seconds(stored)
+    world.server.logs[1]["message"] = None
+    read = read_to_end(read_all_logs(run, None, page_limit), at_once(world))
+    assert (times_of(read), len(read.malformed), read.proven) == ([0, 2, 3, 4, 4, 4], 1, True)
+    assert read.rows == sorted(read.rows, key=LOG_ORDER)
 
 
 def test_a_table_that_is_never_proven_is_read_all_the_same() -> None:

@@ -191,6 +191,32 @@ def test_a_late_tie_is_read_once(above: float) -> None:
     assert [row.timestamp for row in read.rows] == [time] * 45
 
 
+def test_a_late_row_below_a_late_tie_is_found_with_it() -> None:
+    """Below a tie of more than a page the search goes on down to the floor."""
+    world, run, reader = read_ten_rows_a_second()
+    floor = reader.cursor.ledger.floor
+    assert floor is not None
+    late = (floor - START).total_seconds() + 1
+    write(world, run, late, *[late + 2] * 45)
+    read = reader.poll()
+    assert read.proven
+    assert sorted(row.id for row in read.rows) == sorted(stored(world)[-46:])
+
+
+def test_a_page_that_is_not_full_ends_the_reading_down() -> None:
+    """Where as many rows are expected again and none come, a page and a count are enough."""
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    reader = CursorReader(at_once(world), run, limit=20)
+    write(world, run, *range(20))
+    world.wait(60)
+    reader.catch_up()
+    write(world, run, *[60.0] * 19)
+    assert len(reader.poll().rows) == 19
+    assert reader.poll().proven
+    assert reader.requests[-1] == 2
+
+
 def test_a_late_row_below_the_floor_is_found_before_many_new_rows() -> None:
     """A poll that leaves many new rows to a backfill delivers the late ones below the floor."""
     world, run, reader = read_ten_rows_a_second()

@@ -268,7 +268,9 @@ MAX_TIE_REQUESTS = 200
 
 
 @pytest.mark.parametrize("seed", range(30))
-@pytest.mark.parametrize(("rows", "limit"), [(35, 10), (10, 10), (21, 20), (7, 200), (0, 5)])
+@pytest.mark.parametrize(
+    ("rows", "limit"), [(35, 10), (10, 10), (21, 20), (7, 200), (0, 5), (4, 1)]
+)
 def test_a_tie_is_read_completely(rows: int, limit: int, seed: int) -> None:
     """Rows of one timestamp in random order are read until as many are read as were counted."""
     table = FakeTable(limit=limit, seed=seed)
@@ -278,6 +280,7 @@ def test_a_tie_is_read_completely(rows: int, limit: int, seed: int) -> None:
     table.log(5.000001)
     at_five = Span(RUNS, second(5), second(5))
     assert sorted(table.read_tie(5)) == sorted(table.stored(at_five))
+    assert all(query.limit <= limit for query in table.sent)
 
 
 def test_a_tie_in_a_steady_order_is_read_in_one_pass() -> None:
