@@ -123,12 +123,14 @@ class LogReader:
 
     async def _want(self, broker: Broker) -> None:
         """Say that the run is wanted, for as long as it is read."""
-        try:
-            while True:
+        while True:
+            try:
                 await broker.want(self._source.run_id)
-                await apause(WANT_SECONDS / 3)
-        except RxflowError as error:  # the broker may let it read alone
-            log("WARNING", "The broker refuses that a run is wanted", error=error)
+            except (
+                RxflowError
+            ) as error:  # the broker may let it read alone, or be set up only later
+                log("WARNING", "The broker refuses that a run is wanted", error=error)
+            await apause(WANT_SECONDS / 3)
 
     async def aclose(self) -> None:
         """Release what the broker and its client hold."""

@@ -42,6 +42,10 @@ class MemoryFaults(msgspec.Struct, frozen=True, kw_only=True):
     is_down: bool = False
 
 
+_HeldLease = tuple[str, float]
+"""Who has taken a lease, and until when, in monotonic seconds."""
+
+
 class _StoredLog:
     def __init__(self) -> None:
         self.pages: list[tuple[int, Page]] = []  # each with its position
@@ -85,7 +89,7 @@ class MemoryStore:
         self.lock = threading.RLock()
         self.logs: dict[tuple[str, str], _StoredLog] = {}
         self.wants: dict[tuple[str, str], float] = {}  # until when, in monotonic seconds
-        self.leases: dict[tuple[str, str], tuple[str, float]] = {}  # holder, and until when
+        self.leases: dict[tuple[str, str], _HeldLease] = {}
         self.version = 0
         self._position = 0
         self._watchers: list[Callable[[], None]] = []
@@ -318,13 +322,18 @@ class MemoryBroker:
             if workspace == self._workspace and until > monotonic()
         }
 
-    async def take(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a lease; return False if another holds it."""
+    async def lease_of(self, name: str) -> _HeldLease | None:
+        """Return who has taken a lease last, and until when; None if it is free."""
+        return await self._request(lambda: self._store.leases.get(self._key(name)))
+
+    async def take(
+        self, name: str, holder: str, seconds: float, *, instead_of: _HeldLease | None
+    ) -> bool:
+        """Take or renew a lease; return False if it was taken or renewed meanwhile."""
 
         def put() -> bool:
             with self._store.lock:
-                held_by, until = self._store.leases.get(self._key(name), (holder, 0.0))
-                if held_by != holder and until > monotonic():
+                if self._store.leases.get(self._key(name)) != instead_of:
                     return False
                 self._store.leases[self._key(name)] = holder, monotonic() + seconds
                 return True
@@ -407,17 +416,29 @@ class MemoryLease:
         """
         self._broker = broker
         self._arguments = (name, holder, seconds)
-        self._seconds = seconds
 
     async def acquire(self) -> None:
-        while not await self._broker.take(*self._arguments):
-            await apause(self._seconds / 6)
+        """Wait until the lease is free, or was not renewed for as long as it lasts."""
+        name, holder, seconds = self._arguments
+        seen, since = await self._broker.lease_of(name), monotonic()
+        while True:
+            held = await self._broker.lease_of(name)
+            if held != seen:
+                seen, since = held, monotonic()
+            is_free = held is None or held[0] == holder or monotonic() - since >= seconds
+            if is_free and await self._broker.take(name, holder, seconds, instead_of=held):
+                return
+            await apause(seconds / 6)
 
     async def hold(self) -> None:
+        """Renew the lease; return once another has it."""
+        name, holder, seconds = self._arguments
         while True:
-            await apause(self._seconds / 3)
-            if not await self._broker.take(*self._arguments):
+            await apause(seconds / 3)
+            held = await self._broker.lease_of(name)
+            if held is None or held[0] != holder:
                 return
+            await self._broker.take(name, holder, seconds, instead_of=held)
 
     async def release(self) -> None:
         await self._broker.give_back(*self._arguments[:2])

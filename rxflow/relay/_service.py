@@ -14,6 +14,7 @@ Belongs here: when a watch is started, and what it is about. Does not belong her
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 
@@ -32,6 +33,7 @@ from rxflow.relay._shares import Shares
 
 _SHORTEST_PAUSE = 0.5  # seconds until a watch that failed is started again
 _LONGEST_PAUSE = 30.0
+_BROKER_PAUSE = 1.0  # seconds until work is tried again that the broker has refused
 
 Report = Callable[[str], None]
 """Receives sentences for people."""
@@ -141,13 +143,18 @@ class Relay:
             await self._shares.release()
 
     async def _retry(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Do work that ends only if the broker refuses something, again and again."""
+        """Do work that ends only if the broker refuses something, again and again.
+
+        A broker that was restored, or keeps something in memory alone, may have to be set up again.
+        """
         while True:
             try:
                 await work()
             except BrokerFailed as error:
                 self._report(f"waits for its broker: {error}")
-            await apause(_LONGEST_PAUSE / 6)
+            await apause(_BROKER_PAUSE)
+            with suppress(BrokerFailed):
+                await self.broker.setup()
 
     # -- which runs -----------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from rxflow._runtime.clocks import apause, real_now
 from rxflow.relay._broker import Broker, Lease
 from rxflow.relay._figures import Figures
 
+_ACQUIRE_LEASES = 3.0  # times a lease: one whose holder was killed is first seen to stand still
 _RELEASE_TIMEOUT = 2.0  # seconds that the end of a relay waits for a broker
 
 
@@ -113,7 +114,7 @@ class Shares:
             if free:
                 slot = self._random.choice(free)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._seconds):
+                    async with asyncio.timeout(_ACQUIRE_LEASES * self._seconds):
                         await self._lease_of(slot).acquire()
                         return slot
                 self._lease = None  # another relay was quicker

@@ -191,7 +191,7 @@ def test_a_lease_has_one_holder() -> None:
         one, two = (broker.lease("relay-0", name, 60) for name in "ab")
         await one.acquire()
         assert await broker.holders() == {"relay-0": "a"}
-        assert not await broker.take("relay-0", "b", 60)
+        assert not await broker.take("relay-0", "b", 60, instead_of=None)
         await two.release()
         assert await broker.holders() == {"relay-0": "a"}
         await one.release()
@@ -208,12 +208,12 @@ def test_a_lease_that_is_not_renewed_runs_out() -> None:
 
     async def work(store: MemoryStore) -> None:
         stopped, other = store.connect(), store.connect()
-        one, two = stopped.lease("relay-0", "a", 0.05), other.lease("relay-0", "b", 60)
+        one, two = stopped.lease("relay-0", "a", 0.05), other.lease("relay-0", "b", 0.05)
         await one.acquire()
         stopped.pause()
         holding = asyncio.create_task(one.hold())
         await two.acquire()
-        assert await other.holders() == {"relay-0": "b"}
+        assert store.leases["default", "relay-0"][0] == "b"
         stopped.resume()
         await holding
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 
 import httpx
@@ -11,9 +11,9 @@ from relays import Relays, relays, wait_until
 
 from rxflow import Closed, FlowRunLog, StateChange
 from rxflow._protocol.queries import RunFilter
-from rxflow.errors import UnsupportedServer
+from rxflow.errors import BrokerFailed, UnsupportedServer
 from rxflow.relay import stream
-from rxflow.relay._memory import MemoryFaults
+from rxflow.relay._memory import MemoryBroker, MemoryFaults
 from rxflow.relay._service import RelayOptions
 from rxflow.relay._shares import fair_share, shard_of
 from rxflow.testing import FakePrefect3, Faults
@@ -86,6 +86,38 @@ def test_relays_share_the_shards_and_take_over(running: Relays) -> None:
     wait_until(lambda: len(one.held) == 8)
     two.resume()
     wait_until(lambda: (len(one.held), len(two.held)) == (4, 4))
+
+
+def test_leases_of_relays_that_were_killed_are_taken_over(running: Relays) -> None:
+    """A relay that comes later watches everything, though all leases have had a holder."""
+    for slot in range(8):
+        running.store.leases["default", f"relay-{slot}"] = "killed", 0.0
+    relay = running.start()
+    wait_until(lambda: len(relay.held) == 8)
+
+
+def test_a_broker_that_was_restored_is_set_up_again(
+    running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay makes anew what the broker has lost, and learns then which runs are wanted."""
+    run_id = add_finished_run(server)
+    lost = [True]
+    wanted = MemoryBroker.wanted
+
+    async def refuse(broker: MemoryBroker) -> AsyncIterator[tuple[str, bool]]:
+        if lost:
+            raise BrokerFailed("no such stream")
+        async for change in wanted(broker):
+            yield change
+
+    async def set_up(_: MemoryBroker) -> None:
+        lost.clear()
+
+    monkeypatch.setattr(MemoryBroker, "wanted", refuse)
+    monkeypatch.setattr(MemoryBroker, "setup", set_up)
+    relay = running.start()
+    assert stream(running.url, run_id).run().kind == "closed"
+    assert any("waits for its broker: no such stream" in text for text in relay.reports)
 
 
 def test_more_relays_than_shards_stand_by(running: Relays) -> None:
