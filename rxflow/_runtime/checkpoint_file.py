@@ -28,7 +28,7 @@ from rxflow._runtime.checkpoint_format import (
     knows_closed,
     new_checkpoint,
 )
-from rxflow._runtime.locked_files import write_all
+from rxflow._runtime.locked_files import reason_of, write_all
 from rxflow._runtime.watched_arguments import difference_text
 from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.watch_spec import WatchSpec
@@ -230,5 +230,5 @@ class CheckpointFile:
 
 def checkpoint_failure(shown: str, what: str, error: OSError) -> CheckpointFailed:
     """Return the error that the system refused something with a checkpoint."""
-    reason = error.strerror or str(error)
+    reason = reason_of(error)
     return CheckpointFailed(f"The checkpoint {shown!r} cannot {what}: {reason}")

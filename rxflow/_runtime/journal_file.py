@@ -21,7 +21,7 @@ from io import FileIO
 import msgspec
 
 from rxflow._models.times import encode_time
-from rxflow._runtime.locked_files import NO_ROOM, holder_text, write_all
+from rxflow._runtime.locked_files import NO_ROOM, holder_text, reason_of, write_all
 from rxflow._runtime.watched_arguments import WatchedArguments, arguments_of, difference_text
 from rxflow._watching.event_order import source_of
 from rxflow._watching.watch_spec import WatchSpec
@@ -291,8 +291,7 @@ def ends_closed(file: FileIO) -> bool | None:
 
 def journal_failure(path: str, what: str, error: OSError) -> JournalFailed:
     """Return the error that the system refused something with a journal."""
-    reason = error.strerror or str(error)
-    text = f"The journal {path!r} cannot {what}: {reason}"
+    text = f"The journal {path!r} cannot {what}: {reason_of(error)}"
     return JournalFailed(text, is_full=error.errno in NO_ROOM)
 
 

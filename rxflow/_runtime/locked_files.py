@@ -7,11 +7,21 @@ about it (`journal`).
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EDQUOT, EFBIG, ENOSPC
+from errno import EDQUOT, EFBIG, EISDIR, ENOENT, ENOSPC
 from io import FileIO
 
 NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
 """The errors of a disk that is full, of a quota that is used up, and of a file at its limit."""
+
+_REMEDIES = {
+    EISDIR: "; pass the path of a file",
+    ENOENT: "; create the directory that it is to be in",
+}
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the system does not create or open a file, and what to do where that is known."""
+    return (error.strerror or str(error)) + _REMEDIES.get(error.errno or 0, "")
 
 
 def has_locked(file: FileIO) -> bool:

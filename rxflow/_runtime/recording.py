@@ -31,7 +31,7 @@ from rxflow._forks import register
 from rxflow._models.times import Instant, Now
 from rxflow._runtime.clocks import clock_of
 from rxflow._runtime.compression import Compressor, NoZstandard, compressor_for
-from rxflow._runtime.locked_files import NO_ROOM, has_locked, write_all
+from rxflow._runtime.locked_files import NO_ROOM, has_locked, reason_of, write_all
 from rxflow._runtime.paged import Page, PagedObservable, pages_of
 from rxflow._runtime.scheduling import scheduler_for
 from rxflow.errors import RecordingFailed
@@ -294,7 +294,7 @@ class RecordingFile:
         self._end += len(data)
 
     def _failed(self, what: str, error: OSError) -> RecordingFailed:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         text = f"The recording {self._path!r} cannot {what}: {reason}"
         return RecordingFailed(text, is_full=error.errno in NO_ROOM)
 

@@ -7,6 +7,7 @@ subflows, which have logs of their own, and the names of task runs before their 
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import click
@@ -45,6 +46,7 @@ def relayed_run(selection: Selection, show: ShowOptions, following: FollowOption
         ("filters", bool(selection.filters)),
         ("--tail", show.tail is not None),
         ("--cancel-on-interrupt", following.cancel_on_interrupt),
+        ("--journal", following.journal is not None),
     )
     for name, is_given in needs_server:
         if is_given:
@@ -88,7 +90,8 @@ def follow_relayed_run(
     line = line_format(show, Names(), only_logs=False, tasks=tasks, many=False)
     lines = ShownLines(line, selection, None)
     display, live = logged_display(show, lines, selection)
-    with explained_end((run_id,), command="watch --relay BROKER") as going_on:
+    options = ["--relay", _without_user(url), "--workspace", workspace]
+    with explained_end((run_id,), options=options) as going_on:
         events = _limited(stream(url, run_id, workspace=workspace), following, run_id)
         events = events.pipe(ops.do_action(going_on.receive))
         if live is not None:
@@ -98,6 +101,12 @@ def follow_relayed_run(
         with closing(iter(events) if live is None else refreshed(events, live)) as shown:
             status = follow(shown, display, tabulated=not show.quiet)
     return ExitStatus.COMPLETED if following.exit_zero else status
+
+
+def _without_user(url: str) -> str:
+    """Return the URL of a broker, or of several, without users and passwords."""
+    parts = [urlsplit(each.strip()) for each in url.split(",")]
+    return ",".join(part._replace(netloc=part.netloc.rpartition("@")[2]).geturl() for part in parts)
 
 
 def _limited(

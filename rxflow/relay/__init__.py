@@ -27,6 +27,7 @@ imports it but the command line.
     _broker_journal.py  the logs as the journals of that watch
     _shares.py          how relays share the runs
     _retention.py       which logs are dropped
+    _health.py          whether it can work
     _figures.py         what a relay has done
     _monitoring.py      its figures and its health, over HTTP
 

@@ -17,6 +17,7 @@ class Figures(msgspec.Struct):
         polled_at: When Prefect's server last gave a good reply.
         appended_at: When a page was last stored.
         heard_at: When the broker last said who holds the leases.
+        polls_since: Since when there is something to read from Prefect's server; inf for nothing.
         runs: How many runs are watched.
         shards: How many shards this relay watches.
         leases: How many leases it holds.
@@ -29,6 +30,7 @@ class Figures(msgspec.Struct):
     polled_at: float = float("-inf")
     appended_at: float = float("-inf")
     heard_at: float = float("-inf")
+    polls_since: float = float("inf")
     runs: int = 0
     shards: int = 0
     leases: int = 0

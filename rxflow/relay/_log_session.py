@@ -165,7 +165,8 @@ class LogSession:
             self._is_degraded = True
             text = (
                 f"For {silent:.0f} s no relay has been at work in workspace {self._workspace!r}, "
-                "so that no events come; start one with: rxflow relay"
+                "or the broker has not replied, so that no events come; check the broker, or start "
+                "a relay with: rxflow relay BROKER"
             )
             self._notify(NoticeCode.NOT_RELAYED, text, now)
 

@@ -4,7 +4,7 @@
     GET /metrics    the figures, in the text format of Prometheus
 
 Belongs here: which figures there are, and the replies. Does not belong here: where the figures come
-from (`_figures`).
+from (`_figures`), and what is healthy (`_health`).
 """
 
 import asyncio
@@ -19,13 +19,10 @@ from rxflow._runtime.clocks import real_now
 from rxflow.errors import ConfigurationError
 from rxflow.relay._broker import Broker
 from rxflow.relay._figures import Figures
+from rxflow.relay._health import Health
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-SILENCE_LIMIT = 120.0
-"""Seconds without a good reply of Prefect's server, or of the broker, after which a relay is not
-healthy."""
 
 _REQUEST_TIMEOUT = 10.0  # seconds until a request must be there
 _MOST_LINES = 100  # of the head of a request
@@ -54,7 +51,7 @@ class Monitor:
             ) from None
         self._figures = figures
         self._broker = broker
-        self._began = real_now().mono
+        self._health = Health(figures, broker)
 
     @asynccontextmanager
     async def serve(self, host: str, port: int) -> AsyncGenerator[int]:
@@ -104,25 +101,9 @@ class Monitor:
             return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self)
         if path != "/healthz":
             return "404 Not Found", "text/plain", b"pass /healthz or /metrics\n"
-        wrong = self.wrong()
+        wrong = self._health.wrong()
         status = "503 Service Unavailable" if wrong else "200 OK"
         return status, "text/plain; charset=utf-8", f"{wrong or 'ok'}\n".encode()
-
-    def wrong(self) -> str | None:
-        """Return what is wrong with the relay; None if it is healthy.
-
-        A relay without a share is healthy: it stands by.
-        """
-        figures, now = self._figures, real_now().mono
-        if self._broker.is_full:
-            return "the broker is full"
-        unheard = now - max(figures.heard_at, self._began)
-        if unheard > SILENCE_LIMIT:
-            return f"the broker has not replied for {unheard:.0f} s"
-        unpolled = now - max(figures.polled_at, self._began)
-        if figures.runs and unpolled > SILENCE_LIMIT:
-            return f"Prefect's server has given no good reply for {unpolled:.0f} s"
-        return None
 
     def collect(self) -> Iterator["Metric"]:
         """Return the figures; prometheus_client calls this."""

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
+from math import inf
 from random import Random
 
 import msgspec
@@ -27,12 +28,14 @@ from rxflow.client import Client
 from rxflow.errors import BrokerFailed, RxflowError, UnsupportedFilter, UnsupportedServer
 from rxflow.relay._broker import Broker, Moved
 from rxflow.relay._figures import Figures
+from rxflow.relay._health import Health
 from rxflow.relay._relayed_watch import RelayedWatch
 from rxflow.relay._retention import Retention
 from rxflow.relay._shares import Shares
 
 _SHORTEST_PAUSE = 0.5  # seconds until a watch that failed is started again
 _LONGEST_PAUSE = 30.0
+_HEALTH_INTERVAL = 5.0  # seconds between two looks at the health
 _BROKER_PAUSE = 1.0  # seconds until work is tried again that the broker has refused
 
 Report = Callable[[str], None]
@@ -129,6 +132,7 @@ class Relay:
                 self._retry(self._follow_wants),
                 self._retry(self._retention.keep),
                 self._watch_forever(),
+                self._report_health(),
             )
         ]
         stopped = asyncio.create_task(stop.wait())
@@ -147,14 +151,29 @@ class Relay:
 
         A broker that was restored, or keeps something in memory alone, may have to be set up again.
         """
+        reported = ""
         while True:
             try:
                 await work()
             except BrokerFailed as error:
-                self._report(f"waits for its broker: {error}")
+                if str(error) != reported:
+                    reported = str(error)
+                    self._report(f"waits for its broker: {error}")
             await apause(_BROKER_PAUSE)
             with suppress(BrokerFailed):
                 await self.broker.setup()
+
+    async def _report_health(self) -> None:
+        """Say when the relay cannot work, and when it can again."""
+        health, was_healthy = Health(self.figures, self.broker), True
+        while True:
+            wrong = health.wrong()
+            if wrong is not None and was_healthy:
+                self._report(f"cannot work: {wrong}")
+            elif wrong is None and not was_healthy:
+                self._report("works again")
+            was_healthy = wrong is None
+            await apause(_HEALTH_INTERVAL)
 
     # -- which runs -----------------------------------------------------------------------------
 
@@ -230,6 +249,10 @@ class Relay:
                     if new := wanted - added:
                         added |= new
                         watch.add(new)
+                    if not wanted and self._options.where is None:
+                        self.figures.polls_since = inf
+                    elif self.figures.polls_since == inf:
+                        self.figures.polls_since = real_now().mono
                     await self._changed.wait()
                     if watch.ended.done():
                         return watch.ended.result()

@@ -67,7 +67,16 @@ def test_a_log_that_does_not_end_is_left_at_the_time_limit(running: Relays) -> N
     """The status is that of a time limit, and a sentence names the run."""
     done = watch("--relay", running.url, UNKNOWN, "--timeout", "0.3s")
     assert done.exit_code == 124, done.output
-    assert UNKNOWN in done.stderr
+    back = f"rxflow watch {UNKNOWN} --relay {running.url} --workspace default"
+    assert done.stderr.endswith(f"to come back: {back}\n")
+
+
+def test_the_password_of_a_broker_is_not_shown(running: Relays) -> None:
+    """Neither is its user; they are in the URL that was passed."""
+    url = running.url.replace("//", "//reader:s3cret@")
+    done = watch("--relay", url, UNKNOWN, "--timeout", "0.3s")
+    assert f"--relay {running.url} " in done.stderr
+    assert "s3cret" not in done.output
 
 
 WRONG = {
@@ -76,6 +85,7 @@ WRONG = {
     "a name": (["amber-fox"], "not the whole id of a run"),
     "filters": (["--tag", "prod"], "without filters"),
     "tail": ([UNKNOWN, "--tail", "3"], "without --tail"),
+    "a journal": ([UNKNOWN, "--journal", "nightly"], "without --journal"),
     "cancel": ([UNKNOWN, "--cancel-on-interrupt"], "without --cancel-on-interrupt"),
 }
 

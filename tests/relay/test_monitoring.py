@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from rxflow import ConfigurationError
 from rxflow._runtime.clocks import real_now
 from rxflow.relay._figures import Figures
+from rxflow.relay._health import SILENCE_LIMIT, Health
 from rxflow.relay._memory import MemoryBroker, MemoryStore
-from rxflow.relay._monitoring import SILENCE_LIMIT, Monitor
+from rxflow.relay._monitoring import Monitor
 
 
 async def exchange(port: int, request: bytes) -> tuple[str, str]:
@@ -80,22 +81,25 @@ def test_a_relay_is_healthy_unless_it_cannot_work() -> None:
 @pytest.mark.parametrize(
     ("figures", "text"),
     [
-        (Figures(runs=1, polled_at=5, heard_at=5), None),
-        (Figures(runs=0, polled_at=-1e6, heard_at=5), None),
-        (Figures(runs=1, polled_at=-1e6, heard_at=5), "no good reply for 1000"),
-        (Figures(runs=0, heard_at=-1e6), "broker has not replied for 1000"),
+        (Figures(leases=1, polls_since=-1e6, polled_at=5, heard_at=5), None),
+        (Figures(leases=1, polls_since=5, polled_at=-1e6, heard_at=5), None),
+        (Figures(leases=1, polled_at=-1e6, heard_at=5), None),
+        (Figures(leases=0, polls_since=-1e6, polled_at=-1e6, heard_at=5), None),
+        (Figures(leases=1, polls_since=-1e6, heard_at=5), "no good reply for 1000"),
+        (Figures(leases=0, heard_at=-1e6), "broker has not replied for 1000"),
     ],
 )
 def test_a_relay_that_hears_nothing_for_long_is_not_healthy(
     figures: Figures, text: str | None
 ) -> None:
-    """Of Prefect's server that counts only while runs are watched."""
+    """Of Prefect's server that counts only while there is something to watch."""
     now = real_now().mono
     figures.polled_at += now
     figures.heard_at += now
-    monitor = Monitor(figures, MemoryStore().connect())
-    monitor._began = now - 1e6
-    wrong = monitor.wrong()
+    figures.polls_since += now
+    health = Health(figures, MemoryStore().connect())
+    health._began = now - 1e6
+    wrong = health.wrong()
     assert wrong is None if text is None else text in (wrong or "")
     assert SILENCE_LIMIT < 1e6
 

@@ -96,6 +96,18 @@ def test_leases_of_relays_that_were_killed_are_taken_over(running: Relays) -> No
     wait_until(lambda: len(relay.held) == 8)
 
 
+def test_a_relay_says_when_it_cannot_work(running: Relays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and once more when it can again."""
+    monkeypatch.setattr("rxflow.relay._service._HEALTH_INTERVAL", 0.01)
+    relay = running.start()
+    wait_until(lambda: len(relay.held) == 8)
+    relay.broker.is_full = True
+    wait_until(lambda: "cannot work: the broker is full" in relay.reports)
+    relay.broker.is_full = False
+    wait_until(lambda: "works again" in relay.reports)
+    assert relay.reports.count("cannot work: the broker is full") == 1
+
+
 def test_a_broker_that_was_restored_is_set_up_again(
     running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
