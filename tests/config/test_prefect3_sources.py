@@ -86,6 +86,8 @@ def test_a_chosen_profile_must_exist(profiled: Installation, environ: Mapping[st
     assert message.startswith("the argument profile names the profile 'x'")
     assert "'rx', 'cloud', 'idle'" in message
     assert profiled.error({**environ, "RXFLOW_PROFILE": "x"}).startswith("RXFLOW_PROFILE in")
+    profiled.write("home/.prefect/profiles.toml", "")
+    assert "Profiles there: none. Name one" in profiled.error(environ, profile="x")
 
 
 @pytest.mark.parametrize(
