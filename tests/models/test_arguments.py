@@ -2,10 +2,12 @@
 
 import logging
 import math
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -30,7 +32,9 @@ from rxflow._models.arguments import (
     level_number,
     optional_seconds,
     optional_utc_time,
+    path_of,
     positive_count,
+    positive_number,
     seconds_of,
     stored_id,
     text_of,
@@ -48,6 +52,14 @@ class Unshowable:
     def __repr__(self) -> str:
         """Fail."""
         raise RuntimeError
+
+
+class BytesPath:
+    """An object that stands for a path of bytes."""
+
+    def __fspath__(self) -> bytes:
+        """Return the path."""
+        return b"runs.db"
 
 
 # -- ids ------------------------------------------------------------------------------------------
@@ -390,6 +402,37 @@ def test_an_optional_duration_may_be_none() -> None:
     assert optional_seconds("timeout", 3) == 3
 
 
+@pytest.mark.parametrize(
+    "value",
+    [2, 2.0, Decimal(2), Fraction(2), WholeNumber(2)],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_positive_number_becomes_a_float(value: object) -> None:
+    """It may be of any type of numbers, and below 1."""
+    number = positive_number("speed", value)
+    assert (number, type(number)) == (2.0, float)
+    assert positive_number("speed", 1e-9) == 1e-9
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (0, ValueError),
+        (-1.0, ValueError),
+        (math.inf, ValueError),
+        (math.nan, ValueError),
+        (10**400, ValueError),
+        ("2", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+    ],
+)
+def test_a_malformed_positive_number_is_rejected(value: Any, error: type[Exception]) -> None:
+    """The error names the argument, and shows what to pass."""
+    with pytest.raises(error, match=r"^speed=.* is not a number above 0; pass one, such as 60$"):
+        positive_number("speed", value)
+
+
 # -- objects --------------------------------------------------------------------------------------
 
 
@@ -398,6 +441,36 @@ def test_a_text_passes_unchanged() -> None:
     assert text_of("flow_name", "report", "nightly") == "report"
     with pytest.raises(TypeError, match="flow_name=7 is not text; pass text such as 'nightly'"):
         text_of("flow_name", 7, "nightly")
+
+
+class TextPath(str):
+    """Text of a class of its own."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("value", ["runs.db", TextPath("runs.db"), Path("runs.db")])
+def test_a_path_becomes_plain_text(value: object) -> None:
+    """A path is text, or an object that stands for one."""
+    path = path_of("journal", value, "runs.db")
+    assert (path, type(path)) == ("runs.db", str)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (7, TypeError, "journal is of the class int, not str or os.PathLike; pass a path such as"),
+        (b"runs.db", TypeError, "journal is of the class bytes, not str"),
+        (Path, TypeError, "journal is the class pathlib.Path itself, not str"),
+        ("", ValueError, "journal='' is not a path; pass one such as 'my.db'"),
+        ("a\0b", ValueError, r"journal='a\x00b' is not a path; pass one such as 'my.db'"),
+        (BytesPath(), TypeError, "journal=b'runs.db' is not text; pass a path of text such as"),
+    ],
+)
+def test_a_malformed_path_is_rejected(value: Any, error: type[Exception], message: str) -> None:
+    """The error names the argument, and shows what to pass."""
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        path_of("journal", value, "my.db")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from rxflow import FlowRun, Snapshot, State, TaskRun
-from rxflow._models.entities import Deployment, Flow, Worker, WorkPool
+from rxflow._models.entities import Deployment, Flow, FlowRegistration, Worker, WorkPool
 from rxflow._models.times import Instant
 
 AWARE = "2026-11-22T12:00:00Z"
@@ -72,6 +72,30 @@ def test_a_run_is_terminal_if_its_state_is(
     """A run without a state is not terminal, even if the id of its state is known."""
     run = decode(entity, ROWS[entity] | {"state": state, "state_id": "s"})
     assert run.is_terminal is terminal
+
+
+IDENTITIES: list[tuple[type[msgspec.Struct], dict[str, Any], str]] = [
+    (FlowRun, ROW, "id"),
+    (FlowRun, ROW, "state_id"),
+    (TaskRun, ROWS[TaskRun], "id"),
+    (TaskRun, ROWS[TaskRun], "state_id"),
+    (Flow, ROW, "id"),
+    (FlowRegistration, {}, "project_name"),
+    (FlowRegistration, {}, "core_version"),
+    (Deployment, ROWS[Deployment], "id"),
+    (Deployment, ROWS[Deployment], "version"),
+]
+
+
+@pytest.mark.parametrize(("entity", "row", "field"), IDENTITIES, ids=name_of)
+def test_equal_rows_have_equal_hashes(
+    entity: type[msgspec.Struct], row: dict[str, Any], field: str
+) -> None:
+    """A set has equal rows once, and is fast for rows that differ in their identity."""
+    rows = [decode(entity, row | {field: str(number)}) for number in range(100)]
+    again = [decode(entity, row | {field: str(number)}) for number in range(100)]
+    assert {*rows, *again} == {*rows}
+    assert len({hash(each) for each in rows}) == 100
 
 
 def test_task_runs_of_a_snapshot_are_counted() -> None:

@@ -11,7 +11,17 @@ import pytest
 from event_strategies import events, events_of
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_events import NOON, changed, closed, entered, line, notice, second, seen
+from sample_events import (
+    NOON,
+    changed,
+    closed,
+    entered,
+    line,
+    notice,
+    second,
+    seen,
+    task_entered,
+)
 
 from rxflow import AllClosed, Closed, FlowRunEvent, NoticeCode, RunSeen
 
@@ -137,3 +147,36 @@ def test_the_representation_has_all_fields() -> None:
     """`repr` shows the kind and the fields; `str` is for people."""
     assert repr(line()).startswith("FlowRunLog(flow_run_id=")
     assert second(0) + timedelta(0) == NOON
+
+
+# -- HTML ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "event", [seen(), entered("Failed"), line(1), task_entered("Running"), closed()]
+)
+def test_an_event_is_a_line(event: FlowRunEvent) -> None:
+    """It has the time, the level and the message."""
+    html = event._repr_html_()
+    assert html.startswith("<pre ")
+    assert event.message.split()[0] in html
+
+
+LEVELS = {10: None, 20: None, 30: "#bf8700", 35: "#bf8700", 40: "#dc3b3b", 50: "#dc3b3b"}
+
+
+@pytest.mark.parametrize(("level", "colour"), LEVELS.items())
+def test_warnings_and_errors_are_coloured(level: int, colour: str | None) -> None:
+    """Lines of other levels have the colour of the text around."""
+    html = line(1, level=level)._repr_html_()
+    assert (colour in html) if colour else ("color:" not in html)
+
+
+def test_the_html_is_the_text_with_its_lines() -> None:
+    """It has the parts of the text; texts are data, and a message keeps its lines."""
+    html = line(0.25, "a < b\n  c", level=40)._repr_html_()
+    assert html == (
+        '<pre style="white-space: pre-wrap; overflow-wrap: anywhere; margin: 0">'
+        '2026-11-22 12:00:00.250+00:00 <span style="color: #dc3b3b; font-weight: bold">ERROR   '
+        "</span> a &lt; b\n  c</pre>"
+    )

@@ -10,6 +10,7 @@ from freezegun import freeze_time
 
 from rxflow._models.times import (
     MICROSECOND,
+    earlier,
     encode_time,
     in_any_zone,
     later,
@@ -36,6 +37,23 @@ def test_later_ignores_a_missing_time(
 ) -> None:
     """None is earlier than any time."""
     assert later(a, b) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (NOON, NOON + MICROSECOND, NOON),
+        (NOON, NOON - MICROSECOND, NOON - MICROSECOND),
+        (NOON, None, NOON),
+        (None, NOON, NOON),
+        (None, None, None),
+    ],
+)
+def test_earlier_ignores_a_missing_time(
+    a: datetime | None, b: datetime | None, expected: datetime | None
+) -> None:
+    """None is later than any time."""
+    assert earlier(a, b) == expected
 
 
 def test_the_plain_class_is_found_under_freezegun() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from hostile_lines import ALL, LONG
 from picture_runs import NightlyRun
-from sample_events import closed, entered, line, seen, task_entered
+from sample_events import line
 
 import rxflow
 from rxflow import FlowRunView
@@ -56,26 +56,6 @@ def test_texts_of_a_server_are_data(name: str) -> None:
     task_run = view.get_task_run(task_run_id=task_run_id)
     for html in (view._repr_html_(), task_run._repr_html_(), line(1, text)._repr_html_()):
         assert not any(tag in html for tag in ("<script", "<img", "<svg", "<iframe", "<style"))
-
-
-@pytest.mark.parametrize(
-    "event", [seen(), entered("Failed"), line(1), task_entered("Running"), closed()]
-)
-def test_an_event_is_a_line(event: rxflow.FlowRunEvent) -> None:
-    """It has the time, the level and the message."""
-    html = event._repr_html_()
-    assert html.startswith("<pre ")
-    assert rxflow.to_dict(event)["message"].split()[0] in html
-
-
-LEVELS = {10: None, 20: None, 30: "#bf8700", 35: "#bf8700", 40: "#dc3b3b", 50: "#dc3b3b"}
-
-
-@pytest.mark.parametrize(("level", "colour"), LEVELS.items())
-def test_warnings_and_errors_are_coloured(level: int, colour: str | None) -> None:
-    """Lines of other levels have the colour of the text around."""
-    html = line(1, level=level)._repr_html_()
-    assert (colour in html) if colour else ("color:" not in html)
 
 
 def test_a_stream_says_what_it_is_and_requests_nothing() -> None:
