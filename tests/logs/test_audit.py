@@ -125,6 +125,23 @@ def test_requests_of_a_last_poll() -> None:
         assert reader.requests[-1] <= budget
 
 
+@pytest.mark.parametrize(("new", "proven"), [(0, True), (1, True), (2, False), (3, False)])
+def test_an_audit_with_new_rows_proves_them_if_it_is_one_page(new: int, proven: bool) -> None:
+    """Several pages show several states of the table, so rows that are new in them prove nothing.
+
+    A page that is full may be followed by another one.
+    """
+    world = World(page_limit=20)
+    run = world.server.add_run()
+    write(world, run, *range(18))
+    reader = CursorReader(at_once(world), run, limit=20)
+    reader.catch_up()
+    write(world, run, *range(18, 18 + new))
+    read = reader.poll(last=True)
+    assert (len(read.rows), read.proven, read.audit_failed) == (new, proven, False)
+    assert reader.poll(last=True).proven
+
+
 def test_a_late_row_beside_one_that_vanished_is_delivered_once() -> None:
     """A recently stored row of a bucket that was read again is known by id from then on."""
     world, run, reader = followed_run()

@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 from functools import partial
 from random import Random
 
-import msgspec
 import pytest
 from cursor_reader import (
     PERIOD,
     CursorReader,
     LongTable,
-    Send,
     at_once,
     followed_run,
     seconds,
@@ -67,6 +65,20 @@ def test_a_server_that_refuses_offsets_is_read_by_time() -> None:
     assert len(refused) == 3  # one rejection may be that of a proxy
 
 
+def test_rows_that_cannot_be_read_are_delivered_once() -> None:
+    """Unreadable rows are listed in the order of logs, count like all others, and come once."""
+    world, run, reader = followed_run()
+    write(world, run, 60.5, *(world.now + number / 10 for number in range(5)))
+    bad = [world.server.logs[-6], *world.server.logs[-4:-2]]
+    for row in bad:
+        row["message"] = None
+    read = reader.poll()
+    assert (len(read.rows), read.proven) == (3, True)
+    assert [row.id for row in read.malformed] == [row["id"] for row in bad]
+    read = reader.poll(last=True)
+    assert (read.rows, read.malformed, read.proven) == ((), (), True)
+
+
 NEW_ROWS = {
     "none": [],
     "recent rows": [179.0, 180.0],
@@ -106,19 +118,6 @@ def test_a_poll_that_breaks_off_changes_nothing(times: list[float]) -> None:
     assert sorted(reader.ids) == sorted(stored(world))
 
 
-def send_to(world: World, *, dated: bool) -> Send:
-    """Send queries to the server of a world, whose replies have its time only if they are dated."""
-    send = at_once(world)
-
-    def send_as_dated(query: LogsQuery) -> Reply:
-        reply = send(query)
-        if dated or isinstance(reply, Failure):
-            return reply
-        return msgspec.structs.replace(reply, server_time=None)
-
-    return send_as_dated
-
-
 @pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
 def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) -> None:
     """Pages in order, with ties, and ties of more than a page; with and without a server time."""
@@ -126,7 +125,7 @@ def test_a_history_is_delivered_in_order_whatever_its_pages_hold(dated: bool) ->
     run = world.server.add_run()
     write(world, run, *range(50), *[30.0] * 3, *[42.0] * 45, *range(50, 90))
     world.wait(60)
-    reader = CursorReader(send_to(world, dated=dated), run, limit=20)
+    reader = CursorReader(at_once(world, dated=dated), run, limit=20)
     reader.catch_up()
     assert sorted(reader.ids) == sorted(stored(world))
     assert reader.delivered == sorted(reader.delivered, key=LOG_ORDER)
@@ -506,7 +505,7 @@ def test_a_row_stored_at_an_impossible_time_moves_no_clock(year: int, dated: boo
     """`created` is the server's clock; one row with another one is delivered as any other."""
     world = World()
     run = world.server.add_run()
-    reader = CursorReader(send_to(world, dated=dated), run)
+    reader = CursorReader(at_once(world, dated=dated), run)
     world.server.log(run, created=datetime(year, 6, 1, tzinfo=UTC))
     reader.catch_up()
     assert reader.cursor.newest_created is None

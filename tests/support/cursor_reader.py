@@ -104,9 +104,21 @@ class CursorReader:
         return [row.id for row in self.delivered]
 
 
-def at_once(world: World) -> Send:
-    """Send queries to the server of a world whose time stands still meanwhile."""
-    return partial(exchange, world.server)
+def at_once(world: World, *, dated: bool = True) -> Send:
+    """Send queries to the server of a world whose time stands still meanwhile.
+
+    Args:
+        world: The world.
+        dated: Whether the replies have the server's time.
+    """
+
+    def send(query: LogsQuery) -> Reply:
+        reply = exchange(world.server, query)
+        if dated or isinstance(reply, Failure):
+            return reply
+        return msgspec.structs.replace(reply, server_time=None)
+
+    return send
 
 
 def over_time(world: World) -> Send:
