@@ -44,3 +44,10 @@ def test_an_unreadable_body_may_be_json(body: bytes, is_json: bool) -> None:
         decode_body(body, msgspec.json.Decoder(dict[str, int]).decode)
     assert caught.value.is_json is is_json
     assert caught.value.reason
+
+
+def test_a_body_that_is_nested_too_deep_is_json() -> None:
+    """It is read as far as the stack allows, and not repaired."""
+    with pytest.raises(UnreadableBody, match="nested too deep") as caught:
+        decode_body(b"[" * 100_000, msgspec.json.decode)
+    assert caught.value.is_json is True

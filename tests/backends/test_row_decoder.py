@@ -8,6 +8,17 @@ import pytest
 from http_replies import json_reply
 from prefect3_recordings import LOGS, RUN, log_row, read_page
 
+from rxflow._backends.row_decoder import RowDecoder
+
+
+def test_rows_are_converted_one_by_one_and_in_a_page() -> None:
+    """A decoder returns rows as they are on the wire, or as the backends share them."""
+    plain, shared = RowDecoder(int), RowDecoder(int, convert=hex)
+    assert (plain.decode_row(b"15"), plain.decode_rows(b"[15, 16]")) == (15, (15, 16))
+    assert (shared.decode_row(b"15"), shared.decode_rows(b"[15, 16]")) == ("0xf", ("0xf", "0x10"))
+    page = shared.decode_page(b'[15, "16", 17]', None)
+    assert (page.rows, len(page.malformed)) == (("0xf", "0x11"), 1)
+
 
 def test_a_malformed_row_is_listed_and_the_others_are_kept() -> None:
     """Of a page with a malformed row, that row is listed with the reason."""
