@@ -59,6 +59,24 @@ def test_a_picture_needs_nothing_else() -> None:
     assert not any(name.startswith("on") or "href" in name or name == "style" for name in names)
 
 
+def test_a_picture_has_the_colour_of_the_text_around() -> None:
+    """Texts and the axis are drawn in it; names of flow runs are bold, and dots show outcomes."""
+    picture = ET.fromstring(svg_timeline(NightlyRun().to_end().tree()))  # noqa: S314 - our own
+    assert picture.get("fill") == "currentColor"
+    assert {line.get("stroke") for line in picture.iter(f"{SVG}line")} == {"currentColor"}
+    shown = {
+        (row.get("data-kind"), name.get("font-weight"), dot.get("class"))
+        for row in picture.iter(f"{SVG}g")
+        for name in row.findall(f"{SVG}text")[:1]
+        for dot in row.iter(f"{SVG}circle")
+    }
+    assert shown == {
+        ("flow run", "600", "dot failed"),
+        ("task run", None, "dot completed"),
+        ("task run", None, "dot failed"),
+    }
+
+
 @pytest.mark.parametrize("name", sorted(ALL.keys() - LONG.keys()))
 def test_names_of_a_server_are_data(name: str) -> None:
     """Hostile names of flows, runs, task runs and states leave a well-formed document."""

@@ -62,9 +62,9 @@ def test_agents_are_grouped_by_labels_and_age(
 
 def test_ages_are_by_server_clock_else_given_time() -> None:
     """Where the server sends no time, the time given to the poll counts."""
-    agent = Agent(id="1", name="a", last_queried=FAR_OFF)
 
-    def text(server_time: datetime | None) -> str:
+    def text(server_time: datetime | None, name: str = "a") -> str:
+        agent = Agent(id="1", name=name, last_queried=FAR_OFF)
         poll = read_compatible_agents(frozenset(), MINUTE, FAR_OFF + timedelta(minutes=3))
         assert next(poll) == ServerQuery()
         assert poll.send(Page((Server(backend=BackendName.PREFECT_1),))) == AgentsQuery()
@@ -73,6 +73,8 @@ def test_ages_are_by_server_clock_else_given_time() -> None:
         return str(end.value.value)
 
     assert "3 minutes ago and looks unhealthy" in text(None)
+    assert "Agent 'a' (1) has matching" in text(None)
+    assert "Agent 1 has matching" in text(None, name="")
     assert "2 days ago and looks unhealthy" in text(FAR_OFF + timedelta(days=2))
     assert "1 second ago. It should pick up" in text(FAR_OFF + timedelta(seconds=1))
     assert "0 seconds ago. It should pick up" in text(FAR_OFF - timedelta(hours=1))

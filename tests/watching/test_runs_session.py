@@ -255,6 +255,7 @@ def test_an_unknown_run_does_not_end_the_others() -> None:
     watched = ManyRuns(world, [UNKNOWN, known]).run()
     notice, closed = watched.of_run(UNKNOWN)
     assert notice.code is NoticeCode.RUN_NOT_FOUND
+    assert notice.message.startswith("The server has no such flow run; check the id")
     assert (closed.state, closed.verified) == (None, False)
     assert watched.of_run(known)[-1].verified
     unknown, _ = watched.all_closed.runs
