@@ -108,6 +108,10 @@ def test_a_malformed_id_is_an_invalid_run_id(value: Any) -> None:
     with pytest.raises(InvalidRunId, match="is not a task run id, which is a UUID; ") as raised:
         canonical_id("task_run_id", value)
     assert str(raised.value).startswith(f"task_run_id={value!r} ")
+    with pytest.raises(
+        InvalidRunId, match=r"^flow_run_ids=.* is not a flow run id, which is a UUID"
+    ):
+        canonical_id("flow_run_ids", value)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def test_each_run_has_its_own_silence() -> None:
     assert detector.due_in(at(19)) is None
 
 
+def test_the_silence_of_a_run_may_begin_with_a_notice() -> None:
+    """Of a run that has had a notice alone the time is counted from there."""
+    detector = detector_after((3, notice(NoticeCode.MALFORMED)))
+    assert detector.due_in(at(4)) == 9
+
+
+def test_a_run_may_be_forgotten_twice() -> None:
+    """As when it was deleted after it was over."""
+    detector = detector_after((0, seen()), (1, closed(1)))
+    detector.forget(RUN)
+    assert detector.due_in(at(1)) is None
+
+
 def test_a_silence_is_reported_once() -> None:
     """A silent run that is not over is reported, and not again before another event."""
     detector = detector_after((0, seen()), (3, entered("Running", 3)))

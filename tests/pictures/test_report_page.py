@@ -50,6 +50,7 @@ def test_a_page_has_all_of_a_run(report: RunReport) -> None:
     assert page.find("p", "state-message")[0].text == "1/3 states failed."
     facts = " ".join(each.text for each in page.find("dl", "facts")).split()
     assert "4: 3 completed, 1 failed" in " ".join(facts)
+    assert "Ended" in " ".join(facts)
     assert [each.text for each in page.find("span", "tag")] == ["etl", "prod"]
     rows = [each.text for each in page.find("tr")][1:]
     assert [re.split(r"\d{4}-", row)[0] for row in rows] == ["Scheduled", "Running", "Failed"]

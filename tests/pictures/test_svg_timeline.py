@@ -1,5 +1,6 @@
 """The timeline of a run as SVG, read as a document."""
 
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -57,6 +58,15 @@ def test_a_picture_needs_nothing_else() -> None:
     assert elements == {"svg", "g", "rect", "circle", "line", "text", "title"}
     names = {name for each in picture.iter() for name in each.attrib}
     assert not any(name.startswith("on") or "href" in name or name == "style" for name in names)
+
+
+def test_the_texts_of_a_row_stand_on_one_line() -> None:
+    """Name and remark are at one height within their row, and rows follow each other evenly."""
+    rows = rows_of(NightlyRun().to_end().tree())
+    tops = [float(row.findall(f"{SVG}rect")[0].get("y", "nan")) for row in rows]
+    heights = [{text.get("y") for text in row.iter(f"{SVG}text")} for row in rows]
+    assert heights == [{f"{top + 15:g}"} for top in tops]
+    assert len({after - before for before, after in pairwise(tops)}) == 1
 
 
 def test_a_picture_has_the_colour_of_the_text_around() -> None:
