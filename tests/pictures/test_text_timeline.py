@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from picture_runs import NightlyRun, tree_of
 
 from rxflow._models.terminal_text import local_time
-from rxflow._pictures.cells import PLAIN, STRONG, cell_width, plain_text
+from rxflow._pictures.cells import FAINT, PLAIN, STRONG, cell_width, plain_text
 from rxflow._pictures.svg_timeline import svg_timeline
 from rxflow._pictures.text_timeline import timeline_lines
 from rxflow._pictures.time_bars import Outcome
@@ -43,7 +43,8 @@ def test_a_timeline_is_as_wide_as_the_terminal(width: int) -> None:
 def test_names_of_flow_runs_are_strong() -> None:
     """So the runs of a tree are seen among their task runs."""
     tree = NightlyRun().to_end().tree()
-    _, _, *rows, _ = timeline_lines(tree, 80)
+    title, _, *rows, _ = timeline_lines(tree, 80)
+    assert [title[0].style, title[-1].style] == [STRONG, FAINT]
     styles = {"flow run": STRONG, "task run": PLAIN}
     assert [row[0].style for row in rows] == [styles[each.node.kind] for each in tree.walk()]
 
@@ -59,8 +60,21 @@ def test_a_bar_at_the_end_has_the_last_cell() -> None:
     time.wait(0.001)
     server.set_task_state(run_id, task_run_id, "COMPLETED")
     server.set_state(run_id, "COMPLETED")
-    *_, run, task, _ = plain_text(timeline_lines(tree_of(server, run_id), 80)).splitlines()
+    _, axis, run, task, _ = plain_text(timeline_lines(tree_of(server, run_id), 80)).splitlines()
     assert task.index("█") == task.rindex("█") == run.rindex("█")
+    assert axis.index("0") == run.index("█")
+
+
+def test_a_task_run_waits_from_the_time_it_is_due() -> None:
+    """Before that it was merely planned."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="RUNNING")
+    later = server.clock() + timedelta(seconds=5)
+    server.add_task_run(run_id, name="late", state="SCHEDULED", expected_start_time=later)
+    time.wait(10)
+    *_, run, task, _ = plain_text(timeline_lines(tree_of(server, run_id), 80)).splitlines()
+    assert 2 * task.count("·") == pytest.approx(run.count("▒"), abs=2)
 
 
 def test_a_long_wait_is_cut_off() -> None:
