@@ -3,12 +3,14 @@
 import inspect
 import pickle
 import re
+from collections.abc import Callable
 
 import msgspec
 import pytest
+from sample_events import NOON
 
 import rxflow
-from rxflow import errors
+from rxflow import State, errors
 
 WHO = ("you: ", "your flow: ", "your pipeline: ", "the server: ", "the broker: ", "the network: ")
 
@@ -161,3 +163,27 @@ def test_an_error_can_be_imported_from_rxflow(line: Drawn) -> None:
     """Each error is a public name of the package."""
     assert getattr(rxflow, line.name) is line.error
     assert line.name in rxflow.__all__
+
+
+ATTRIBUTES: list[tuple[Callable[..., Exception], dict[str, object], dict[str, object]]] = [
+    (errors.WatchTimedOut, {"flow_run_ids": ()}, {"flow_run_ids": ("a", "b")}),
+    (
+        errors.FlowRunFailed,
+        {"flow_run_id": None, "state": None, "flow_run_ids": ()},
+        {"flow_run_id": "a", "state": State(id="s", type="FAILED", name="Failed", timestamp=NOON)},
+    ),
+    (errors.FlowRunFailed, {}, {"flow_run_ids": ("a", "b")}),
+    (errors.JournalFailed, {"is_full": False}, {"is_full": True}),
+    (errors.RecordingFailed, {"is_full": False}, {"is_full": True}),
+]
+
+
+@pytest.mark.parametrize(("error", "without", "given"), ATTRIBUTES)
+def test_an_error_has_the_attributes_that_it_is_given(
+    error: Callable[..., Exception], without: dict[str, object], given: dict[str, object]
+) -> None:
+    """Beside its message; each has a value of its type where none is given."""
+    plain, full = error("why"), error("why", **given)
+    assert (str(plain), str(full)) == ("why", "why")
+    assert {name: getattr(plain, name) for name in without} == without
+    assert {name: getattr(full, name) for name in given} == given

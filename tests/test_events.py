@@ -325,6 +325,7 @@ def test_a_run_that_did_not_complete_raises(described: str, ended: State | None)
         closed_in(ended).raise_for_state()
     assert str(raised.value) == f"Flow run {RUN_ID} ended in {described}"
     assert (raised.value.flow_run_id, raised.value.state) == (RUN_ID, ended)
+    assert raised.value.flow_run_ids == (RUN_ID,)
 
 
 def outcome(number: int, ended: State | None) -> RunOutcome:
@@ -368,7 +369,10 @@ def test_all_closed_raises_for_runs_that_did_not_complete() -> None:
     text = str(caught.value)
     assert text.startswith("7 of 8 flow runs did not complete: run 0 in state Failed: no\\ndisk; ")
     assert text.endswith("; and 2 more")
-    with pytest.raises(FlowRunFailed, match="1 of 1 flow runs did not complete"):
+    assert caught.value.flow_run_ids == tuple(f"run {number}" for number in range(7))
+    with pytest.raises(
+        FlowRunFailed, match=r"^1 of 1 flow runs did not complete: run 0 in no state$"
+    ):
         all_closed_in(None).raise_for_state()
 
 

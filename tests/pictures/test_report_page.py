@@ -101,9 +101,10 @@ def test_a_run_that_has_not_begun_is_shown() -> None:
 def test_parameters_are_shown_as_json() -> None:
     """Indented, and folded until they are looked at."""
     server = FakePrefect3(clock=VirtualTime())
-    page = read(report_of(server, server.add_run(parameters={"day": "</pre>", "n": [1]})))
+    parameters = {"day": "</pre>", "city": "Köln", "n": [1]}
+    page = read(report_of(server, server.add_run(parameters=parameters)))
     text = page.find("pre", "parameters")[0].text
-    assert text == '{\n  "day": "</pre>",\n  "n": [\n    1\n  ]\n}'
+    assert text == '{\n  "day": "</pre>",\n  "city": "Köln",\n  "n": [\n    1\n  ]\n}'
 
 
 def test_a_new_day_is_a_line_of_its_own(report: RunReport) -> None:

@@ -43,8 +43,8 @@ def test_a_timeline_is_as_wide_as_the_terminal(width: int) -> None:
 def test_names_of_flow_runs_are_strong() -> None:
     """So the runs of a tree are seen among their task runs."""
     tree = NightlyRun().to_end().tree()
-    title, _, *rows, _ = timeline_lines(tree, 80)
-    assert [title[0].style, title[-1].style] == [STRONG, FAINT]
+    title, axis, *rows, _ = timeline_lines(tree, 80)
+    assert [title[0].style, title[-1].style, axis[0].style] == [STRONG, FAINT, FAINT]
     styles = {"flow run": STRONG, "task run": PLAIN}
     assert [row[0].style for row in rows] == [styles[each.node.kind] for each in tree.walk()]
 
