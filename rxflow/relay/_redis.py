@@ -178,7 +178,7 @@ class RedisBroker:
         run = run_name(run_id)
         count = min(limit, _BATCH)
         key = self.log_key(run)
-        found = await self.answered("XRANGE", key, f"{after}-1", "+", "COUNT", count)
+        found = await self.answered("XRANGE", key, f"{after}-1", "+", "COUNT", count + 1)
         pages = _stored_pages(found, run, count)
         check_order(pages, run, after=after)
         return pages
@@ -350,7 +350,8 @@ class RedisFollower:
         """Return the pages after the position; wait for some seconds until there are any."""
         block = ("BLOCK", _milliseconds(seconds)) if seconds > 0 else ()
         streams = ("STREAMS", self._key, f"{self._position}-0")
-        found = await self._link.command("XREAD", "COUNT", _BATCH, *block, *streams, block=seconds)
+        count = ("COUNT", _BATCH + 1)
+        found = await self._link.command("XREAD", *count, *block, *streams, block=seconds)
         pages = _stored_pages(found[0][1] if found else [], self._run, _BATCH)
         check_order(pages, self._run, after=self._position)
         for stored in pages:
@@ -426,11 +427,12 @@ class RedisLease:
 
 
 def _stored_pages(entries: Sequence[Any], run: str, limit: int) -> list[StoredPage]:
-    """Return the pages of the first entries after a position, at most some of them."""
-    pages = [_stored_page(entry, run, is_last=False) for entry in entries]
-    if pages:
-        pages[-1] = pages[-1]._replace(is_last=True if len(pages) < limit else None)
-    return pages
+    """Return the pages of entries, at most some of them; one more entry shows that more follow."""
+    last = len(entries) - 1
+    return [
+        _stored_page(entry, run, is_last=number == last)
+        for number, entry in enumerate(entries[:limit])
+    ]
 
 
 def _stored_page(entry: Any, run: str, *, is_last: bool | None = None) -> StoredPage:

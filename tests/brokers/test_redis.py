@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from broker_logs import (
@@ -20,9 +21,13 @@ from broker_logs import (
 )
 from broker_servers import PASSWORD, BrokerServer, RedisServer, free_port
 from certificates import Authority
+from sample_events import RUN, closed, line
 
 from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog, RelayLogTrimmed
+from rxflow.relay import stream
+from rxflow.relay._broker import Page
 from rxflow.relay._connect import open_broker
+from rxflow.relay._pages import pages_of
 from rxflow.relay._redis import RedisBroker
 
 
@@ -118,6 +123,41 @@ def test_settings_of_nats_are_refused(redis_server: BrokerServer, workspace: str
             await fails(ConfigurationError, "maxmemory", broker.setup(max_bytes=1))
 
     completed(scenario)
+
+
+@pytest.mark.parametrize("count", [16, 17, 33])
+def test_the_last_page_is_known(redis_server: BrokerServer, workspace: str, count: int) -> None:
+    """Only a log's last page is said to be the last, also where a batch is full."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            end = await append_all(broker, run, [new_page(number) for number in range(count)])
+            are_last = [False] * (count - 1) + [True]
+            follower = broker.follow(run, after=0)
+            assert [each.is_last for each in await followed(follower, count)] == are_last
+            assert [each.is_last for each in await read_all(broker, run)] == are_last
+            await broker.append(run, new_page(count), after=end)
+            assert [each.is_last for each in await followed(follower, 1)] == [True]
+
+    completed(scenario)
+
+
+def test_a_closed_at_the_end_of_a_batch(redis_server: BrokerServer, workspace: str) -> None:
+    """A reader goes on after a `Closed` that is the last of 16 pages, if one more follows."""
+    events: list[Any] = [*map(line, range(15)), closed(15), closed(16)]
+
+    async def scenario() -> None:
+        pages = list[Page]()
+        for number, event in enumerate(events):
+            log_id = pages[0].log_id if pages else ""
+            pages += pages_of([event], first=number, log_id=log_id)
+        async with opened(redis_server, workspace) as broker:
+            await append_all(broker, RUN, pages)
+
+    completed(scenario)
+    found = list(stream(redis_server.url(), RUN, workspace=workspace))
+    assert found == [*events[:15], events[16]]
 
 
 # -- users ----------------------------------------------------------------------------------------
