@@ -12,9 +12,9 @@ page keeps as ``previous``. The first part of an id is the server's time in mill
 more than that of the entry before, and the second is 0. A log that was made anew goes on above the
 ids of logs that were dropped, so that it is not taken for one of them.
 
-A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys, and XADD on
-that of the wants. The server should write each command to its disk (``appendonly yes``), and must
-not evict keys (``maxmemory-policy noeviction``).
+A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys, HGETALL on
+that of the leases, XADD on that of the wants, and TIME. The server should write each command to its
+disk (``appendonly yes``), and must not evict keys (``maxmemory-policy noeviction``).
 
 Belongs here: keys, scripts and replies. Does not belong here: the connection (`_redis_link`).
 """

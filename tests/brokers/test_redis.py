@@ -164,7 +164,7 @@ def test_a_closed_at_the_end_of_a_batch(redis_server: BrokerServer, workspace: s
 
 
 def test_a_reader_needs_few_permissions(redis_server: BrokerServer) -> None:
-    """A user with the least permissions reads, follows and wants; to write is refused."""
+    """A user with those of the documentation reads, wants and sees relays; it writes no log."""
     run, workspace = new_run(), "shown"
 
     async def scenario() -> None:
@@ -183,7 +183,12 @@ def test_a_reader_needs_few_permissions(redis_server: BrokerServer) -> None:
             append = reader.append(run, new_page(6), after=end)
             await fails(BrokerFailed, "refuses EVAL: .*permission", append)
             await fails(BrokerFailed, "refuses EVAL: .*permission", reader.drop(run))
-            await fails(BrokerFailed, "refuses HGETALL: .*permission", reader.holders())
+            assert isinstance(reader, RedisBroker)
+            for key in (reader.log_key(run), "rxflow:shown:leases"):
+                adding = reader.link.command("XADD", key, "*", "name", "value")
+                await fails(BrokerFailed, "refuses XADD: .*permission", adding)
+            await broker.lease("relay-0", "a relay", 60.0).acquire()
+            assert await reader.holders() == {"relay-0": "a relay"}
             assert len(await read_all(reader, run)) == 6
 
     completed(scenario)
@@ -198,6 +203,7 @@ def test_a_user_without_permissions(redis_server: BrokerServer, workspace: str) 
             await fails(BrokerFailed, "refuses XRANGE", outsider.read(run, after=0))
             await fails(BrokerFailed, "refuses XREAD", outsider.follow(run, after=0).pages(1.0))
             await fails(BrokerFailed, "refuses XADD", outsider.want(run))
+            await fails(BrokerFailed, "refuses HGETALL", outsider.holders())
 
     completed(scenario)
 

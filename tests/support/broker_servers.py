@@ -48,7 +48,7 @@ appendonly yes
 save ""
 user default off
 user relay on >{password} ~* &* +@all
-user reader on >{password} ~rxflow:shown:run:* ~rxflow:shown:wants +xread +xrange +exists +xadd
+{reader}
 user outsider on >{password}
 """
 
@@ -209,7 +209,9 @@ class RedisServer(BrokerServer):
     def command(self, data: Path) -> list[str]:
         """Return the command that starts it."""
         config = self._folder / "valkey.conf"
-        text = REDIS_CONFIG.format(port=self.port, folder=data, password=PASSWORD)
+        text = REDIS_CONFIG.format(
+            port=self.port, folder=data, password=PASSWORD, reader=documented_reader()
+        )
         config.write_text(text, "utf-8")
         return [str(valkey_program()), str(config)]
 
@@ -230,6 +232,13 @@ def valkey_program() -> Path:
         for program in Path(folder).glob("_binaries/*/valkey-server"):
             return program
     return Path(shutil.which("valkey-server") or shutil.which("redis-server") or "valkey-server")
+
+
+def documented_reader() -> str:
+    """Return the rules of `docs/relay.md` for a reader on Redis, for the workspace `shown`."""
+    lines = (Path(__file__).parents[2] / "docs" / "relay.md").read_text("utf-8").splitlines()
+    (line,) = (line for line in lines if line.startswith("user reader on >"))
+    return line.replace(">...", f">{PASSWORD}").replace(":default:", ":shown:")
 
 
 def free_port() -> int:
