@@ -62,6 +62,8 @@ class RelayCommand(NamedTuple):
             shards=self.shards,
             lease_seconds=self.lease.total_seconds(),
             keep_seconds=self.keep.total_seconds(),
+            replicas=self.replicas,
+            max_bytes=self.max_bytes,
         )
 
 

@@ -12,8 +12,9 @@ Belongs here: what is sent to the broker, and where. Does not belong here: what 
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from rxflow._protocol.queries import Query
 from rxflow._runtime.clocks import apause
 from rxflow._runtime.fetch_loop import fetch_loop
 from rxflow._runtime.query_channels import WhileWaiting
-from rxflow.errors import RxflowError
+from rxflow.errors import BrokerFailed, RxflowError
 from rxflow.relay._broker import WANT_SECONDS, Broker, LogFollower, StoredPage
 from rxflow.relay._connections import BrokerAccess, connections
 
@@ -178,6 +179,8 @@ class BlockingLogChannel:
         self._reader = LogReader(source)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading: Future[LogRead] | None = None
+        self._lock = threading.Lock()  # a stream may be ended by another thread than its reader's
+        self._is_closed = False
 
     def send(
         self,
@@ -185,26 +188,44 @@ class BlockingLogChannel:
         while_waiting: WhileWaiting | None = None,
     ) -> Reply:
         """Return what comes next; what was being read when it was broken off comes then."""
-        if self._loop is None:
-            self._loop = fetch_loop.acquire()
-        if self._reading is None:
-            self._reading = asyncio.run_coroutine_threadsafe(self._reader.read(), self._loop)
-        reading = self._reading
-        while not reading.done():
-            pause = _SLICE if while_waiting is None else while_waiting()
-            if pause is None:
-                return LogRead().as_reply()  # it is dropped
-            with suppress(TimeoutError):
-                reading.result(min(pause, _SLICE))
-        self._reading = None
-        return reading.result().as_reply()
+        try:
+            reading = self._begun()
+        except RuntimeError:  # at the end of the interpreter, or under a limit
+            error = BrokerFailed("The system started no thread to read the broker on")
+            return LogRead(error=error).as_reply()
+        if reading is None:
+            return LogRead().as_reply()
+        try:
+            while not reading.done():
+                pause = _SLICE if while_waiting is None else while_waiting()
+                if pause is None:
+                    return LogRead().as_reply()  # it is dropped
+                with suppress(TimeoutError):
+                    reading.result(min(pause, _SLICE))
+            self._reading = None
+            return reading.result().as_reply()
+        except CancelledError:  # closed by another thread, which has ended the stream
+            return LogRead().as_reply()
+
+    def _begun(self) -> "Future[LogRead] | None":
+        """Return the read under way, or begin one; None once this is closed."""
+        with self._lock:
+            if self._is_closed:
+                return None
+            if self._loop is None:
+                self._loop = fetch_loop.acquire()
+            if self._reading is None:
+                self._reading = asyncio.run_coroutine_threadsafe(self._reader.read(), self._loop)
+            return self._reading
 
     def close(self) -> None:
         """Break off a read, and close the connection. Callable from any thread."""
-        loop, self._loop = self._loop, None
+        with self._lock:
+            self._is_closed = True
+            loop, self._loop = self._loop, None
+            reading = self._reading
         if loop is None:
             return
-        reading = self._reading
 
         async def close() -> None:
             try:

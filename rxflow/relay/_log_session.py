@@ -19,7 +19,7 @@ from rxflow._protocol.push import Announcement, PushSubscription, PushTopic
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.session import Command, Done, Fetch, Wait
 from rxflow._watching.watch_spec import EventSource
-from rxflow.errors import RxflowError
+from rxflow.errors import BrokerFailed, RxflowError
 from rxflow.events import Closed, FlowRunEvent, Notice, NoticeCode
 from rxflow.relay._log_channel import NEXT_PAGES, LogRead
 from rxflow.relay._pages import Unpacked, Unpacker
@@ -63,7 +63,7 @@ class LogSession:
         )
         self._pages: deque[tuple[LogPosition | None, EventPage]] = deque()
         self._done: Done | None = None
-        self._began = self._silent_since = inf  # in monotonic seconds
+        self._silent_since = self._read_since = inf  # in monotonic seconds
         self._is_degraded = False
 
     # -- called by the engine -------------------------------------------------------------------
@@ -74,12 +74,15 @@ class LogSession:
             return Wait(0.0)
         if self._done is not None:
             return self._done
-        if self._began == inf:
-            self._began = self._silent_since = now.mono
+        if self._silent_since == inf:
+            self._silent_since = now.mono
         return Fetch(NEXT_PAGES)
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive what was read, and return the first of the pages to emit."""
+        if isinstance(reply, Failure):  # the system has started no thread to read on
+            self._done = Done(BrokerFailed(reply.text))
+            return ()
         read = cast("LogRead", reply)
         try:
             for number, stored in enumerate(read.pages, 1):
@@ -91,7 +94,8 @@ class LogSession:
         if read.error is not None:
             self._done = Done(read.error)
         self._is_over &= not read.pages
-        if self._is_over and now.mono - self._began >= LOOK_SECONDS:
+        self._read_since = min(self._read_since, now.mono)
+        if self._done is None and self._is_over and now.mono - self._read_since >= LOOK_SECONDS:
             self._done = Done()
         self._report_silence(read, now)
         return self._pop()

@@ -357,9 +357,11 @@ class NatsBroker:
             return
         if self._is_seen:
             self._absent_since = None
-            with suppress(Unanswered):
+            try:
                 if await self._may_exist():
                     return
+            except Unanswered:  # an outage, which shows nothing of the stream
+                return
         raise BrokerFailed(
             f"The NATS server {self.link.name} has no stream {self.stream}: start a relay of the "
             f"workspace {self._workspace!r}, which creates it, on a server with JetStream enabled"

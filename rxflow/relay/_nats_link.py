@@ -324,6 +324,7 @@ class NatsLink:
 
     async def _receive_reconnect(self) -> None:
         log("DEBUG", "{}: connected again", self.name)
+        self._violations.clear()  # the user's permissions may be others now
         for listener in [*self._listeners]:
             listener()
 

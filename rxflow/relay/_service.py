@@ -54,6 +54,8 @@ class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
             relays, of which there are so many at most.
         lease_seconds: After how many seconds others take over from a relay that has gone.
         keep_seconds: For how many seconds a log is kept after its last page.
+        replicas: How many servers of the broker's cluster keep each log; None for its default.
+        max_bytes: How large all logs may become; None for the broker's default.
     """
 
     where: RunFilter | None = None
@@ -62,6 +64,8 @@ class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 8
     lease_seconds: float = 3.0
     keep_seconds: float = 7 * 86400.0
+    replicas: int | None = None
+    max_bytes: int | None = None
 
     def selection(self) -> RunSelection:
         """Return which runs a watch that begins now looks for."""
@@ -161,7 +165,16 @@ class Relay:
                     self._report(f"waits for its broker: {error}")
             await apause(_BROKER_PAUSE)
             with suppress(BrokerFailed):
-                await self.broker.setup()
+                await self.set_up()
+
+    async def set_up(self) -> None:
+        """Create on the broker what relays need, or change its settings where they differ.
+
+        Raises:
+            BrokerFailed: The broker refuses it.
+        """
+        options = self._options
+        await self.broker.setup(replicas=options.replicas, max_bytes=options.max_bytes)
 
     async def _report_health(self) -> None:
         """Say when the relay cannot work, and when it can again."""
@@ -178,6 +191,7 @@ class Relay:
     # -- which runs -----------------------------------------------------------------------------
 
     async def _follow_wants(self) -> None:
+        self._wanted.clear()  # what was wanted before is said again, or is wanted no more
         async for run_id, is_wanted in self.broker.wanted():
             if is_wanted:
                 self._wanted.add(run_id)

@@ -81,8 +81,8 @@ class Shares:
     async def keep(self) -> None:
         """Hold a share from now on, and follow how large it is; never returns."""
         while True:
-            slot = await self._acquire()
-            holding = asyncio.create_task(self._lease_of(slot).hold())
+            slot, lease = await self._acquire()
+            holding = asyncio.create_task(lease.hold())
             try:
                 while not holding.done():
                     self._set(fair_share(slot, await self._held_slots(), self._shards))
@@ -101,22 +101,20 @@ class Shares:
                 async with asyncio.timeout(_RELEASE_TIMEOUT):
                     await lease.release()
 
-    def _lease_of(self, slot: int) -> Lease:
-        if self._lease is None:
-            self._lease = self._broker.lease(f"relay-{slot}", self.holder, self._seconds)
-        return self._lease
-
-    async def _acquire(self) -> int:
-        """Wait until a slot is free, and take it."""
+    async def _acquire(self) -> tuple[int, Lease]:
+        """Wait until a slot is free, and take it; return it and its lease."""
         while True:
             held = await self._held_slots()
             free = [slot for slot in range(self._shards) if slot not in held]
             if free:
                 slot = self._random.choice(free)
+                self._lease = lease = self._broker.lease(
+                    f"relay-{slot}", self.holder, self._seconds
+                )
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_ACQUIRE_LEASES * self._seconds):
-                        await self._lease_of(slot).acquire()
-                        return slot
+                        await lease.acquire()
+                        return slot, lease
                 self._lease = None  # another relay was quicker
             await apause(self._seconds / 3)
 

@@ -24,6 +24,8 @@ from certificates import Authority
 from rxflow.errors import BrokerFailed, InvalidRelayLog, RelayLogTrimmed
 from rxflow.relay._connect import open_broker
 from rxflow.relay._nats import NatsBroker
+from rxflow.relay._nats_link import NoResponder
+from rxflow.relay._retries import Unanswered
 
 # -- streams --------------------------------------------------------------------------------------
 
@@ -102,6 +104,34 @@ def test_a_stream_that_nothing_created(
             await delete_stream(broker)
             with pytest.raises(BrokerFailed, match=f"no stream RXFLOW_{workspace}"):
                 await broker.append(run, new_page(1), after=end)
+
+    completed(scenario)
+
+
+def test_an_outage_is_not_taken_for_an_absent_stream(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster without a leader replies neither for a stream nor about it; that is waited for."""
+    monkeypatch.setattr("rxflow.relay._nats._ABSENT_SECONDS", 0.2)
+    looks = 0
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            await broker.append(new_run(), new_page(0), after=0)
+
+            async def unanswered(_: str) -> bool:
+                nonlocal looks
+                looks += 1
+                raise Unanswered("no leader")
+
+            async def no_leader() -> str:
+                if looks < 2:
+                    raise NoResponder("no leader")
+                return "a leader was elected"
+
+            monkeypatch.setattr(broker.jetstream, "has_stream", unanswered)
+            assert await broker.answered(no_leader) == "a leader was elected"
 
     completed(scenario)
 

@@ -6,12 +6,15 @@ import pytest
 from sample_events import RUN, at, closed, line
 
 from rxflow import BrokerFailed, FlowRunEvent, NoticeCode, RelayLogLost
+from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._watching.session import Done, Fetch, Wait
 from rxflow.relay._broker import StoredPage
 from rxflow.relay._log_channel import NEXT_PAGES, LogRead
 from rxflow.relay._log_session import LOOK_SECONDS, SILENT_SECONDS, LogSession
 from rxflow.relay._pages import pages_of
 from rxflow.relay._position import LogPosition
+
+CLOSED = LogPosition("abc", 3, 9, is_closed=True)
 
 
 class Reading:
@@ -184,3 +187,29 @@ def test_nothing_is_announced() -> None:
     session = Reading().session
     assert session.push_subscriptions(at(0)) == ()
     assert session.has_run(RUN)
+
+
+def test_an_error_after_the_end_is_not_swallowed() -> None:
+    """Though it comes so late that a run which did not go on would have ended the stream."""
+    reading = Reading(CLOSED)
+    error = BrokerFailed("gone")
+    reading.receive(LogRead(error=error), LOOK_SECONDS + 1)
+    assert reading.done == Done(error)
+
+
+def test_the_time_to_find_that_a_run_went_on_begins_with_the_first_read() -> None:
+    """However long it takes to reach the broker."""
+    reading = Reading(CLOSED)
+    reading.receive(LogRead(), LOOK_SECONDS + 1)
+    assert reading.done is None
+    reading.receive(LogRead(), 2 * LOOK_SECONDS + 1)
+    assert reading.done == Done()
+
+
+def test_a_system_without_threads_is_an_error() -> None:
+    """It is one of rxflow's, with the reason."""
+    session = Reading().session
+    failure = Failure(kind=FailureKind.NETWORK, text="no thread")
+    assert session.receive(failure, at(0)) == ()
+    assert isinstance(session.done, Done)
+    assert isinstance(session.done.error, BrokerFailed)

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
@@ -108,10 +109,47 @@ def test_a_relay_says_when_it_cannot_work(running: Relays, monkeypatch: pytest.M
     assert relay.reports.count("cannot work: the broker is full") == 1
 
 
+def test_a_share_is_whole_after_a_refusal(running: Relays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease that is held then is that of the shards that are watched."""
+    monkeypatch.setattr("rxflow.relay._service._BROKER_PAUSE", 0.01)
+    holders = MemoryBroker.holders
+    refusals = ["stream not found"] * 12
+
+    async def refuse(broker: MemoryBroker) -> dict[str, str]:
+        if relay.held and refusals:
+            running.store.leases.clear()
+            raise BrokerFailed(refusals.pop())
+        return await holders(broker)
+
+    relay = running.start()
+    monkeypatch.setattr(MemoryBroker, "holders", refuse)
+    wait_until(lambda: not refusals)
+    wait_until(lambda: not refusals)
+    wait_until(lambda: len(running.store.leases) == 1 and len(relay.held) == 8)
+
+
+def test_what_was_wanted_before_an_outage_is_not_wanted_for_ever(
+    running: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers say it again."""
+    monkeypatch.setattr("rxflow.relay._service._BROKER_PAUSE", 0.01)
+    wants = [{"9e6caafc-4ea1-4493-b0a9-122efba9eaaa"}]
+
+    async def refuse(_: MemoryBroker) -> AsyncIterator[tuple[str, bool]]:
+        for run_id in wants.pop() if wants else ():
+            yield run_id, True
+        raise BrokerFailed("no such stream")
+
+    monkeypatch.setattr(MemoryBroker, "wanted", refuse)
+    relay = running.start()
+    wait_until(lambda: not wants and not relay.relay._wanted)
+
+
 def test_a_broker_that_was_restored_is_set_up_again(
     running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relay makes anew what the broker has lost, and learns then which runs are wanted."""
+    """A relay makes anew what the broker has lost, as it was, and learns which runs are wanted."""
+    monkeypatch.setattr("rxflow.relay._service._BROKER_PAUSE", 0.01)
     run_id = add_finished_run(server)
     lost = [True]
     wanted = MemoryBroker.wanted
@@ -122,12 +160,13 @@ def test_a_broker_that_was_restored_is_set_up_again(
         async for change in wanted(broker):
             yield change
 
-    async def set_up(_: MemoryBroker) -> None:
+    async def set_up(_: MemoryBroker, **given: Any) -> None:
+        assert given == {"replicas": 3, "max_bytes": 10**9}
         lost.clear()
 
     monkeypatch.setattr(MemoryBroker, "wanted", refuse)
     monkeypatch.setattr(MemoryBroker, "setup", set_up)
-    relay = running.start()
+    relay = running.start(replicas=3, max_bytes=10**9)
     assert stream(running.url, run_id).run().kind == "closed"
     assert any("waits for its broker: no such stream" in text for text in relay.reports)
 

@@ -337,3 +337,12 @@ def test_the_package_is_lazy() -> None:
     assert {"stream", "RelayedStream"} <= {*dir(rxflow.relay)}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rxflow.relay.nothing  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_another_thread_may_end_a_loop(log: Log) -> None:
+    """As `take_until` does: the loop ends, and no error of a read that was broken off is raised."""
+    log.append(*LINES)
+    ended: reactivex.Subject[None] = reactivex.Subject()
+    for event in stream(log.url, RUN).take_until(ended):
+        if event == LINES[-1]:
+            threading.Timer(0.05, ended.on_next, [None]).start()
