@@ -599,6 +599,14 @@ def test_a_watch_that_awaits_runs_sends_nothing() -> None:
     assert isinstance(watched.error, WatchTimedOut)
 
 
+def test_a_watch_that_waits_for_its_consumer_says_so() -> None:
+    """The notice names no run, since the consumer has events of several."""
+    watched = ManyRuns(World(), more=True)
+    watched.record(watched.session.report_unacknowledged(10_000, watched.now()))
+    (notice,) = watched.of(Notice)
+    assert (notice.code, notice.flow_run_id) == (NoticeCode.UNACKNOWLEDGED, "")
+
+
 def test_an_outage_is_one_notice() -> None:
     """It is about the watch, not about each run, and nothing is lost by it."""
     world = World()

@@ -388,6 +388,20 @@ def test_prefect_1_knows_no_subflows(watch: Callable[..., FoundRuns]) -> None:
     assert [event.id for event in watched.of(StateChange)]
 
 
+def test_prefect_1_says_once_that_it_knows_no_subflows() -> None:
+    """A watch that goes on after the events of another does not say it again."""
+    world = OfPrefect1()
+    first = watch_tree(world, drain=5)
+    first.run(until=20)
+    assert [notice.code for notice in first.of(Notice)] == [NoticeCode.UNSUPPORTED]
+    second = tree_of(world, first.ids["root"], drain=5)
+    second.session.record_emitted(first.events)
+    second.end_at(30, "root")
+    second.run()
+    assert second.of(Notice) == []
+    assert [change.state.name for change in second.of(StateChange)] == ["Completed"]
+
+
 def test_a_subflow_whose_parent_is_not_known_any_more_is_watched() -> None:
     """It is its own root then, as far as is known."""
     world = World()
