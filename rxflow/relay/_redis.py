@@ -71,12 +71,14 @@ end
 return 0
 """
 
+# A server that is full takes the HSET only after an HDEL; so relays keep their leases there.
 _TAKE: Final = f"""{_NOW}
 local found = redis.call('HGET', KEYS[1], ARGV[1])
 if found then
   local ends, holder = string.match(found, '^(%d+) (.*)$')
   if holder ~= ARGV[2] and tonumber(ends) > now then return tonumber(ends) - now end
 end
+redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now + ARGV[3]) .. ARGV[2])
 return 0
 """

@@ -67,6 +67,25 @@ def test_full_memory_is_waited_for(workspace: str) -> None:
         completed(lambda: scenario(server))
 
 
+def test_leases_are_kept_while_the_memory_is_full(workspace: str) -> None:
+    """A lease is renewed and taken on a server that has no room, so that shares are kept."""
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            key = f"rxflow:{workspace}:leases"
+            await broker.lease("relay-0", "a", 60.0).acquire()
+            before = await broker.link.command("HGET", key, "relay-0")
+            await broker.link.command("CONFIG", "SET", "maxmemory", 1)
+            await broker.lease("relay-0", "a", 600.0).acquire()
+            assert await broker.link.command("HGET", key, "relay-0") > before
+            await broker.lease("relay-1", "b", 60.0).acquire()
+            assert await broker.holders() == {"relay-0": "a", "relay-1": "b"}
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
 def test_entries_that_no_relay_wrote(redis_server: BrokerServer, workspace: str) -> None:
     """A log with a foreign entry is an error that names the run, and what to do."""
     run, unchained = new_run(), new_run()
