@@ -140,7 +140,10 @@ class Broker(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether a page waits to be appended because the broker has no room for it."""
+        """Whether a page waits to be appended because the broker has no room for it.
+
+        After a `drop` it is False until a page was refused again.
+        """
         ...
 
     async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:

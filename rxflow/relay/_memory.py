@@ -254,6 +254,7 @@ class MemoryBroker:
 
     async def drop(self, run_id: str) -> None:
         await self._request(lambda: self._store.logs.pop(self._key(run_id), None))
+        self.is_full = False
         self._store.notify()
 
     @property

@@ -123,7 +123,9 @@ class RedisBroker:
         self.link = link
         self._prefix = f"rxflow:{workspace}:"
         self._random = Random()  # noqa: S311 - jitter
-        self._full: set[str] = set()  # runs of which a page finds no room
+        self._waiting: set[str] = set()  # runs of which a page found no room
+        self._is_full = False
+        self._dropped = asyncio.Event()  # replaced by each drop
 
     @property
     def failures(self) -> int:
@@ -132,8 +134,8 @@ class RedisBroker:
 
     @property
     def is_full(self) -> bool:
-        """Whether a page waits to be appended because the broker has no room for it."""
-        return bool(self._full)
+        """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
+        return self._is_full
 
     async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
         """Warn of a server that would evict logs; there is nothing to create."""
@@ -160,8 +162,10 @@ class RedisBroker:
         command = ("EVAL", _APPEND, 3, *self._log_keys(run), run, after)
         try:
             reply = await self.answered(*command, *fields, "body", page.body, run=run)
+            self._is_full = False
         finally:
-            self._full.discard(run)
+            self._waiting.discard(run)
+            self._is_full = self._is_full and bool(self._waiting)
         if reply != -1:
             return _position_of(reply)
         last = await self.last(run)
@@ -203,6 +207,9 @@ class RedisBroker:
         """Delete the whole log of a run."""
         run = run_name(run_id)
         await self.answered("EVAL", _DROP, 3, *self._log_keys(run), run)
+        self._is_full = False
+        self._dropped.set()
+        self._dropped = asyncio.Event()
 
     # -- wants and leases ---------------------------------------------------------------------
 
@@ -277,7 +284,7 @@ class RedisBroker:
     async def answered(
         self, *command: bytes | str | float, block: float = 0.0, run: str | None = None
     ) -> Any:
-        """Send a command until there is a reply.
+        """Send a command until there is a reply; at once after a drop, which may have made room.
 
         Args:
             command: The command and its arguments.
@@ -289,17 +296,23 @@ class RedisBroker:
         """
         delays = pauses(self._random)
         while True:
+            dropped = self._dropped
             try:
                 return await self.link.command(*command, block=block)
             except Full as error:
                 if run is None:
                     log("WARNING", "{} has no room: {}", self.link.name, error)
-                elif run not in self._full:
-                    self._full.add(run)
-                    log("WARNING", "The log of run {} waits for room: {}", run, error)
+                else:
+                    self._is_full = True
+                    if run not in self._waiting:
+                        self._waiting.add(run)
+                        log("WARNING", "The log of run {} waits for room: {}", run, error)
             except Unanswered:
                 pass
-            await apause(next(delays))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next(delays)):
+                    await dropped.wait()
+                delays = pauses(self._random)
 
 
 class RedisFollower:

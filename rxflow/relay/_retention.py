@@ -11,7 +11,9 @@ from rxflow.relay._broker import Broker, LogEnd
 from rxflow.relay._figures import Figures
 
 _INTERVAL = 60.0  # seconds between two looks for logs that are too old
-_FULL_INTERVAL = 0.5  # seconds between two looks whether the broker is full
+# Seconds between two looks whether the broker is full, which it is after a drop only once a page
+# was refused again.
+_FULL_INTERVAL = 0.5
 
 
 def expired(ends: list[LogEnd], now: float, keep_seconds: float) -> list[LogEnd]:
@@ -78,7 +80,7 @@ class Retention:
     async def make_room(self) -> None:
         """Drop the oldest log of a run that is over, whichever relay has written it."""
         oldest = oldest_closed([end async for end in self._broker.ends()])
-        if oldest is not None:
+        if oldest is not None and self._broker.is_full:  # another relay may have made room
             await self._drop(oldest)
 
     async def _drop(self, end: LogEnd) -> None:

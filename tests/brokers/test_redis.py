@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,16 @@ from certificates import Authority
 from sample_events import RUN, closed, line
 
 from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog, RelayLogTrimmed
-from rxflow.relay import stream
+from rxflow.relay import _redis, stream
 from rxflow.relay._broker import Page
 from rxflow.relay._connect import open_broker
+from rxflow.relay._figures import Figures
 from rxflow.relay._pages import pages_of
 from rxflow.relay._redis import RedisBroker
+from rxflow.relay._retention import Retention
+
+_LARGE = bytes(200 << 10)
+_HOUR = 3600.0
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +50,13 @@ def redis_server() -> Iterator[BrokerServer]:
 def test_full_memory_is_waited_for(workspace: str) -> None:
     """A page that finds no room is stored once a log was dropped; none is deleted for it."""
     old, run = new_run(), new_run()
-    large = bytes(200 << 10)
 
     async def scenario(server: BrokerServer) -> None:
         async with opened(server, workspace) as broker:
             assert isinstance(broker, RedisBroker)
-            await append_all(broker, old, [new_page(n, body=large) for n in range(20)])
+            await append_all(broker, old, [new_page(n, body=_LARGE) for n in range(20)])
             first = await broker.append(run, new_page(0), after=0)
-            used = str(await broker.link.command("INFO", "memory")).partition("used_memory:")[2]
-            limit = int(used.partition("\\r")[0]) - 2 * len(large)
-            await broker.link.command("CONFIG", "SET", "maxmemory", limit)
+            await limit_memory(broker, 2 * len(_LARGE))
             append = asyncio.create_task(broker.append(run, new_page(1), after=first))
             await until(lambda: broker.is_full)
             assert not append.done()
@@ -62,6 +65,57 @@ def test_full_memory_is_waited_for(workspace: str) -> None:
             await append
             assert not broker.is_full
             assert len(await read_all(broker, run)) == 2
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
+def test_a_drop_wakes_a_page_that_waits(workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is tried again at each drop; the broker is full again only once that was refused."""
+    monkeypatch.setattr(_redis, "pauses", lambda _: repeat(_HOUR))
+    small, large, run = new_run(), new_run(), new_run()
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await append_all(broker, small, [new_page(0)])
+            await append_all(broker, large, [new_page(n, body=_LARGE) for n in range(10)])
+            await limit_memory(broker, 2 * len(_LARGE))
+            append = asyncio.create_task(broker.append(run, new_page(0), after=0))
+            await until(lambda: broker.is_full)
+            await broker.drop(small)
+            assert not broker.is_full
+            await until(lambda: broker.is_full)
+            await broker.drop(large)
+            await append
+            assert not broker.is_full
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
+def test_no_more_logs_are_dropped_than_needed(
+    workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay drops one log, and the page that waits for room is tried before the next."""
+    monkeypatch.setattr(_redis, "pauses", lambda _: repeat(_HOUR))
+    old, run = [new_run() for _ in range(4)], new_run()
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            for each in old:
+                await append_all(
+                    broker, each, [new_page(n, body=_LARGE, is_end=n == 9) for n in range(10)]
+                )
+            await limit_memory(broker, 2 * len(_LARGE))
+            append = asyncio.create_task(broker.append(run, new_page(0), after=0))
+            await until(lambda: broker.is_full)
+            retention = Retention(broker, 1e12, Figures(), lambda _: True, lambda _: True)
+            keeping = asyncio.create_task(retention.keep())
+            await append
+            keeping.cancel()
+            assert {end.run_id async for end in broker.ends()} == {*old[1:], run}
 
     with RedisServer() as server:
         completed(lambda: scenario(server))
@@ -310,6 +364,13 @@ def test_tls(tmp_path: Path, workspace: str) -> None:
 
 
 # -- what the scenarios have in common ------------------------------------------------------------
+
+
+async def limit_memory(broker: RedisBroker, missing: int) -> None:
+    """Let a server's memory be full by some bytes."""
+    used = str(await broker.link.command("INFO", "memory")).partition("used_memory:")[2]
+    limit = int(used.partition("\\r")[0]) - missing
+    await broker.link.command("CONFIG", "SET", "maxmemory", limit)
 
 
 @asynccontextmanager

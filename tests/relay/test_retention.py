@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+from broker_logs import until
 from sample_events import OTHER, RUN, closed, line
 
+from rxflow.relay import _memory
 from rxflow.relay._broker import LogEnd
 from rxflow.relay._figures import Figures
 from rxflow.relay._memory import MemoryStore
@@ -58,6 +61,39 @@ def test_logs_that_are_in_use_or_of_others_are_kept() -> None:
         ).drop_expired()
         assert {run_id for _, run_id in store.logs} == {RUN, THIRD}
         assert figures.dropped == 1
+
+    run(work)
+
+
+def test_nothing_makes_room_that_is_there() -> None:
+    """While the logs are read, another relay may have made room."""
+
+    async def work(store: MemoryStore) -> None:
+        broker = store.connect()
+        assert not broker.is_full
+        figures = Figures()
+        await Retention(broker, 1e12, figures, lambda _: True, lambda _: False).make_room()
+        assert len(store.logs) == 3
+        assert figures.dropped == 0
+
+    run(work)
+
+
+def test_after_a_drop_a_broker_is_full_once_a_page_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So only one log is dropped before the page that waits for room is tried again."""
+    monkeypatch.setattr(_memory, "_RETRY", 3600.0)
+
+    async def work(store: MemoryStore) -> None:
+        broker = store.connect()
+        store.most_bytes = 0
+        page = pages_of([line(7)], first=1)[0]
+        appending = asyncio.create_task(broker.append(RUN, page, after=1))
+        await until(lambda: broker.is_full)
+        await broker.drop(OTHER)
+        assert not broker.is_full
+        appending.cancel()
 
     run(work)
 
