@@ -71,14 +71,12 @@ class LogEnd(NamedTuple):
         position: The position of its last page.
         stored_at: When that page was stored, by the broker's clock, in seconds since 1970.
         is_closed: Whether it ends with the run's `Closed`.
-        size: Its size in bytes, if the broker says it; else 0.
     """
 
     run_id: str
     position: int
     stored_at: float
     is_closed: bool
-    size: int = 0
 
 
 class Moved(Exception):

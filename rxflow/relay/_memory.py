@@ -244,7 +244,7 @@ class MemoryBroker:
         def read() -> list[LogEnd]:
             with self._store.lock:
                 return [
-                    LogEnd(run_id, log.end, log.stored_at, log.pages[-1][1].is_end, log.size)
+                    LogEnd(run_id, log.end, log.stored_at, log.pages[-1][1].is_end)
                     for (workspace, run_id), log in self._store.logs.items()
                     if workspace == self._workspace
                 ]

@@ -7,7 +7,7 @@ each a page. A writer that was killed may leave parts without their rest; the on
 writes that event again from its first part.
 
 Belongs here: what is in a page, and what a log must look like. Does not belong here: when pages are
-written or read (`_journal`, `_reader`).
+written or read (`_broker_journal`, `_log_session`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,13 +81,11 @@ class Unpacked(NamedTuple):
         events: The events; none if the page is a part of an event whose rest is still to come.
         position: The position of the page, after which the log goes on; of a part that of the last
             page before the event.
-        is_last: Whether nothing followed the page when it was read; None if that is not known.
     """
 
     number: int
     events: tuple[FlowRunEvent, ...]
     position: int
-    is_last: bool | None
 
 
 class Unpacker:
@@ -134,7 +132,7 @@ class Unpacker:
                 raise self._lost(f"part {page.part} of an event has no part before it")
             self._parts.append(body)
             if page.part < page.parts:
-                return Unpacked(self.number, (), self.position, stored.is_last)
+                return Unpacked(self.number, (), self.position)
             body = b"".join(self._parts)
         self._parts.clear()
         lines = body.split(b"\n")
@@ -144,7 +142,7 @@ class Unpacker:
         number, self.number = self.number, page.first + page.count
         self.position = stored.position
         events = tuple(map(decode_event, lines[known:]))
-        return Unpacked(number, events, stored.position, stored.is_last)
+        return Unpacked(number, events, stored.position)
 
     def _check(self, page: Page) -> None:
         """Check that a page follows the one before; of the first after a gap, that none is gone."""

@@ -199,9 +199,7 @@ class RedisBroker:
             run = run_of(_text(name), ":")
             last = None if run is None else await self.last(run)
             if run is not None and last is not None:
-                size = await self.answered("MEMORY", "USAGE", self.log_key(run))
-                stored_at = last.position / 1000
-                yield LogEnd(run, last.position, stored_at, last.page.is_end, size or 0)
+                yield LogEnd(run, last.position, last.position / 1000, last.page.is_end)
 
     async def drop(self, run_id: str) -> None:
         """Delete the whole log of a run."""

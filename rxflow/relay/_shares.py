@@ -4,6 +4,9 @@
              |         |
     shards 0,2,4,..  1,3,5,..                   of the holders in order, one after the other
 
+A slot is the number of a lease; a lease is the broker's record of who holds it, and until when; a
+share is the shards that its holder watches.
+
 A run belongs to a shard by its id. When a relay comes or goes, the others see it by the leases that
 are held. Until all have seen it, two may watch one run; the broker refuses what the second appends.
 
