@@ -599,6 +599,33 @@ def test_a_watch_that_awaits_runs_sends_nothing() -> None:
     assert isinstance(watched.error, WatchTimedOut)
 
 
+def test_a_run_that_was_closed_is_watched_once_more() -> None:
+    """Only if it is added again as one that may have gone on; one that is watched is left alone."""
+    world = World()
+    (run,) = running(world, 1)
+    complete_at(world, 5, [run])
+    watched = ManyRuns(world, [run], more=True)
+    watched.run(until=60)
+    assert watched.session.run_count == 0
+    watched.session.add([run])
+    assert watched.session.run_count == 0
+    for _ in range(2):
+        watched.session.add([run], again=True)
+    assert watched.session.run_count == 1
+    watched.run(until=120)
+    assert [type(event) for event in watched.of_run(run)].count(Closed) == 2
+
+
+def test_runs_that_are_left_to_another_watch() -> None:
+    """They are not added, by whomever they were found."""
+    world = World()
+    own, other = running(world, 2)
+    spec = WatchSpec(flow_run_id="", sources=SOURCES)
+    session = RunsSession(spec, Random(0), accepts=lambda run_id: run_id == own)
+    session.add([own, other])
+    assert (session.run_count, session.has_run(own), session.has_run(other)) == (1, True, False)
+
+
 def test_a_watch_that_waits_for_its_consumer_says_so() -> None:
     """The notice names no run, since the consumer has events of several."""
     watched = ManyRuns(World(), more=True)
