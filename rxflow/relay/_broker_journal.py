@@ -19,10 +19,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
-from rxflow._own_log import log
 from rxflow._runtime.clocks import apause, real_now
 from rxflow._watching.event_order import EventPage
-from rxflow.errors import RelayLogLost, RelayLogTrimmed
+from rxflow.errors import (
+    InvalidEvent,
+    InvalidRelayLog,
+    RelayLogLost,
+    RelayLogTrimmed,
+    RxflowError,
+)
 from rxflow.events import Closed, FlowRunEvent
 from rxflow.relay._broker import Broker, Moved
 from rxflow.relay._figures import Figures
@@ -61,6 +66,9 @@ class BrokerJournal:
         loop: asyncio.AbstractEventLoop,
         figures: Figures,
         accepts: Callable[[str], bool],
+        *,
+        refuse: Callable[[str, RxflowError], None],
+        report: Callable[[str], None],
     ) -> None:
         """Create it; nothing is read yet.
 
@@ -69,11 +77,16 @@ class BrokerJournal:
             loop: The event loop that it was opened on, in another thread than the watch's.
             figures: Where it counts what it appends.
             accepts: Whether a run is one to go on with, if its log is not closed.
+            refuse: Is called on that loop with a run whose log cannot be read, and why; after it,
+                `accepts` says that it is none.
+            report: Is called on that loop with what people should know.
         """
         self._broker = broker
         self._loop = loop
         self._figures = figures
         self._accepts = accepts
+        self._refuse = refuse
+        self._report = report
         self._logs: dict[str, _LogState] = {}
         self._read_run: str | None = None  # the run whose log is being read
         self._lock = threading.Lock()
@@ -120,11 +133,12 @@ class BrokerJournal:
     def read(self, flow_run_id: str, /) -> list[FlowRunEvent] | None:
         """Return the next part of a run's events; None after the last one.
 
-        A log that is not whole is dropped, so that the run is relayed from its beginning.
+        A log that is not whole is dropped, so that the run is relayed from its beginning. One that
+        a later version has written, or something else than a relay, is refused.
 
         Raises:
-            Moved: The log was dropped.
-            RxflowError: The broker refuses it, or an event of a later version cannot be read.
+            Moved: The log was dropped or refused.
+            RxflowError: The broker refuses it.
         """
         return self._wait_for(self._read(flow_run_id), None)
 
@@ -136,8 +150,11 @@ class BrokerJournal:
         try:
             return await self._read_part(run_id, state)
         except (RelayLogLost, RelayLogTrimmed) as error:
-            log("WARNING", "The log of flow run {} is made anew", run_id, error=error)
+            self._report(f"makes the log of flow run {run_id} anew, which it drops first: {error}")
             await self._broker.drop(run_id)
+            raise Moved(run_id) from error
+        except (InvalidEvent, InvalidRelayLog) as error:
+            self._refuse(run_id, error)
             raise Moved(run_id) from error
 
     async def _read_part(self, run_id: str, state: _LogState) -> list[FlowRunEvent] | None:

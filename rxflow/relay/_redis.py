@@ -197,9 +197,12 @@ class RedisBroker:
         """Return how the logs of all runs end."""
         for name in await self.answered("SMEMBERS", f"{self._prefix}runs"):
             run = run_of(_text(name), ":")
-            last = None if run is None else await self.last(run)
-            if run is not None and last is not None:
-                yield LogEnd(run, last.position, last.position / 1000, last.page.is_end)
+            if run is None:
+                continue
+            key = self.log_key(run)
+            for identity, fields in await self.answered("XREVRANGE", key, "+", "-", "COUNT", 1):
+                position = _position_of(identity)
+                yield LogEnd(run, position, position / 1000, b"Rx-End" in fields[::2])
 
     async def drop(self, run_id: str) -> None:
         """Delete the whole log of a run."""

@@ -26,6 +26,7 @@ from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.runs_session import RunsSession
 from rxflow._watching.watch_spec import EventSource, RunSelection, WatchSpec
 from rxflow.client import Client
+from rxflow.errors import RxflowError
 from rxflow.relay._broker import Broker
 from rxflow.relay._broker_journal import BrokerJournal
 from rxflow.relay._figures import Figures
@@ -86,6 +87,8 @@ class RelayedWatch:
         selection: RunSelection,
         figures: Figures,
         accepts: Callable[[str], bool],
+        refuse: Callable[[str, RxflowError], None],
+        report: Callable[[str], None],
     ) -> None:
         """Make a watch that has not begun.
 
@@ -96,13 +99,17 @@ class RelayedWatch:
             selection: Which runs to look for, beside those that are added.
             figures: What is known of the relay.
             accepts: Whether a run is one to watch; called by any thread.
+            refuse: As for `BrokerJournal`.
+            report: As for `BrokerJournal`.
         """
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._scheduler = TurnScheduler()
         random = Random()  # noqa: S311 - jitter, not a secret
         self._session = RunsSession(spec, random, selection, goes_on=True, accepts=accepts)
-        self._journal = BrokerJournal(broker, self._loop, figures, accepts)
+        self._journal = BrokerJournal(
+            broker, self._loop, figures, accepts, refuse=refuse, report=report
+        )
         take_up = None if selection.where is None else self._session.add
         session = RelayedSession(self._session, self._journal, figures, take_up=take_up)
         self._engine = Engine(session, client, self._scheduler, frozenset({EventSource.NOTICES}))

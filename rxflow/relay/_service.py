@@ -105,6 +105,7 @@ class Relay:
         self._report = report
         self._changed = asyncio.Event()
         self._wanted: set[str] = set()
+        self._refused: set[str] = set()  # whose logs cannot be read here
         self._watch: RelayedWatch | None = None
         self._pause = _SHORTEST_PAUSE
         self._random = Random()  # noqa: S311 - jitter, not a secret
@@ -199,6 +200,18 @@ class Relay:
                 self._wanted.discard(run_id)
             self._changed.set()
 
+    def _accepts(self, run_id: str) -> bool:
+        """Whether a run is one to watch. Callable from any thread."""
+        return self._shares.accepts(run_id) and run_id not in self._refused
+
+    def _refuse(self, run_id: str, error: RxflowError) -> None:
+        """Leave a run alone until this relay is started again, perhaps in another version."""
+        self._refused.add(run_id)
+        self._report(
+            f"cannot read the log of flow run {run_id}, and does not watch the run until it is "
+            f"started again: {error}"
+        )
+
     def _is_in_use(self, run_id: str) -> bool:
         return run_id in self._wanted or (self._watch is not None and self._watch.has_run(run_id))
 
@@ -236,7 +249,6 @@ class Relay:
 
     async def _watch_share(self) -> None:
         """Watch the runs of the share until that is smaller, or the watch ends."""
-        accepts = self._shares.accepts
         held = self._shares.held
         added: set[str] = set()
         watch = RelayedWatch(
@@ -245,7 +257,9 @@ class Relay:
             spec=self._options.spec,
             selection=self._options.selection(),
             figures=self.figures,
-            accepts=accepts,
+            accepts=self._accepts,
+            refuse=self._refuse,
+            report=self._report,
         )
         watch.ended.add_done_callback(lambda _: self._changed.set())
         async with watch:
@@ -258,7 +272,7 @@ class Relay:
                     if self._options.where is not None and held != self._shares.held:
                         return None  # the finder has left out what others watched
                     held = self._shares.held
-                    wanted = {run_id for run_id in self._wanted if accepts(run_id)}
+                    wanted = {run_id for run_id in self._wanted if self._accepts(run_id)}
                     added &= wanted
                     if new := wanted - added:
                         added |= new

@@ -314,6 +314,8 @@ def seeding() -> Iterator[str]:
                     selection=RunSelection(forever=True),
                     figures=figures,
                     accepts=lambda _: True,
+                    refuse=lambda _, __: None,
+                    report=lambda _: None,
                 ) as watch:
                     watch.add([run])
                     ended = await until(lambda: figures.events >= events or watch.ended.done())

@@ -159,6 +159,26 @@ def test_entries_that_no_relay_wrote(redis_server: BrokerServer, workspace: str)
     completed(scenario)
 
 
+def test_ends_of_logs_that_cannot_be_read(redis_server: BrokerServer, workspace: str) -> None:
+    """A log that a later version goes on with hides no other log, and can be dropped."""
+    run, other = new_run(), new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            for each in (run, other):
+                await append_all(broker, each, [new_page(0)])
+            await broker.link.command("XADD", broker.log_key(run), "*", "Rx-V", "2", "Rx-End", "1")
+            ends = {end.run_id: end async for end in broker.ends()}
+            assert {each: end.is_closed for each, end in ends.items()} == {run: True, other: False}
+            assert ends[run].position >= ends[other].position > 0
+            assert all(end.stored_at == end.position / 1000 for end in ends.values())
+            await broker.drop(run)
+            assert [end.run_id async for end in broker.ends()] == [other]
+
+    completed(scenario)
+
+
 def test_a_log_without_its_beginning(redis_server: BrokerServer, workspace: str) -> None:
     """A log of which something else deleted the beginning is not read as if it began later."""
     run = new_run()

@@ -12,8 +12,9 @@ from relays import Relays, relays, wait_until
 
 from rxflow import Closed, FlowRunLog, StateChange
 from rxflow._protocol.queries import RunFilter
-from rxflow.errors import BrokerFailed, UnsupportedServer
+from rxflow.errors import BrokerFailed, InvalidRelayLog, UnsupportedServer
 from rxflow.relay import stream
+from rxflow.relay._broker import Page
 from rxflow.relay._memory import MemoryBroker, MemoryFaults
 from rxflow.relay._service import RelayOptions
 from rxflow.relay._shares import fair_share, shard_of
@@ -47,9 +48,9 @@ def assert_once(running: Relays, run_id: str) -> None:
     assert isinstance(events[-1], Closed)
 
 
-def add_finished_run(server: FakePrefect3, lines: int = 3) -> str:
+def add_finished_run(server: FakePrefect3, lines: int = 3, **fields: Any) -> str:
     """Add a run that is over."""
-    run_id = server.add_run(state="RUNNING")
+    run_id = server.add_run(state="RUNNING", **fields)
     for number in range(lines):
         server.log(run_id, f"line {number}")
     server.set_state(run_id, "COMPLETED")
@@ -352,10 +353,57 @@ def test_a_log_without_its_beginning_is_written_anew(running: Relays, server: Fa
     first.end()
     del running.store.logs["default", run_id].pages[:1]
     assert running.store.pages(run_id)[0].first > 0
-    running.start()
+    second = running.start()
     wait_until(lambda: [page.first for page in running.store.pages(run_id)][:1] == [0])
     stream(running.url, run_id).run()
     assert_once(running, run_id)
+    assert sum(f"makes the log of flow run {run_id} anew" in text for text in second.reports) == 1
+
+
+LATER_EVENT = b'{"kind":"of-a-later-version"}'
+
+
+@pytest.mark.parametrize("where", [None, RunFilter(tags=("nightly",))], ids=["wanted", "filters"])
+def test_a_log_that_cannot_be_read_stops_no_other_run(
+    running: Relays, server: FakePrefect3, where: RunFilter | None
+) -> None:
+    """Its run is left alone, which the relay says once; other runs are relayed on."""
+    refused, first, second = (add_finished_run(server, tags=["nightly"]) for _ in range(3))
+    running.store.append(("default", refused), Page("a", "a", 0, 1, LATER_EVENT), 0)
+    running.wait_for(running.store.connect().want(refused))
+    relay = running.start(where=where)
+    wait_until(
+        lambda: any(f"cannot read the log of flow run {refused}" in t for t in relay.reports)
+    )
+    for run_id in (first, second):
+        assert stream(running.url, run_id).run().kind == "closed"
+        running.wait_for(running.store.connect().want(refused))
+    assert [page.body for page in running.store.pages(refused)] == [LATER_EVENT]
+    assert sum(refused in text for text in relay.reports) == 1
+    assert not any("starts its watch again" in text for text in relay.reports)
+
+
+@pytest.mark.parametrize("method", ["read", "last"])
+def test_a_log_with_something_else_is_left_alone(
+    running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """What the broker's client cannot read is refused as an event that cannot be."""
+    refused, other = add_finished_run(server), add_finished_run(server)
+    request = getattr(MemoryBroker, method)
+
+    async def refuse(broker: MemoryBroker, run_id: str, **arguments: int) -> object:
+        if run_id == refused:
+            raise InvalidRelayLog("a page of version 2")
+        return await request(broker, run_id, **arguments)
+
+    monkeypatch.setattr(MemoryBroker, method, refuse)
+    running.wait_for(running.store.connect().want(refused))
+    relay = running.start()
+    assert stream(running.url, other).run().kind == "closed"
+    said = f"cannot read the log of flow run {refused}"
+    wait_until(lambda: [text for text in relay.reports if said in text])
+    assert any("a page of version 2" in text for text in relay.reports)
+    assert running.store.pages(refused) == []
 
 
 def test_an_outage_of_the_server_ends_no_relay(running: Relays, server: FakePrefect3) -> None:
