@@ -11,9 +11,7 @@ from rxflow.relay._broker import Broker, LogEnd
 from rxflow.relay._figures import Figures
 
 _INTERVAL = 60.0  # seconds between two looks for logs that are too old
-# Seconds between two looks whether the broker is full, which it is after a drop only once a page
-# was refused again.
-_FULL_INTERVAL = 0.5
+_FULL_INTERVAL = 0.5  # seconds between two looks whether the broker is full
 
 
 def expired(ends: list[LogEnd], now: float, keep_seconds: float) -> list[LogEnd]:
