@@ -140,8 +140,7 @@ class Broker(Protocol):
     def is_full(self) -> bool:
         """Whether a page waits to be appended because the broker has no room for it.
 
-        After a `drop` it is False until a page was refused again; on NATS it stays as it was until
-        the page is tried again.
+        After a `drop` it is False until a page was refused again.
         """
         ...
 

@@ -28,7 +28,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from rxflow._own_log import log
-from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed, InvalidRelayLog
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
@@ -88,7 +87,9 @@ class NatsBroker:
         self._random = Random()  # noqa: S311 - jitter
         self._is_seen = False  # whether the streams once responded
         self._absent_since: float | None = None
-        self._full: set[str] = set()  # runs of which a page finds no room
+        self._waiting: set[str] = set()  # runs of which a page found no room
+        self._is_full = False
+        self._dropped = asyncio.Event()  # replaced by each drop
 
     @property
     def failures(self) -> int:
@@ -97,8 +98,8 @@ class NatsBroker:
 
     @property
     def is_full(self) -> bool:
-        """Whether a page waits to be appended because the broker has no room for it."""
-        return bool(self._full)
+        """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
+        return self._is_full
 
     async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
         """Create the streams, or change their settings where they differ."""
@@ -166,11 +167,12 @@ class NatsBroker:
             try:
                 position = await self.jetstream.put(subject, page.body, headers, after=after)
             except Full as error:
-                if run not in self._full:
-                    self._full.add(run)
+                self._is_full = True
+                if run not in self._waiting:
+                    self._waiting.add(run)
                     log("WARNING", "The log of run {} waits for room: {}", run, error)
                 raise
-            self._full.discard(run)
+            self._is_full = False
             return position
 
         try:
@@ -181,7 +183,8 @@ class NatsBroker:
                 return last.position
             raise Moved(run) from None
         finally:
-            self._full.discard(run)
+            self._waiting.discard(run)
+            self._is_full = self._is_full and bool(self._waiting)
 
     async def last(self, run_id: str) -> StoredPage | None:
         """Return the last page of a log, as the stream's leader has it."""
@@ -202,7 +205,7 @@ class NatsBroker:
         return NatsFollower(self, run_name(run_id), after)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
-        """Return how the logs of all runs end, without their sizes."""
+        """Return how the logs of all runs end."""
         subjects, _ = await self.answered(
             lambda: self.jetstream.subjects(self.stream, self.log_subject("*"))
         )
@@ -219,6 +222,9 @@ class NatsBroker:
         """Delete the whole log of a run."""
         run = run_name(run_id)
         await self.answered(lambda: self.jetstream.purge(self.stream, self.log_subject(run)))
+        self._is_full = False
+        self._dropped.set()
+        self._dropped = asyncio.Event()
         await self.link.publish(self.live_subject(run), _DROPPED)  # its followers look for it
 
     # -- wants and leases ---------------------------------------------------------------------
@@ -324,13 +330,14 @@ class NatsBroker:
         return found
 
     async def answered(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Send a request until there is a reply.
+        """Send a request until there is a reply; at once after a drop, which may have made room.
 
         Raises:
             BrokerFailed: The server refuses it, or the streams do not exist.
         """
         delays = pauses(self._random)
         while True:
+            dropped = self._dropped
             try:
                 result = await send()
             except NoResponder:
@@ -340,7 +347,10 @@ class NatsBroker:
             else:
                 self._is_seen, self._absent_since = True, None
                 return result
-            await apause(next(delays))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next(delays)):
+                    await dropped.wait()
+                delays = pauses(self._random)
 
     async def check_absence(self) -> None:
         """Find out whether the streams do not exist, once they have not responded for a while.

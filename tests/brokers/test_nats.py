@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from broker_servers import PASSWORD, BrokerServer, NatsServer, free_port
 from certificates import Authority
 
 from rxflow.errors import BrokerFailed, InvalidRelayLog, RelayLogTrimmed
+from rxflow.relay import _nats
 from rxflow.relay._connect import open_broker
 from rxflow.relay._nats import NatsBroker
 from rxflow.relay._nats_link import NoResponder
@@ -81,6 +83,31 @@ def test_a_full_stream_is_waited_for(nats_server: BrokerServer, workspace: str) 
             await append
             assert not broker.is_full
             assert len(await read_all(broker, run)) == 2
+
+    completed(scenario)
+
+
+def test_a_drop_wakes_a_page_that_waits(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is tried again at each drop; the broker is full again only once that was refused."""
+    small, large, run = new_run(), new_run(), new_run()
+    body = bytes(200 << 10)
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            await broker.setup(max_bytes=1 << 20)
+            await append_all(broker, small, [new_page(0)])
+            await append_all(broker, large, [new_page(n, body=body) for n in range(5)])
+            monkeypatch.setattr(_nats, "pauses", lambda _: repeat(3600.0))
+            append = asyncio.create_task(broker.append(run, new_page(0, body=body), after=0))
+            await until(lambda: broker.is_full)
+            await broker.drop(small)
+            assert not broker.is_full
+            await until(lambda: broker.is_full)
+            await broker.drop(large)
+            await append
+            assert not broker.is_full
 
     completed(scenario)
 
