@@ -27,6 +27,7 @@ def recorded() -> Page:
     return tuple(map(decode_event, RECORDED.read_text("utf-8").splitlines()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budget", [0, 10_000_000], ids=["file", "memory"])
 def test_a_page_comes_back_equal(budget: int, world: World) -> None:
     """Events of all kinds, from memory and from the file."""

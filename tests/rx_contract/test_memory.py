@@ -192,6 +192,7 @@ def test_a_stalled_consumer_stops_the_polling(face: str, world: World) -> None:
     assert grown < STALL_BYTES_BUDGET
 
 
+@pytest.mark.long
 @each_subject
 @pytest.mark.parametrize("threaded", [False, True], ids=["virtual", "threaded"])
 def test_a_disposed_observer_is_freed(name: str, threaded: bool, world: World) -> None:
