@@ -204,7 +204,10 @@ class Broker(Protocol):
         ...
 
     def wanted(self) -> AsyncIterator[tuple[str, bool]]:
-        """Return which runs are wanted, and as that changes, which become so (True) or cease to."""
+        """Return which runs are wanted (True), once for each time that it is said, or cease to be.
+
+        What is said several times at once may come as one.
+        """
         ...
 
     def lease(self, name: str, holder: str, seconds: float) -> Lease:

@@ -296,19 +296,20 @@ class MemoryBroker:
         self._store.notify()
 
     async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
-        known: set[str] = set()
+        known: dict[str, float] = {}  # until when each run is wanted, as far as was said
         while True:
             version = self.version
             wants = await self._request(lambda: {**self._store.wants})
             wanted = {
-                run_id
+                run_id: until
                 for (workspace, run_id), until in wants.items()
                 if workspace == self._workspace and until > monotonic()
             }
-            for run_id in known - wanted:
+            for run_id in known.keys() - wanted:
                 yield run_id, False
-            for run_id in wanted - known:
-                yield run_id, True
+            for run_id, until in wanted.items():
+                if until != known.get(run_id):
+                    yield run_id, True
             known = wanted
             await self.wait_for_change(version, self._store.want_seconds / 10)
 

@@ -235,7 +235,7 @@ class NatsBroker:
         await self.answered(lambda: self.jetstream.put(subject, b"", {}))
 
     async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
-        """Return which runs become wanted or cease to be; see `Broker.wanted`."""
+        """Return which runs are wanted or cease to be; see `Broker.wanted`."""
         loop = asyncio.get_running_loop()
         heard: dict[str, float] = {}  # when each run was last wanted, by our clock
         news: set[str] = set()
@@ -268,9 +268,9 @@ class NatsBroker:
                     news.update(run for key in keys if (run := run_of(key, ".")) is not None)
                     # Readers could not say so in an outage, which is no reason to end a watch.
                     heard = dict.fromkeys(heard, loop.time())
-                new, heard = news - heard.keys(), heard | dict.fromkeys(news, loop.time())
-                news.clear()
-                for run in new:
+                while news:
+                    run = news.pop()
+                    heard[run] = loop.time()
                     yield run, True
                 if self.link.is_connected:
                     least = loop.time() - WANT_SECONDS

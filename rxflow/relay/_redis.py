@@ -221,7 +221,7 @@ class RedisBroker:
         await self.answered("XADD", f"{self._prefix}wants", *limit, "*", "run", run)
 
     async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
-        """Return which runs become wanted or cease to be; see `Broker.wanted`."""
+        """Return which runs are wanted or cease to be; see `Broker.wanted`."""
         loop = asyncio.get_running_loop()
         heard: dict[str, float] = {}  # when each run was last wanted, by our clock
         key = f"{self._prefix}wants"
@@ -244,10 +244,8 @@ class RedisBroker:
                 last = identity.decode()
                 run = run_of(_texts(fields).get("run", ""), ":")
                 if run is not None:
-                    is_new = run not in heard
                     heard[run] = now
-                    if is_new:
-                        yield run, True
+                    yield run, True
             for run in [run for run, at in heard.items() if at <= now - WANT_SECONDS]:
                 del heard[run]
                 yield run, False

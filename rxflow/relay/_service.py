@@ -26,6 +26,7 @@ from rxflow._runtime.clocks import apause, real_now
 from rxflow._watching.watch_spec import RunSelection, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import BrokerFailed, RxflowError, UnsupportedFilter, UnsupportedServer
+from rxflow.relay._additions import Additions
 from rxflow.relay._broker import Broker, Moved
 from rxflow.relay._figures import Figures
 from rxflow.relay._health import Health
@@ -105,6 +106,7 @@ class Relay:
         self._report = report
         self._changed = asyncio.Event()
         self._wanted: set[str] = set()
+        self._said: set[str] = set()  # of which readers have said so since runs were last added
         self._refused: set[str] = set()  # whose logs cannot be read here
         self._watch: RelayedWatch | None = None
         self._pause = _SHORTEST_PAUSE
@@ -196,8 +198,10 @@ class Relay:
         async for run_id, is_wanted in self.broker.wanted():
             if is_wanted:
                 self._wanted.add(run_id)
+                self._said.add(run_id)
             else:
                 self._wanted.discard(run_id)
+                self._said.discard(run_id)
             self._changed.set()
 
     def _accepts(self, run_id: str) -> bool:
@@ -250,7 +254,6 @@ class Relay:
     async def _watch_share(self) -> None:
         """Watch the runs of the share until that is smaller, or the watch ends."""
         held = self._shares.held
-        added: set[str] = set()
         watch = RelayedWatch(
             self.broker,
             self._client,
@@ -261,6 +264,7 @@ class Relay:
             refuse=self._refuse,
             report=self._report,
         )
+        additions = Additions(watch.has_run)
         watch.ended.add_done_callback(lambda _: self._changed.set())
         async with watch:
             self._watch = watch
@@ -273,15 +277,16 @@ class Relay:
                         return None  # the finder has left out what others watched
                     held = self._shares.held
                     wanted = {run_id for run_id in self._wanted if self._accepts(run_id)}
-                    added &= wanted
-                    if new := wanted - added:
-                        added |= new
+                    said, self._said = self._said, set()
+                    if new := additions.next_runs(wanted, said, real_now().mono):
                         watch.add(new)
                     if not wanted and self._options.where is None:
                         self.figures.polls_since = inf
                     elif self.figures.polls_since == inf:
                         self.figures.polls_since = real_now().mono
-                    await self._changed.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(additions.due_in(real_now().mono)):
+                            await self._changed.wait()
                     if watch.ended.done():
                         return watch.ended.result()
             finally:

@@ -516,15 +516,29 @@ def test_runs_are_wanted_for_a_while(
                 assert await anext(wanted) == (one, True)
                 await reader.want(two)
                 assert await anext(wanted) == (two, True)
-                while True:
+                change = two, True
+                while change == (two, True):
                     await reader.want(two)
-                    try:
-                        async with asyncio.timeout(0.2):
-                            change = await anext(wanted)
-                    except TimeoutError:  # which ends the generator
-                        break
-                    assert change == (one, False)
-                    break
+                    change = await anext(wanted)
+                assert change == (one, False)
+
+    completed(scenario)
+
+
+def test_each_time_that_a_run_is_wanted_is_known(server: BrokerServer, workspace: str) -> None:
+    """A relay learns it again from the same reader and from others, one time after the other."""
+    one, two = new_run(), new_run()
+
+    async def scenario() -> None:
+        async with (
+            opened(server, workspace) as broker,
+            opened(server, workspace, is_reader=True) as reader,
+            opened(server, workspace, is_reader=True) as other,
+            aclosing(broker.wanted()) as wanted,  # type: ignore[type-var]
+        ):
+            for sender, run in ((reader, one), (other, two), (reader, one), (other, one)):
+                await sender.want(run)
+                assert await anext(wanted) == (run, True)
 
     completed(scenario)
 

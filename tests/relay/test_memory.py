@@ -182,6 +182,20 @@ def test_a_run_is_wanted_until_some_time_after_the_last_want() -> None:
     run(work)
 
 
+def test_each_time_that_a_run_is_wanted_is_known() -> None:
+    """A relay learns it again, one time after the other."""
+
+    async def work(store: MemoryStore) -> None:
+        store.want_seconds = 600.0
+        changes = store.connect().wanted()
+        for run_id in (RUN, OTHER, RUN, RUN):
+            await store.connect().want(run_id)
+            assert await anext(changes) == (run_id, True)
+        await changes.aclose()  # type: ignore[attr-defined]
+
+    run(work)
+
+
 def test_a_lease_has_one_holder() -> None:
     """Another gets it once it was released by its holder."""
 

@@ -268,6 +268,24 @@ def test_a_run_that_goes_on_after_its_end_is_relayed_further(
     assert Counter(ids) == Counter(rows_of(server, run_id))
 
 
+def test_a_run_that_goes_on_while_it_is_wanted_is_relayed_further(
+    running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that comes soon after the end has the run looked at again."""
+    monkeypatch.setattr("rxflow.relay._log_session.LOOK_SECONDS", 30.0)
+    run_id = add_finished_run(server)
+    relay = running.start()
+    first = stream(running.url, run_id)
+    first.run()
+    wait_until(lambda: relay.relay.figures.runs == 0)
+    server.set_state(run_id, "RUNNING")
+    server.log(run_id, "again")
+    server.set_state(run_id, "COMPLETED")
+    news = [*stream(running.url, run_id, after=first.position)]
+    assert "again" in [event.message for event in news]
+    assert [*stream(running.url, run_id)][-len(news) :] == news
+
+
 # -- faults ---------------------------------------------------------------------------------------
 
 
