@@ -117,13 +117,15 @@ async def _open(command: RelayCommand) -> Broker:
         broker: Broker | None = None
         try:
             broker = await open_broker(command.broker, command.workspace)
-            await broker.setup(replicas=command.replicas, max_bytes=command.max_bytes)
+            texts = await broker.setup(replicas=command.replicas, max_bytes=command.max_bytes)
         except BrokerFailed as error:
             report(str(error))
             if broker is not None:
                 await broker.aclose()
             await apause(_CONNECT_PAUSE)
         else:
+            for text in texts:
+                _say(command, text)
             return broker
 
 

@@ -144,12 +144,17 @@ class Broker(Protocol):
         """
         ...
 
-    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+    async def setup(
+        self, *, replicas: int | None = None, max_bytes: int | None = None
+    ) -> list[str]:
         """Create or change on the broker what a relay needs; a reader need not.
 
         Args:
             replicas: How many servers of a cluster keep each log; None leaves that as it is.
             max_bytes: How large all logs together may become; None leaves that as it is.
+
+        Returns:
+            Sentences for people about settings of the broker by which logs may be lost.
 
         Raises:
             BrokerFailed: The broker refuses it.

@@ -204,10 +204,11 @@ class MemoryBroker:
         *,
         replicas: int | None = None,  # noqa: ARG002 - there is one store
         max_bytes: int | None = None,
-    ) -> None:
+    ) -> list[str]:
         """Say how many bytes of pages there is room for."""
         if max_bytes is not None:
             self._store.most_bytes = max_bytes
+        return []
 
     # -- logs -----------------------------------------------------------------------------------
 

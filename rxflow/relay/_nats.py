@@ -101,7 +101,9 @@ class NatsBroker:
         """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
         return self._is_full
 
-    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+    async def setup(
+        self, *, replicas: int | None = None, max_bytes: int | None = None
+    ) -> list[str]:
         """Create the streams, or change their settings where they differ."""
         copies: dict[str, Any] = {} if replicas is None else {"num_replicas": replicas}
         size: dict[str, Any] = {} if max_bytes is None else {"max_bytes": max_bytes}
@@ -155,6 +157,7 @@ class NatsBroker:
             ),
         ):
             await self.answered(partial(self.jetstream.create_stream, config, initial))
+        return []
 
     # -- logs ---------------------------------------------------------------------------------
 

@@ -137,7 +137,9 @@ class RedisBroker:
         """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
         return self._is_full
 
-    async def setup(self, *, replicas: int | None = None, max_bytes: int | None = None) -> None:
+    async def setup(
+        self, *, replicas: int | None = None, max_bytes: int | None = None
+    ) -> list[str]:
         """Warn of a server that would evict logs; there is nothing to create."""
         if replicas is not None or max_bytes is not None:
             raise ConfigurationError(
@@ -147,11 +149,12 @@ class RedisBroker:
         with suppress(BrokerFailed):  # not every user may read it
             memory = str(await self.answered("INFO", "memory"))
             if "maxmemory_policy:allkeys" in memory:
-                log(
-                    "WARNING",
-                    "{} may evict logs of runs: set its maxmemory-policy to noeviction",
-                    self.link.name,
+                text = (
+                    f"may lose logs: the Redis server {self.link.name} evicts keys when full; "
+                    "set its maxmemory-policy to noeviction"
                 )
+                return [text]
+        return []
 
     # -- logs ---------------------------------------------------------------------------------
 

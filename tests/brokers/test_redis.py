@@ -253,6 +253,24 @@ def test_a_closed_at_the_end_of_a_batch(redis_server: BrokerServer, workspace: s
     assert found == [*events[:15], events[16]]
 
 
+def test_a_server_that_evicts_logs(workspace: str) -> None:
+    """The sentence of `setup` names the setting; with the right one there is none."""
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await broker.link.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            (text,) = await broker.setup()
+            assert "may lose logs" in text
+            assert "maxmemory-policy to noeviction" in text
+            assert PASSWORD not in text
+            await broker.link.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            assert await broker.setup() == []
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
 # -- users ----------------------------------------------------------------------------------------
 
 

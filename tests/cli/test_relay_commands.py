@@ -1,5 +1,6 @@
 """`rxflow relay` as a program, and `rxflow watch --relay` in this process."""
 
+import asyncio
 import re
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from command_line import LIMIT, run_program, started_program
 from relays import Relays, relays
 
 from rxflow.cli._commands.group import commands
+from rxflow.relay._memory import MemoryBroker
+from rxflow.relay._service import Relay
 from rxflow.testing import FakePrefect3
 
 UNKNOWN = "00000000-0000-4000-8000-000000000004"
@@ -153,3 +156,23 @@ def test_a_wrong_command_line_of_a_relay_is_refused(arguments: list[str], text: 
     done = run_program("relay", *arguments, PREFECT_API_URL="http://fake.invalid/api")
     assert done.returncode == 2, done.stderr
     assert text in done.stderr
+
+
+def test_a_relay_says_how_its_broker_may_lose_logs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a broker says when it is set up is in the output, before anything else."""
+
+    async def set_up(_: MemoryBroker, **__: object) -> list[str]:
+        return ["may lose logs: it evicts keys"]
+
+    async def start(relay: Relay, stop: asyncio.Event) -> None:
+        assert isinstance(relay.broker, MemoryBroker)
+        stop.set()
+
+    monkeypatch.setattr(MemoryBroker, "setup", set_up)
+    monkeypatch.setattr(Relay, "run", start)
+    arguments = ["relay", "memory://evicting", "--api-url", "http://127.0.0.1:9/api"]
+    done = CliRunner().invoke(commands, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("rxflow: relay may lose logs: it evicts keys\n")
