@@ -57,6 +57,17 @@ settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return how many processes run tests: with ``-n auto`` two a core, as they wait half the time.
+
+    ``-n logical`` is one a core, for tests that keep servers at work.
+    """
+    is_auto = config.option.numprocesses == "auto"
+    return 2 * (psutil.cpu_count(logical=False) or 1) if is_auto else None
+
+
 # Seconds that a thread or process may take to end after its test.
 _GRACE = 10.0
 
