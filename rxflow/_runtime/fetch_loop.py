@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any
 
 from rxflow._forks import register
@@ -117,10 +118,22 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _cancel_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel all tasks, those that others start meanwhile too, and wait until they have ended.
+
+    Each is cancelled once it has begun: before that, a task of anyio's drops its coroutine, of
+    which Python says that it was never awaited.
+    """
+    cancelled: set[asyncio.Task[Any]] = set()
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks - cancelled:
+            coroutine: Any = task.get_coro()
+            if getcoroutinestate(coroutine) != CORO_CREATED:
+                task.cancel()
+                cancelled.add(task)
+        if tasks <= cancelled:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        else:
+            await asyncio.sleep(0)
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 

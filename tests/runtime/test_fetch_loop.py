@@ -42,6 +42,33 @@ def test_the_thread_ends_with_the_last_user() -> None:
     assert fetch_loop.join(TEST_TIMEOUT)
 
 
+def test_a_task_that_is_started_as_the_loop_ends_begins_before_it_is_cancelled() -> None:
+    """A library may have made what the task is to run, and would never await it."""
+    fetch_loop = FetchLoop()
+    loop = fetch_loop.acquire()
+    steps: list[str] = []
+    started: list[asyncio.Task[None]] = []
+
+    async def connect() -> None:
+        steps.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("cancelled")
+
+    async def start_late() -> None:
+        loop.stop()
+        await asyncio.sleep(0)  # the next step comes before that which cancels the tasks
+        steps.append("started")
+        started.append(asyncio.create_task(connect()))
+        await asyncio.Event().wait()
+
+    loop.call_soon_threadsafe(loop.create_task, start_late())
+    assert fetch_loop.join(TEST_TIMEOUT)
+    assert steps == ["started", "begun", "cancelled"]
+    assert loop.is_closed()
+
+
 def test_stopping_cancels_what_is_left() -> None:
     """At the end of the interpreter tasks are cancelled, and the loop is closed."""
     fetch_loop = FetchLoop()
