@@ -107,7 +107,9 @@ def serve_prefect(connection: "Connection[Any, Any]") -> None:
                     for run in runs:
                         for number in range(lines):
                             time = last - timedelta(milliseconds=10) * (lines - number)
-                            server.log(run, f"Loaded partition {number}", timestamp=time)
+                            server.log(
+                                run, f"Loaded partition {number}", timestamp=time, created=time
+                            )
                     connection.send(runs)
                 case "log", run:
                     server.log(run, repr(monotonic()))
