@@ -20,6 +20,7 @@ imports it but the command line.
     _redis.py           a broker on Redis or Valkey
     _redis_link.py      ... the connection
     _retries.py         when a request to a broker is sent again
+    _room.py            which pages wait for room on it
     _pages.py           events as pages of a log, and pages as events
 
     _service.py         a relay: when a watch is started, and what it is about

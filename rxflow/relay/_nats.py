@@ -27,7 +27,6 @@ from typing import Any, Final, TypeVar
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from rxflow._own_log import log
 from rxflow.errors import BrokerFailed, InvalidRelayLog
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
@@ -43,6 +42,7 @@ from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._nats_lease import NatsLease, lease_holders
 from rxflow.relay._nats_link import NatsLink, NoResponder
 from rxflow.relay._retries import Full, Unanswered, is_same_page, pauses
+from rxflow.relay._room import Room, comes_within
 
 T = TypeVar("T")
 
@@ -87,9 +87,7 @@ class NatsBroker:
         self._random = Random()  # noqa: S311 - jitter
         self._is_seen = False  # whether the streams once responded
         self._absent_since: float | None = None
-        self._waiting: set[str] = set()  # runs of which a page found no room
-        self._is_full = False
-        self._dropped = asyncio.Event()  # replaced by each drop
+        self._room = Room()
 
     @property
     def failures(self) -> int:
@@ -99,7 +97,7 @@ class NatsBroker:
     @property
     def is_full(self) -> bool:
         """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
-        return self._is_full
+        return self._room.is_full
 
     async def setup(
         self, *, replicas: int | None = None, max_bytes: int | None = None
@@ -170,24 +168,19 @@ class NatsBroker:
             try:
                 position = await self.jetstream.put(subject, page.body, headers, after=after)
             except Full as error:
-                self._is_full = True
-                if run not in self._waiting:
-                    self._waiting.add(run)
-                    log("WARNING", "The log of run {} waits for room: {}", run, error)
+                self._room.record_refused(run, error)
                 raise
-            self._is_full = False
+            self._room.record_stored()
             return position
 
         try:
-            return await self.answered(send)
+            with self._room.appending(run):
+                return await self.answered(send)
         except WrongLast:
             last = await self.last(run)
             if last is not None and is_same_page(last.page, page):  # an earlier try stored it
                 return last.position
             raise Moved(run) from None
-        finally:
-            self._waiting.discard(run)
-            self._is_full = self._is_full and bool(self._waiting)
 
     async def last(self, run_id: str) -> StoredPage | None:
         """Return the last page of a log, as the stream's leader has it."""
@@ -225,9 +218,7 @@ class NatsBroker:
         """Delete the whole log of a run."""
         run = run_name(run_id)
         await self.answered(lambda: self.jetstream.purge(self.stream, self.log_subject(run)))
-        self._is_full = False
-        self._dropped.set()
-        self._dropped = asyncio.Event()
+        self._room.record_dropped()
         await self.link.publish(self.live_subject(run), _DROPPED)  # its followers look for it
 
     # -- wants and leases ---------------------------------------------------------------------
@@ -340,7 +331,7 @@ class NatsBroker:
         """
         delays = pauses(self._random)
         while True:
-            dropped = self._dropped
+            dropped = self._room.dropped
             try:
                 result = await send()
             except NoResponder:
@@ -350,9 +341,7 @@ class NatsBroker:
             else:
                 self._is_seen, self._absent_since = True, None
                 return result
-            with suppress(TimeoutError):
-                async with asyncio.timeout(next(delays)):
-                    await dropped.wait()
+            if await comes_within(dropped, next(delays)):
                 delays = pauses(self._random)
 
     async def check_absence(self) -> None:

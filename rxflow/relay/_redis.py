@@ -34,6 +34,7 @@ from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._redis_link import RedisLink
 from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
+from rxflow.relay._room import Room, comes_within
 
 _BATCH: Final = 16  # pages that are read at once, of 256 KiB each
 _MOST_WANTS: Final = 100_000  # in their stream, roughly
@@ -123,9 +124,7 @@ class RedisBroker:
         self.link = link
         self._prefix = f"rxflow:{workspace}:"
         self._random = Random()  # noqa: S311 - jitter
-        self._waiting: set[str] = set()  # runs of which a page found no room
-        self._is_full = False
-        self._dropped = asyncio.Event()  # replaced by each drop
+        self._room = Room()
 
     @property
     def failures(self) -> int:
@@ -135,7 +134,7 @@ class RedisBroker:
     @property
     def is_full(self) -> bool:
         """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
-        return self._is_full
+        return self._room.is_full
 
     async def setup(
         self, *, replicas: int | None = None, max_bytes: int | None = None
@@ -163,12 +162,9 @@ class RedisBroker:
         run = run_name(run_id)
         fields = [text for pair in headers_of(page).items() for text in pair]
         command = ("EVAL", _APPEND, 3, *self._log_keys(run), run, after)
-        try:
+        with self._room.appending(run):
             reply = await self.answered(*command, *fields, "body", page.body, run=run)
-            self._is_full = False
-        finally:
-            self._waiting.discard(run)
-            self._is_full = self._is_full and bool(self._waiting)
+            self._room.record_stored()
         if reply != -1:
             return _position_of(reply)
         last = await self.last(run)
@@ -211,9 +207,7 @@ class RedisBroker:
         """Delete the whole log of a run."""
         run = run_name(run_id)
         await self.answered("EVAL", _DROP, 3, *self._log_keys(run), run)
-        self._is_full = False
-        self._dropped.set()
-        self._dropped = asyncio.Event()
+        self._room.record_dropped()
 
     # -- wants and leases ---------------------------------------------------------------------
 
@@ -298,22 +292,17 @@ class RedisBroker:
         """
         delays = pauses(self._random)
         while True:
-            dropped = self._dropped
+            dropped = self._room.dropped
             try:
                 return await self.link.command(*command, block=block)
             except Full as error:
                 if run is None:
                     log("WARNING", "{} has no room: {}", self.link.name, error)
                 else:
-                    self._is_full = True
-                    if run not in self._waiting:
-                        self._waiting.add(run)
-                        log("WARNING", "The log of run {} waits for room: {}", run, error)
+                    self._room.record_refused(run, error)
             except Unanswered:
                 pass
-            with suppress(TimeoutError):
-                async with asyncio.timeout(next(delays)):
-                    await dropped.wait()
+            if await comes_within(dropped, next(delays)):
                 delays = pauses(self._random)
 
 
