@@ -1,6 +1,6 @@
 """`watch_flow_runs(checkpoint=...)`: of each run comes again what was not acknowledged."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -26,6 +26,7 @@ from interrupted_watches import (
 from journal_files import largest_file
 from reactivex import operators as ops
 from reactivex.subject import Subject
+from resumed_runs import ResumedRuns, add_family, keys_by_run
 from virtual_world import World
 
 from rxflow import (
@@ -53,42 +54,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "nightly"
 
 
-class Scene:
-    """A server in real time with runs that are over, and watches of them with one checkpoint."""
+class Scene(ResumedRuns):
+    """Runs that are over, and watches of them with one checkpoint."""
 
-    def __init__(self, path: Path, *, runs: int = 3, lines: int = 3) -> None:
-        """Add the runs."""
-        self.path = path
-        self.server = FakePrefect3()
-        self.runs = [self.add_run(lines) for _ in range(runs)]
-
-    def add_run(self, lines: int = 3, **options: Any) -> str:
-        """Add a run that is over."""
-        run = self.server.add_run(state="RUNNING", **options)
-        for number in range(lines):
-            self.server.log(run, f"line {number}")
-        self.server.set_state(run, "COMPLETED")
-        return run
-
-    def watch(self, ids: Any = None, **options: Any) -> FlowRunsStream:
-        """Return a watch with the checkpoint."""
-        options = {"checkpoint": self.path, "drain": 0, **options}
-        return watch_flow_runs(ids or self.runs, client=self.server.client(), **options)
-
-    def found(self) -> FlowRunsStream:
-        """Return a watch of the runs that have a tag."""
-        return watch_flow_runs(
-            tags=["nightly"],
-            discover=True,
-            until="done",
-            drain=0,
-            checkpoint=self.path,
-            client=self.server.client(),
-        )
-
-    def whole(self) -> list[FlowRunEvent]:
-        """Return the events of a watch without a checkpoint."""
-        return list(watch_flow_runs(self.runs, drain=0, client=self.server.client()))
+    argument = "checkpoint"
 
     def file_of(self, run: str) -> Path:
         """Return the path of a run's checkpoint."""
@@ -103,15 +72,6 @@ class Scene:
 def scene(path: Path) -> Scene:
     """Some runs that are over."""
     return Scene(path)
-
-
-def keys_by_run(events: list[FlowRunEvent]) -> dict[str, list[Key]]:
-    """Return the kinds and ids of events that name a run, by their runs."""
-    own: defaultdict[str, list[FlowRunEvent]] = defaultdict(list)
-    for event in events:
-        if event.flow_run_id:
-            own[event.flow_run_id].append(event)
-    return {run: keys(each) for run, each in own.items()}
 
 
 def joined(first: list[FlowRunEvent], second: list[FlowRunEvent]) -> list[FlowRunEvent]:
@@ -260,12 +220,7 @@ def test_a_run_that_does_not_match_any_more_is_watched_to_its_end(
 def test_a_run_and_its_subflows_go_on(path: Path) -> None:
     """Each has a file, and keeps the root that its events have."""
     server = FakePrefect3()
-    runs = [server.add_run(state="RUNNING", name="parent")]
-    for name in ("child", "grandchild"):
-        runs.append(server.add_run(state="RUNNING", name=name, parent=runs[-1]))
-    for run in runs:
-        server.log(run, "line")
-        server.set_state(run, "COMPLETED")
+    runs = add_family(server)
 
     def watch(**options: Any) -> FlowRunStream:
         checkpoint = {"checkpoint": path, **options}
@@ -435,23 +390,22 @@ def test_a_watch_in_virtual_time_goes_on(path: Path) -> None:
         assert isinstance(own[-1], Closed)
 
 
-def test_only_the_files_of_runs_with_news_are_written(path: Path) -> None:
+def test_only_the_files_of_runs_with_news_are_written(path: Path, tmp_path: Path) -> None:
     """A run that is quiet costs nothing, and is not more than a second old either."""
     world = World()
     runs = [world.server.add_run(state="RUNNING") for _ in range(5)]
     for number in range(20):
         world.at(10 + number, partial(world.server.log, runs[0], f"{number}"))
-    written: list[dict[str, int]] = []
 
-    def note() -> None:
-        written.append({run: (path / f"{run}.ckpt").stat().st_ino for run in runs})
+    def keep() -> None:
+        for run in runs:
+            (tmp_path / run).hardlink_to(path / f"{run}.ckpt")
 
-    world.at(9, note)
-    world.at(40, note)
+    world.at(9, keep)
     stream = watch_flow_runs(runs, checkpoint=path, client=world.client)
     world.watch(stream.pipe(ops.do_action(lambda _: None)), until=41.0)
-    before, after = written
-    assert [run for run in runs if before[run] != after[run]] == runs[:1]
+    replaced = [run for run in runs if not (path / f"{run}.ckpt").samefile(tmp_path / run)]
+    assert replaced == runs[:1]
     assert known_count(path / f"{runs[0]}.ckpt") == 20
 
 

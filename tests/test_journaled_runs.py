@@ -1,6 +1,6 @@
 """`watch_flow_runs(journal=...)`: a watch of many runs goes on where an earlier one ended."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -21,11 +21,11 @@ from interrupted_watches import (
     each_read,
     in_async_loop,
     in_loop,
-    keys,
 )
 from journal_files import events_in, largest_file
 from reactivex import operators as ops
 from reactivex.subject import Subject
+from resumed_runs import ResumedRuns, add_family, by_run, keys_by_run
 from virtual_world import Recording, World
 
 from rxflow import (
@@ -55,31 +55,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "nightly"
 
 
-class Scene:
-    """A server in real time with runs that are over, and watches of them with one journal."""
+class Scene(ResumedRuns):
+    """Runs that are over, and watches of them with one journal."""
 
-    def __init__(self, path: Path, *, runs: int = 3, lines: int = 3) -> None:
-        """Add the runs."""
-        self.path = path
-        self.server = FakePrefect3()
-        self.runs = [self.add_run(lines) for _ in range(runs)]
-
-    def add_run(self, lines: int = 3, **options: Any) -> str:
-        """Add a run that is over."""
-        run = self.server.add_run(state="RUNNING", **options)
-        for number in range(lines):
-            self.server.log(run, f"line {number}")
-        self.server.set_state(run, "COMPLETED")
-        return run
-
-    def watch(self, ids: Any = None, **options: Any) -> FlowRunsStream:
-        """Return a watch with the journal."""
-        options = {"journal": self.path, "drain": 0, **options}
-        return watch_flow_runs(ids or self.runs, client=self.server.client(), **options)
-
-    def whole(self) -> list[FlowRunEvent]:
-        """Return the events of a watch without a journal."""
-        return list(watch_flow_runs(self.runs, drain=0, client=self.server.client()))
+    argument = "journal"
 
     def journaled(self) -> dict[str, list[FlowRunEvent]]:
         """Return the events in the files, by their runs."""
@@ -90,20 +69,6 @@ class Scene:
 def scene(path: Path) -> Scene:
     """Some runs that are over."""
     return Scene(path)
-
-
-def by_run(events: list[FlowRunEvent]) -> dict[str, list[FlowRunEvent]]:
-    """Return events that name a run, by their runs."""
-    own: defaultdict[str, list[FlowRunEvent]] = defaultdict(list)
-    for event in events:
-        if event.flow_run_id:
-            own[event.flow_run_id].append(event)
-    return dict(own)
-
-
-def keys_by_run(events: list[FlowRunEvent]) -> dict[str, list[Key]]:
-    """Return the kinds and ids of events, by their runs."""
-    return {run: keys(own) for run, own in by_run(events).items()}
 
 
 # -- every face -----------------------------------------------------------------------------------
@@ -251,10 +216,10 @@ def test_a_late_run_does_not_stop_what_is_emitted(path: Path) -> None:
 def test_runs_that_filters_find_go_on(scene: Scene) -> None:
     """So do those that are discovered while others are watched."""
     runs = [scene.add_run(tags=["nightly"]) for _ in range(2)]
-    taken = in_loop(_found(scene), 4)
+    taken = in_loop(scene.found(), 4)
     runs.append(scene.add_run(tags=["nightly"]))
     while not isinstance(taken[-1], AllClosed):
-        taken += in_loop(_found(scene), 3)
+        taken += in_loop(scene.found(), 3)
         assert scene.journaled() == by_run(taken)
     assert {run: Counter(own).most_common(1)[0][1] for run, own in keys_by_run(taken).items()} == (
         dict.fromkeys(runs, 1)
@@ -287,32 +252,10 @@ def test_a_run_that_does_not_match_any_more_is_watched_to_its_end(
     assert begun[0].kind == "run-seen"
 
 
-def _found(scene: Scene) -> FlowRunsStream:
-    return watch_flow_runs(
-        tags=["nightly"],
-        discover=True,
-        until="done",
-        drain=0,
-        journal=scene.path,
-        client=scene.server.client(),
-    )
-
-
-def family(server: FakePrefect3) -> list[str]:
-    """Add a run that is over, with a subflow that has one."""
-    runs = [server.add_run(state="RUNNING", name="parent")]
-    for name in ("child", "grandchild"):
-        runs.append(server.add_run(state="RUNNING", name=name, parent=runs[-1]))
-    for run in runs:
-        server.log(run, "line")
-        server.set_state(run, "COMPLETED")
-    return runs
-
-
 def test_a_run_and_its_subflows_go_on(path: Path) -> None:
     """Each has a file, and keeps the root that its events have."""
     server = FakePrefect3()
-    runs = family(server)
+    runs = add_family(server)
 
     def watch(**options: Any) -> FlowRunStream:
         journal = {"journal": path, **options}

@@ -10,7 +10,7 @@
 A script appends a page only if the log's last entry has the id that the writer has read, which the
 page keeps as ``previous``. The first part of an id is the server's time in milliseconds, or one
 more than that of the entry before, and the second is 0. A log that was made anew goes on above the
-ids of logs that were dropped, so that it is not taken for one of them.
+ids of logs that were dropped, so that no reader confuses it with one of them.
 
 A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys, HGETALL on
 that of the leases, XADD on that of the wants, and TIME. The server should write each command to its

@@ -5,7 +5,7 @@ room (`_retention`), or how a broker refuses a page (its own module).
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from rxflow._own_log import log
@@ -26,7 +26,7 @@ class Room:
         self._waiting: set[str] = set()  # runs of which a page found no room
 
     @contextmanager
-    def appending(self, run: str) -> Iterator[None]:
+    def appending(self, run: str) -> Generator[None]:
         """Let a page of a run wait for room, until the block is left."""
         try:
             yield

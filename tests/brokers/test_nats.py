@@ -59,7 +59,11 @@ def test_two_relays_set_a_broker_up_at_once(nats_server: BrokerServer, workspace
             opened(nats_server, workspace, is_reader=True) as one,
             opened(nats_server, workspace, is_reader=True) as two,
         ):
-            await asyncio.gather(*(each.setup() for each in (one, two) * 5))
+            warnings = await asyncio.gather(*(each.setup() for each in (one, two) * 5))
+            assert warnings == [[]] * 10
+            run = new_run()
+            assert await one.append(run, new_page(0), after=0) > 0
+            assert bodies(await read_all(two, run)) == [new_page(0).body]
 
     completed(scenario)
 
@@ -277,6 +281,8 @@ def test_a_password_may_have_any_characters(nats_server: BrokerServer) -> None:
             (nats_server.url(password="other"), {"user": "relay", "password": PASSWORD}),
         ):
             broker = await open_broker(url, timeout=60, **more)  # type: ignore[arg-type]
+            await broker.setup()
+            assert await broker.holders() == {}
             await broker.aclose()
             await broker.aclose()
 
@@ -345,6 +351,7 @@ def test_tls(tmp_path: Path, workspace: str) -> None:
                     url, workspace, timeout=60, tls=authority.client_context()
                 )
                 await broker.setup()
+                assert await broker.holders() == {}
                 await broker.aclose()
                 untrusted = open_broker(url, workspace, timeout=600)
                 await fails(BrokerFailed, "certificate is not trusted", untrusted)
