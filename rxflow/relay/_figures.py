@@ -18,6 +18,7 @@ class Figures(msgspec.Struct):
         appended_at: When a page was last stored.
         heard_at: When the broker last said who holds the leases.
         polls_since: Since when there is something to read from Prefect's server; inf for nothing.
+        foreign_shards: Into how many shards other relays divide the runs, if not into as many.
         runs: How many runs are watched.
         shards: How many shards this relay watches.
         leases: How many leases it holds.
@@ -31,6 +32,7 @@ class Figures(msgspec.Struct):
     appended_at: float = float("-inf")
     heard_at: float = float("-inf")
     polls_since: float = float("inf")
+    foreign_shards: str = ""
     runs: int = 0
     shards: int = 0
     leases: int = 0

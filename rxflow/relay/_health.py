@@ -31,6 +31,11 @@ class Health:
         figures, now = self._figures, real_now().mono
         if self._broker.is_full:
             return "the broker is full"
+        if figures.foreign_shards:
+            return (
+                f"another relay of the workspace has --shards {figures.foreign_shards}; start all "
+                "with the same number"
+            )
         unheard = now - max(figures.heard_at, self._began)
         if unheard > SILENCE_LIMIT:
             return f"the broker has not replied for {unheard:.0f} s"

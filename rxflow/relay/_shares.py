@@ -68,7 +68,8 @@ class Shares:
             lease_seconds: When a lease runs out that is not renewed.
         """
         self.held: frozenset[int] = frozenset()
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+        # The last part is for relays that were given another number.
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}:{shards}"
         self._broker = broker
         self._figures = figures
         self._shards = shards
@@ -124,6 +125,8 @@ class Shares:
     async def _held_slots(self) -> set[int]:
         names = await self._broker.holders()
         self._figures.heard_at = real_now().mono
+        numbers = {holder.rpartition(":")[2] for holder in names.values()}
+        self._figures.foreign_shards = ", ".join(sorted(numbers - {str(self._shards)}))
         return {slot for slot in range(self._shards) if f"relay-{slot}" in names}
 
     def _set(self, held: frozenset[int]) -> None:

@@ -172,6 +172,19 @@ def test_a_broker_that_was_restored_is_set_up_again(
     assert any("waits for its broker: no such stream" in text for text in relay.reports)
 
 
+def test_relays_with_other_numbers_of_shards_say_so(
+    running: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both do, until one has gone: they watch the same runs, and refuse each other's pages."""
+    monkeypatch.setattr("rxflow.relay._service._HEALTH_INTERVAL", 0.01)
+    one, two = running.start(shards=4), running.start(shards=8)
+    text = "cannot work: another relay of the workspace has --shards"
+    wait_until(lambda: any(f"{text} 8; start all" in report for report in one.reports))
+    wait_until(lambda: any(f"{text} 4; start all" in report for report in two.reports))
+    two.end()
+    wait_until(lambda: "works again" in one.reports)
+
+
 def test_more_relays_than_shards_stand_by(running: Relays) -> None:
     """A relay without a share takes one once another has ended."""
     one = running.start(shards=1)
