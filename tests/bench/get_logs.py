@@ -8,10 +8,14 @@ this file keeps the results.
 
 import gc
 import platform
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from time import process_time
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from lines import MIB, PAGE, RUN_ID, URL, Lines
 
