@@ -10,7 +10,8 @@ imports it but the command line.
     _broker.py          what is required of a broker: the protocol that each backend implements
     _connect.py         which backend a URL means
     _address.py         a broker's URL and credentials
-    _headers.py         a page as headers and a body; the order of pages
+    _headers.py         a page as headers and a body
+    _page_chain.py      whether a page follows the one that was read last
     _names.py           runs, workspaces and leases in subjects and keys
     _memory.py          a broker in memory, for tests and for a try
     _nats.py            a broker on NATS JetStream: logs and wants

@@ -28,7 +28,8 @@ class Page(msgspec.Struct, frozen=True):
     Attributes:
         page_id: Of this page alone. A writer compares it, if it does not know whether a page was
             stored.
-        log_id: The `page_id` of the log's first page, which distinguishes a log made anew.
+        previous_id: The `page_id` of the page before it in the log; "" for the first. A broker
+            that lost the end of a log may have another page at the same position.
         first: The number of its first event among those of the log, from 0.
         count: How many events it has; of each part of an event, 1.
         body: The events as lines of JSON, or a part of the one event.
@@ -38,7 +39,7 @@ class Page(msgspec.Struct, frozen=True):
     """
 
     page_id: str
-    log_id: str
+    previous_id: str
     first: int
     count: int
     body: bytes
@@ -190,14 +191,20 @@ class Broker(Protocol):
 
         Raises:
             RelayLogTrimmed: The beginning of the log is gone.
-            RelayLogLost: The log has no page at that position, and pages after it.
+            RelayLogLost: A page does not follow the one before it, or the position.
             InvalidRelayLog: The log has something else than pages of a relay.
             BrokerFailed: The broker refuses it.
         """
         ...
 
-    def follow(self, run_id: str, *, after: int) -> LogFollower:
-        """Return what reads the log from a position on, and goes on as it grows."""
+    def follow(self, run_id: str, *, after: int, page_id: str = "") -> LogFollower:
+        """Return what reads the log from a position on, and goes on as it grows.
+
+        Args:
+            run_id: The run.
+            after: The position of the last page that was read, 0 for the beginning.
+            page_id: The id of that page; "" for any page at that position.
+        """
         ...
 
     def ends(self) -> AsyncIterator[LogEnd]:

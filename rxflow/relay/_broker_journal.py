@@ -43,15 +43,17 @@ class _LogState:
     """What is known of the log of one run.
 
     Attributes:
-        unpacker: Checks the pages, and knows the number of the next event.
+        unpacker: Checks the pages that are read.
+        number: How many events the log has.
         end: The position of the last page, 0 for none.
+        page_id: The id of that page, "" for none.
     """
 
     def __init__(self, run_id: str) -> None:
         self.unpacker = Unpacker(run_id)
-        self.log_id = ""
         self.number = 0
         self.end = 0
+        self.page_id = ""
 
 
 class BrokerJournal:
@@ -165,8 +167,8 @@ class BrokerJournal:
                 return None
             await apause(_REPLICA_PAUSE)
         events = [event for page in pages for event in state.unpacker.take(page).events]
-        state.log_id, state.number = state.unpacker.log_id, state.unpacker.number
-        state.end = pages[-1].position
+        state.number = state.unpacker.number
+        state.end, state.page_id = pages[-1].position, pages[-1].page.page_id
         return events
 
     # -- writing --------------------------------------------------------------------------------
@@ -198,13 +200,13 @@ class BrokerJournal:
 
     async def _append_to(self, run_id: str, events: list[FlowRunEvent]) -> None:
         state = self._logs.setdefault(run_id, _LogState(run_id))
-        for page in pages_of(events, first=state.number, log_id=state.log_id):
+        for page in pages_of(events, first=state.number, previous_id=state.page_id):
             try:
                 state.end = await self._broker.append(run_id, page, after=state.end)
             except Moved:
                 self._figures.fenced += 1
                 raise
-            state.log_id = page.log_id
+            state.page_id = page.page_id
             self._figures.pages += 1
             self._figures.appended_at = real_now().mono
         state.number += len(events)

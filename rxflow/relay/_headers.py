@@ -1,26 +1,26 @@
 """A page as a message of a broker: headers, which are text by name, and a body.
 
-    Rx-V      1, the version of these headers
-    Rx-Page   the page's id
-    Rx-Log    the id of the log's first page
-    Rx-First  the number of the page's first event in the log, from 0
-    Rx-Count  how many events it has
-    Rx-Part   i/n: part i of the n parts of one event; without it, the page is whole
-    Rx-End    1, if its last event is the run's `Closed`
+    Rx-V         1, the version of these headers
+    Rx-Page      the page's id
+    Rx-Previous  the id of the page before it; the first page of a log has none
+    Rx-First     the number of the page's first event in the log, from 0
+    Rx-Count     how many events it has
+    Rx-Part      i/n: part i of the n parts of one event; without it, the page is whole
+    Rx-End       1, if its last event is the run's `Closed`
 
 Other headers are ignored, so that a later version may add some. One that changes what these mean
 has another number.
 
-Belongs here: headers, and the order that pages must have. Does not belong here: what is in a body
-(`_pages`).
+Belongs here: headers. Does not belong here: what is in a body (`_pages`), and the order of pages
+(`_page_chain`).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from rxflow.errors import InvalidRelayLog, RelayLogLost, RelayLogTrimmed
-from rxflow.relay._broker import Page, StoredPage
+from rxflow.errors import InvalidRelayLog
+from rxflow.relay._broker import Page
 
 _VERSION: Final = "1"
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -33,10 +33,11 @@ def headers_of(page: Page) -> dict[str, str]:
     headers = {
         "Rx-V": _VERSION,
         "Rx-Page": page.page_id,
-        "Rx-Log": page.log_id,
         "Rx-First": str(page.first),
         "Rx-Count": str(page.count),
     }
+    if page.previous_id:
+        headers["Rx-Previous"] = page.previous_id
     if page.parts > 1:
         headers["Rx-Part"] = f"{page.part}/{page.parts}"
     if page.is_end:
@@ -69,44 +70,15 @@ def page_of(headers: Mapping[str, str], body: bytes, run_id: str) -> Page:
     part, parts = _part_of(headers, run_id)
     return Page(
         page_id=_matched(_ID, headers, "Rx-Page", run_id)[0],
-        log_id=_matched(_ID, headers, "Rx-Log", run_id)[0],
+        previous_id=_matched(_ID, headers, "Rx-Previous", run_id)[0]
+        if "Rx-Previous" in headers
+        else "",
         first=int(_matched(_NUMBER, headers, "Rx-First", run_id)[0]),
         count=int(_matched(_NUMBER, headers, "Rx-Count", run_id)[0]),
         body=body,
         part=part,
         parts=parts,
         is_end="Rx-End" in headers,
-    )
-
-
-def check_order(pages: Iterable[StoredPage], run_id: str, *, after: int) -> None:
-    """Check that each page follows the one before it, and the first of them a position.
-
-    Args:
-        pages: The pages, as they were read.
-        run_id: The run, for the error.
-        after: The position that the first of them must follow; 0 for the beginning of the log.
-
-    Raises:
-        RelayLogTrimmed: The beginning of the log is gone.
-        RelayLogLost: A page does not follow the one before it.
-    """
-    for stored in pages:
-        if stored.previous != after:
-            if after == 0:
-                raise RelayLogTrimmed(
-                    f"The broker no longer has the beginning of the log of flow run {run_id}; "
-                    "watch the run on the server itself"
-                )
-            raise log_lost(run_id)
-        after = stored.position
-
-
-def log_lost(run_id: str) -> RelayLogLost:
-    """Build the error of a log that is not, or no longer, the one that was read."""
-    return RelayLogLost(
-        f"The broker no longer has the log of flow run {run_id} that was read before: it was "
-        "dropped, lost or made anew; read the run from its beginning"
     )
 
 

@@ -29,6 +29,7 @@ from rxflow._runtime.query_channels import WhileWaiting
 from rxflow.errors import BrokerFailed, RxflowError
 from rxflow.relay._broker import WANT_SECONDS, Broker, LogFollower, StoredPage
 from rxflow.relay._connections import BrokerAccess, connections
+from rxflow.relay._position import LogPosition
 
 LISTEN_SECONDS = 2.0
 """For how long a read waits for a page."""
@@ -68,13 +69,13 @@ class LogSource(msgspec.Struct, frozen=True):
     Attributes:
         access: How the broker is reached.
         run_id: The run.
-        after: The position after which to read.
+        after: After which event to read.
         wants: Whether to say that the run is wanted.
     """
 
     access: BrokerAccess
     run_id: str
-    after: int
+    after: LogPosition
     wants: bool
 
     def open_channel(self) -> "BlockingLogChannel":
@@ -117,7 +118,10 @@ class LogReader:
     async def _open(self) -> LogFollower:
         source = self._source
         self._broker = await connections.acquire(source.access)
-        self._follower = self._broker.follow(source.run_id, after=source.after)
+        after = source.after
+        self._follower = self._broker.follow(
+            source.run_id, after=after.position, page_id=after.page_id
+        )
         if source.wants:
             self._wanting = asyncio.create_task(self._want(self._broker))
         return self._follower

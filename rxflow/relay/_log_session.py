@@ -59,7 +59,11 @@ class LogSession:
         self._receive_position = receive_position
         self._keeps_pages = keeps_pages
         self._unpacker = Unpacker(
-            run_id, log_id=after.log_id, position=after.position, number=after.number
+            run_id,
+            position=after.position,
+            page_id=after.page_id,
+            number=after.number,
+            begun_id=after.begun_id,
         )
         self._pages: deque[tuple[LogPosition | None, EventPage]] = deque()
         self._done: Done | None = None
@@ -87,7 +91,7 @@ class LogSession:
         try:
             for number, stored in enumerate(read.pages, 1):
                 is_last = number == len(read.pages) and stored.is_last is not False
-                before = self._unpacker.position
+                before = self._unpacker.position, self._unpacker.page_id
                 self._add(self._unpacker.take(stored), before, is_last=is_last)
         except RxflowError as error:
             self._done = Done(error)
@@ -115,7 +119,7 @@ class LogSession:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _add(self, unpacked: Unpacked, before: int, *, is_last: bool) -> None:
+    def _add(self, unpacked: Unpacked, before: tuple[int, str], *, is_last: bool) -> None:
         """Add the events of a page; a `Closed` that others follow is of an earlier life."""
         count = len(unpacked.events)
         page: list[FlowRunEvent] = []
@@ -135,15 +139,12 @@ class LogSession:
             self._pages.append((self._after_event(unpacked, before, count, False), tuple(page)))
 
     def _after_event(
-        self, unpacked: Unpacked, before: int, index: int, is_closed: bool
+        self, unpacked: Unpacked, before: tuple[int, str], index: int, is_closed: bool
     ) -> LogPosition:
-        is_whole = index == len(unpacked.events)
-        return LogPosition(
-            self._unpacker.log_id,
-            unpacked.position if is_whole else before,
-            unpacked.number + index,
-            is_closed,
-        )
+        number = unpacked.number + index
+        if index < len(unpacked.events):
+            return LogPosition(number, *before, begun_id=unpacked.page_id)
+        return LogPosition(number, unpacked.position, unpacked.page_id, is_closed=is_closed)
 
     def _pop(self) -> EventPages:
         if not self._pages:

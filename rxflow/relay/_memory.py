@@ -18,8 +18,8 @@ from typing import TypeVar
 import msgspec
 
 from rxflow._runtime.clocks import apause, real_now
-from rxflow.errors import RelayLogLost
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._page_chain import PageChain
 
 T = TypeVar("T")
 
@@ -238,8 +238,8 @@ class MemoryBroker:
     async def read(self, run_id: str, *, after: int, limit: int = 64) -> list[StoredPage]:
         return await self._request(lambda: self._store.read(self._key(run_id), after, limit))
 
-    def follow(self, run_id: str, *, after: int) -> "MemoryFollower":
-        return MemoryFollower(self, run_id, after)
+    def follow(self, run_id: str, *, after: int, page_id: str = "") -> "MemoryFollower":
+        return MemoryFollower(self, PageChain(run_id, after, page_id), run_id)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         def read() -> list[LogEnd]:
@@ -360,17 +360,17 @@ class MemoryBroker:
 class MemoryFollower:
     """Reads a log, and waits for more; a `LogFollower`."""
 
-    def __init__(self, broker: MemoryBroker, run_id: str, after: int) -> None:
-        """Begin after a position.
+    def __init__(self, broker: MemoryBroker, place: PageChain, run_id: str) -> None:
+        """Begin at a place.
 
         Args:
             broker: The connection.
+            place: The place after which to read.
             run_id: The run.
-            after: The position; 0 for the beginning.
         """
         self._broker = broker
+        self._place = place
         self._run_id = run_id
-        self._position = after
 
     async def pages(
         self,
@@ -384,22 +384,13 @@ class MemoryFollower:
         return found
 
     async def _read(self) -> list[StoredPage]:
-        found = await self._broker.read(self._run_id, after=self._position)
-        if found and found[0].previous != self._position and self._position:
-            raise self._lost()
-        if not found and self._position:
-            last = await self._broker.last(self._run_id)
-            if last is None or last.position < self._position:
-                raise self._lost()
-        if found:
-            self._position = found[-1].position
+        at = self._place.position  # the page there is read again, which shows that it is there
+        found = await self._broker.read(self._run_id, after=max(0, at - 1))
+        if at:
+            self._place.check(found[0] if found else None)
+            found = found[1:]
+        self._place.move(found)
         return found
-
-    def _lost(self) -> RelayLogLost:
-        return RelayLogLost(
-            f"The broker's log of flow run {self._run_id} was made anew; read the run from its "
-            "beginning, without after="
-        )
 
     async def aclose(self) -> None:
         pass

@@ -30,7 +30,7 @@ from nats.aio.subscription import Subscription
 from rxflow.errors import BrokerFailed, InvalidRelayLog
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
-from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
+from rxflow.relay._headers import headers_of, page_of
 from rxflow.relay._jetstream import (
     AFTER,
     JetStream,
@@ -41,6 +41,7 @@ from rxflow.relay._jetstream import (
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._nats_lease import NatsLease, lease_holders
 from rxflow.relay._nats_link import NatsLink, NoResponder
+from rxflow.relay._page_chain import PageChain
 from rxflow.relay._retries import Full, Unanswered, is_same_page, pauses
 from rxflow.relay._room import Room, comes_within
 
@@ -193,12 +194,13 @@ class NatsBroker:
         run = run_name(run_id)
         found = await self.answered(lambda: self.read_messages(run, start=after + 1, limit=limit))
         pages = [stored_page(message, run) for message in found]
-        check_order(pages, run, after=after)
+        PageChain(run, after).move(pages)
         return pages
 
-    def follow(self, run_id: str, *, after: int) -> "NatsFollower":
+    def follow(self, run_id: str, *, after: int, page_id: str = "") -> "NatsFollower":
         """Return what reads a log from a position on, and goes on as it grows."""
-        return NatsFollower(self, run_name(run_id), after)
+        run = run_name(run_id)
+        return NatsFollower(self, run, PageChain(run, after, page_id))
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""
@@ -381,27 +383,26 @@ class NatsFollower:
 
     A republished page may be lost, or come twice. It names the page that it follows: where that is
     not the last one that was read, the log is read in batches again, and so it is after an outage
-    and now and then. Pages after the position that was read last do not show that the log is still
-    the same one; its page at that position does.
+    and now and then. That there are no pages after the one that was read last does not show that
+    the log is still the same; that page does, which is read again.
     """
 
-    def __init__(self, broker: NatsBroker, run: str, after: int) -> None:
-        """Begin after a position.
+    def __init__(self, broker: NatsBroker, run: str, place: PageChain) -> None:
+        """Begin at a place.
 
         Args:
             broker: The broker.
             run: The run.
-            after: The position; 0 for the beginning.
+            place: The place after which to read.
         """
         self._broker = broker
         self._run = run
-        self._position = after
-        self._log_id = ""
+        self._place = place
         self._live: deque[Message] = deque()
         self._changed = asyncio.Event()
         self._subscription: Subscription | None = None
         self._is_behind = True  # whether the log is to be read in batches
-        self._is_unsure = True  # whether the page at the position is to be read again
+        self._is_unsure = True  # whether the page at that place is to be read again
         self._sure_at = 0.0
         self._misses = 0
         self._end_listening = broker.link.on_reconnect(self._doubt)
@@ -453,14 +454,15 @@ class NatsFollower:
         return await self._read() if self._is_behind and not found else found
 
     async def _read(self) -> list[StoredPage]:
-        """Read the log after the position, and the page there too while it is not sure."""
-        again = self._is_unsure and self._position > 0
+        """Read the log after the place, and the page there too while it is not sure."""
+        place = self._place
+        again = self._is_unsure and place.position > 0
         # Before the request, for what is found out meanwhile needs a further one.
         self._is_behind = self._is_unsure = False
         is_done = False
         try:
             messages = await self._broker.read_messages(
-                self._run, start=self._position + (not again), limit=_BATCH
+                self._run, start=place.position + (not again), limit=_BATCH
             )
             pages = [stored_page(message, self._run) for message in messages]
             if again:
@@ -471,10 +473,7 @@ class NatsFollower:
             if not is_done:
                 self._is_behind = True
                 self._is_unsure |= again
-        check_order(pages, self._run, after=self._position)
-        for stored in pages:
-            self._check_log(stored.page)
-            self._position = stored.position
+        place.move(pages)
         self._sure_at = asyncio.get_running_loop().time()
         self._is_behind |= bool(messages) and messages[-1].pending != 0
         return pages
@@ -485,26 +484,24 @@ class NatsFollower:
             # It may be that of a replica that lags.
             self._misses += 1
             if self._misses < _MOST_MISSES:
-                raise Unanswered(f"no page at {self._position}")
-        if found is None or found.position != self._position:
-            raise log_lost(self._run)
+                raise Unanswered(f"no page at {self._place.position}")
+        self._place.check(found)
         self._misses = 0
-        self._check_log(found.page)
 
     def _take_live(self) -> list[StoredPage]:
-        found: list[StoredPage] = []
+        place, found = self._place, list[StoredPage]()
         while self._live:
             stored = stored_page(self._live.popleft(), self._run)
-            if stored.page.log_id != (self._log_id or stored.page.log_id):
-                self._doubt()
-                break
-            if stored.position <= self._position:  # read in a batch meanwhile
+            is_known = stored.page.page_id == place.page_id
+            if stored.position < place.position or is_known:  # read in a batch meanwhile
                 continue
-            if stored.previous != self._position:
+            if stored.previous > place.position:  # pages between them are missing
                 self._is_behind = True
                 break
-            self._log_id = stored.page.log_id
-            self._position = stored.position
+            if not place.precedes(stored):
+                self._doubt()
+                break
+            place.move([stored])
             found.append(stored)
         return found
 
@@ -522,11 +519,6 @@ class NatsFollower:
         self._is_behind = self._is_unsure = True
         self._live.clear()
         self._changed.set()
-
-    def _check_log(self, page: Page) -> None:
-        if page.log_id != (self._log_id or page.log_id):
-            raise log_lost(self._run)
-        self._log_id = page.log_id
 
 
 def stored_page(message: Message, run: str) -> StoredPage:

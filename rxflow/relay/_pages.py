@@ -25,13 +25,13 @@ MOST_BYTES = 256 << 10
 """The most bytes in the body of a page; brokers take messages of a megabyte at most by default."""
 
 
-def pages_of(events: Sequence[FlowRunEvent], *, first: int, log_id: str = "") -> list[Page]:
+def pages_of(events: Sequence[FlowRunEvent], *, first: int, previous_id: str = "") -> list[Page]:
     """Return events of one run as pages of its log.
 
     Args:
         events: The events, in their order.
         first: The number of the first of them in the log, from 0.
-        log_id: That of the log; "" to begin a log, whose id is then that of the first page.
+        previous_id: The id of the log's last page; "" to begin a log.
     """
     pages: list[Page] = []
     for number, lines, is_end in _grouped(events, first):
@@ -39,11 +39,10 @@ def pages_of(events: Sequence[FlowRunEvent], *, first: int, log_id: str = "") ->
         cuts = [body[start : start + MOST_BYTES] for start in range(0, len(body), MOST_BYTES)]
         for part, cut in enumerate(cuts, 1):
             page_id = token_hex(8)
-            log_id = log_id or page_id
             pages.append(
                 Page(
                     page_id=page_id,
-                    log_id=log_id,
+                    previous_id=previous_id,
                     first=number,
                     count=len(lines),
                     body=cut,
@@ -52,6 +51,7 @@ def pages_of(events: Sequence[FlowRunEvent], *, first: int, log_id: str = "") ->
                     is_end=is_end and part == len(cuts),
                 )
             )
+            previous_id = page_id
     return pages
 
 
@@ -81,45 +81,55 @@ class Unpacked(NamedTuple):
         events: The events; none if the page is a part of an event whose rest is still to come.
         position: The position of the page, after which the log goes on; of a part that of the last
             page before the event.
+        page_id: The id of the page at that position.
     """
 
     number: int
     events: tuple[FlowRunEvent, ...]
     position: int
+    page_id: str
 
 
 class Unpacker:
     """Returns the events of a log's pages, and checks that none is missing or comes twice.
 
     Attributes:
-        log_id: The log that is read; "" until a page was.
         number: How many events of the log were returned, or were before this began.
-        position: The position of the page after which the log goes on.
+        position: The position of the page after which the log goes on; 0 for none.
+        page_id: The id of the page at that position; "" for none.
     """
 
     def __init__(
-        self, run_id: str, *, log_id: str = "", position: int = 0, number: int = 0
+        self,
+        run_id: str,
+        *,
+        position: int = 0,
+        page_id: str = "",
+        number: int = 0,
+        begun_id: str = "",
     ) -> None:
         """Begin at the start of a log, or after some events of it.
 
         Args:
             run_id: The run.
-            log_id: The log that was read before; "" for any.
             position: The position of the last page of which all events were returned before.
+            page_id: The id of that page.
             number: How many events were returned before; the next page may have some of them.
+            begun_id: The id of the next page, if it has; "" otherwise.
         """
         self._run_id = run_id
-        self.log_id = log_id
         self.number = number
         self.position = position
-        self._goes_on = position > 0 or number > 0
+        self.page_id = self._previous_id = page_id
+        self._begun_id = begun_id
         self._parts: list[bytes] = []
 
     def take(self, stored: StoredPage) -> Unpacked:
         """Return the events of the next page.
 
         Raises:
-            RelayLogLost: The page is of another log, or does not follow the one before.
+            RelayLogLost: The page does not follow the one before, or is another one than was
+                returned in part before.
             RelayLogTrimmed: The log's first pages are gone.
         """
         page = stored.page
@@ -132,7 +142,7 @@ class Unpacker:
                 raise self._lost(f"part {page.part} of an event has no part before it")
             self._parts.append(body)
             if page.part < page.parts:
-                return Unpacked(self.number, (), self.position)
+                return Unpacked(self.number, (), self.position, self.page_id)
             body = b"".join(self._parts)
         self._parts.clear()
         lines = body.split(b"\n")
@@ -140,25 +150,27 @@ class Unpacker:
         if len(lines) != page.count or (known and known >= len(lines)):
             raise self._lost(f"a page from number {page.first} on does not go on at {self.number}")
         number, self.number = self.number, page.first + page.count
-        self.position = stored.position
+        self.position, self.page_id = stored.position, page.page_id
         events = tuple(map(decode_event, lines[known:]))
-        return Unpacked(number, events, stored.position)
+        return Unpacked(number, events, stored.position, page.page_id)
 
     def _check(self, page: Page) -> None:
-        """Check that a page follows the one before; of the first after a gap, that none is gone."""
-        if self.log_id and page.log_id != self.log_id:
-            raise self._lost("it was made anew")
-        is_first, self._goes_on = self._goes_on, False
+        """Check that a page follows the one before, and is the one that was returned in part."""
+        begun_id, self._begun_id = self._begun_id, ""
+        if not self._previous_id and not begun_id and page.previous_id:
+            raise RelayLogTrimmed(
+                f"The broker no longer has the beginning of the log of flow run {self._run_id}, "
+                f"before event {page.first}; watch the run on the server, with watch_flow_run"
+            )
+        if page.previous_id != self._previous_id:
+            raise self._lost("another page follows than the one that did")
+        if begun_id and page.page_id != begun_id:
+            raise self._lost("a page of which some events were read is another one")
         if page.first > self.number:
-            if not self.log_id:
-                raise RelayLogTrimmed(
-                    f"The broker no longer has the first {page.first} events in the log of flow "
-                    f"run {self._run_id}; watch the run on the server, with watch_flow_run"
-                )
             raise self._lost(f"{page.first - self.number} events from {self.number} on are gone")
-        if page.first < self.number and not is_first:
+        if page.first < self.number and not begun_id:
             raise self._lost(f"number {page.first} comes after {self.number}")
-        self.log_id = page.log_id
+        self._previous_id = page.page_id
 
     def _lost(self, reason: str) -> RelayLogLost:
         return RelayLogLost(

@@ -30,8 +30,9 @@ from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
-from rxflow.relay._headers import check_order, headers_of, log_lost, page_of
+from rxflow.relay._headers import headers_of, page_of
 from rxflow.relay._names import lease_name, run_name, run_of
+from rxflow.relay._page_chain import PageChain
 from rxflow.relay._redis_link import RedisLink
 from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
 from rxflow.relay._room import Room, comes_within
@@ -185,12 +186,13 @@ class RedisBroker:
         key = self.log_key(run)
         found = await self.answered("XRANGE", key, f"{after}-1", "+", "COUNT", count + 1)
         pages = _stored_pages(found, run, count)
-        check_order(pages, run, after=after)
+        PageChain(run, after).move(pages)
         return pages
 
-    def follow(self, run_id: str, *, after: int) -> "RedisFollower":
+    def follow(self, run_id: str, *, after: int, page_id: str = "") -> "RedisFollower":
         """Return what reads a log from a position on, and goes on as it grows."""
-        return RedisFollower(self, run_name(run_id), after)
+        run = run_name(run_id)
+        return RedisFollower(self, run, PageChain(run, after, page_id))
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""
@@ -309,20 +311,19 @@ class RedisBroker:
 class RedisFollower:
     """Reads a log's entries, and waits for more; a `LogFollower`."""
 
-    def __init__(self, broker: RedisBroker, run: str, after: int) -> None:
-        """Begin after a position.
+    def __init__(self, broker: RedisBroker, run: str, place: PageChain) -> None:
+        """Begin at a place.
 
         Args:
             broker: The broker.
             run: The run.
-            after: The position; 0 for the beginning.
+            place: The place after which to read.
         """
         self._link = broker.link
         self._key = broker.log_key(run)
         self._run = run
-        self._position = after
-        self._log_id = ""
-        self._is_unsure = True  # whether the page at the position is to be read again
+        self._place = place
+        self._is_unsure = True  # whether the page at that place is to be read again
         self._sure_at = 0.0
 
     async def pages(
@@ -341,8 +342,8 @@ class RedisFollower:
                 if found:
                     self._sure_at = loop.time()
                     return found
-                if self._position and not await self._link.command("EXISTS", self._key):
-                    raise log_lost(self._run)
+                if self._place.position and not await self._link.command("EXISTS", self._key):
+                    raise self._place.lost()
             except Unanswered:
                 self._is_unsure = True
                 await apause(max(0.0, min(_RETRY_SECONDS, left)))
@@ -353,33 +354,23 @@ class RedisFollower:
         """Do nothing: a connection is used while `pages` waits, and no longer."""
 
     async def _read(self, seconds: float) -> list[StoredPage]:
-        """Return the pages after the position; wait for some seconds until there are any."""
+        """Return the next pages; wait for some seconds until there are any."""
         block = ("BLOCK", _milliseconds(seconds)) if seconds > 0 else ()
-        streams = ("STREAMS", self._key, f"{self._position}-0")
+        streams = ("STREAMS", self._key, f"{self._place.position}-0")
         count = ("COUNT", _BATCH + 1)
         found = await self._link.command("XREAD", *count, *block, *streams, block=seconds)
         pages = _stored_pages(found[0][1] if found else [], self._run, _BATCH)
-        check_order(pages, self._run, after=self._position)
-        for stored in pages:
-            self._check_log(stored.page)
-            self._position = stored.position
+        self._place.move(pages)
         return pages
 
     async def _check_position(self) -> None:
-        """Check that the log has the page at the position still."""
-        if self._position:
-            identity = f"{self._position}-0"
+        """Check that the log has the page at the place still."""
+        if self._place.position:
+            identity = f"{self._place.position}-0"
             found = await self._link.command("XRANGE", self._key, identity, identity)
-            if not found:
-                raise log_lost(self._run)
-            self._check_log(_stored_page(found[0], self._run).page)
+            self._place.check(_stored_page(found[0], self._run) if found else None)
         self._is_unsure = False
         self._sure_at = asyncio.get_running_loop().time()
-
-    def _check_log(self, page: Page) -> None:
-        if page.log_id != (self._log_id or page.log_id):
-            raise log_lost(self._run)
-        self._log_id = page.log_id
 
 
 class RedisLease:

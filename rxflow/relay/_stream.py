@@ -61,7 +61,7 @@ class RelayedStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         it is that of the one that was handed an event last. Operators that hold events back, such
         as ``buffer``, are behind it.
         """
-        return str(self._position) if self._position.log_id else None
+        return str(self._position) if self._position.number else None
 
     def _pages(self, *, keeps_pages: bool) -> Observable[EventPage]:
         def receive_position(position: LogPosition) -> None:
@@ -159,5 +159,5 @@ def stream(
     run_id = canonical_id("flow_run_id", flow_run_id)
     options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}
     given = tuple((name, value) for name, value in options.items() if value is not None)
-    source = LogSource(BrokerAccess(url, workspace, given), run_id, position.position, wants)
+    source = LogSource(BrokerAccess(url, workspace, given), run_id, position, wants)
     return RelayedStream(source, position)

@@ -246,10 +246,12 @@ def appends() -> Iterator[str]:
         run = str(uuid4())
         events = [line(run, number) for number in range(count)]
         async with opened(nats) as broker:
-            end, log_id, began = 0, "", perf_counter()
+            end, page_id, began = 0, "", perf_counter()
             for first in range(0, count, size):
-                for page in pages_of(events[first : first + size], first=first, log_id=log_id):
-                    end, log_id = await broker.append(run, page, after=end), page.log_id
+                for page in pages_of(
+                    events[first : first + size], first=first, previous_id=page_id
+                ):
+                    end, page_id = await broker.append(run, page, after=end), page.page_id
             return perf_counter() - began
 
     event_bytes = len(encode_event(line(str(uuid4()), LINES)))
@@ -351,13 +353,13 @@ def delay() -> Iterator[str]:
 
 async def _append_times(broker: Broker, run: str, count: int, pause: float) -> None:
     """Append lines whose messages are when that was, each as a page, and a `Closed`."""
-    end, log_id = 0, ""
+    end, page_id = 0, ""
     for number in range(count + 1):
         event: FlowRunEvent = Closed(flow_run_id=run, timestamp=START)
         if number < count:
             event = line(run, number, repr(monotonic()))
-        (page,) = pages_of([event], first=number, log_id=log_id)
-        end, log_id = await broker.append(run, page, after=end), page.log_id
+        (page,) = pages_of([event], first=number, previous_id=page_id)
+        end, page_id = await broker.append(run, page, after=end), page.page_id
         await asyncio.sleep(pause)
 
 
@@ -483,12 +485,12 @@ def fan_out() -> Iterator[str]:
             cpu = cpu_of(process)
             for number in range(1, READ_PAGES + 1):
                 event: FlowRunEvent = line(run, number, repr(monotonic()))
-                (next_page,) = pages_of([event], first=number, log_id=page.log_id)
-                end = await broker.append(run, next_page, after=end)
+                (page,) = pages_of([event], first=number, previous_id=page.page_id)
+                end = await broker.append(run, page, after=end)
                 await asyncio.sleep(0.5)
             cpu = cpu_of(process) - cpu
             closed = Closed(flow_run_id=run, timestamp=START)
-            (last,) = pages_of([closed], first=READ_PAGES + 1, log_id=page.log_id)
+            (last,) = pages_of([closed], first=READ_PAGES + 1, previous_id=page.page_id)
             await broker.append(run, last, after=end)
         return cpu
 

@@ -64,8 +64,8 @@ def test_a_page_is_stored_byte_by_byte(server: BrokerServer, workspace: str) -> 
     appended = [
         new_page(0, body=b"\r\n\x00\xff \r\n\r\n"),
         new_page(1, body=large, part=1, parts=2),
-        new_page(1, body=b"", part=2, parts=2),
-        new_page(2, count=500, is_end=True),
+        new_page(1, body=b"", part=2, parts=2, page_id="log-1b", previous_id="log-1"),
+        new_page(2, count=500, is_end=True, previous_id="log-1b"),
     ]
 
     async def scenario() -> None:
@@ -85,10 +85,10 @@ def test_logs_are_independent(server: BrokerServer, workspace: str) -> None:
             opened(server, workspace) as broker,
             opened(server, f"{workspace}-2") as elsewhere,
         ):
-            first = await broker.append(run, new_page(0), after=0)
-            await broker.append(other, new_page(1), after=0)
-            await elsewhere.append(run, new_page(2), after=0)
-            await broker.append(run, new_page(3), after=first)
+            await append_somewhere(broker, run, new_page(0))
+            await append_somewhere(broker, other, new_page(1))
+            await append_somewhere(elsewhere, run, new_page(2))
+            await append_somewhere(broker, run, new_page(3))
             pages = await read_all(broker, run)
             assert is_chained(pages)
             assert bodies(pages) == bodies_of(0, 3)
@@ -109,7 +109,7 @@ def test_a_log_is_dropped_as_a_whole(server: BrokerServer, workspace: str) -> No
             assert await read_all(broker, run) == []
             assert await broker.last(run) is None
             assert [end.run_id for end in await ends(broker)] == [other]
-            await broker.append(run, new_page(7, log_id="anew"), after=0)
+            await append_somewhere(broker, run, new_page(7))
             assert bodies(await read_all(broker, run)) == bodies_of(7)
             last = await broker.last(other)
             assert last is not None
@@ -237,7 +237,7 @@ def test_an_append_that_was_given_up_is_not_stored_later(
             await until(lambda: broker.failures > 0)
             append.cancel()
             await asyncio.wait([append])
-            await other.append(run, new_page(1), after=0)
+            await append_somewhere(other, run, new_page(1))
             relay.restore()
             last = await broker.last(run)  # over the connection on which it would be sent
             assert last is not None
@@ -492,6 +492,50 @@ def test_a_follower_learns_that_the_broker_lost_the_log(
             await follower.aclose()
             with pytest.raises(Moved):
                 await broker.append(run, new_page(3), after=10)
+
+    completed(scenario)
+
+
+def test_a_follower_learns_that_the_end_of_its_log_is_another(
+    own_server: BrokerServer, workspace: str
+) -> None:
+    """A broker lost the end of a log, and got another one, at the same positions where it can."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with (
+            opened(own_server, workspace) as broker,
+            opened(own_server, workspace, is_reader=True) as reader,
+        ):
+            end = await append_all(broker, run, [new_page(number) for number in range(3)])
+            own_server.end()
+            own_server.save()
+            own_server.start()
+            await append_all(broker, run, [new_page(number) for number in range(3, 6)], after=end)
+            follower = reader.follow(run, after=0)
+            read = await followed(follower, 6)
+            own_server.kill()
+            own_server.restore()
+            own_server.start()
+            last = await broker.last(run)
+            assert last is not None
+            assert last.position == end
+            other = [new_page(3, log_id="other", previous_id="log-2")]
+            other += [new_page(number, log_id="other") for number in range(4, 8)]
+            await append_all(broker, run, other, after=end)
+            if own_server.scheme == "nats":
+                positions = [each.position for each in await read_all(broker, run)]
+                assert positions[:6] == [each.position for each in read]
+            lost = [
+                reader.follow(run, after=each.position, page_id=each.page.page_id)
+                for each in read[3:]
+            ]
+            for each in (follower, *lost):
+                await fails(RelayLogLost, f"{run}.*lost its end", followed(each, 1))
+                await each.aclose()
+            kept = reader.follow(run, after=end, page_id=read[2].page.page_id)
+            assert [each.page for each in await followed(kept, 5)] == other
+            await kept.aclose()
 
     completed(scenario)
 

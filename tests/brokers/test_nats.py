@@ -176,7 +176,7 @@ def test_messages_that_no_relay_wrote(nats_server: BrokerServer, workspace: str)
             assert isinstance(broker, NatsBroker)
             subject = broker.log_subject(run)
             await broker.jetstream.put(subject, b"{}", {}, after=0)
-            headers = {"Rx-V": "1", "Rx-Page": "a", "Rx-Log": "a", "Rx-First": "0", "Rx-Count": "1"}
+            headers = {"Rx-V": "1", "Rx-Page": "a", "Rx-First": "0", "Rx-Count": "1"}
             await broker.jetstream.put(broker.log_subject(unchained), b"{}", headers)
             for each, reason in ((run, "Rx-V"), (unchained, "does not name the one before it")):
                 error = f"{each}.*{reason}"

@@ -24,7 +24,13 @@ from broker_servers import PASSWORD, BrokerServer, RedisServer, free_port
 from certificates import Authority
 from sample_events import RUN, closed, line
 
-from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog, RelayLogTrimmed
+from rxflow.errors import (
+    BrokerFailed,
+    ConfigurationError,
+    InvalidRelayLog,
+    RelayLogLost,
+    RelayLogTrimmed,
+)
 from rxflow.relay import _redis, stream
 from rxflow.relay._broker import Page
 from rxflow.relay._connect import open_broker
@@ -143,7 +149,7 @@ def test_leases_are_kept_while_the_memory_is_full(workspace: str) -> None:
 def test_entries_that_no_relay_wrote(redis_server: BrokerServer, workspace: str) -> None:
     """A log with a foreign entry is an error that names the run, and what to do."""
     run, unchained = new_run(), new_run()
-    fields = ("Rx-V", "1", "Rx-Page", "a", "Rx-Log", "a", "Rx-First", "0", "Rx-Count", "1")
+    fields = ("Rx-V", "1", "Rx-Page", "a", "Rx-First", "0", "Rx-Count", "1")
 
     async def scenario() -> None:
         async with opened(redis_server, workspace) as broker:
@@ -190,6 +196,43 @@ def test_a_log_without_its_beginning(redis_server: BrokerServer, workspace: str)
             await broker.link.command("XTRIM", broker.log_key(run), "MAXLEN", 2)
             await fails(RelayLogTrimmed, run, broker.read(run, after=0))
             await fails(RelayLogTrimmed, run, broker.follow(run, after=0).pages(1.0))
+
+    completed(scenario)
+
+
+def test_another_end_at_the_same_ids(redis_server: BrokerServer, workspace: str) -> None:
+    """As of a server whose clock was set back after it had lost the end of a log."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(redis_server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            await append_all(broker, run, [new_page(number) for number in range(4)])
+            following, idle = broker.follow(run, after=0), broker.follow(run, after=0)
+            read = await followed(following, 4)
+            await followed(idle, 4)
+            resumed = [
+                broker.follow(run, after=each.position, page_id=each.page.page_id)
+                for each in read[2:]
+            ]
+            key = broker.log_key(run)
+            entries = await broker.link.command("XRANGE", key, "-", "+")
+            await broker.link.command("DEL", key)
+            for number, (identity, fields) in enumerate(entries):
+                names = (
+                    fields
+                    if number < 2
+                    else [
+                        field.replace(b"log-2", b"other-2").replace(b"log-3", b"other-3")
+                        for field in fields
+                    ]
+                )
+                await broker.link.command("XADD", key, identity, *names)
+            for each in resumed:
+                await fails(RelayLogLost, run, each.pages(1.0))
+            await broker.append(run, new_page(4, log_id="other"), after=read[-1].position)
+            for each in (following, idle):
+                await fails(RelayLogLost, run, followed(each, 1))
 
     completed(scenario)
 
@@ -243,8 +286,8 @@ def test_a_closed_at_the_end_of_a_batch(redis_server: BrokerServer, workspace: s
     async def scenario() -> None:
         pages = list[Page]()
         for number, event in enumerate(events):
-            log_id = pages[0].log_id if pages else ""
-            pages += pages_of([event], first=number, log_id=log_id)
+            previous_id = pages[-1].page_id if pages else ""
+            pages += pages_of([event], first=number, previous_id=previous_id)
         async with opened(redis_server, workspace) as broker:
             await append_all(broker, RUN, pages)
 

@@ -14,7 +14,7 @@ from rxflow.relay._log_session import LOOK_SECONDS, SILENT_SECONDS, LogSession
 from rxflow.relay._pages import pages_of
 from rxflow.relay._position import LogPosition
 
-CLOSED = LogPosition("abc", 3, 9, is_closed=True)
+CLOSED = LogPosition(9, 3, "abc", is_closed=True)
 
 
 class Reading:
@@ -64,10 +64,10 @@ class Reading:
 def log_of(*batches: list[Any], is_last: bool | None = True) -> tuple[StoredPage, ...]:
     """Return a log to which batches of events were appended; each page says whether it is last."""
     stored: list[StoredPage] = []
-    number, position, log_id = 0, 0, ""
+    number, position, page_id = 0, 0, ""
     for batch in batches:
-        for page in pages_of(batch, first=number, log_id=log_id):
-            log_id = page.log_id
+        for page in pages_of(batch, first=number, previous_id=page_id):
+            page_id = page.page_id
             is_end = False if is_last is True else is_last
             stored.append(StoredPage(position + 5, position, page, is_end))
             position += 5
@@ -139,7 +139,7 @@ def test_a_reader_that_begins_after_the_end_waits_for_a_look() -> None:
     other.receive(LogRead(tuple(later[-1:])))
     assert isinstance(cast("Any", other.done).error, RelayLogLost)  # it is another log
     page = later[-1]
-    same = page._replace(page=pages_of([line(10)], first=6, log_id=first.position.log_id)[0])
+    same = page._replace(page=pages_of([line(10)], first=6, previous_id=first.position.page_id)[0])
     gone_on = Reading(first.position)
     gone_on.receive(LogRead((same,)))
     gone_on.receive(LogRead(is_relayed=True), LOOK_SECONDS + 60)

@@ -14,9 +14,10 @@ from rxflow.relay._memory import MemoryBroker, MemoryFaults, MemoryStore
 from rxflow.relay._pages import pages_of
 
 EVENTS: list[Any] = [line(0), line(1), closed(2)]
-PAGE, SECOND, END = (
-    pages_of([event], first=first, log_id="abc" if first else "")[0]
-    for first, event in enumerate(EVENTS)
+(PAGE,) = pages_of(EVENTS[:1], first=0)
+SECOND, END = (
+    pages_of([event], first=first, previous_id=PAGE.page_id)[0]
+    for first, event in enumerate(EVENTS[1:], 1)
 )
 
 
@@ -68,7 +69,7 @@ def test_a_page_is_stored_once_whatever_is_lost(lost: str) -> None:
             if lost == "requests"
             else MemoryFaults(lost_replies=0.5)
         )
-        pages = [pages_of([line(n)], first=n, log_id="abc")[0] for n in range(20)]
+        pages = [page for n in range(20) for page in pages_of([line(n)], first=n)]
         for page in pages:
             end = await broker.append(RUN, page, after=end)
         assert store.pages(RUN) == pages

@@ -44,11 +44,10 @@ def test_unpacked_pages_are_the_events(batches: list[list[FlowRunEvent]]) -> Non
     pages: list[Page] = []
     firsts = accumulate(map(len, batches), initial=0)
     for first, batch in zip(firsts, batches, strict=False):
-        log_id = pages[0].log_id if pages else ""
-        pages += pages_of(batch, first=first, log_id=log_id)
+        pages += pages_of(batch, first=first, previous_id=pages[-1].page_id if pages else "")
     assert unpack(Unpacker(RUN), stored(pages)) == [event for batch in batches for event in batch]
     assert len({page.page_id for page in pages}) == len(pages)
-    assert {page.log_id for page in pages} <= {pages[0].page_id if pages else ""}
+    assert [page.previous_id for page in pages] == ["", *(page.page_id for page in pages)][:-1]
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -78,14 +77,16 @@ def test_reading_goes_on_after_any_event(handed_on: int) -> None:
     lines: list[Any] = [line(n, "x" * (700 * (n % 4 == 3))) for n in range(12)]
     pages = stored(pages_of(lines, first=0))
     unpacker = Unpacker(RUN)
-    before = 0
+    before, begun_id = (0, ""), ""
     for page in pages:
         unpacked = unpacker.take(page)
         if unpacked.number + len(unpacked.events) > handed_on:
+            begun_id = unpacked.page_id if unpacked.number < handed_on else ""
             break
-        before = unpacked.position
-    rest = [page for page in pages if page.position > before]
-    resumed = Unpacker(RUN, log_id=pages[0].page.log_id, position=before, number=handed_on)
+        before = unpacked.position, unpacked.page_id
+    position, page_id = before
+    rest = [page for page in pages if page.position > position]
+    resumed = Unpacker(RUN, position=position, page_id=page_id, number=handed_on, begun_id=begun_id)
     assert unpack(resumed, rest) == lines[handed_on:]
 
 
@@ -95,14 +96,13 @@ def test_parts_without_their_rest_are_dropped(left: int) -> None:
     """A writer was killed between the parts of an event; the next one has written it again."""
     long = line(1, "x" * 700)
     begun = pages_of([line(0)], first=0)
-    log_id = begun[0].log_id
-    parts = pages_of([long], first=1, log_id=log_id)
-    again = pages_of([long, line(2)], first=1, log_id=log_id)
+    parts = pages_of([long], first=1, previous_id=begun[-1].page_id)
+    again = pages_of([long, line(2)], first=1, previous_id=parts[left - 1].page_id)
     unpacker = Unpacker(RUN)
     pages = stored([*begun, *parts[:left], *again])
     assert unpack(unpacker, pages) == [line(0), long, line(2)]
     assert unpacker.position == pages[-1].position
-    other = pages_of([line(1), line(2)], first=1, log_id=log_id)
+    other = pages_of([line(1), line(2)], first=1, previous_id=parts[left - 1].page_id)
     assert unpack(Unpacker(RUN), stored([*begun, *parts[:left], *other])) == [
         *(line(0), line(1), line(2))
     ]
@@ -111,20 +111,25 @@ def test_parts_without_their_rest_are_dropped(left: int) -> None:
 @pytest.mark.usefixtures("small_pages")
 def test_a_part_alone_is_a_lost_log() -> None:
     """A part whose first parts are gone cannot be read."""
-    parts = pages_of([line(0, "x" * 700)], first=0)
+    first, second, *_ = pages_of([line(0, "x" * 700)], first=0)
+    alone = msgspec.structs.replace(second, previous_id="")
     with pytest.raises(RelayLogLost, match="no part before it"):
-        Unpacker(RUN).take(stored(parts[1:])[0])
+        Unpacker(RUN).take(stored([alone])[0])
+    with pytest.raises(RelayLogTrimmed, match="before event 0"):
+        Unpacker(RUN).take(stored([second])[0])
+    assert Unpacker(RUN).take(stored([first])[0]).events == ()
 
 
 def test_a_log_without_its_beginning_is_trimmed() -> None:
     """The error says how many events are gone, and what to do."""
-    pages = pages_of([line(n) for n in range(3)], first=40, log_id="abc")
-    with pytest.raises(RelayLogTrimmed, match=r"the first 40 events .* watch_flow_run"):
+    pages = pages_of([line(n) for n in range(3)], first=40, previous_id="abc")
+    with pytest.raises(RelayLogTrimmed, match=r"before event 40; .* watch_flow_run"):
         Unpacker(RUN).take(stored(pages)[0])
 
 
 CASES = {
-    "another log": ({"log_id": "other"}, "made anew"),
+    "another page": ({"previous_id": "other"}, "another page follows"),
+    "another log": ({"previous_id": ""}, "another page follows"),
     "a gap": ({"first": 5}, "2 events from 3 on are gone"),
     "a repeat": ({"first": 0}, "number 0 comes after 3"),
     "a lying count": ({"count": 7}, "does not go on"),
@@ -135,7 +140,7 @@ CASES = {
 def test_a_page_that_does_not_follow_is_a_lost_log(changed: dict[str, Any], text: str) -> None:
     """Whatever the broker returns, no event is skipped, and none comes twice."""
     first = pages_of([line(n) for n in range(3)], first=0)
-    second = pages_of([line(3)], first=3, log_id=first[0].log_id)[0]
+    second = pages_of([line(3)], first=3, previous_id=first[0].page_id)[0]
     unpacker = Unpacker(RUN)
     assert len(unpack(unpacker, stored(first))) == 3
     page = msgspec.structs.replace(second, **changed)
@@ -143,8 +148,15 @@ def test_a_page_that_does_not_follow_is_a_lost_log(changed: dict[str, Any], text
         unpacker.take(StoredPage(99, 7, page, None))
 
 
-def test_a_reader_that_goes_on_sees_that_the_log_is_another() -> None:
-    """A position is of one log; that of a log made anew says nothing."""
+GONE_ON: dict[str, dict[str, Any]] = {
+    "after another page": {"position": 3, "page_id": "abc", "number": 1},
+    "in the middle of another page": {"number": 1, "begun_id": "abc"},
+}
+
+
+@pytest.mark.parametrize("place", GONE_ON.values(), ids=GONE_ON)
+def test_a_reader_that_goes_on_sees_that_the_log_is_another(place: dict[str, Any]) -> None:
+    """A position is of the pages that were read; that of others says nothing."""
     pages = pages_of([line(0), Closed(flow_run_id=RUN, timestamp=line(1).timestamp)], first=0)
     with pytest.raises(RelayLogLost, match="without after="):
-        Unpacker(RUN, log_id="abc", position=3, number=1).take(stored(pages)[0])
+        Unpacker(RUN, **place).take(stored(pages)[0])

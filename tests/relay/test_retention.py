@@ -103,7 +103,7 @@ def test_a_full_broker_gets_room() -> None:
 
     async def work(store: MemoryStore) -> None:
         broker, figures = store.connect(), Figures()
-        page = pages_of([line(7)], first=1, log_id=store.pages(RUN)[0].log_id)[0]
+        page = pages_of([line(7)], first=1, previous_id=store.pages(RUN)[0].page_id)[0]
         store.most_bytes = store.size() + len(page.body) - len(store.pages(OTHER)[0].body)
         keeping = asyncio.create_task(
             Retention(broker, 1e12, figures, lambda _: True, lambda _: False).keep()

@@ -366,11 +366,11 @@ def test_a_log_that_was_lost_is_written_anew(running: Relays, server: FakePrefec
     running.start()
     events = iter(stream(running.url, run_id))
     next(events)
-    log_id = running.store.pages(run_id)[0].log_id
+    page_id = running.store.pages(run_id)[0].page_id
     running.store.logs.clear()
     server.log(run_id, "a line")
     wait_until(lambda: running.store.pages(run_id))
-    assert running.store.pages(run_id)[0].log_id != log_id
+    assert running.store.pages(run_id)[0].page_id != page_id
     server.set_state(run_id, "COMPLETED")
     stream(running.url, run_id).run()
     assert_once(running, run_id)
@@ -400,7 +400,7 @@ def test_a_log_that_cannot_be_read_stops_no_other_run(
 ) -> None:
     """Its run is left alone, which the relay says once; other runs are relayed on."""
     refused, first, second = (add_finished_run(server, tags=["nightly"]) for _ in range(3))
-    running.store.append(("default", refused), Page("a", "a", 0, 1, LATER_EVENT), 0)
+    running.store.append(("default", refused), Page("a", "", 0, 1, LATER_EVENT), 0)
     running.wait_for(running.store.connect().want(refused))
     relay = running.start(where=where)
     wait_until(

@@ -38,15 +38,23 @@ class Log:
         name = f"stream-{next(_names)}"
         self.url, self.store = f"memory://{name}", MemoryStore.named(name)
         self._end = self._number = 0
-        self._log_id = ""
+        self._page_id = ""
 
     def append(self, *events: FlowRunEvent) -> None:
         """Append events as one page."""
-        for page in pages_of(events, first=self._number, log_id=self._log_id):
+        for page in pages_of(events, first=self._number, previous_id=self._page_id):
             position = self.store.append(("default", RUN), page, self._end)
             assert position is not None
-            self._end, self._log_id = position, page.log_id
+            self._end, self._page_id = position, page.page_id
         self._number += len(events)
+
+    def lose_end(self, count: int) -> None:
+        """Lose the last pages, whose positions the next ones get, as after a power failure."""
+        pages = self.store.logs["default", RUN].pages
+        self._number = pages[-count][1].first
+        del pages[-count:]
+        self._end, self._page_id = pages[-1][0], pages[-1][1].page_id
+        self.store._position = self._end
 
 
 @pytest.fixture
@@ -192,6 +200,39 @@ def test_a_log_made_anew_is_lost_for_a_reader_that_goes_on(finished: Log) -> Non
     with pytest.raises(RelayLogLost, match="without after="):
         [*stream(finished.url, RUN, after=reading.position)]
     assert [*stream(finished.url, RUN)] == EVENTS
+
+
+@pytest.mark.parametrize("read", range(1, 8))
+def test_another_end_of_a_log_is_not_read_on(log: Log, read: int) -> None:
+    """A reader that was handed an event of an end that the broker lost gets an error."""
+    for first, end in ((0, 3), (3, 6), (6, 7)):
+        log.append(*LINES[first:end])
+    reading = stream(log.url, RUN)
+    for event in reading:
+        if event == LINES[read - 1]:
+            break
+    log.lose_end(2)
+    log.append(*LINES[3:6])
+    log.append(LINES[6], closed(20))
+    resumed = stream(log.url, RUN, after=reading.position)
+    if read <= 3:
+        assert [*resumed] == [*LINES[read:7], closed(20)]
+    else:
+        with pytest.raises(RelayLogLost, match="read the run from its beginning"):
+            list(resumed)
+
+
+def test_a_reader_that_waits_learns_that_the_end_is_another(log: Log) -> None:
+    """Though the pages that come have the positions that would follow."""
+    log.append(*LINES[:3])
+    log.append(LINES[3])
+    with closing(iter(stream(log.url, RUN))) as events:
+        assert [next(events) for _ in range(4)] == LINES[:4]
+        log.lose_end(1)
+        log.append(LINES[3])
+        log.append(LINES[4])
+        with pytest.raises(RelayLogLost):
+            next(events)
 
 
 # -- how it is used -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import msgspec
 import pytest
 from broker_servers import BrokerServer
 
@@ -42,17 +43,18 @@ def new_run() -> str:
 def new_page(
     number: int, *, log_id: str = "log", body: bytes | None = None, **more: object
 ) -> Page:
-    """Return a page of one event.
+    """Return a page of one event, which follows that of the number before.
 
     Args:
         number: The event's number, of which the id and the body are made.
-        log_id: The log's id.
+        log_id: Of the log, of which the ids of its pages are made.
         body: A body of another kind.
         more: Other fields of the page.
     """
     text = f'{{"number":{number}}}'.encode()
-    fields = {"page_id": f"{log_id}-{number}", "count": 1, **more}
-    return Page(log_id=log_id, first=number, body=text if body is None else body, **fields)  # type: ignore[arg-type]
+    previous_id = f"{log_id}-{number - 1}" if number else ""
+    fields = {"page_id": f"{log_id}-{number}", "previous_id": previous_id, "count": 1, **more}
+    return Page(first=number, body=text if body is None else body, **fields)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -90,9 +92,11 @@ async def append_all(broker: Broker, run: str, pages: list[Page], *, after: int 
 
 
 async def append_somewhere(broker: Broker, run: str, page: Page) -> int:
-    """Append a page at the end of a log, wherever others have moved that."""
+    """Append a page at the end of a log, wherever others have moved that; it names the last one."""
     while True:
         last = await broker.last(run)
+        previous_id = last.page.page_id if last else ""
+        page = msgspec.structs.replace(page, previous_id=previous_id)
         try:
             return await broker.append(run, page, after=last.position if last else 0)
         except Moved:

@@ -149,6 +149,15 @@ class BrokerServer:
         """Delete what it has stored; it must not be running."""
         shutil.rmtree(self._folder / "data")
 
+    def save(self) -> None:
+        """Copy what it has stored; it must not be running."""
+        shutil.copytree(self._folder / "data", self._folder / "saved")
+
+    def restore(self) -> None:
+        """Put back what `save` has copied, as if nothing later had reached the disk."""
+        self.wipe()
+        shutil.move(self._folder / "saved", self._folder / "data")
+
     def _accepts(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             return self.greets(connection)

@@ -50,8 +50,8 @@ class _Relay(SimulatedWatch):
             events = self.worlds.events_of(run_id)
             if events:
                 session.record_emitted(events)
-            end, log_id = (stored[-1].position, stored[-1].page.log_id) if stored else (0, "")
-            self.logs[run_id] = end, len(events), log_id
+            end, page_id = (stored[-1].position, stored[-1].page.page_id) if stored else (0, "")
+            self.logs[run_id] = end, len(events), page_id
 
     def record(self, pages: EventPages) -> None:
         """Append the events that are emitted now, one run after the other."""
@@ -61,14 +61,14 @@ class _Relay(SimulatedWatch):
         self.last += of_runs.pop("", [])
         for run_id, events in of_runs.items():
             self.worlds.may_kill()
-            end, number, log_id = self.logs[run_id]
-            for page in pages_of(events, first=number, log_id=log_id):
+            end, number, page_id = self.logs[run_id]
+            for page in pages_of(events, first=number, previous_id=page_id):
                 position = self.worlds.store.append(("default", run_id), page, end)
                 if position is None:
                     raise Moved(run_id)
-                end, log_id = position, page.log_id
+                end, page_id = position, page.page_id
                 self.worlds.may_kill()
-            self.logs[run_id] = end, number + len(events), log_id
+            self.logs[run_id] = end, number + len(events), page_id
 
 
 class RelayedRuns(ManyRunWatch):
