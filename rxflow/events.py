@@ -86,6 +86,9 @@ class NoticeCode(StrEnum):
     NOT_RELAYED = "not-relayed"
     """No relay is at work that would append the run's events to the log that is read; the stream
     waits for one."""
+    LOG_LOST = "log-lost"
+    """The broker lost a part of a run's log, of which all logs are read; events of the run are
+    missing, or come again."""
     CHECKPOINT_STALE = "checkpoint-stale"
     """The checkpoint cannot be written, or is damaged and the one before it is used. Events that
     were acknowledged come again, after a kill or now."""

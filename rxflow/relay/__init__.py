@@ -14,11 +14,16 @@ imports it but the command line.
     _page_chain.py      whether a page follows the one that was read last
     _names.py           runs, workspaces and leases in subjects and keys
     _memory.py          a broker in memory, for tests and for a try
+    _memory_workspace.py ... all logs
     _nats.py            a broker on NATS JetStream: logs and wants
+    _nats_feed.py       ... batches, and what the stream republishes
+    _nats_workspace.py  ... all logs
     _nats_lease.py      ... its leases
     _jetstream.py       ... requests and replies
     _nats_link.py       ... the connection
     _redis.py           a broker on Redis or Valkey
+    _redis_workspace.py ... all logs
+    _redis_entries.py   ... entries as pages
     _redis_link.py      ... the connection
     _retries.py         when a request to a broker is sent again
     _room.py            which pages wait for room on it
@@ -33,9 +38,14 @@ imports it but the command line.
     _figures.py         what a relay has done
     _monitoring.py      its figures and its health, over HTTP
 
-    _stream.py          a log as a stream
+    _stream.py          a log as a stream, or all logs
+    _reader_session.py  a reader without its I/O
     _log_session.py     what the pages of a log mean for a reader
     _log_channel.py     how they are read, from any thread
+    _workspace_session.py   what the pages of all logs mean
+    _workspace_channel.py   how they are read
+    _workspace_position.py  after which event of all logs a reader goes on
+    _whole_pages.py     events that are too large for a page
     _connections.py     the connections that readers share
     _position.py        after which event a reader goes on
 """

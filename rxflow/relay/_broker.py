@@ -52,7 +52,8 @@ class StoredPage(NamedTuple):
     """A page in a log.
 
     Attributes:
-        position: Where the broker has it, above 0. Positions of a log grow, and mean nothing else.
+        position: Where the broker has it, above 0. Positions of a workspace grow with each page
+            that is stored, whatever its log, and mean nothing else.
         previous: The position of the page before it in the log; 0 for none.
         page: The page.
         is_last: Whether nothing followed it when it was read; None if that is not known.
@@ -62,6 +63,21 @@ class StoredPage(NamedTuple):
     previous: int
     page: Page
     is_last: bool | None
+
+
+class RunPage(NamedTuple):
+    """A page in the log of some run of the workspace.
+
+    Attributes:
+        run_id: The run.
+        stored: The page; whether nothing follows it is not known.
+        mark: What the broker needs, beside the position, to go on after it: lower-case letters and
+            digits.
+    """
+
+    run_id: str
+    stored: StoredPage
+    mark: str
 
 
 class LogEnd(NamedTuple):
@@ -97,6 +113,31 @@ class LogFollower(Protocol):
             RelayLogLost: The log is not the one that was read before, or is shorter now.
             RelayLogTrimmed: The beginning of the log is gone.
             InvalidRelayLog: The log has something else than pages of a relay.
+            BrokerFailed: The broker refuses it.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the broker and its client hold for it. May be called twice."""
+        ...
+
+
+class WorkspaceFollower(Protocol):
+    """Reads the pages of all logs of a workspace, in the order of their positions, each once.
+
+    A log that is dropped before it was read is left out. One that is made anew has pages that were
+    not read yet.
+    """
+
+    async def pages(
+        self,
+        timeout: float,  # noqa: ASYNC109 - that nothing came is no error
+    ) -> list[RunPage]:
+        """Return the next pages; none if there is none within some seconds.
+
+        Raises:
+            RelayLogLost: The broker lost pages that were read, so that positions mean others now.
+            InvalidRelayLog: A log has something else than pages of a relay.
             BrokerFailed: The broker refuses it.
         """
         ...
@@ -204,6 +245,25 @@ class Broker(Protocol):
             run_id: The run.
             after: The position of the last page that was read, 0 for the beginning.
             page_id: The id of that page; "" for any page at that position.
+        """
+        ...
+
+    async def page_at(self, run_id: str, position: int) -> StoredPage | None:
+        """Return the page of a log at a position; None if it is gone, or a replica lags.
+
+        Raises:
+            InvalidRelayLog: It is not a page of a relay.
+            BrokerFailed: The broker refuses it.
+        """
+        ...
+
+    def follow_all(self, *, after: int, mark: str) -> WorkspaceFollower:
+        """Return what reads all logs from a position on, those too that begin later.
+
+        Args:
+            after: The position of the last page that was read, 0 for the beginning. No two pages of
+                the workspace have the same.
+            mark: The mark of that page, "" for the beginning.
         """
         ...
 

@@ -7,8 +7,8 @@
 A broker's client needs an event loop that runs. An engine on a loop reads there; a loop that
 blocks, and any other engine, on the loop in a thread of rxflow that all of them share.
 
-Belongs here: what is sent to the broker, and where. Does not belong here: what the pages mean
-(`_log_session`).
+Belongs here: what is sent to the broker for one log, and on which loop that is done. Does not
+belong here: what the pages mean (`_log_session`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -46,7 +46,7 @@ NEXT_PAGES = cast("Query", _NextPages())
 
 
 class LogRead(msgspec.Struct, frozen=True):
-    """What a read found: the reply to `NEXT_PAGES`.
+    """What a read of a log found: the reply to `NEXT_PAGES`.
 
     Attributes:
         pages: The next pages; none if none came within `LISTEN_SECONDS`.
@@ -80,18 +80,30 @@ class LogSource(msgspec.Struct, frozen=True):
 
     def open_channel(self) -> "BlockingLogChannel":
         """Open a channel for threads."""
-        return BlockingLogChannel(self)
+        return BlockingLogChannel(LogReader(self))
 
     def open_async_channel(self) -> "AsyncLogChannel":
         """Open a channel for the running event loop, or the one that it is used on."""
-        return AsyncLogChannel(self)
+        return AsyncLogChannel(LogReader(self))
 
     def open_push_channel(self) -> None:
         """Return that nothing announces changes."""
 
 
+class PageReader(Protocol):
+    """Reads on one event loop, by one task at a time."""
+
+    async def read(self) -> LogRead:
+        """Return what comes next; raises only `asyncio.CancelledError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the broker and its client hold."""
+        ...
+
+
 class LogReader:
-    """Reads one log on one event loop, by one task at a time."""
+    """Reads one log; a `PageReader`."""
 
     def __init__(self, source: LogSource) -> None:
         """Create a reader that is not connected yet.
@@ -154,13 +166,13 @@ class LogReader:
 class AsyncLogChannel:
     """An `AsyncQueryChannel` that reads a log."""
 
-    def __init__(self, source: LogSource) -> None:
+    def __init__(self, reader: PageReader) -> None:
         """Create a channel that is not connected yet.
 
         Args:
-            source: What to read.
+            reader: Reads what is to be read.
         """
-        self._reader = LogReader(source)
+        self._reader = reader
 
     async def send(self, query: Query) -> Reply:  # noqa: ARG002 - there is one query
         """Return what comes next."""
@@ -174,13 +186,13 @@ class AsyncLogChannel:
 class BlockingLogChannel:
     """A `QueryChannel` that reads a log on the loop that all such channels share."""
 
-    def __init__(self, source: LogSource) -> None:
+    def __init__(self, reader: PageReader) -> None:
         """Create a channel that is not connected yet.
 
         Args:
-            source: What to read.
+            reader: Reads what is to be read.
         """
-        self._reader = LogReader(source)
+        self._reader = reader
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading: Future[LogRead] | None = None
         self._lock = threading.Lock()  # a stream may be ended by another thread than its reader's

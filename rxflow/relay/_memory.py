@@ -18,7 +18,8 @@ from typing import TypeVar
 import msgspec
 
 from rxflow._runtime.clocks import apause, real_now
-from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, RunPage, StoredPage
+from rxflow.relay._memory_workspace import MemoryWorkspaceFollower
 from rxflow.relay._page_chain import PageChain
 
 T = TypeVar("T")
@@ -140,6 +141,17 @@ class MemoryStore:
                 previous = position
             return found
 
+    def read_all(self, workspace: str, after: int, limit: int) -> list[RunPage]:
+        """Return the pages of all logs after a position."""
+        with self.lock:
+            runs = [run_id for of, run_id in self.logs if of == workspace]
+            pages = [
+                RunPage(run_id, stored, "")
+                for run_id in runs
+                for stored in self.read((workspace, run_id), after, limit)
+            ]
+        return sorted(pages, key=lambda page: page.stored.position)[:limit]
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call a function whenever something changes; return what ends that."""
         self._watchers.append(changed)
@@ -240,6 +252,17 @@ class MemoryBroker:
 
     def follow(self, run_id: str, *, after: int, page_id: str = "") -> "MemoryFollower":
         return MemoryFollower(self, PageChain(run_id, after, page_id), run_id)
+
+    async def page_at(self, run_id: str, position: int) -> StoredPage | None:
+        found = await self.read(run_id, after=position - 1, limit=1)
+        return found[0] if found and found[0].position == position else None
+
+    def follow_all(self, *, after: int, mark: str) -> MemoryWorkspaceFollower:  # noqa: ARG002
+        return MemoryWorkspaceFollower(self, after)
+
+    async def read_all(self, *, after: int, limit: int = 64) -> list[RunPage]:
+        """Return the next pages of all logs."""
+        return await self._request(lambda: self._store.read_all(self._workspace, after, limit))
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         def read() -> list[LogEnd]:

@@ -17,7 +17,6 @@ requests that all of this takes (`_jetstream`).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -25,22 +24,17 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
-from rxflow.errors import BrokerFailed, InvalidRelayLog
+from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
-from rxflow.relay._headers import headers_of, page_of
-from rxflow.relay._jetstream import (
-    AFTER,
-    JetStream,
-    Message,
-    WrongLast,
-    message_of,
-)
+from rxflow.relay._headers import headers_of
+from rxflow.relay._jetstream import JetStream, Message, WrongLast
 from rxflow.relay._names import lease_name, run_name, run_of
+from rxflow.relay._nats_feed import BATCH, NatsFeed, stored_page
 from rxflow.relay._nats_lease import NatsLease, lease_holders
 from rxflow.relay._nats_link import NatsLink, NoResponder
+from rxflow.relay._nats_workspace import NatsWorkspaceFollower
 from rxflow.relay._page_chain import PageChain
 from rxflow.relay._retries import Full, Unanswered, is_same_page, pauses
 from rxflow.relay._room import Room, comes_within
@@ -201,6 +195,16 @@ class NatsBroker:
         """Return what reads a log from a position on, and goes on as it grows."""
         run = run_name(run_id)
         return NatsFollower(self, run, PageChain(run, after, page_id))
+
+    async def page_at(self, run_id: str, position: int) -> StoredPage | None:
+        """Return the page of a log at a position; see `Broker.page_at`."""
+        run = run_name(run_id)
+        found = await self.answered(lambda: self.read_messages(run, start=position, limit=1))
+        return stored_page(found[0], run) if found and found[0].sequence == position else None
+
+    def follow_all(self, *, after: int, mark: str) -> NatsWorkspaceFollower:
+        """Return what reads all logs from a position on; see `Broker.follow_all`."""
+        return NatsWorkspaceFollower(self, after, mark)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""
@@ -378,13 +382,11 @@ class NatsBroker:
             return True
 
 
-class NatsFollower:
-    """Reads a log in batches, and then what the stream republishes; a `LogFollower`.
+class NatsFollower(NatsFeed[StoredPage]):
+    """Reads a log, and waits for more; a `LogFollower`.
 
-    A republished page may be lost, or come twice. It names the page that it follows: where that is
-    not the last one that was read, the log is read in batches again, and so it is after an outage
-    and now and then. That there are no pages after the one that was read last does not show that
-    the log is still the same; that page does, which is read again.
+    That there are no pages after the one that was read last does not show that the log is still the
+    same; that page does, which is read again.
     """
 
     def __init__(self, broker: NatsBroker, run: str, place: PageChain) -> None:
@@ -395,88 +397,43 @@ class NatsFollower:
             run: The run.
             place: The place after which to read.
         """
-        self._broker = broker
+        super().__init__(broker, broker.live_subject(run))
         self._run = run
         self._place = place
-        self._live: deque[Message] = deque()
-        self._changed = asyncio.Event()
-        self._subscription: Subscription | None = None
-        self._is_behind = True  # whether the log is to be read in batches
-        self._is_unsure = True  # whether the page at that place is to be read again
-        self._sure_at = 0.0
         self._misses = 0
-        self._end_listening = broker.link.on_reconnect(self._doubt)
 
-    async def pages(
-        self,
-        timeout: float,  # noqa: ASYNC109 - that nothing came is no error
-    ) -> list[StoredPage]:
-        """Return the next pages; see `LogFollower.pages`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while True:
-            self._changed.clear()
-            longest = timeout
-            found: list[StoredPage] = []
-            try:
-                found = await self._next_pages()
-            except NoResponder:
-                await self._broker.check_absence()
-                longest = _RETRY_SECONDS
-            except Unanswered:
-                longest = _RETRY_SECONDS
-            if found:
-                self._sure_at = loop.time()
-                return found
-            left = deadline - loop.time()
-            if left > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, longest)):
-                        await self._changed.wait()
-            else:
-                # Look now and then, since the last page's copy may be lost.
-                self._is_behind = True
-                self._is_unsure |= loop.time() - self._sure_at > _SURE_SECONDS
-                return []
-
-    async def aclose(self) -> None:
-        """End the subscription. May be called twice."""
-        self._end_listening()
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            await self._broker.link.unsubscribe(subscription)
-
-    async def _next_pages(self) -> list[StoredPage]:
-        if self._subscription is None:
-            subject = self._broker.live_subject(self._run)
-            self._subscription = await self._broker.link.subscribe(subject, self._receive)
-        found = [] if self._is_behind else self._take_live()
-        return await self._read() if self._is_behind and not found else found
-
-    async def _read(self) -> list[StoredPage]:
+    async def read(self, *, is_unsure: bool) -> list[StoredPage]:
         """Read the log after the place, and the page there too while it is not sure."""
         place = self._place
-        again = self._is_unsure and place.position > 0
-        # Before the request, for what is found out meanwhile needs a further one.
-        self._is_behind = self._is_unsure = False
-        is_done = False
-        try:
-            messages = await self._broker.read_messages(
-                self._run, start=place.position + (not again), limit=_BATCH
-            )
-            pages = [stored_page(message, self._run) for message in messages]
-            if again:
-                self._check_position(pages[0] if pages else None)
-                pages = pages[1:]
-            is_done = True
-        finally:
-            if not is_done:
-                self._is_behind = True
-                self._is_unsure |= again
+        again = is_unsure and place.position > 0
+        messages = await self.broker.read_messages(
+            self._run, start=place.position + (not again), limit=BATCH
+        )
+        pages = [stored_page(message, self._run) for message in messages]
+        if again:
+            self._check_position(pages[0] if pages else None)
+            pages = pages[1:]
         place.move(pages)
-        self._sure_at = asyncio.get_running_loop().time()
-        self._is_behind |= bool(messages) and messages[-1].pending != 0
+        self.is_behind |= bool(messages) and messages[-1].pending != 0
         return pages
+
+    def take_live(self) -> list[StoredPage]:
+        """Return the pages that follow."""
+        place, found = self._place, list[StoredPage]()
+        while self.live:
+            stored = stored_page(self.live.popleft(), self._run)
+            is_known = stored.page.page_id == place.page_id
+            if stored.position < place.position or is_known:  # read in a batch meanwhile
+                continue
+            if stored.previous > place.position:  # pages between them are missing
+                self.is_behind = True
+                break
+            if not place.precedes(stored):
+                self.doubt()
+                break
+            place.move([stored])
+            found.append(stored)
+        return found
 
     def _check_position(self, found: StoredPage | None) -> None:
         """Check the page at the position, or that there is none."""
@@ -488,58 +445,5 @@ class NatsFollower:
         self._place.check(found)
         self._misses = 0
 
-    def _take_live(self) -> list[StoredPage]:
-        place, found = self._place, list[StoredPage]()
-        while self._live:
-            stored = stored_page(self._live.popleft(), self._run)
-            is_known = stored.page.page_id == place.page_id
-            if stored.position < place.position or is_known:  # read in a batch meanwhile
-                continue
-            if stored.previous > place.position:  # pages between them are missing
-                self._is_behind = True
-                break
-            if not place.precedes(stored):
-                self._doubt()
-                break
-            place.move([stored])
-            found.append(stored)
-        return found
 
-    async def _receive(self, message: Msg) -> None:
-        if "Rx-V" not in (message.headers or {}):  # as of a log that was dropped
-            self._doubt()
-        else:
-            self._live.append(message_of(message))
-            if len(self._live) > _MOST_LIVE:  # of a consumer that is slower than the log grows
-                self._is_behind = True
-                self._live.clear()
-            self._changed.set()
-
-    def _doubt(self) -> None:
-        self._is_behind = self._is_unsure = True
-        self._live.clear()
-        self._changed.set()
-
-
-def stored_page(message: Message, run: str) -> StoredPage:
-    """Return the page of a message.
-
-    Raises:
-        InvalidRelayLog: It is no page, or one of a later version.
-    """
-    page = page_of(message.headers, message.body, run)
-    previous = message.headers.get(AFTER, "")
-    if not (previous.isascii() and previous.isdigit()):
-        raise InvalidRelayLog(
-            f"The log of flow run {run} has a page that does not name the one before it, which no "
-            "relay writes; find out what else writes there, and drop the log"
-        )
-    is_last = None if message.pending is None else message.pending == 0
-    return StoredPage(message.sequence, int(previous), page, is_last)
-
-
-_BATCH: Final = 64  # pages that a follower reads at once
-_MOST_LIVE: Final = 64  # pages that wait for a follower's consumer
-_RETRY_SECONDS: Final = 0.3
-_SURE_SECONDS: Final = 30.0  # until the page at a silent log's end is read again
-_MOST_MISSES: Final = 3  # of that page, until the log is lost
+_MOST_MISSES: Final = 3  # of the page at the place, until the log is lost

@@ -42,6 +42,11 @@ class LogPosition(msgspec.Struct, frozen=True):
         closed = ".closed" if self.is_closed else ""
         return f"{self.number}.{self.position}.{self.page_id}{begun}{closed}"
 
+    @property
+    def is_start(self) -> bool:
+        """Whether no event was handed on."""
+        return not self.number
+
     @classmethod
     def parse(cls, name: str, text: object) -> Self:
         """Return what a text says.

@@ -1,6 +1,7 @@
 """A relay's broker on Redis or Valkey: a stream for each run's log.
 
     rxflow:<workspace>:run:<run id>   the log: an entry is a page, its id the position
+    rxflow:<workspace>:pages          the run of each page by its id, a stream
     rxflow:<workspace>:runs           the runs that have a log, a set
     rxflow:<workspace>:dropped        the highest position in a log that was dropped
     rxflow:<workspace>:wants          which runs were wanted lately, a stream
@@ -9,12 +10,13 @@
 
 A script appends a page only if the log's last entry has the id that the writer has read, which the
 page keeps as ``previous``. The first part of an id is the server's time in milliseconds, or one
-more than that of the entry before, and the second is 0. A log that was made anew goes on above the
+more than that of any page before, and the second is 0. A log that was made anew goes on above the
 ids of logs that were dropped, so that no reader confuses it with one of them.
 
-A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys, HGETALL on
-that of the leases, XADD on that of the wants, and TIME. The server should write each command to its
-disk (``appendonly yes``), and must not evict keys (``maxmemory-policy noeviction``).
+A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys and that of the
+pages, HGETALL on that of the leases, XADD on that of the wants, and TIME. The server should write
+each command to its disk (``appendonly yes``), and must not evict keys (``maxmemory-policy
+noeviction``).
 
 Belongs here: keys, scripts and replies. Does not belong here: the connection (`_redis_link`).
 """
@@ -27,13 +29,15 @@ from typing import Any, Final
 
 from rxflow._own_log import log
 from rxflow._runtime.clocks import apause
-from rxflow.errors import BrokerFailed, ConfigurationError, InvalidRelayLog
+from rxflow.errors import BrokerFailed, ConfigurationError
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
-from rxflow.relay._headers import headers_of, page_of
+from rxflow.relay._headers import headers_of
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._page_chain import PageChain
+from rxflow.relay._redis_entries import position_of, stored_entry, text_of
 from rxflow.relay._redis_link import RedisLink
+from rxflow.relay._redis_workspace import RedisWorkspaceFollower
 from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
 from rxflow.relay._room import Room, comes_within
 
@@ -53,9 +57,14 @@ _APPEND: Final = f"""{_NOW}
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local position = last and tonumber(string.match(last[1], '^%d+')) or 0
 if position ~= tonumber(ARGV[2]) then return -1 end
-local least = last and position or tonumber(redis.call('GET', KEYS[3]) or 0)
+local newest = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]
+local least = math.max(
+  position,
+  newest and tonumber(string.match(newest[1], '^%d+')) or 0,
+  tonumber(redis.call('GET', KEYS[3]) or 0))
 local id = string.format('%.0f-0', math.max(now, least + 1))
 redis.call('XADD', KEYS[1], id, 'previous', unpack(ARGV, 2))
+redis.call('XADD', KEYS[4], id, 'run', ARGV[1])
 redis.call('SADD', KEYS[2], ARGV[1])
 return id
 """
@@ -63,6 +72,13 @@ return id
 # A server that is full takes the SET only after something was deleted.
 _DROP: Final = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local start = '-'
+while last do
+  local pages = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', 16)
+  if #pages == 0 then break end
+  for number, page in ipairs(pages) do redis.call('XDEL', KEYS[4], page[1]) end
+  start = '(' .. pages[#pages][1]
+end
 redis.call('UNLINK', KEYS[1])
 redis.call('SREM', KEYS[2], ARGV[1])
 if last then
@@ -162,12 +178,12 @@ class RedisBroker:
         """Append a page, and return its position; see `Broker.append`."""
         run = run_name(run_id)
         fields = [text for pair in headers_of(page).items() for text in pair]
-        command = ("EVAL", _APPEND, 3, *self._log_keys(run), run, after)
+        command = ("EVAL", _APPEND, 4, *self._log_keys(run), run, after)
         with self._room.appending(run):
             reply = await self.answered(*command, *fields, "body", page.body, run=run)
             self._room.record_stored()
         if reply != -1:
-            return _position_of(reply)
+            return position_of(reply)
         last = await self.last(run)
         if last is not None and is_same_page(last.page, page):  # an earlier try stored it
             return last.position
@@ -177,7 +193,7 @@ class RedisBroker:
         """Return the last page of a log."""
         run = run_name(run_id)
         found = await self.answered("XREVRANGE", self.log_key(run), "+", "-", "COUNT", 1)
-        return _stored_page(found[0], run, is_last=True) if found else None
+        return stored_entry(found[0], run, is_last=True) if found else None
 
     async def read(self, run_id: str, *, after: int, limit: int = 64) -> list[StoredPage]:
         """Return the next pages of a log; see `Broker.read`."""
@@ -194,21 +210,32 @@ class RedisBroker:
         run = run_name(run_id)
         return RedisFollower(self, run, PageChain(run, after, page_id))
 
+    async def page_at(self, run_id: str, position: int) -> StoredPage | None:
+        """Return the page of a log at a position; see `Broker.page_at`."""
+        run = run_name(run_id)
+        identity = f"{position}-0"
+        found = await self.answered("XRANGE", self.log_key(run), identity, identity)
+        return stored_entry(found[0], run) if found else None
+
+    def follow_all(self, *, after: int, mark: str) -> RedisWorkspaceFollower:  # noqa: ARG002
+        """Return what reads all logs from a position on; see `Broker.follow_all`."""
+        return RedisWorkspaceFollower(self, after)
+
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""
         for name in await self.answered("SMEMBERS", f"{self._prefix}runs"):
-            run = run_of(_text(name), ":")
+            run = run_of(text_of(name), ":")
             if run is None:
                 continue
             key = self.log_key(run)
             for identity, fields in await self.answered("XREVRANGE", key, "+", "-", "COUNT", 1):
-                position = _position_of(identity)
+                position = position_of(identity)
                 yield LogEnd(run, position, position / 1000, b"Rx-End" in fields[::2])
 
     async def drop(self, run_id: str) -> None:
         """Delete the whole log of a run."""
         run = run_name(run_id)
-        await self.answered("EVAL", _DROP, 3, *self._log_keys(run), run)
+        await self.answered("EVAL", _DROP, 4, *self._log_keys(run), run)
         self._room.record_dropped()
 
     # -- wants and leases ---------------------------------------------------------------------
@@ -276,8 +303,14 @@ class RedisBroker:
         """Return the key of a run's log."""
         return f"{self._prefix}run:{run}"
 
-    def _log_keys(self, run: str) -> tuple[str, str, str]:
-        return self.log_key(run), f"{self._prefix}runs", f"{self._prefix}dropped"
+    @property
+    def pages_key(self) -> str:
+        """The key of the runs of all pages."""
+        return f"{self._prefix}pages"
+
+    def _log_keys(self, run: str) -> tuple[str, str, str, str]:
+        names = (f"{self._prefix}runs", f"{self._prefix}dropped", self.pages_key)
+        return self.log_key(run), *names
 
     async def answered(
         self, *command: bytes | str | float, block: float = 0.0, run: str | None = None
@@ -368,7 +401,7 @@ class RedisFollower:
         if self._place.position:
             identity = f"{self._place.position}-0"
             found = await self._link.command("XRANGE", self._key, identity, identity)
-            self._place.check(_stored_page(found[0], self._run) if found else None)
+            self._place.check(stored_entry(found[0], self._run) if found else None)
         self._is_unsure = False
         self._sure_at = asyncio.get_running_loop().time()
 
@@ -427,43 +460,15 @@ def _stored_pages(entries: Sequence[Any], run: str, limit: int) -> list[StoredPa
     """Return the pages of entries, at most some of them; one more entry shows that more follow."""
     last = len(entries) - 1
     return [
-        _stored_page(entry, run, is_last=number == last)
+        stored_entry(entry, run, is_last=number == last)
         for number, entry in enumerate(entries[:limit])
     ]
 
 
-def _stored_page(entry: Any, run: str, *, is_last: bool | None = None) -> StoredPage:
-    """Return the page of an entry.
-
-    Raises:
-        InvalidRelayLog: It is no page, or one of a later version.
-    """
-    identity, fields = entry
-    values: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
-    body = values.pop(b"body", b"")
-    headers = {_text(name): _text(value) for name, value in values.items()}
-    page = page_of(headers, body, run)
-    previous = headers.get("previous", "")
-    if not (previous.isascii() and previous.isdigit()):
-        raise InvalidRelayLog(
-            f"The log of flow run {run} has a page that does not name the one before it, which no "
-            "relay writes; find out what else writes there, and drop the log"
-        )
-    return StoredPage(_position_of(identity), int(previous), page, is_last)
-
-
-def _position_of(identity: bytes) -> int:
-    return int(identity.partition(b"-")[0])
-
-
 def _texts(fields: Sequence[bytes]) -> dict[str, str]:
     """Return names and values, which a reply has by turns, as text."""
-    texts = list(map(_text, fields))
+    texts = list(map(text_of, fields))
     return dict(zip(texts[::2], texts[1::2], strict=False))
-
-
-def _text(field: bytes) -> str:
-    return field.decode("utf-8", "replace")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -10,9 +10,10 @@ from rxflow._protocol.failures import Failure, FailureKind
 from rxflow._watching.session import Done, Fetch, Wait
 from rxflow.relay._broker import StoredPage
 from rxflow.relay._log_channel import NEXT_PAGES, LogRead
-from rxflow.relay._log_session import LOOK_SECONDS, SILENT_SECONDS, LogSession
+from rxflow.relay._log_session import LOOK_SECONDS, LogSession
 from rxflow.relay._pages import pages_of
 from rxflow.relay._position import LogPosition
+from rxflow.relay._reader_session import SILENT_SECONDS
 
 CLOSED = LogPosition(9, 3, "abc", is_closed=True)
 
