@@ -1,6 +1,7 @@
 """`subflows=True`: a run and all that it starts, as one stream, on every face."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,20 @@ def test_prefect_1_says_that_it_knows_no_subflows() -> None:
     assert [e.code for e in events if isinstance(e, Notice)] == [NoticeCode.UNSUPPORTED]
     assert lines_of(events, run_id) == ["a line"]
     assert isinstance(events[-1], Closed)
+
+
+@pytest.mark.parametrize("file", ["journal", "checkpoint"])
+def test_prefect_1_says_it_once_in_watches_that_go_on(file: str, tmp_path: Path) -> None:
+    """Nothing is new in the second one."""
+    server = FakePrefect1()
+    run_id = server.add_run(state="Success")
+
+    def codes() -> list[NoticeCode]:
+        options: dict[str, Any] = {file: tmp_path / "nightly", "drain": 0, "subflows": True}
+        stream = rxflow.watch_flow_run(run_id, client=server.client(), **options)
+        return [event.code for event in stream if isinstance(event, Notice)]
+
+    assert [codes(), codes()] == [[NoticeCode.UNSUPPORTED], []]
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])

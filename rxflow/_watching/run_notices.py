@@ -26,18 +26,25 @@ class NoticesState(msgspec.Struct, frozen=True, kw_only=True):
         late_reason: What the run waited for, if it was late.
         malformed: The ids of rows that could not be read.
         unread: Those of them that were not read since.
+        no_subflows: Whether the server does not know which runs are subflows.
     """
 
     late_reason: str | None = None
     malformed: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    no_subflows: bool = False
 
 
 class RunNotices:
-    """Makes the notices of one run."""
+    """Makes the notices of one run.
+
+    Attributes:
+        has_no_subflows: Whether an earlier watch reported that the server knows no subflows.
+    """
 
     def __init__(self, flow_run_id: str) -> None:
         """Start with no notice made."""
+        self.has_no_subflows = False
         self._flow_run_id = flow_run_id
         self._late_reason: str | None = None
         self._malformed_ids: set[str] = set()
@@ -60,6 +67,8 @@ class RunNotices:
             self._unread_ids.add(notice.row_id)
         elif notice.code is NoticeCode.LATE_START:
             self._late_reason = notice.message.partition(_IS_LATE)[2]
+        elif notice.code is NoticeCode.UNSUPPORTED:
+            self.has_no_subflows = True
 
     def save_emitted(self) -> NoticesState:
         """Return what the notices were about."""
@@ -67,12 +76,14 @@ class RunNotices:
             late_reason=self._late_reason,
             malformed=tuple(sorted(self._malformed_ids)),
             unread=tuple(sorted(self._unread_ids)),
+            no_subflows=self.has_no_subflows,
         )
 
     def load_emitted(self, state: NoticesState) -> None:
         """Go on after notices that were about this."""
         self._late_reason = state.late_reason
         self._malformed_ids, self._unread_ids = set(state.malformed), set(state.unread)
+        self.has_no_subflows = state.no_subflows
 
     def malformed(self, rows: Iterable[MalformedRow], now: Now) -> list[Notice]:
         """Report rows that cannot be read, each row once."""

@@ -39,7 +39,7 @@ from rxflow._watching.run_roots import RunRoots, root_of_events, without_roots
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.session import Done, Session
 from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
-from rxflow.events import AllClosed, Closed, FlowRunEvent, Notice, NoticeCode, RunOutcome
+from rxflow.events import AllClosed, Closed, FlowRunEvent, Notice, RunOutcome
 
 _SHARE = 4  # times the duration of a query without a reply until that run is polled again
 
@@ -82,7 +82,6 @@ class RunsSession(Session):
         self._unread: set[str] = set()  # those of them of which no row was read yet
         self._known: set[str] = set()  # those that are or were watched
         self._goes_on = goes_on
-        self._knows_no_subflows = False  # and an earlier watch has said so
         self._accepts = accepts
         self._joined: deque[str] = deque()  # those of which nothing was recorded yet
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
@@ -167,8 +166,6 @@ class RunsSession(Session):
             events: The next of the events of one run, in their order, none left out; at least one.
         """
         run_id = events[0].flow_run_id
-        if any(isinstance(each, Notice) and each.code is NoticeCode.UNSUPPORTED for each in events):
-            self._knows_no_subflows = True
         self._roots.record_emitted(run_id, root_of_events(events))
         self._runs[run_id].record_emitted(without_roots(events))
 
@@ -314,9 +311,10 @@ class RunsSession(Session):
         if self._server.backend is BackendName.PREFECT_1:
             self._queue.finders.remove(self._subflows)
             self._subflows = None
-            if not self._knows_no_subflows:
-                return self._page_of(self._notices.no_subflows(now))
-            return ()
+            # That of an earlier watch is among a run's events if it names one.
+            if any(run.notices.has_no_subflows for run in self._runs.values()):
+                return ()
+            return self._page_of(self._notices.no_subflows(now))
         if at_first or any(map(self._subflows.awaits, runs)):
             self._subflows.hurry(now, PROMPT)
         return ()

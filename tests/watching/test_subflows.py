@@ -21,8 +21,21 @@ from rxflow._protocol.queries import (
     TaskRunsQuery,
 )
 from rxflow._watching import run_finder
+from rxflow._watching.log_reader import RowLimit
+from rxflow._watching.run_watch import RunWatch
+from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import RunNotFound, WatchTimedOut
-from rxflow.events import AllClosed, Closed, FlowRunLog, Notice, NoticeCode, RunSeen, StateChange
+from rxflow.events import (
+    AllClosed,
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    Notice,
+    NoticeCode,
+    RunSeen,
+    StateChange,
+)
 
 UNKNOWN = "ca449f3a-c029-47d8-acb6-1db88b00c1f2"
 
@@ -388,14 +401,31 @@ def test_prefect_1_knows_no_subflows(watch: Callable[..., FoundRuns]) -> None:
     assert [event.id for event in watched.of(StateChange)]
 
 
-def test_prefect_1_says_once_that_it_knows_no_subflows() -> None:
+def by_events(session: RunsSession, events: list[FlowRunEvent]) -> None:
+    """Let a watch go on after events, as from a journal."""
+    session.record_emitted(events)
+
+
+def by_state(session: RunsSession, events: list[FlowRunEvent]) -> None:
+    """Let a watch go on after what is known of events, as from a checkpoint."""
+    run_id = events[0].flow_run_id
+    first, second = (RunWatch(WatchSpec(flow_run_id=run_id), RowLimit()) for _ in range(2))
+    first.record_emitted(events)
+    second.load_emitted(first.save_emitted())  # as after a watch that was killed at once
+    session.load_emitted(second.save_emitted(), run_id)
+
+
+@pytest.mark.parametrize("go_on", [by_events, by_state])
+def test_prefect_1_says_once_that_it_knows_no_subflows(
+    go_on: Callable[[RunsSession, list[FlowRunEvent]], None],
+) -> None:
     """A watch that goes on after the events of another does not say it again."""
     world = OfPrefect1()
     first = watch_tree(world, drain=5)
     first.run(until=20)
     assert [notice.code for notice in first.of(Notice)] == [NoticeCode.UNSUPPORTED]
     second = tree_of(world, first.ids["root"], drain=5)
-    second.session.record_emitted(first.events)
+    go_on(second.session, first.events)
     second.end_at(30, "root")
     second.run()
     assert second.of(Notice) == []
