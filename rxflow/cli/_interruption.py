@@ -114,13 +114,23 @@ class RunsGoingOn:
             return f"'{name}' ({run}, {state})" if state else f"'{name}' ({run})"
         return f"{run} ({state})" if state else run
 
-    def after_list(self) -> str:
-        """Say that the runs go on, and how to come back to them, after a list of them."""
-        if not self._names:
-            return str(self)
+    def after_limit(self, text: str) -> str:
+        """Say that the runs go on, and how to come back to them, after the text of a time limit.
+
+        Args:
+            text: The text. It has a name in place of an id that the way back has, and a run that is
+                in it is not named again.
+        """
+        named = [run for run in self._names if run in text]
+        if not named:
+            return f"{text}; {self}"
+        if len(self._names) <= self._most_named:
+            for run in named:
+                if name := self._names[run]:
+                    text = text.replace(run, f"'{name}'", 1)  # others are in URLs
         subject = "it" if len(self._names) == 1 else "they"
         verb = "goes" if len(self._names) == 1 else "go"
-        return f"{subject} {'may go' if self._unread else verb} on; {self._way_back}"
+        return f"{text}; {subject} {'may go' if self._unread else verb} on; {self._way_back}"
 
 
 @contextmanager
@@ -144,9 +154,7 @@ def explained_end(
         report(f"terminated; {runs}")
         sys.exit(ExitStatus.TERMINATED)
     except WatchTimedOut as error:
-        # The error of several runs, as which all are waited for, lists them with their states.
-        goes_on = runs.after_list() if command == "wait" else str(runs)
-        report(f"{without_advice(error)}; {goes_on}")
+        report(runs.after_limit(without_advice(error)))
         sys.exit(ExitStatus.TIMEOUT)
 
 

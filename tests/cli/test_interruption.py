@@ -9,12 +9,17 @@ from rxflow.cli._interruption import RunsGoingOn
 BACK = "to come back: rxflow watch"
 
 
-def said_of(*given: str, events: tuple[FlowRunEvent, ...] = ()) -> str:
-    """The sentence after some events of runs that were given by their ids."""
+def going_on(*given: str, events: tuple[FlowRunEvent, ...] = ()) -> RunsGoingOn:
+    """The runs of a watch after some events; some are given by their ids."""
     runs = RunsGoingOn(given)
     for event in events:
         runs.receive(event)
-    return str(runs)
+    return runs
+
+
+def said_of(*given: str, events: tuple[FlowRunEvent, ...] = ()) -> str:
+    """The sentence after some events of runs that were given by their ids."""
+    return str(going_on(*given, events=events))
 
 
 def test_a_run_that_was_read_goes_on() -> None:
@@ -65,7 +70,6 @@ def test_of_a_wait_states_are_named() -> None:
     assert str(runs) == (
         f"flow run 'amber-fox' ({RUN}, Running) goes on; to come back: rxflow wait {RUN}"
     )
-    assert runs.after_list() == f"it goes on; to come back: rxflow wait {RUN}"
 
 
 def test_of_a_wait_ten_runs_are_named() -> None:
@@ -77,11 +81,31 @@ def test_of_a_wait_ten_runs_are_named() -> None:
     assert many[10] not in str(runs)
     assert str(runs).startswith(f"11 flow runs go on, among them 'amber-fox' ({many[0]}), ")
     assert str(runs).endswith("; to come back, give the same command")
-    assert runs.after_list() == "they go on; to come back, give the same command"
+    text = f"11 not over: {many[0]} (Running) and 10 more"
+    assert runs.after_limit(text) == f"{text}; they go on; to come back, give the same command"
 
 
-def test_after_a_list_runs_that_were_not_read_may_go_on() -> None:
-    """And of runs that are over there is nothing to come back to."""
-    unread = RunsGoingOn([RUN], command="wait")
-    assert unread.after_list() == f"it may go on; to come back: rxflow wait {RUN}"
-    assert waited_for(seen(), closed(9)).after_list() == "the runs are over"
+def test_after_a_time_limit_a_run_is_named_once() -> None:
+    """By its name, since its id is in the command to come back; a URL stays as it is."""
+    runs = going_on(RUN, events=(seen(), entered("Running")))
+    why = f"(the last request failed: http://localhost/{RUN} is gone)"
+    assert runs.after_limit(f"Flow run {RUN} was watched for 2 s {why}") == (
+        f"Flow run 'amber-fox' was watched for 2 s {why}; it goes on; {BACK} {RUN}"
+    )
+    many = going_on(RUN, OTHER, events=(seen(), seen(run=OTHER)))
+    assert many.after_limit(f"2 not over: {RUN} (Running), {OTHER} (Late)") == (
+        f"2 not over: 'amber-fox' (Running), 'amber-fox' (Late); they go on; {BACK} {RUN} {OTHER}"
+    )
+
+
+def test_after_a_time_limit_a_run_that_was_not_read_may_go_on() -> None:
+    """It has no name yet; and of runs that are over there is nothing to come back to."""
+    unread = going_on(RUN)
+    assert unread.after_limit(f"Flow run {RUN} was watched for 2 s") == (
+        f"Flow run {RUN} was watched for 2 s; it may go on; {BACK} {RUN}"
+    )
+    assert unread.after_limit("the time limit of 2 s is over") == (
+        f"the time limit of 2 s is over; flow run {RUN} may go on; {BACK} {RUN}"
+    )
+    over = going_on(RUN, events=(seen(), closed(9)))
+    assert over.after_limit("all are over") == "all are over; the runs are over"
