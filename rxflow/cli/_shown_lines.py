@@ -43,9 +43,7 @@ class ShownLines:
         yield from self._format.lines(event)
 
     def recall(self, event: FlowRunEvent) -> None:
-        """Count and learn from an event that an earlier command has shown, or left out."""
-        if isinstance(event, FlowRunLog) and self._left is not None and self._shows(event):
-            self._left -= 1
+        """Learn from an event that an earlier command has shown, or left out; it is not counted."""
         self._format.recall(event)
 
     @property

@@ -194,15 +194,24 @@ def test_the_end_says_that_a_level_selects_lines(scene: CommandScene, journal: P
     assert "5 were read, as many as the server counts; those selected are shown" in done.stdout
 
 
-def test_the_first_lines_are_counted_over_all_commands(live: LiveScene) -> None:
-    """With --head."""
+def test_the_first_lines_are_those_of_each_command(live: LiveScene) -> None:
+    """--head counts none of those that an earlier command has shown, and all of those it leaves."""
     first = live.log(2)
     with live.started("--head", "3") as program:
         live.read(program, first[1])
-    more = live.log(2)
+    more = live.log(4)
     live.end()
     shown = messages(live.watch("--head", "3").stdout)
-    assert shown == [more[0], "Entered state Completed"]
+    assert shown == [*more[:3], "Entered state Completed"]
+
+
+def test_a_log_is_read_in_parts(live: LiveScene) -> None:
+    """By commands that end after some lines, none of which is left out between two of them."""
+    lines = live.log(5)
+    live.end()
+    words = ["logs", "-f", *live.arguments("--head", "2")[1:]]
+    parts = [messages(CliRunner().invoke(commands, words).stdout) for _ in range(3)]
+    assert parts == [lines[:2], lines[2:4], lines[4:]]
 
 
 def test_log_lines_alone_can_be_followed(live: LiveScene) -> None:
