@@ -1,19 +1,22 @@
-"""Names of runs that are like one which no run has, for the error that says so."""
+"""Names that are close to one which nothing has, for the sentence that says so."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rxflow import RxflowError
 from rxflow._escapes import one_line
-from rxflow._protocol.queries import RunFilter
+from rxflow._models.entities import Flow, FlowRun
+from rxflow._protocol.pages import Page, Poll
+from rxflow._protocol.queries import FlowsQuery, Query, RunFilter, RunsQuery
 from rxflow._views.flow_run_search import read_due
 from rxflow.cli._suggestions import question
 
 if TYPE_CHECKING:
     from rxflow import Client
 
-__all__ = ["close_names_question"]
+__all__ = ["close_filter_question", "close_names_question"]
 
 _MOST = 3
 _LEAST_LETTERS = 3  # of a text that is looked for within names
@@ -33,6 +36,55 @@ def close_names_question(text: str, client: "Client") -> str:
         runs = client.read(lambda rows: read_due(RunFilter(), rows, rows)).rows
         names = dict.fromkeys(run.name for run in runs)
     return question([one_line(name) for name in _close_names(text, [*names])])
+
+
+def close_filter_question(where: RunFilter, client: "Client") -> str:
+    """Return a question that names what may be meant by a filter; "" if nothing is close.
+
+    For the names of flows one request is sent, and one for all others, which are looked for among
+    the latest runs, as many as a server sends at once. The names of deployments are not read.
+
+    Args:
+        where: A filter that no run matches.
+        client: The client of the server.
+    """
+    flows = (*where.flow_names, *(flow for flow, _ in where.deployment_names))
+    with suppress(RxflowError):  # The sentence that the question is added to matters more.
+        if flows and (found := _question(flows, [row.name for row in _flows(client)])):
+            return found
+        if where.tags or where.names or where.work_pools:
+            runs = _latest_runs(where, client)
+            return (
+                _question(where.tags, (tag for run in runs for tag in run.tags))
+                or _question(where.work_pools, (run.work_pool_name or "" for run in runs))
+                or _question(where.names, (run.name for run in runs))
+            )
+    return ""
+
+
+def _flows(client: "Client") -> tuple[Flow, ...]:
+    return client.read(lambda _: _page(FlowsQuery())).rows
+
+
+def _latest_runs(where: RunFilter, client: "Client") -> tuple[FlowRun, ...]:
+    """Read the latest runs of the flows that are meant, or of any."""
+    flows = RunFilter(flow_ids=where.flow_ids, flow_names=where.flow_names)
+    return client.read(
+        lambda rows: _page(RunsQuery(where=flows, newest_first=True, limit=rows))
+    ).rows
+
+
+def _page(query: Query) -> Poll[Page[Any]]:
+    return (yield query)
+
+
+def _question(texts: Iterable[str], names: Iterable[str]) -> str:
+    """Return a question that names what may be meant by the first text that is no such name."""
+    known = [name for name in dict.fromkeys(names) if name]
+    for text in texts:
+        if text not in known and (close := _close_names(text, known)):
+            return question([one_line(name) for name in close])
+    return ""
 
 
 def _close_names(text: str, names: list[str]) -> list[str]:

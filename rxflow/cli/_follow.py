@@ -1,6 +1,6 @@
 """Follow a watch to its end: show its events, and return the status that its runs ended with."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from rxflow import AllClosed, Closed, FlowRunEvent
@@ -13,7 +13,11 @@ __all__ = ["follow"]
 
 
 def follow(
-    events: Iterable[FlowRunEvent], display: Display, *, tabulated: bool = True
+    events: Iterable[FlowRunEvent],
+    display: Display,
+    *,
+    tabulated: bool = True,
+    suggest: Callable[[], str] = str,
 ) -> ExitStatus:
     """Show the events of a watch and return the exit status.
 
@@ -21,6 +25,7 @@ def follow(
         events: The events of a watch over one run or several, which end after the last.
         display: Shows them; it is closed afterwards.
         tabulated: Whether to write, to standard error, a table of how each of several runs ended.
+        suggest: As for `outcome_sentence`.
 
     Returns:
         The status of the run, or of the worst one; how a subflow of theirs ended does not count.
@@ -31,7 +36,7 @@ def follow(
             display.show(last)
     if isinstance(last, AllClosed):
         if tabulated:
-            report_lines(outcome_table(last))
+            report_lines(outcome_table(last, suggest))
         return status_of_outcomes(last)
     # The run's own Closed follows those of its subflows.
     return status_of_state(last.state) if isinstance(last, Closed) else ExitStatus.FAILED

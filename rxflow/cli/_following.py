@@ -21,6 +21,8 @@ from rxflow import (
     watch_flow_runs,
 )
 from rxflow._protocol.queries import RunFilter, RunsQuery
+from rxflow._watching.run_filters import run_filter_of
+from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._command_journal import CommandJournal
 from rxflow.cli._display import PlainDisplay
 from rxflow.cli._end_summary import EndSummaries
@@ -127,7 +129,12 @@ def follow_runs(
         each = iter(events) if live is None else refreshed(events, live)
         with interruption, _shown(each, journal) as shown:
             wanted = _until_full(shown, lines) if scope.only_logs else shown
-            status = follow(wanted, display, tabulated=not show.quiet)
+            status = follow(
+                wanted,
+                display,
+                tabulated=not show.quiet,
+                suggest=lambda: close_filter_question(run_filter_of(**runs.filters), client),
+            )
         if journal is not None:
             status = _resumed_status(status, journal, show)
     if lines.is_full and scope.only_logs:

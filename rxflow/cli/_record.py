@@ -5,6 +5,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rxflow import FlowRunEvent, watch_flow_run, watch_flow_runs
+from rxflow._watching.run_filters import run_filter_of
+from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._interruption import RunsGoingOn, explained_end
@@ -64,7 +66,12 @@ def record_runs(
         _counted(path, going_on, quiet=quiet) as tally,
         closing(iter(stream.record(path, overwrite=overwrite))) as events,
     ):
-        return follow(events, tally, tabulated=not quiet)
+        return follow(
+            events,
+            tally,
+            tabulated=not quiet,
+            suggest=lambda: close_filter_question(run_filter_of(**runs.filters), client),
+        )
 
 
 class _Tally:

@@ -1,7 +1,7 @@
 """How the runs of a command ended: the exit status that they have together, and a table of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rxflow import NoticeCode, RunOutcome
@@ -25,33 +25,35 @@ def status_of_outcomes(closed: "AllClosed") -> ExitStatus:
     return worst(map(_status_of, roots)) if roots else ExitStatus.NOT_FOUND
 
 
-def outcome_sentence(closed: "AllClosed") -> str:
+def outcome_sentence(closed: "AllClosed", suggest: Callable[[], str] = str) -> str:
     """Return how many runs ended in which states, subflows left out.
 
     Args:
         closed: The end of the watch of all runs.
+        suggest: Returns what else may be meant, if there are no runs.
     """
     roots = _roots(closed)
     if not roots:
-        return "no flow run matches the filters"
+        return f"no flow run matches the filters{suggest()}"
     counts = Counter(map(_state_text, roots))
     states = ", ".join(f"{number} {state}" for state, number in counts.most_common())
     total = "1 flow run" if len(roots) == 1 else f"{len(roots)} flow runs"
     return f"{total}: {states}"
 
 
-def outcome_table(closed: "AllClosed") -> Iterator[str]:
+def outcome_table(closed: "AllClosed", suggest: Callable[[], str] = str) -> Iterator[str]:
     """Yield `outcome_sentence`, and a line of each run; of many not of those that completed.
 
     Of one run nothing: what is shown of it says how it ended.
 
     Args:
         closed: The end of the watch of all runs.
+        suggest: As for `outcome_sentence`.
     """
     roots = _roots(closed)
     if len(roots) == 1:
         return
-    yield outcome_sentence(closed)
+    yield outcome_sentence(closed, suggest)
     shown = [run for run in roots if _status_of(run) or len(roots) <= _MOST_COMPLETED]
     yield from aligned(
         (f"  {run.flow_run_id}", _state_text(run), one_line(run.name or "-")) for run in shown

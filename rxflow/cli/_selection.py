@@ -310,12 +310,16 @@ def _find_latest(client: "rxflow.Client", filters: Mapping[str, Any]) -> str:
     from msgspec.structs import replace  # noqa: PLC0415
 
     from rxflow._views.flow_run_search import read_due  # noqa: PLC0415 - needs reactivex
+    from rxflow.cli._close_names import close_filter_question  # noqa: PLC0415 - the same
 
     where = replace(filter_of(filters), top_level=not filters.get("parent"))
     page = client.read(lambda rows: read_due(where, rows, 1))
     if not page.rows:
         given = (f" of {kind} {_listed(values)}" for kind, values in filters.items())
-        raise RunNotFound(f"The server has no run{''.join(given)} that has started or is due")
+        question = close_filter_question(where, client)
+        raise RunNotFound(
+            f"The server has no run{''.join(given)} that has started or is due{question}"
+        )
     return page.rows[0].id
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from rxflow import FlowRunLog, RunSeen
+from rxflow._watching.run_filters import run_filter_of
+from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._following import Scope, log_selection
 from rxflow.cli._log_history import found_runs, read_lines, subflows_of
 from rxflow.cli._names import Names
-from rxflow.cli._output import write
+from rxflow.cli._output import report, write
 from rxflow.cli._selection import SelectedRuns
 from rxflow.cli._show_options import ShowOptions
 from rxflow.cli._shown_lines import ShownLines, line_format
@@ -43,6 +45,9 @@ def show_stored_lines(
     """
     selection = log_selection(show, runs.since)
     rows = found_runs(runs.ids, runs.filters, client)
+    if not rows and not show.quiet:
+        question = close_filter_question(run_filter_of(**runs.filters), client)
+        report(f"no flow run matches the filters{question}")
     given = {row.id for row in rows}
     if scope.children:
         rows += [row for row in subflows_of(given, client) if row.id not in given]

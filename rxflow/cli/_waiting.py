@@ -9,6 +9,7 @@ from rxflow._runtime.watched_runs import watched_runs
 from rxflow._views.durations import duration
 from rxflow._watching.run_filters import run_filter_of
 from rxflow._watching.spec_arguments import spec_of_wait
+from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._interruption import explained_end
 from rxflow.cli._output import report, write
@@ -42,7 +43,8 @@ def wait_for_runs(
         RxflowError: As for `rxflow.wait_for_flow_runs`.
         SystemExit: The wait was broken off, by a signal or the time limit; a sentence says so.
     """
-    watched = watched_runs(runs.ids, run_filter_of(**runs.filters))
+    where = run_filter_of(**runs.filters)
+    watched = watched_runs(runs.ids, where)
     status = ExitStatus.NOT_FOUND
     rest = None if timeout is None else timeout.rest
     with explained_end(runs.ids or (), command="wait") as going_on:
@@ -53,7 +55,7 @@ def wait_for_runs(
             elif isinstance(event, AllClosed):
                 status = status_of_outcomes(event)
                 if not quiet and len(event.runs) != 1:
-                    report(outcome_sentence(event))
+                    report(outcome_sentence(event, lambda: close_filter_question(where, client)))
     return status
 
 

@@ -75,4 +75,6 @@ def command(
         write(line)
         is_empty = False
     if is_empty and not quiet:
-        report("no run matches")
+        from rxflow.cli._close_names import close_filter_question  # noqa: PLC0415 - the same
+
+        report(f"no run matches{close_filter_question(where, client)}")
