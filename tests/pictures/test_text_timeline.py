@@ -9,11 +9,13 @@ from picture_runs import NightlyRun, tree_of
 
 from rxflow._models.terminal_text import local_time
 from rxflow._pictures.cells import FAINT, PLAIN, STRONG, cell_width, plain_text
+from rxflow._pictures.run_tree import RunTree
 from rxflow._pictures.svg_timeline import svg_timeline
 from rxflow._pictures.text_timeline import timeline_lines
 from rxflow._pictures.time_bars import Outcome
 from rxflow.testing import FakePrefect3, VirtualTime
 
+LABEL = re.compile(r"(?<!\S)(0|[\d.]+ \w+( \d+ \w+)?)(?!\S)")
 START = f"{local_time(datetime(2026, 1, 1, 0, 0, 4, tzinfo=UTC)):%Y-%m-%d %H:%M:%S %z}"
 
 
@@ -160,3 +162,122 @@ def test_the_first_and_the_last_time_of_all_are_shown() -> None:
     *_, row, _ = plain_text(timeline_lines(tree, 80)).splitlines()
     assert row.startswith("report █")
     assert svg_timeline(tree).count('class="bar completed"') == 1
+
+
+# -- where things stand ----------------------------------------------------------------------------
+
+
+def long_run(name: str, seconds: float) -> RunTree:
+    """Return the tree of a run that took a time, with a task run of a name in its second half."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="RUNNING")
+    time.wait(seconds / 2)
+    task_run_id = server.add_task_run(run_id, name=name, state="RUNNING")
+    time.wait(seconds / 2)
+    server.set_task_state(run_id, task_run_id, "COMPLETED")
+    server.set_state(run_id, "COMPLETED")
+    return tree_of(server, run_id)
+
+
+@pytest.mark.parametrize("seconds", [4, 30, 400, 7300])
+@pytest.mark.parametrize("width", [60, 81, 99])
+def test_a_label_stands_above_the_cell_of_its_time(width: int, seconds: float) -> None:
+    """The first above the first cell of the run; the last may be moved to the left, to fit."""
+    _, axis, run, task, _ = plain_text(
+        timeline_lines(long_run("half", seconds), width)
+    ).splitlines()
+    first, last = run.index("█"), run.rindex("█")
+    assert axis.index("0") == first
+    assert cell_width(axis) <= last + 1
+    assert task.index("█") == pytest.approx(first + (last + 1 - first) / 2, abs=1)
+    assert task.rindex("█") == last
+    labels = {match[0]: match.start() for match in LABEL.finditer(axis)}
+    for label, at in labels.items():
+        share = seconds_of(label) / seconds
+        exact = first + share * (last + 1 - first)
+        assert at == min(int(exact + 1e-9), last + 1 - len(label))
+
+
+def seconds_of(label: str) -> float:
+    """Return the time of a label."""
+    units = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (\w+)", label))
+
+
+def test_the_last_label_ends_with_the_axis() -> None:
+    """It is that of the end of what is shown, so it is moved to the left, unless it has no room."""
+    tree, with_label = long_run("half", 8), 0
+    for width in range(60, 100):
+        _, axis, run, _, _ = plain_text(timeline_lines(tree, width)).splitlines()
+        if axis.endswith("8 s"):
+            assert len(axis) == run.rindex("█") + 1
+            with_label += 1
+    assert with_label > 10
+
+
+def test_a_long_name_is_cut_to_a_third_of_the_width() -> None:
+    """So that there is room for bars; in a narrow terminal they have twenty cells at least."""
+    tree = long_run("x" * 100, 8)
+    *_, task, _ = plain_text(timeline_lines(tree, 100)).splitlines()
+    assert task[:35] == f"└─ {'x' * 31}…"
+    assert (task[35], cell_width(task)) == (" ", 99)
+    _, _, run, _, _ = plain_text(timeline_lines(tree, 10)).splitlines()
+    assert run.count("█") == 20
+
+
+def test_a_row_ends_with_what_is_to_be_said_of_it() -> None:
+    """How long it took, and how it ended unless that is as usual, after the last cell."""
+    lines = [*timeline_lines(NightlyRun().to_end().tree(), 80)]
+    root, first, *_ = lines[2:-1]
+    assert (root[-1].text, root[-1].style) == (" 8.0 s, Failed", Outcome.FAILED)
+    assert (first[-1].text, first[-1].style) == (" 6.0 s, 2 runs", Outcome.COMPLETED)
+    widths = {cell_width("".join(span.text for span in line[:-1])) for line in lines[2:-1]}
+    assert widths == {80 - 2 - len("8.0 s, Failed")}
+
+
+def test_styles_are_those_of_outcomes() -> None:
+    """In the title, in bars and in the legend, whose words are faint."""
+    title, _, root, *_, legend = timeline_lines(NightlyRun().to_end().tree(), 80)
+    assert [(span.text, span.style) for span in title][:3] == [
+        ("nightly-report / amber-fox", STRONG),
+        ("  ", PLAIN),
+        ("Failed", Outcome.FAILED),
+    ]
+    drawn = [(span.style, {*span.text}) for span in root[2:-1]]
+    assert drawn == [(Outcome.WAITING, {"·"}), (Outcome.FAILED, {"x"})]
+    assert [(span.text, span.style) for span in legend] == [
+        *(("", PLAIN), ("·", Outcome.WAITING), (" waiting", FAINT)),
+        *(("  ", PLAIN), ("█", Outcome.COMPLETED), (" completed", FAINT)),
+        *(("  ", PLAIN), ("x", Outcome.FAILED), (" failed", FAINT)),
+    ]
+
+
+def test_a_wait_hides_no_other_bar() -> None:
+    """Where a cell has both, the other is drawn; one that begins with the picture has a cell."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="RUNNING")
+    time.wait(0.001)
+    server.set_state(run_id, "SCHEDULED", "AwaitingRetry")
+    time.wait(500)
+    server.set_state(run_id, "RUNNING", "Retrying")
+    time.wait(500)
+    server.set_state(run_id, "COMPLETED")
+    *_, row, legend = plain_text(timeline_lines(tree_of(server, run_id), 80)).splitlines()
+    cells = row.split()[1]
+    assert re.fullmatch("x·+█+", cells)
+    assert cells.count("·") + 1 == pytest.approx(cells.count("█"), abs=1)
+    assert legend == "· waiting  █ completed  x failed"
+
+
+def test_a_wait_that_ends_where_the_picture_begins_has_a_cell() -> None:
+    """One of no length, which the cell of the next bar hides."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(name="amber-fox", flow="report", state="PENDING")
+    server.set_state(run_id, "RUNNING")
+    time.wait(8)
+    *_, row, legend = plain_text(timeline_lines(tree_of(server, run_id), 60)).splitlines()
+    assert row == f"report {'▒' * 37} 8.0 s, Running"
+    assert legend == "▒ running"

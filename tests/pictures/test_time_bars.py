@@ -84,6 +84,9 @@ def test_each_state_is_a_bar(history: str, bars: str) -> None:
 DUE = {
     ("Scheduled@0 Running@8", 6.0): "waiting 6-8, running 8-9",
     ("Scheduled@0 Running@3", 6.0): "running 3-9",
+    ("Scheduled@0 Running@6", 6.0): "waiting 6-6, running 6-9",
+    ("Running@0 Scheduled@2 Running@8", 6.0): "running 0-2, waiting 2-8, running 8-9",
+    ("Paused@0 Running@8", 6.0): "paused 0-8, running 8-9",
     ("Scheduled@0", 600.0): "",
     ("Scheduled@0", 4.0): "waiting 4-9",
 }
@@ -103,6 +106,7 @@ ROWS = [
     (row("Pending", start=1), "waiting 0-1, running 1-9"),
     (row("Pending"), "waiting 0-9"),
     (row("Scheduled", due=20), ""),
+    (row("Scheduled", due=9), "waiting 9-9"),
     (row("Cancelled", end=4), "waiting 0-4"),
     (row("Cancelled"), ""),
     (node("", state=None), "waiting 0-9"),
