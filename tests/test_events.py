@@ -376,6 +376,32 @@ def test_all_closed_raises_for_runs_that_did_not_complete() -> None:
         all_closed_in(None).raise_for_state()
 
 
+GONE: dict[str, tuple[NoticeCode, State | None]] = {
+    "was deleted": (NoticeCode.RUN_DELETED, None),
+    "was deleted, last in state Completed": (NoticeCode.RUN_DELETED, state("COMPLETED")),
+    "was deleted, last in state Running: 3 of 4": (
+        NoticeCode.RUN_DELETED,
+        state("RUNNING", message="3 of 4"),
+    ),
+    "was not found": (NoticeCode.RUN_NOT_FOUND, None),
+}
+
+
+@pytest.mark.parametrize(("described", "end"), GONE.items(), ids=GONE)
+def test_a_run_that_is_gone_did_not_complete(
+    described: str, end: tuple[NoticeCode, State | None]
+) -> None:
+    """Whatever state it was in last, which the error names if there was one."""
+    code, last = end
+    run = RunOutcome(flow_run_id="a", state=last, ended_by=code)
+    gone = AllClosed(flow_run_id="", timestamp=NOON, runs=(run,))
+    with pytest.raises(FlowRunFailed) as caught:
+        gone.raise_for_state()
+    assert str(caught.value) == f"1 of 1 flow runs did not complete: a {described}"
+    word = "deleted" if code is NoticeCode.RUN_DELETED else "not found"
+    assert gone.message == f"1 flow run closed: 1 {word}; not all verified"
+
+
 def test_the_end_of_one_run_and_of_none() -> None:
     """The message counts in words."""
     assert all_closed_in(state("FAILED")).message == "1 flow run closed: 1 Failed; all verified"
