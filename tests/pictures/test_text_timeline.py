@@ -180,6 +180,16 @@ def long_run(name: str, seconds: float) -> RunTree:
     return tree_of(server, run_id)
 
 
+def test_a_bar_of_no_length_at_the_end_has_the_last_cell() -> None:
+    """It is not drawn beside the axis."""
+    tree = long_run("end", 8)
+    (child,), at = tree.root.children, tree.root.end
+    child = replace(child, states=(), due=at, start=at, end=at)
+    tree = replace(tree, root=replace(tree.root, children=(child,)))
+    *_, run, task, _ = plain_text(timeline_lines(tree, 80)).splitlines()
+    assert task.index("█") == task.rindex("█") == run.rindex("█")
+
+
 @pytest.mark.parametrize("seconds", [4, 30, 400, 7300])
 @pytest.mark.parametrize("width", [60, 81, 99])
 def test_a_label_stands_above_the_cell_of_its_time(width: int, seconds: float) -> None:
