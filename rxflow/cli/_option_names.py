@@ -12,6 +12,7 @@ __all__ = ["as_options"]
 _OPTIONS: Mapping[str, str] = {
     "api_url": "--api-url",
     "backend": "--backend",
+    "creds": "--creds",
     "deployment": "--deployment",
     "flow": "--flow",
     "flow_run_ids": "RUN",
@@ -19,12 +20,16 @@ _OPTIONS: Mapping[str, str] = {
     "max_duration": "--timeout",
     "name": "--name",
     "parent": "--parent",
+    "password": "--password-file",
     "profile": "--profile",
     "since": "--since",
     "started_after": "--since",
     "states": "--state",
     "tags": "--tag",
     "timeout": "--timeout",
+    "tls": "--tls-ca",
+    "token": "--token-file",
+    "user": "--user",
     "work_pool": "--work-pool",
 }
 
@@ -33,7 +38,7 @@ _LONG_NAMES = "|".join(name for name in _OPTIONS if "_" in name)  # which are no
 _NAMED = re.compile(
     r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""  # a value, or a text with one
     rf"|(?:the )?\bargument (?P<mentioned>{_NAMES})\b"
-    rf"|(?<![\w?&/.-])(?P<given>{_NAMES})=(?=[\s'\"])"
+    rf"|(?<![\w?&/.-])(?P<given>{_NAMES})=(?=[\s'\"]|$)"
     rf"|(?<![\w?&/.-])(?P<word>{_LONG_NAMES})(?![\w=])"
 )
 _TEXTS = (
@@ -61,7 +66,7 @@ def as_options(text: str, options: Mapping[str, str] = _OPTIONS) -> str:
         if name is None:
             return found[0]
         option = options.get(name, _OPTIONS[name])
-        has_value = found["given"] is not None and not text[found.end()].isspace()
+        has_value = found["given"] is not None and text.startswith(("'", '"'), found.end())
         return f"{option} " if has_value else option
 
     for of_library, of_command in _TEXTS:

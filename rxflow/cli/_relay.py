@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rxflow import BrokerFailed
 from rxflow._protocol.queries import RunFilter
@@ -29,6 +30,7 @@ class RelayCommand(NamedTuple):
 
     Attributes:
         broker: The broker's URL.
+        credentials: What it is shown, as arguments of `open_broker`.
         workspace: The workspace.
         where: Which runs to look for; None for those that are wanted alone.
         since: How long before now the first of them may have started.
@@ -42,6 +44,7 @@ class RelayCommand(NamedTuple):
     """
 
     broker: str
+    credentials: Mapping[str, Any]
     workspace: str
     where: RunFilter | None
     since: timedelta
@@ -116,7 +119,7 @@ async def _open(command: RelayCommand) -> Broker:
     while True:
         broker: Broker | None = None
         try:
-            broker = await open_broker(command.broker, command.workspace)
+            broker = await open_broker(command.broker, command.workspace, **command.credentials)
             texts = await broker.setup(replicas=command.replicas, max_bytes=command.max_bytes)
         except BrokerFailed as error:
             report(str(error))

@@ -17,6 +17,7 @@ from reactivex import operators as ops
 from rxflow import FlowRunEvent, WatchTimedOut
 from rxflow._models.durations import short_duration
 from rxflow._runtime.clocks import real_now
+from rxflow.cli._broker_options import RELAY_VARIABLE, BrokerOptions
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._following import log_selection
@@ -36,12 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["follow_relayed_run", "relayed_run"]
 
 
-def relayed_run(selection: Selection, show: ShowOptions, following: FollowOptions) -> str:
+def relayed_run(
+    selection: Selection, show: ShowOptions, following: FollowOptions, shown: BrokerOptions
+) -> str:
     """Return the id of the one run that is meant.
 
     Raises:
         click.UsageError: Another number of runs is given, or something that needs the server.
     """
+    relay = "--relay" if shown.is_url_given else RELAY_VARIABLE
+    way_out = "" if shown.is_url_given else f" To read the server, unset {RELAY_VARIABLE}."
     needs_server = (
         ("filters", bool(selection.filters)),
         ("--tail", show.tail is not None),
@@ -50,14 +55,14 @@ def relayed_run(selection: Selection, show: ShowOptions, following: FollowOption
     )
     for name, is_given in needs_server:
         if is_given:
-            raise click.UsageError(f"--relay reads a run from its log, without {name}.")
+            raise click.UsageError(f"{relay} reads a run from its log, without {name}.{way_out}")
     if len(selection.words) != 1:
-        raise click.UsageError("--relay reads one run; pass its id.")
+        raise click.UsageError(f"{relay} reads one run; pass its id.{way_out}")
     try:
         return str(UUID(selection.words[0].strip()))
     except ValueError:
         raise click.UsageError(
-            f"{selection.words[0]!r} is not the whole id of a run, which --relay needs."
+            f"{selection.words[0]!r} is not the whole id of a run, which {relay} needs.{way_out}"
         ) from None
 
 
@@ -68,6 +73,7 @@ def follow_relayed_run(
     show: ShowOptions,
     following: FollowOptions,
     *,
+    shown: BrokerOptions,
     since: datetime | None,
     tasks: bool,
 ) -> ExitStatus:
@@ -79,10 +85,12 @@ def follow_relayed_run(
         run_id: The run.
         show: Which lines are shown, and how.
         following: How the run is followed.
+        shown: What the broker is shown.
         since: The time of the first log lines to show; None for all.
         tasks: Whether the states of task runs are shown.
 
     Raises:
+        click.UsageError: What the broker would be shown cannot be read.
         RxflowError: As for `rxflow.relay.stream`.
         SystemExit: It was broken off, by a signal or the time limit; a sentence says so.
     """
@@ -90,16 +98,18 @@ def follow_relayed_run(
     line = line_format(show, Names(), only_logs=False, tasks=tasks, many=False)
     lines = ShownLines(line, selection, None)
     display, live = logged_display(show, lines, selection)
-    options = ["--relay", _without_user(url), "--workspace", workspace]
+    arguments = shown.arguments(url)
+    relay = ["--relay", _without_user(url)] if shown.is_url_given else []
+    options = [*relay, "--workspace", workspace, *shown.words]
     with explained_end((run_id,), options=options) as going_on:
-        events = _limited(stream(url, run_id, workspace=workspace), following, run_id)
+        events = _limited(stream(url, run_id, workspace=workspace, **arguments), following, run_id)
         events = events.pipe(ops.do_action(going_on.receive))
         if live is not None:
             events = events.pipe(ops.do_action(live.receive))
         if following.hold:
             events = events.pipe(ordered(None))
-        with closing(iter(events) if live is None else refreshed(events, live)) as shown:
-            status = follow(shown, display, tabulated=not show.quiet)
+        with closing(iter(events) if live is None else refreshed(events, live)) as read:
+            status = follow(read, display, tabulated=not show.quiet)
     return ExitStatus.COMPLETED if following.exit_zero else status
 
 

@@ -25,6 +25,7 @@ imports it but the command line.
     _redis_workspace.py ... all logs
     _redis_entries.py   ... entries as pages
     _redis_link.py      ... the connection
+    _certificate_errors.py  which errors of TLS are about a certificate
     _retries.py         when a request to a broker is sent again
     _room.py            which pages wait for room on it
     _pages.py           events as pages of a log, and pages as events

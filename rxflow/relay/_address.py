@@ -18,6 +18,7 @@ PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}
 """The schemes of brokers' URLs, each with its port."""
 
 _NATS: Final = ("nats", "tls")
+_CREDS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
 _EXAMPLES: Final = "nats://broker.example:4222 or redis://broker.example:6379/0"
 
 
@@ -72,7 +73,8 @@ def parse_address(url: str, credentials: Credentials) -> Address:
     Args:
         url: The URL; for a cluster of NATS, several that are joined by commas. A user and a
             password in it are percent-decoded.
-        credentials: Those that were given beside it, which come before those in the URL.
+        credentials: Those that were given beside it, which come before those in the URL. A password
+            without a user is that of the user in the URL.
 
     Raises:
         ConfigurationError: It is not the URL of a broker, or the credentials are not of its kind.
@@ -87,7 +89,7 @@ def parse_address(url: str, credentials: Credentials) -> Address:
             "with tls://"
         )
     in_url = next((part for part in parts if part.username is not None), None)
-    if in_url is not None and not _has_any(credentials):
+    if in_url is not None:
         credentials = _with_user_info(credentials, in_url)
     _check_kind(scheme, credentials)
     return Address(
@@ -123,13 +125,13 @@ def _unreadable() -> ConfigurationError:
     )
 
 
-def _has_any(credentials: Credentials) -> bool:
-    given = (credentials.user, credentials.password, credentials.token, credentials.creds)
-    return any(each is not None for each in given)
-
-
 def _with_user_info(credentials: Credentials, part: SplitResult) -> Credentials:
+    """Add what the URL says, unless credentials beside it replace that."""
     user, password = unquote(part.username or ""), part.password
+    if any(each is not None for each in (credentials.user, credentials.token, credentials.creds)):
+        return credentials
+    if credentials.password is not None:
+        return msgspec.structs.replace(credentials, user=user or None)
     if password is None and part.scheme in _NATS:
         return msgspec.structs.replace(credentials, token=Secret(user))
     return msgspec.structs.replace(
@@ -142,10 +144,40 @@ def _with_user_info(credentials: Credentials, part: SplitResult) -> Credentials:
 def _check_kind(scheme: str, credentials: Credentials) -> None:
     if scheme not in _NATS and (credentials.token or credentials.creds):
         raise ConfigurationError("token= and creds= are of NATS; pass user= and password=")
+    if scheme == "redis" and credentials.tls is not None:
+        raise ConfigurationError(
+            "tls= is for an encrypted connection; begin the URL with rediss://"
+        )
+    ways = {
+        "user= and password=": credentials.user is not None or credentials.password is not None,
+        "token=": credentials.token is not None,
+        "creds=": credentials.creds is not None,
+    }
+    given = [way for way, is_given in ways.items() if is_given]
+    if len(given) > 1:
+        raise ConfigurationError(
+            f"A broker is shown one kind of credentials: pass either {' or '.join(given)}"
+        )
     if scheme in _NATS and (credentials.user is None) != (credentials.password is None):
-        raise ConfigurationError("Pass both user= and password=")
-    if credentials.creds is not None and not credentials.creds.is_file():
-        raise ConfigurationError(f"creds='{credentials.creds}' is not a file on this machine")
+        raise ConfigurationError("Pass both user= and password= to NATS")
+    if credentials.creds is not None:
+        _check_creds(credentials.creds)
+
+
+def _check_creds(path: Path) -> None:
+    """Check a file of NATS credentials, which the client reads at each connection."""
+    if not path.is_file():
+        raise ConfigurationError(f"creds='{path}' is not a file on this machine")
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"creds='{path}' cannot be read: {error.strerror}") from error
+    missing = next((mark for mark in _CREDS_MARKS if mark.encode() not in text), None)
+    if missing is not None:
+        raise ConfigurationError(
+            f"creds='{path}' has no line with {missing!r}; pass a file of NATS credentials, as "
+            "`nsc generate creds` writes it"
+        )
 
 
 def _database_of(part: SplitResult) -> int:

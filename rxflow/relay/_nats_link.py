@@ -30,6 +30,7 @@ from nats.errors import (
 from rxflow._own_log import log
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
+from rxflow.relay._certificate_errors import certificate_error
 from rxflow.relay._retries import Unanswered
 
 T = TypeVar("T")
@@ -63,7 +64,8 @@ class NatsLink:
         self.failures = 0
         self.name = address.name
         self._address = address
-        self._client = _Client(is_secure=address.scheme == "tls")
+        is_secure = address.scheme == "tls" or address.credentials.tls is not None
+        self._client = _Client(is_secure=is_secure)
         self._last_error = "no reply"
         self._refusal: asyncio.Future[str] | None = None
         self._violations: list[tuple[str, str]] = []  # a word, and the subject, in lower case
@@ -405,13 +407,14 @@ async def _unsubscribe(subscription: Subscription) -> None:
 
 def _is_final(error: Exception) -> bool:
     """Whether connecting again leads to the same error."""
-    if isinstance(error, SecureConnWantedError | ssl.SSLCertVerificationError):
+    if isinstance(error, SecureConnWantedError) or certificate_error(error) is not None:
         return True
     text = str(error).lower()
     return "authorization" in text or "authentication" in text
 
 
 def _text_of(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+    certificate = certificate_error(error)
+    if certificate is not None:
+        return certificate
     return str(error).removeprefix("nats: ").strip() or type(error).__name__

@@ -35,6 +35,7 @@ from rxflow._own_log import log
 from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
+from rxflow.relay._certificate_errors import certificate_error
 from rxflow.relay._retries import Full, Unanswered
 
 LEAST_VERSION: Final = (6, 2)
@@ -127,9 +128,9 @@ class RedisLink:
 
     def _translated(self, error: Exception, command: str) -> Exception:
         text = _text_of(error)
-        untrusted = _untrusted_certificate(error)
-        if untrusted is not None:
-            return self._failed(f"cannot be used: its certificate is not trusted: {untrusted}")
+        certificate = certificate_error(error)
+        if certificate is not None:
+            return self._failed(f"cannot be used: {certificate}")
         match error:
             case AuthenticationError() | AuthorizationError():
                 return self._failed(f"refuses the credentials: {text}")
@@ -199,15 +200,6 @@ def _client_for(address: Address) -> Any:
 
 def _least() -> str:
     return ".".join(map(str, LEAST_VERSION))
-
-
-def _untrusted_certificate(error: BaseException | None) -> str | None:
-    """Return why the server's certificate is not trusted; None if it is not about that."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _text_of(error: Exception) -> str:

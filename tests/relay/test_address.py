@@ -1,5 +1,6 @@
 """A broker's URL and credentials: how they are read, and that no error shows a secret."""
 
+import ssl
 import traceback
 from pathlib import Path
 
@@ -60,8 +61,17 @@ def test_credentials_beside_a_url_come_first(tmp_path: Path) -> None:
     given = parsed("nats://u:p@b", user="x", password=Secret("y")).credentials
     assert (given.user, given.password) == ("x", Secret("y"))
     creds = tmp_path / "user.creds"
-    creds.touch()
+    creds.write_text("-----BEGIN NATS USER JWT-----\n-----BEGIN USER NKEY SEED-----\n")
     assert parsed("nats://u:p@b", creds=creds).credentials == Credentials(creds=creds)
+
+
+@pytest.mark.parametrize("scheme", ["nats", "redis"])
+def test_a_password_beside_a_user_in_a_url(scheme: str) -> None:
+    """It is the password of that user, whatever the URL has in its place."""
+    for url in (f"{scheme}://u@b", f"{scheme}://u:p@b"):
+        given = parsed(url, password=Secret("y")).credentials
+        assert given == Credentials(user="u", password=Secret("y"))
+    assert parsed("redis://b", password=Secret("y")).credentials.user is None
 
 
 def test_the_database_of_redis() -> None:
@@ -113,6 +123,9 @@ def test_a_malformed_url_is_refused_without_being_shown(url: str) -> None:
         ("nats://b", {"user": "u"}, "Pass both user= and password="),
         ("nats://b", {"password": Secret(SECRET)}, "Pass both user= and password="),
         ("nats://b", {"creds": Path("absent.creds")}, "creds='absent.creds' is not a file"),
+        ("nats://b", {"creds": Path(__file__).with_name("test_names.py")}, "no line with 'BEGIN"),
+        ("nats://b", {"creds": Path("x"), "user": "u"}, "either user= and password= or creds="),
+        ("nats://b", {"token": Secret(SECRET), "creds": Path("x")}, "either token= or creds="),
     ],
     ids=str,
 )
@@ -121,6 +134,14 @@ def test_credentials_of_another_kind(url: str, credentials: dict[str, object], r
     with pytest.raises(ConfigurationError, match=reason) as caught:
         parsed(url, **credentials)
     assert SECRET not in str(caught.value)
+
+
+def test_tls_for_a_connection_that_is_not_encrypted() -> None:
+    """It would have no effect on Redis, and is refused; of NATS the server says whether it is."""
+    with pytest.raises(ConfigurationError, match="begin the URL with rediss://"):
+        parsed("redis://b", tls=ssl.create_default_context())
+    for url in ("rediss://b", "nats://b"):
+        assert parsed(url, tls=ssl.create_default_context()).credentials.tls is not None
 
 
 def test_an_address_does_not_show_its_password() -> None:

@@ -23,6 +23,10 @@ listen: "127.0.0.1:{port}"
 max_payload: {max_payload}
 {tls}
 {jetstream}
+{users}
+"""
+
+NATS_USERS = """
 authorization {{
   users = [
     {{ user: relay, password: "{password}" }}
@@ -52,7 +56,7 @@ user relay on >{password} ~* &* +@all
 user outsider on >{password}
 """
 
-TLS = 'tls {{ cert_file: "{}", key_file: "{}" }}'
+TLS = 'tls {{ cert_file: "{}", key_file: "{}", {} }}'
 
 JETSTREAM = 'jetstream {{ store_dir: "{folder}", max_file_store: 1TB }}'
 
@@ -175,6 +179,8 @@ class NatsServer(BrokerServer):
         max_payload: The most bytes of a message.
         jetstream: Whether it stores any.
         certificate: The files of its certificate and its key; with them it requires TLS.
+        authority: The file of the authority of its clients' certificates, which they then need.
+        users: Who may connect, in its configuration; None for the users of these tests.
     """
 
     scheme = "nats"
@@ -185,9 +191,13 @@ class NatsServer(BrokerServer):
         max_payload: int = 1 << 20,
         jetstream: bool = True,
         certificate: tuple[Path, Path] | None = None,
+        authority: str | None = None,
+        users: str | None = None,
     ) -> None:
         super().__init__()
-        self._tls = "" if certificate is None else TLS.format(*certificate)
+        verify = "" if authority is None else f'ca_file: "{authority}", verify: true'
+        self._tls = "" if certificate is None else TLS.format(*certificate, verify)
+        self._users = NATS_USERS.format(password=PASSWORD) if users is None else users
         self._jetstream = JETSTREAM if jetstream else ""
         self._max_payload = max_payload
 
@@ -198,7 +208,7 @@ class NatsServer(BrokerServer):
             port=self.port,
             tls=self._tls,
             jetstream=self._jetstream.format(folder=data),
-            password=PASSWORD,
+            users=self._users,
             max_payload=self._max_payload,
         )
         config.write_text(text, "utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import rxflow
+from rxflow.cli._broker_options import RELAY_VARIABLE, BrokerOptions, broker_options
 from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._output import exit_on_error
@@ -22,7 +23,7 @@ def _read_address(text: str) -> tuple[str, int]:
 
 
 @click.command("relay", cls=Command)
-@click.argument("broker", metavar="BROKER")
+@click.argument("broker", metavar="BROKER", envvar=RELAY_VARIABLE)
 @click.option(
     "--workspace",
     default="default",
@@ -87,6 +88,7 @@ def _read_address(text: str) -> tuple[str, int]:
     help="Serve /healthz, and figures for Prometheus at /metrics.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors.")
+@broker_options("broker")
 @exit_on_error()
 @connection_options
 def command(
@@ -101,13 +103,14 @@ def command(
     all_runs: bool,
     since: timedelta,
     lease: timedelta,
+    shown: BrokerOptions,
     **options: Any,
 ) -> None:
     """Watch runs, and append their events to logs on a message broker, until it is stopped.
 
-    BROKER is its URL, such as nats://localhost:4222. Any number of programs read the logs, by
-    rxflow.relay.stream or rxflow watch --relay, and Prefect's server is polled once for all of
-    them. Without a filter the runs are those that readers want.
+    BROKER is its URL, such as nats://localhost:4222; by default RXFLOW_RELAY. Any number of
+    programs read the logs, by rxflow.relay.stream or rxflow watch --relay, and Prefect's server is
+    polled once for all of them. Without a filter the runs are those that readers want.
 
     Several relays of a workspace share its runs, and one that stops or fails is replaced by the
     others; no event is lost or repeated. SIGTERM and Ctrl-C hand the runs over at once.
@@ -129,6 +132,7 @@ def command(
     where = filter_of(given) if given or all_runs else None
     wanted = RelayCommand(
         broker=broker,
+        credentials=shown.arguments(broker),
         workspace=workspace,
         where=where,
         since=since,

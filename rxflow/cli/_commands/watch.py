@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from rxflow.cli._broker_options import RELAY_VARIABLE, BrokerOptions, broker_options
 from rxflow.cli._command import Command
 from rxflow.cli._connection import command_client, server_options
 from rxflow.cli._output import exit_on_error
@@ -18,9 +19,12 @@ from rxflow.cli._times import check_order
 @click.option(
     "--relay",
     metavar="URL",
-    help="Read the run, by its whole id, from the broker of a relay, and not from the server.",
+    envvar=RELAY_VARIABLE,
+    help="Read the run, by its whole id, from the broker of a relay, and not from the server; "
+    f"by default {RELAY_VARIABLE}.",
 )
 @click.option("--workspace", metavar="NAME", help="The workspace of the relay, if it has one.")
+@broker_options("relay")
 @show_options
 @follow_options
 @exit_on_error()
@@ -33,6 +37,7 @@ def command(
     tasks: bool,
     relay: str | None,
     workspace: str | None,
+    shown: BrokerOptions,
     **server: str | None,
 ) -> None:
     """Show the states and log lines of runs until they are over.
@@ -50,22 +55,25 @@ def command(
       rxflow watch --relay nats://localhost:4222 9e6caafc-4ea1-4493-b0a9-122efba9eaaa
     """  # noqa: D301 - click reads \\b as it is
     check_order(selection.since, show.until)
-    if relay is not None:
+    # An option that names the server comes before a variable with the URL of a relay.
+    if relay is not None and (shown.is_url_given or not any(server.values())):
         from rxflow.cli._relayed_run import follow_relayed_run, relayed_run  # noqa: PLC0415
 
-        run_id = relayed_run(selection, show, following)
+        run_id = relayed_run(selection, show, following, shown)
         status = follow_relayed_run(
             relay,
             workspace or "default",
             run_id,
             show,
             following,
+            shown=shown,
             since=selection.since,
             tasks=tasks,
         )
         sys.exit(status)
-    if workspace is not None:
-        raise click.UsageError("--workspace is of a relay; pass --relay URL as well.")
+    of_relay = shown.names if workspace is None else ["--workspace", *shown.names]
+    if of_relay:
+        raise click.UsageError(f"{of_relay[0]} is of a relay; pass --relay URL as well.")
     from rxflow.cli._following import Scope, follow_runs  # noqa: PLC0415 - needs reactivex
 
     with command_client(**server) as client:
