@@ -71,8 +71,8 @@ def parse_address(url: str, credentials: Credentials) -> Address:
     """Read a URL.
 
     Args:
-        url: The URL; for a cluster of NATS, several that are joined by commas. A user and a
-            password in it are percent-decoded.
+        url: The URL; for a cluster of NATS, several that are joined by commas, those after the
+            first with or without its scheme. A user and a password in it are percent-decoded.
         credentials: Those that were given beside it, which come before those in the URL. A password
             without a user is that of the user in the URL.
 
@@ -80,7 +80,7 @@ def parse_address(url: str, credentials: Credentials) -> Address:
         ConfigurationError: It is not the URL of a broker, or the credentials are not of its kind.
     """
     check_type("url", url, str, f"the URL of a broker, such as {_EXAMPLES}")
-    parts = [_split(each.strip()) for each in url.split(",")]
+    parts = [_split(each) for each in _urls_of(url)]
     schemes = {part.scheme for part in parts}
     scheme = parts[0].scheme
     if len(schemes) > 1 or (len(parts) > 1 and scheme not in _NATS):
@@ -98,6 +98,17 @@ def parse_address(url: str, credentials: Credentials) -> Address:
         database=_database_of(parts[0]),
         credentials=credentials,
     )
+
+
+def _urls_of(url: str) -> list[str]:
+    """Return the URL of each server; ``nats://a:4222,b:4222`` has two."""
+    first, *others = (each.strip() for each in url.split(","))
+    scheme = first.partition("://")[0]
+    # What has an @ may be the rest of a password with a comma, and is refused.
+    return [
+        first,
+        *(each if "://" in each or "@" in each else f"{scheme}://{each}" for each in others),
+    ]
 
 
 def _split(url: str) -> SplitResult:

@@ -32,8 +32,8 @@ async def open_broker(
 
     Args:
         url: ``nats://`` or ``redis://``, or with TLS ``tls://`` or ``rediss://``, each with
-            ``user:password@host:port``; several of NATS are joined by commas. ``memory://`` and a
-            name is a broker in this process.
+            ``user:password@host:port``; those of a NATS cluster are joined by commas. ``memory://``
+            and a name is a broker in this process.
         workspace: Which logs: those of one Prefect server. Workspaces on a broker are
             independent of each other. 1 to 64 letters, digits, ``-`` or ``_``.
         timeout: For how long to try, in seconds.

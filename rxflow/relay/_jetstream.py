@@ -23,7 +23,10 @@ from rxflow.relay._retries import Full, Unanswered
 AFTER: Final = "Nats-Expected-Last-Subject-Sequence"
 """Stores a message only if the subject's last one has this sequence; kept as one of its headers."""
 
-_WRONG_LAST: Final = {10071, 10164}
+_WRONG_LAST: Final = 10071
+# Another message of the subject is not committed yet: in a cluster without a majority it may be our
+# own, whose reply did not come, and may be stored later or never.
+_IN_FLIGHT: Final = 10164
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _OTHER_CONFIG: Final = 10058
@@ -161,8 +164,10 @@ class JetStream:
         error = reply.error
         if error is None:
             return reply.seq
-        if error.err_code in _WRONG_LAST:
+        if error.err_code == _WRONG_LAST:
             raise WrongLast(error.description)
+        if error.err_code == _IN_FLIGHT:
+            raise Unanswered(error.description)
         if error.err_code in _FULL:
             raise Full(error.description)
         if error.code == 503:  # no leader, or too many requests at the moment

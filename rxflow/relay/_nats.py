@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _MAX_BYTES: Final = 2 << 30  # of all logs, unless `setup` is given another size
 _ABSENT_SECONDS: Final = 5.0  # until a stream that does not respond is looked for
+_ELECTION_SECONDS: Final = 20.0  # in which servers that were started have elected its leader
 _ENDS_AT_ONCE: Final = 64  # of logs, whose last pages are held in memory
 _DROPPED: Final = {"Rx-Dropped": "1"}
 
@@ -361,25 +362,27 @@ class NatsBroker:
         now = asyncio.get_running_loop().time()
         if self._absent_since is None:
             self._absent_since = now
-        if now - self._absent_since < _ABSENT_SECONDS or not self.link.is_connected:
+        waited = now - self._absent_since
+        if waited < _ABSENT_SECONDS or not self.link.is_connected:
             return
         if self._is_seen:
             self._absent_since = None
-            try:
-                if await self._may_exist():
-                    return
-            except Unanswered:  # an outage, which shows nothing of the stream
-                return
+        if await self._may_exist(waited):
+            return
         raise BrokerFailed(
             f"The NATS server {self.link.name} has no stream {self.stream}: start a relay of the "
             f"workspace {self._workspace!r}, which creates it, on a server with JetStream enabled"
         )
 
-    async def _may_exist(self) -> bool:
+    async def _may_exist(self, waited: float) -> bool:
         try:
             return await self.jetstream.has_stream(self.stream)
-        except BrokerFailed:  # a reader is not permitted to find out
+        except NoResponder:  # of a server without JetStream, if it never had the stream
+            return self._is_seen
+        except Unanswered:  # an outage, which shows nothing of the stream
             return True
+        except BrokerFailed:  # a reader is not permitted to find out
+            return self._is_seen or waited < _ELECTION_SECONDS
 
 
 class NatsFollower(NatsFeed[StoredPage]):

@@ -144,7 +144,8 @@ def stream(
     its own event loop. Streams of one loop, URL and workspace share a connection.
 
     Args:
-        url: The URL of the broker, such as ``nats://localhost:4222``.
+        url: The URL of the broker, such as ``nats://localhost:4222``; of a NATS cluster several,
+            joined by commas.
         flow_run_id: The run's id, a UUID; or ``"*"`` for all runs.
         workspace: The name that relays and readers have agreed on.
         after: The `position` of an earlier stream of the same run, or of all runs, to go on after

@@ -121,6 +121,7 @@ def test_a_stream_that_nothing_created(
 ) -> None:
     """A reader learns that no relay has created the stream, a relay that its stream is gone."""
     monkeypatch.setattr("rxflow.relay._nats._ABSENT_SECONDS", 0.2)
+    monkeypatch.setattr("rxflow.relay._nats._ELECTION_SECONDS", 0.5)
     run = new_run()
 
     async def scenario() -> None:
@@ -139,17 +140,17 @@ def test_a_stream_that_nothing_created(
     completed(scenario)
 
 
+@pytest.mark.parametrize("is_new", [False, True], ids=["seen", "new"])
 def test_an_outage_is_not_taken_for_an_absent_stream(
-    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
 ) -> None:
     """A cluster without a leader replies neither for a stream nor about it; that is waited for."""
     monkeypatch.setattr("rxflow.relay._nats._ABSENT_SECONDS", 0.2)
     looks = 0
 
     async def scenario() -> None:
-        async with opened(nats_server, workspace) as broker:
+        async with opened(nats_server, workspace, is_reader=is_new) as broker:
             assert isinstance(broker, NatsBroker)
-            await broker.append(new_run(), new_page(0), after=0)
 
             async def unanswered(_: str) -> bool:
                 nonlocal looks

@@ -21,6 +21,7 @@ _START_SECONDS = 60.0
 NATS_CONFIG = """
 listen: "127.0.0.1:{port}"
 max_payload: {max_payload}
+{cluster}
 {tls}
 {jetstream}
 {users}
@@ -181,6 +182,7 @@ class NatsServer(BrokerServer):
         certificate: The files of its certificate and its key; with them it requires TLS.
         authority: The file of the authority of its clients' certificates, which they then need.
         users: Who may connect, in its configuration; None for the users of these tests.
+        cluster: Its name and its cluster, in its configuration; empty for none.
     """
 
     scheme = "nats"
@@ -193,11 +195,13 @@ class NatsServer(BrokerServer):
         certificate: tuple[Path, Path] | None = None,
         authority: str | None = None,
         users: str | None = None,
+        cluster: str = "",
     ) -> None:
         super().__init__()
         verify = "" if authority is None else f'ca_file: "{authority}", verify: true'
         self._tls = "" if certificate is None else TLS.format(*certificate, verify)
         self._users = NATS_USERS.format(password=PASSWORD) if users is None else users
+        self._cluster = cluster
         self._jetstream = JETSTREAM if jetstream else ""
         self._max_payload = max_payload
 
@@ -206,6 +210,7 @@ class NatsServer(BrokerServer):
         config = self._folder / "nats.conf"
         text = NATS_CONFIG.format(
             port=self.port,
+            cluster=self._cluster,
             tls=self._tls,
             jetstream=self._jetstream.format(folder=data),
             users=self._users,
