@@ -8,6 +8,7 @@ here: which events there are; a relay watches runs as your own program would. No
 imports it but the command line.
 
     _broker.py          what is required of a broker: the protocol that each backend implements
+    _group.py           ... of groups, which share pages
     _connect.py         which backend a URL means
     _address.py         a broker's URL and credentials
     _headers.py         a page as headers and a body
@@ -15,14 +16,17 @@ imports it but the command line.
     _names.py           runs, workspaces and leases in subjects and keys
     _memory.py          a broker in memory, for tests and for a try
     _memory_workspace.py ... all logs
+    _memory_group.py    ... groups
     _nats.py            a broker on NATS JetStream: logs and wants
     _nats_feed.py       ... batches, and what the stream republishes
     _nats_workspace.py  ... all logs
+    _nats_group.py      ... groups
     _nats_lease.py      ... its leases
     _jetstream.py       ... requests and replies
     _nats_link.py       ... the connection
     _redis.py           a broker on Redis or Valkey
     _redis_workspace.py ... all logs
+    _redis_group.py     ... groups
     _redis_entries.py   ... entries as pages
     _redis_link.py      ... the connection
     _certificate_errors.py  which errors of TLS are about a certificate
@@ -47,6 +51,8 @@ imports it but the command line.
     _workspace_channel.py   how they are read
     _workspace_position.py  after which event of all logs a reader goes on
     _whole_pages.py     events that are too large for a page
+    _group_stream.py    the events of one member of a group, as a stream
+    _group_channel.py   when a page is acknowledged
     _connections.py     the connections that readers share
     _position.py        after which event a reader goes on
 """
@@ -54,21 +60,29 @@ imports it but the command line.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rxflow.relay._group_stream import GroupStream, consume
     from rxflow.relay._stream import RelayedStream, stream
 
-__all__ = ["RelayedStream", "stream"]
+__all__ = ["GroupStream", "RelayedStream", "consume", "stream"]
 
 if not TYPE_CHECKING:  # with a `__getattr__`, type checkers would accept any name
     from importlib import import_module
 
     from rxflow._forks import no_fork
 
+    _MODULES = {
+        "GroupStream": "rxflow.relay._group_stream",
+        "RelayedStream": "rxflow.relay._stream",
+        "consume": "rxflow.relay._group_stream",
+        "stream": "rxflow.relay._stream",
+    }
+
     def __getattr__(name: str) -> object:
         """Import a public name when it is first used."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         with no_fork:
-            value = getattr(import_module("rxflow.relay._stream"), name)
+            value = getattr(import_module(_MODULES[name]), name)
         globals()[name] = value
         return value
 

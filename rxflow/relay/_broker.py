@@ -14,9 +14,12 @@ client (`_nats`, `_redis`, `_memory`), or what is in a page (`_pages`).
 """
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from rxflow.relay._group import GroupMember, GroupOptions
 
 WANT_SECONDS = 30.0
 """For how long a run is wanted after the last reader said so."""
@@ -264,6 +267,14 @@ class Broker(Protocol):
             after: The position of the last page that was read, 0 for the beginning. No two pages of
                 the workspace have the same.
             mark: The mark of that page, "" for the beginning.
+        """
+        ...
+
+    def member(self, options: "GroupOptions") -> "GroupMember":
+        """Return what takes pages as a member of a group.
+
+        Raises:
+            ConfigurationError: The broker has no such groups.
         """
         ...
 

@@ -30,11 +30,13 @@ _IN_FLIGHT: Final = 10164
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _OTHER_CONFIG: Final = 10058
+_OTHER_CONSUMER: Final = 10148
 _NOT_ENABLED: Final = {10039, 10076}
 # Of the stream, the account's storage or memory, the server's; they pass once something is deleted.
 _FULL: Final = {10002, 10023, 10028, 10047, 10077}
 _ADVICE: Final = {
     _NO_STREAM: "; start a relay, which creates it",
+    _OTHER_CONSUMER: ", with other settings; pass the same to all members of a group",
     10023: "; pass a smaller max_bytes, which a server sets aside",
     10047: "; pass a smaller max_bytes, which a server sets aside",
 }
@@ -133,6 +135,32 @@ class JetStream:
         if merged != found.config:
             updated = await self._reply(f"STREAM.UPDATE.{stream}", merged)
             self._require(updated, f"to change the stream {stream}")
+
+    async def create_consumer(
+        self, stream: str, name: str, subject: str, config: dict[str, Any]
+    ) -> BrokerFailed | None:
+        """Create a durable consumer, unless there is one with the same settings.
+
+        Args:
+            stream: The stream.
+            name: The consumer's name.
+            subject: The one subject, with wildcards, whose messages it has.
+            config: Its settings.
+
+        Returns:
+            Why this user may create none, whether or not it is there; None if it is.
+
+        Raises:
+            Unanswered: No reply came.
+            BrokerFailed: There is one with other settings, or the server refuses it.
+        """
+        body = {"stream_name": stream, "config": config, "action": "create"}
+        try:
+            reply = await self._reply(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
+        except BrokerFailed as error:
+            return error
+        self._require(reply, f"to create the consumer {name}")
+        return None
 
     async def put(
         self, subject: str, body: bytes, headers: dict[str, str], *, after: int | None = None

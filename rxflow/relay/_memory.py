@@ -19,6 +19,8 @@ import msgspec
 
 from rxflow._runtime.clocks import apause, real_now
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, RunPage, StoredPage
+from rxflow.relay._group import GroupOptions
+from rxflow.relay._memory_group import MemoryGroup, MemoryGroupMember
 from rxflow.relay._memory_workspace import MemoryWorkspaceFollower
 from rxflow.relay._page_chain import PageChain
 
@@ -91,6 +93,7 @@ class MemoryStore:
         self.logs: dict[tuple[str, str], _StoredLog] = {}
         self.wants: dict[tuple[str, str], float] = {}  # until when, in monotonic seconds
         self.leases: dict[tuple[str, str], _HeldLease] = {}
+        self.groups: dict[tuple[str, str], MemoryGroup] = {}
         self.version = 0
         self._position = 0
         self._watchers: list[Callable[[], None]] = []
@@ -263,6 +266,22 @@ class MemoryBroker:
     async def read_all(self, *, after: int, limit: int = 64) -> list[RunPage]:
         """Return the next pages of all logs."""
         return await self._request(lambda: self._store.read_all(self._workspace, after, limit))
+
+    def member(self, options: GroupOptions) -> MemoryGroupMember:
+        return MemoryGroupMember(self, options)
+
+    async def in_group(self, name: str, carry_out: Callable[[MemoryGroup], T]) -> T:
+        """Do something with what the store knows of a group, which is created if need be."""
+
+        def locked() -> T:
+            with self._store.lock:
+                return carry_out(self._store.groups.setdefault(self._key(name), MemoryGroup()))
+
+        return await self._request(locked)
+
+    def stored_pages(self, after: int) -> list[RunPage]:
+        """Return the next page of all logs, to be called within a request."""
+        return self._store.read_all(self._workspace, after, 1)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         def read() -> list[LogEnd]:

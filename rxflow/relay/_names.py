@@ -27,6 +27,11 @@ def lease_name(name: object) -> str:
     return _token("lease", name)
 
 
+def group_name(name: object) -> str:
+    """Return the name of a group; errors as of `workspace_name`."""
+    return _token("group", name)
+
+
 def run_name(run_id: object) -> str:
     """Return the id of a run as it stands in subjects and keys: a UUID in lower case.
 

@@ -28,10 +28,12 @@ from nats.aio.msg import Msg
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._group import GroupOptions
 from rxflow.relay._headers import headers_of
 from rxflow.relay._jetstream import JetStream, Message, WrongLast
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._nats_feed import BATCH, NatsFeed, stored_page
+from rxflow.relay._nats_group import NatsGroupMember
 from rxflow.relay._nats_lease import NatsLease, lease_holders
 from rxflow.relay._nats_link import NatsLink, NoResponder
 from rxflow.relay._nats_workspace import NatsWorkspaceFollower
@@ -206,6 +208,10 @@ class NatsBroker:
     def follow_all(self, *, after: int, mark: str) -> NatsWorkspaceFollower:
         """Return what reads all logs from a position on; see `Broker.follow_all`."""
         return NatsWorkspaceFollower(self, after, mark)
+
+    def member(self, options: GroupOptions) -> NatsGroupMember:
+        """Return what takes pages as a member of a group."""
+        return NatsGroupMember(self, options)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""

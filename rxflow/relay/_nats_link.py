@@ -173,6 +173,40 @@ class NatsLink:
             raise NoResponder(subject)
         return replies
 
+    async def request_message(self, subject: str, body: bytes, *, seconds: float) -> Msg:
+        """Send a message to which the reply is a stored message, or has a status.
+
+        Args:
+            subject: The subject.
+            body: The body.
+            seconds: For how long the server may keep it waiting.
+
+        Raises:
+            Unanswered: There is none.
+            BrokerFailed: The server does not permit it.
+        """
+        inbox = self._client.new_inbox()
+        received: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+        async def receive(reply: Msg) -> None:
+            if not received.done():
+                received.set_result(reply)
+
+        async def send() -> Msg:
+            subscription = await _subscribe(self._client, inbox, receive)
+            try:
+                await self._client.publish(subject, body, reply=inbox)
+                async with asyncio.timeout(seconds + _REQUEST_SECONDS):
+                    return await received
+            finally:
+                await _unsubscribe(subscription)
+
+        reply = await self._permitted(send(), subject)
+        if (reply.headers or {}).get("Status") == "503":
+            self.failures += 1
+            raise NoResponder(subject)
+        return reply
+
     async def subscribe(
         self, subject: str, receive: Callable[[Msg], Awaitable[None]]
     ) -> Subscription:

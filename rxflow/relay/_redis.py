@@ -32,10 +32,12 @@ from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed, ConfigurationError
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
+from rxflow.relay._group import GroupOptions
 from rxflow.relay._headers import headers_of
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._page_chain import PageChain
 from rxflow.relay._redis_entries import position_of, stored_entry, text_of
+from rxflow.relay._redis_group import RedisGroupMember
 from rxflow.relay._redis_link import RedisLink
 from rxflow.relay._redis_workspace import RedisWorkspaceFollower
 from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
@@ -220,6 +222,10 @@ class RedisBroker:
     def follow_all(self, *, after: int, mark: str) -> RedisWorkspaceFollower:  # noqa: ARG002
         """Return what reads all logs from a position on; see `Broker.follow_all`."""
         return RedisWorkspaceFollower(self, after)
+
+    def member(self, options: GroupOptions) -> RedisGroupMember:
+        """Return what takes pages as a member of a group, which is of all runs."""
+        return RedisGroupMember(self, options)
 
     async def ends(self) -> AsyncIterator[LogEnd]:
         """Return how the logs of all runs end."""

@@ -1,10 +1,12 @@
-"""The entries of a log on Redis as pages."""
+"""The entries of a log on Redis as pages, and those of the stream of all pages as runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rxflow.errors import InvalidRelayLog
 from rxflow.relay._broker import StoredPage
 from rxflow.relay._headers import page_of
+from rxflow.relay._names import run_of
 
 
 def stored_entry(entry: Any, run: str, *, is_last: bool | None = None) -> StoredPage:
@@ -25,6 +27,13 @@ def stored_entry(entry: Any, run: str, *, is_last: bool | None = None) -> Stored
             "relay writes; find out what else writes there, and drop the log"
         )
     return StoredPage(position_of(identity), int(previous), page, is_last)
+
+
+def run_of_entry(fields: Sequence[bytes]) -> str | None:
+    """Return the run that an entry names; None if it names none."""
+    texts = [text_of(field) for field in fields]
+    values = dict(zip(texts[::2], texts[1::2], strict=False))
+    return run_of(values.get("run", ""), ":")
 
 
 def position_of(identity: bytes) -> int:

@@ -44,7 +44,7 @@ _REPLY_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.25
 _CLOSE_SECONDS: Final = 2.0
 # The server waits for its master, for its disk, or for the end of a script.
-_PASSING: Final = ("MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY")
+_PASSING: Final = ("MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ")
 _FULL: Final = ("OOM ", "MISCONF")
 
 

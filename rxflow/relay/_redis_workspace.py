@@ -7,13 +7,12 @@ a page that is missing in its log was dropped with it.
 import asyncio
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rxflow._runtime.clocks import apause
 from rxflow.errors import InvalidRelayLog
 from rxflow.relay._broker import RunPage
-from rxflow.relay._names import run_of
-from rxflow.relay._redis_entries import position_of, stored_entry, text_of
+from rxflow.relay._redis_entries import position_of, run_of_entry, stored_entry
 from rxflow.relay._retries import Unanswered
 
 if TYPE_CHECKING:
@@ -73,7 +72,9 @@ class RedisWorkspaceFollower:
         found = await self._broker.link.command(
             "XREAD", "COUNT", _BATCH, *block, *streams, block=seconds
         )
-        entries = [(_run_of(fields), identity) for identity, fields in found[0][1]] if found else []
+        entries = (
+            [(run_of_entry(fields), identity) for identity, fields in found[0][1]] if found else []
+        )
         for run, some in groupby(entries, itemgetter(0)):
             identities = [identity for _, identity in some]
             if run is not None:
@@ -87,9 +88,3 @@ class RedisWorkspaceFollower:
             stored = stored_entry(entry, run)
             pages.append(RunPage(run, stored, ""))
             self._position = stored.position
-
-
-def _run_of(fields: list[Any]) -> str | None:
-    texts = [text_of(field) for field in fields]
-    values = dict(zip(texts[::2], texts[1::2], strict=False))
-    return run_of(values.get("run", ""), ":")

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from rxflow._models.times import Now
-from rxflow.events import NoticeCode, decode_event
-from rxflow.relay._broker import RunPage, StoredPage
+from rxflow.events import FlowRunEvent, NoticeCode, decode_event
+from rxflow.relay._broker import Page, RunPage, StoredPage
 from rxflow.relay._log_channel import LogRead
 from rxflow.relay._reader_session import ReaderSession
 from rxflow.relay._workspace_position import WorkspacePosition
@@ -59,8 +59,7 @@ class WorkspaceSession(ReaderSession[WorkspacePosition]):
 
     def _add(self, run_page: RunPage, now: Now) -> None:
         run_id, stored, mark = run_page
-        is_part = stored.page.parts > 1
-        events = () if is_part else tuple(map(decode_event, stored.page.body.split(b"\n")))
+        events = events_of(stored.page)
         if not self._ends.follows(run_id, stored):
             text = (
                 f"The broker lost a part of the log of flow run {run_id}; some of its events are "
@@ -78,6 +77,15 @@ class WorkspaceSession(ReaderSession[WorkspacePosition]):
                 position = WorkspacePosition(before.position, before.mark, page_id, count)
                 self.pages.append((after if count == len(events) else position, (event,)))
         self._before = after
+
+
+def events_of(page: Page) -> tuple[FlowRunEvent, ...]:
+    """Return the events of a page; none of a part of an event.
+
+    Raises:
+        InvalidEvent: A later version has written it.
+    """
+    return () if page.parts > 1 else tuple(map(decode_event, page.body.split(b"\n")))
 
 
 class LogEnds:

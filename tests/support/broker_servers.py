@@ -38,6 +38,23 @@ authorization {{
       ]
       subscribe: ["rxlive.shown.run.*", "rxlive.absent.run.*", "_INBOX.>"]
     }} }}
+    {{ user: worker, password: "{password}", permissions: {{
+      publish: [
+        "$JS.API.CONSUMER.CREATE.RXFLOW_shown.alerts.>"
+        "$JS.API.CONSUMER.MSG.NEXT.RXFLOW_shown.alerts"
+        "$JS.ACK.RXFLOW_shown.alerts.>"
+        "$JS.API.DIRECT.GET.RXFLOW_shown"
+      ]
+      subscribe: "_INBOX.>"
+    }} }}
+    {{ user: bound, password: "{password}", permissions: {{
+      publish: [
+        "$JS.API.CONSUMER.MSG.NEXT.RXFLOW_shown.*"
+        "$JS.ACK.RXFLOW_shown.>"
+        "$JS.API.DIRECT.GET.RXFLOW_shown"
+      ]
+      subscribe: "_INBOX.>"
+    }} }}
     {{ user: outsider, password: "{password}", permissions: {{
       publish: "none", subscribe: "none"
     }} }}
@@ -53,7 +70,7 @@ appendonly yes
 save ""
 user default off
 user relay on >{password} ~* &* +@all
-{reader}
+{readers}
 user outsider on >{password}
 """
 
@@ -234,7 +251,7 @@ class RedisServer(BrokerServer):
         """Return the command that starts it."""
         config = self._folder / "valkey.conf"
         text = REDIS_CONFIG.format(
-            port=self.port, folder=data, password=PASSWORD, reader=documented_reader()
+            port=self.port, folder=data, password=PASSWORD, readers="\n".join(documented_readers())
         )
         config.write_text(text, "utf-8")
         return [str(valkey_program()), str(config)]
@@ -258,11 +275,11 @@ def valkey_program() -> Path:
     return Path(shutil.which("valkey-server") or shutil.which("redis-server") or "valkey-server")
 
 
-def documented_reader() -> str:
-    """Return the rules of `docs/relay.md` for a reader on Redis, for the workspace `shown`."""
+def documented_readers() -> list[str]:
+    """Return the rules of `docs/relay.md` for users that read on Redis, for `shown`."""
     lines = (Path(__file__).parents[2] / "docs" / "relay.md").read_text("utf-8").splitlines()
-    (line,) = (line for line in lines if line.startswith("user reader on >"))
-    return line.replace(">...", f">{PASSWORD}").replace(":default:", ":shown:")
+    rules = [line for line in lines if line.startswith(("user reader on >", "user worker on >"))]
+    return [rule.replace(">...", f">{PASSWORD}").replace(":default:", ":shown:") for rule in rules]
 
 
 def free_port() -> int:

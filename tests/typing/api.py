@@ -225,4 +225,5 @@ relayed = rxflow.relay.stream("nats://localhost:4222", run_id, workspace="prod",
 assert_type(relayed, rxflow.relay.RelayedStream)
 assert_type(relayed.position, str | None)
 assert_type(iter(relayed), Generator[rxflow.FlowRunEvent])
+assert_type(rxflow.relay.consume("nats://localhost:4222", "alerts"), rxflow.relay.GroupStream)
 assert_type(relayed.pages(), rxflow.Stream[tuple[rxflow.FlowRunEvent, ...]])
