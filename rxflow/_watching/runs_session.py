@@ -37,7 +37,7 @@ from rxflow._watching.run_notices import RunNotices
 from rxflow._watching.run_polling import RunPolling
 from rxflow._watching.run_roots import RunRoots, root_of_events, without_roots
 from rxflow._watching.run_watch import RunWatch
-from rxflow._watching.session import Done, Session
+from rxflow._watching.session import Command, Done, Session
 from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
 from rxflow.events import AllClosed, Closed, FlowRunEvent, Notice, RunOutcome
 
@@ -84,6 +84,7 @@ class RunsSession(Session):
         self._goes_on = goes_on
         self._accepts = accepts
         self._joined: deque[str] = deque()  # those of which nothing was recorded yet
+        self._leaving: set[str] = set()  # those to leave once no poll is under way
         self._closed: list[RunOutcome] = []  # those that the last event names, if there will be one
         self._closed_count = 0
         self._last_closed: datetime | None = None
@@ -108,6 +109,12 @@ class RunsSession(Session):
         self._last_success = -math.inf
         self._all_given = False
 
+    def next_command(self, now: Now) -> Command:
+        """Return what to do next, about the runs that are not to be left."""
+        if self._leaving and self._current is None:
+            self._leave_runs()
+        return super().next_command(now)
+
     def wake(self, now: Now) -> EventPages:
         """Return the events that are due because time has passed, or runs are complete."""
         return (*super().wake(now), *self._end_if_all_closed(now))
@@ -131,6 +138,7 @@ class RunsSession(Session):
             again: Whether those that were closed are watched once more.
         """
         for run_id in flow_run_ids:
+            self._leaving.discard(run_id)
             if again and run_id not in self._runs:
                 self._known.discard(run_id)
             if not self._is_known(run_id):
@@ -143,6 +151,25 @@ class RunsSession(Session):
                 if self._goes_on:
                     self._joined.append(run_id)
                 self._enqueue(RunPolling(run, self._random))
+
+    def leave(self, flow_run_ids: Iterable[str]) -> None:
+        """Watch runs no longer, as of the next poll; they are not closed, and may be added again."""
+        self._leaving.update(flow_run_ids)
+
+    def _leave_runs(self) -> None:
+        for run_id in self._leaving & self._runs.keys():
+            polling = self._pollings.pop(run_id)
+            if isinstance(polling, RunPolling):
+                self._queue.remove(polling)
+            else:
+                polling.group.leave(run_id)
+                self._remove_if_empty(polling)
+            del self._runs[run_id]
+            self._known.discard(run_id)
+            self._unread.discard(run_id)
+            if self._subflows is not None:
+                self._subflows.forget(run_id)
+        self._leaving.clear()
 
     def complete(self) -> None:
         """End the watch once all runs are closed, since no more will be added."""
@@ -330,7 +357,12 @@ class RunsSession(Session):
         for polling in self._groups:
             if polling.group.has_caught_up:
                 self._leave_drained(polling.group, now)
-        for polling in [polling for polling in self._groups if not polling.group.runs]:
+        for polling in [*self._groups]:
+            self._remove_if_empty(polling)
+
+    def _remove_if_empty(self, polling: GroupPolling) -> None:
+        """Remove a group without runs, of which no poll is under way."""
+        if not polling.group.runs:
             self._groups.remove(polling)
             self._queue.remove(polling)
 

@@ -38,6 +38,8 @@ imports it but the command line.
     _relayed_watch.py   one watch over many runs
     _broker_journal.py  the logs as the journals of that watch
     _shares.py          how relays share the runs
+    _additions.py       when wanted runs join a watch
+    _departures.py      when runs that are not wanted any more leave it
     _retention.py       which logs are dropped
     _health.py          whether it can work
     _figures.py         what a relay has done

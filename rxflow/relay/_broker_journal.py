@@ -171,6 +171,10 @@ class BrokerJournal:
         state.end, state.page_id = pages[-1].position, pages[-1].page.page_id
         return events
 
+    def forget(self, flow_run_id: str) -> None:
+        """Forget what is known of the log of a run that is not watched any more."""
+        self._logs.pop(flow_run_id, None)
+
     # -- writing --------------------------------------------------------------------------------
 
     def append(self, events: EventPage) -> bool:

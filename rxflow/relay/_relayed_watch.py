@@ -24,6 +24,7 @@ from rxflow._runtime.journaled_session import JournaledSession
 from rxflow._runtime.turn_scheduler import TurnScheduler
 from rxflow._watching.event_order import EventPage, EventPages
 from rxflow._watching.runs_session import RunsSession
+from rxflow._watching.session import Command
 from rxflow._watching.watch_spec import EventSource, RunSelection, WatchSpec
 from rxflow.client import Client
 from rxflow.errors import RxflowError
@@ -55,7 +56,28 @@ class RelayedSession(JournaledSession):
         """
         super().__init__(session, journal, _USE, on_demand=False, take_up=take_up)
         self._runs = session
+        self._appends_to = journal
         self._figures = figures
+        self._leaving: set[str] = set()
+
+    def add(self, run_ids: list[str]) -> None:
+        """Watch runs, those that were closed included."""
+        self._leaving.difference_update(run_ids)
+        self._runs.add(run_ids, again=True)
+
+    def leave(self, run_ids: list[str]) -> None:
+        """Watch runs no longer, whose logs stay as they are."""
+        self._leaving.update(run_ids)
+        self._runs.leave(run_ids)
+
+    def next_command(self, now: Now) -> Command:
+        """Return what to do next; what was known of the logs of runs that were left is forgotten."""
+        command = super().next_command(now)
+        for run_id in [run_id for run_id in self._leaving if not self._runs.has_run(run_id)]:
+            self._leaving.discard(run_id)
+            self._appends_to.forget(run_id)
+        self._figures.runs = self._runs.run_count
+        return command
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive a reply, and return its events once they are in the logs."""
@@ -111,13 +133,20 @@ class RelayedWatch:
             broker, self._loop, figures, accepts, refuse=refuse, report=report
         )
         take_up = None if selection.where is None else self._session.add
-        session = RelayedSession(self._session, self._journal, figures, take_up=take_up)
-        self._engine = Engine(session, client, self._scheduler, frozenset({EventSource.NOTICES}))
+        self._relayed = RelayedSession(self._session, self._journal, figures, take_up=take_up)
+        self._engine = Engine(
+            self._relayed, client, self._scheduler, frozenset({EventSource.NOTICES})
+        )
 
     def add(self, flow_run_ids: Iterable[str]) -> None:
         """Watch runs, those that were closed included."""
         ids = [*flow_run_ids]
-        self._engine.call(lambda: self._session.add(ids, again=True))
+        self._engine.call(lambda: self._relayed.add(ids))
+
+    def leave(self, flow_run_ids: Iterable[str]) -> None:
+        """Watch runs no longer, whose logs stay as they are."""
+        ids = [*flow_run_ids]
+        self._engine.call(lambda: self._relayed.leave(ids))
 
     def has_run(self, flow_run_id: str) -> bool:
         """Whether a run is watched, and not closed."""

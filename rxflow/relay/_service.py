@@ -4,9 +4,9 @@
     leases ---------> which share --^
 
 It gives up on nothing that may pass: while Prefect's server or the broker is away it starts the
-watch again and again, and each watch goes on after the events in the logs. A run that is not wanted
-any more is watched until it is closed, or until the watch is started again for another reason: in a
-group of 200 runs it costs little, and a reader that comes back misses nothing.
+watch again and again, and each watch goes on after the events in the logs. So a run that was left,
+since it was not wanted for a while, misses nothing once it is wanted again. A relay that looks for
+runs leaves none: it takes up those whose logs are not closed.
 
 Belongs here: when a watch is started, and what it is about. Does not belong here: the watch
 (`_relayed_watch`), the share (`_shares`), which logs are dropped (`_retention`).
@@ -28,6 +28,7 @@ from rxflow.client import Client
 from rxflow.errors import BrokerFailed, RxflowError, UnsupportedFilter, UnsupportedServer
 from rxflow.relay._additions import Additions
 from rxflow.relay._broker import Broker, Moved
+from rxflow.relay._departures import Departures
 from rxflow.relay._figures import Figures
 from rxflow.relay._health import Health
 from rxflow.relay._relayed_watch import RelayedWatch
@@ -264,7 +265,7 @@ class Relay:
             refuse=self._refuse,
             report=self._report,
         )
-        additions = Additions(watch.has_run)
+        additions, departures = Additions(watch.has_run), Departures()
         watch.ended.add_done_callback(lambda _: self._changed.set())
         async with watch:
             self._watch = watch
@@ -276,19 +277,33 @@ class Relay:
                     if self._options.where is not None and held != self._shares.held:
                         return None  # the finder has left out what others watched
                     held = self._shares.held
-                    wanted = {run_id for run_id in self._wanted if self._accepts(run_id)}
-                    said, self._said = self._said, set()
-                    if new := additions.next_runs(wanted, said, real_now().mono):
-                        watch.add(new)
-                    if not wanted and self._options.where is None:
-                        self.figures.polls_since = inf
-                    elif self.figures.polls_since == inf:
-                        self.figures.polls_since = real_now().mono
+                    due_in = self._change_runs(watch, additions, departures, real_now().mono)
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(additions.due_in(real_now().mono)):
+                        async with asyncio.timeout(due_in):
                             await self._changed.wait()
                     if watch.ended.done():
                         return watch.ended.result()
             finally:
                 self._watch = None
                 self.figures.runs = 0
+
+    def _change_runs(
+        self, watch: RelayedWatch, additions: Additions, departures: Departures, now: float
+    ) -> float | None:
+        """Add the runs to a watch that are wanted, and leave those that are not wanted any more.
+
+        Returns:
+            In how many seconds more is to be done; None if that needs another want.
+        """
+        wanted = {run_id for run_id in self._wanted if self._accepts(run_id)}
+        said, self._said = self._said, set()
+        if new := additions.next_runs(wanted, said, now):
+            watch.add(new)
+        if self._options.where is not None:
+            self.figures.polls_since = min(self.figures.polls_since, now)
+            return additions.due_in(now)
+        self.figures.polls_since = min(self.figures.polls_since, now) if wanted else inf
+        if old := departures.next_runs(wanted, now):
+            watch.leave(old)
+        dues = (additions.due_in(now), departures.due_in(now))
+        return min((due for due in dues if due is not None), default=None)

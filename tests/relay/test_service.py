@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from random import Random
 from typing import Any
 
@@ -297,6 +298,58 @@ def test_a_run_that_goes_on_while_it_is_wanted_is_relayed_further(
     news = [*stream(running.url, run_id, after=first.position)]
     assert "again" in [event.message for event in news]
     assert [*stream(running.url, run_id)][-len(news) :] == news
+
+
+def test_a_run_that_is_not_wanted_any_more_is_left(
+    running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent for it, its log stays, and a reader that comes back misses nothing."""
+    monkeypatch.setattr("rxflow.relay._departures.LEAVE_SECONDS", 0.1)
+    running.store.want_seconds = 0.2
+    run_id, other = server.add_run(state="RUNNING"), server.add_run(state="RUNNING")
+    server.log(run_id, "before")
+    relay = running.start()
+    reading, kept = stream(running.url, run_id), stream(running.url, other)
+    with closing(iter(kept)) as others:
+        next(others)
+        events = [*reading.take_while(lambda event: event.message != "before", inclusive=True)]
+        figures = relay.relay.figures
+        wait_until(lambda: _keep_wanted(running, other) and figures.runs == 1)
+        pages = running.store.pages(run_id)
+        sent: list[str] = []
+        server.intercept = lambda request: sent.append(f"{request.url} {request.content!r}")
+        server.log(run_id, "meanwhile")
+        server.log(other, "another")
+        wait_until(lambda: any(event.message == "another" for event in running.events_of(other)))
+        wait_until(lambda: _keep_wanted(running, other) and len(sent) > 6)
+        assert not any(run_id in request for request in sent)
+        assert running.store.pages(run_id) == pages
+        assert not pages[-1].is_end
+        server.set_state(run_id, "COMPLETED")
+        rest = [*stream(running.url, run_id, after=reading.position)]
+    assert [*events, *rest] == running.events_of(run_id)
+    assert_once(running, run_id)
+
+
+def _keep_wanted(running: Relays, run_id: str) -> bool:
+    """Say that a run is wanted, as a reader does every ten seconds."""
+    running.wait_for(running.store.connect().want(run_id))
+    return True
+
+
+def test_a_run_that_a_filter_may_have_found_is_not_left(
+    running: Relays, server: FakePrefect3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that looks for runs watches all of them to their ends."""
+    monkeypatch.setattr("rxflow.relay._departures.LEAVE_SECONDS", 0.1)
+    running.store.want_seconds = 0.2
+    run_id = server.add_run(state="RUNNING", tags=["daily"])
+    relay = running.start(where=RunFilter(tags=("nightly",)))
+    with closing(iter(stream(running.url, run_id))) as events:
+        next(events)
+    wait_until(lambda: run_id not in relay.relay._wanted)
+    server.log(run_id, "later")
+    wait_until(lambda: any(event.message == "later" for event in running.events_of(run_id)))
 
 
 # -- faults ---------------------------------------------------------------------------------------

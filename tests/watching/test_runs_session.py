@@ -22,7 +22,7 @@ from rxflow._protocol.queries import (
 )
 from rxflow._watching.runs_session import RunsSession
 from rxflow._watching.spec_arguments import spec_of_wait
-from rxflow._watching.watch_spec import EventSource, WatchSpec
+from rxflow._watching.watch_spec import GIVEN_RUNS, EventSource, RunSelection, WatchSpec
 from rxflow.errors import BadResponse, WatchTimedOut
 from rxflow.events import (
     AllClosed,
@@ -47,7 +47,13 @@ class ManyRuns(SimulatedWatch):
     session: RunsSession
 
     def __init__(
-        self, world: World, ids: Iterable[str] = (), *, more: bool = False, **options: Any
+        self,
+        world: World,
+        ids: Iterable[str] = (),
+        *,
+        more: bool = False,
+        selection: RunSelection = GIVEN_RUNS,
+        **options: Any,
     ) -> None:
         """Make a watch of some runs.
 
@@ -55,10 +61,11 @@ class ManyRuns(SimulatedWatch):
             world: What is watched.
             ids: The runs.
             more: Whether others will be added.
+            selection: Which runs to look for.
             options: Those of `WatchSpec`.
         """
         spec = WatchSpec(**{"flow_run_id": "", "sources": SOURCES, **options})
-        super().__init__(world, spec, session=RunsSession(spec, Random(0)))
+        super().__init__(world, spec, session=RunsSession(spec, Random(0), selection))
         self.session.add(ids)
         if not more:
             self.session.complete()
@@ -1119,3 +1126,54 @@ def test_a_server_that_rejects_the_filter_of_states_is_read_whole() -> None:
     assert states.count(("Running",)) == 1
     assert codes(watched) == []
     assert watched.all_closed.verified
+
+
+# -- runs that are left ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", [0, 2])
+@pytest.mark.parametrize("subflows", [True, False])
+@pytest.mark.parametrize("left_at", [0.0, 0.05, 20.0])
+def test_a_run_that_is_left_is_not_read(left_at: float, subflows: bool, others: int) -> None:
+    """Whether it is read alone or with others; once it was added again, it is read anew."""
+    world = World()
+    run_id, *more = ids = running(world, 1 + others)
+    watched = ManyRuns(world, ids, more=True, selection=RunSelection(subflows=subflows))
+    world.at(left_at, lambda: watched.session.leave([run_id, UNKNOWN]))
+    for each in ids:
+        world.at(30, partial(world.server.log, each, "while it is left"))
+    world.at(100, lambda: watched.session.add([run_id]))
+    world.at(100, watched.session.complete)
+    complete_at(world, 120, ids)
+    watched.run(90)
+    assert watched.session.run_count == others
+    assert not watched.session.has_run(run_id)
+    sent = [query for at, query in watched.sent if left_at + 1 < at < 90]
+    assert not any(run_id in repr(query) for query in sent)
+    for each in more:
+        assert "while it is left" in [event.message for event in watched.of_run(each)]
+    before = len(watched.of_run(run_id))
+    watched.run()
+    rows = [
+        e.id for e in watched.of_run(run_id)[before:] if isinstance(e, StateChange | FlowRunLog)
+    ]
+    assert Counter(rows) == Counter(rows_of(world, run_id))
+    assert [outcome.flow_run_id for outcome in watched.all_closed.runs].count(run_id) == 1
+
+
+def test_a_run_that_is_added_again_at_once_is_not_left() -> None:
+    """The watch of it goes on where it was."""
+    world = World()
+    (run_id,) = running(world, 1)
+    watched = ManyRuns(world, [run_id], more=True)
+
+    def leave_and_add() -> None:
+        watched.session.leave([run_id])
+        watched.session.add([run_id])
+        watched.session.complete()
+
+    world.at(20, leave_and_add)
+    complete_at(world, 40, [run_id])
+    watched.run()
+    rows = [e.id for e in watched.events if isinstance(e, StateChange | FlowRunLog)]
+    assert Counter(rows) == Counter(rows_of(world, run_id))
