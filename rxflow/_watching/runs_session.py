@@ -153,7 +153,7 @@ class RunsSession(Session):
                 self._enqueue(RunPolling(run, self._random))
 
     def leave(self, flow_run_ids: Iterable[str]) -> None:
-        """Watch runs no longer, as of the next poll; they are not closed, and may be added again."""
+        """Watch runs no longer, from the next poll on; they may be added again."""
         self._leaving.update(flow_run_ids)
 
     def _leave_runs(self) -> None:

@@ -24,10 +24,11 @@ imports it but the command line.
     _nats_lease.py      ... its leases
     _jetstream.py       ... requests and replies
     _nats_link.py       ... the connection
-    _redis.py           a broker on Redis or Valkey
+    _redis.py           a broker on Redis or Valkey: logs and wants
     _redis_workspace.py ... all logs
     _redis_group.py     ... groups
     _redis_entries.py   ... entries as pages
+    _redis_lease.py     ... its leases
     _redis_link.py      ... the connection
     _certificate_errors.py  which errors of TLS are about a certificate
     _retries.py         when a request to a broker is sent again

@@ -189,6 +189,14 @@ class Broker(Protocol):
         """
         ...
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the broker stores nothing at all, as of a disk that fails; None if it does.
+
+        It replies to what is read meanwhile. No log is dropped for that, since it makes no room.
+        """
+        ...
+
     async def setup(
         self, *, replicas: int | None = None, max_bytes: int | None = None
     ) -> list[str]:

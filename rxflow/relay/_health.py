@@ -29,6 +29,8 @@ class Health:
         A relay without a share is healthy: it stands by. So is one that has nothing to watch.
         """
         figures, now = self._figures, real_now().mono
+        if self._broker.refusal is not None:
+            return f"the broker stores nothing: {self._broker.refusal}"
         if self._broker.is_full:
             return "the broker is full"
         if figures.foreign_shards:

@@ -173,6 +173,7 @@ class MemoryBroker:
     Attributes:
         failures: How many requests have failed and were sent again.
         is_full: Whether a page waits to be appended because there is no room for it.
+        refusal: Why nothing is stored; a test may set it.
     """
 
     def __init__(self, store: MemoryStore, workspace: str) -> None:
@@ -184,6 +185,7 @@ class MemoryBroker:
         """
         self.failures = 0
         self.is_full = False
+        self.refusal: str | None = None
         self._store = store
         self._workspace = workspace
         self._goes_on = asyncio.Event()

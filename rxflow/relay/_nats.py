@@ -97,6 +97,10 @@ class NatsBroker:
         """Whether a page waits for room, as far as is known; see `Broker.is_full`."""
         return self._room.is_full
 
+    @property
+    def refusal(self) -> None:
+        """Return that a server which stores nothing is not known from one that is full."""
+
     async def setup(
         self, *, replicas: int | None = None, max_bytes: int | None = None
     ) -> list[str]:

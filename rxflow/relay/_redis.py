@@ -4,7 +4,7 @@
     rxflow:<workspace>:pages          the run of each page by its id, a stream
     rxflow:<workspace>:runs           the runs that have a log, a set
     rxflow:<workspace>:dropped        the highest position in a log that was dropped
-    rxflow:<workspace>:wants          which runs were wanted lately, a stream
+    rxflow:<workspace>:wants          which runs were wanted lately, a stream; also a channel
     rxflow:<workspace>:leases         who holds which lease until when, a hash
     rxflow:<workspace>:free:<name>    wakes one that waits for a lease, a list
 
@@ -13,12 +13,16 @@ page keeps as ``previous``. The first part of an id is the server's time in mill
 more than that of any page before, and the second is 0. A log that was made anew goes on above the
 ids of logs that were dropped, so that no reader confuses it with one of them.
 
-A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys and that of the
-pages, HGETALL on that of the leases, XADD on that of the wants, and TIME. The server should write
-each command to its disk (``appendonly yes``), and must not evict keys (``maxmemory-policy
-noeviction``).
+A want is published, so that it reaches the relays also while the server stores nothing, and stored
+for relays that begin later.
 
-Belongs here: keys, scripts and replies. Does not belong here: the connection (`_redis_link`).
+A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys and that of the
+pages, HGETALL on that of the leases, XADD and PUBLISH on that of the wants, and TIME. The server
+should write each command to its disk (``appendonly yes``), and must not evict keys
+(``maxmemory-policy noeviction``).
+
+Belongs here: keys, scripts and replies of logs and wants. Does not belong here: leases
+(`_redis_lease`), and the connection (`_redis_link`).
 """
 
 import asyncio
@@ -38,24 +42,25 @@ from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._page_chain import PageChain
 from rxflow.relay._redis_entries import position_of, stored_entry, text_of
 from rxflow.relay._redis_group import RedisGroupMember
+from rxflow.relay._redis_lease import BLOCK_SECONDS, NOW, RedisLease, milliseconds
 from rxflow.relay._redis_link import RedisLink
 from rxflow.relay._redis_workspace import RedisWorkspaceFollower
-from rxflow.relay._retries import FIRST_PAUSE, Full, Unanswered, is_same_page, pauses
+from rxflow.relay._retries import (
+    FIRST_PAUSE,
+    Full,
+    StoresNothing,
+    Unanswered,
+    is_same_page,
+    pauses,
+)
 from rxflow.relay._room import Room, comes_within
 
 _BATCH: Final = 16  # pages that are read at once, of 256 KiB each
 _MOST_WANTS: Final = 100_000  # in their stream, roughly
-_BLOCK_SECONDS: Final = 2.0  # for which one command waits; then a dropped log is seen
 _SURE_SECONDS: Final = 30.0  # until the page at a silent log's end is read again
 _RETRY_SECONDS: Final = 0.3
-_FREE_SECONDS: Final = 60.0  # for which a released lease wakes those that wait for it
 
-_NOW: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-
-_APPEND: Final = f"""{_NOW}
+_APPEND: Final = f"""{NOW}
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local position = last and tonumber(string.match(last[1], '^%d+')) or 0
 if position ~= tonumber(ARGV[2]) then return -1 end
@@ -91,28 +96,6 @@ end
 return 0
 """
 
-# A server that is full takes the HSET only after an HDEL; so relays keep their leases there.
-_TAKE: Final = f"""{_NOW}
-local found = redis.call('HGET', KEYS[1], ARGV[1])
-if found then
-  local ends, holder = string.match(found, '^(%d+) (.*)$')
-  if holder ~= ARGV[2] and tonumber(ends) > now then return tonumber(ends) - now end
-end
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now + ARGV[3]) .. ARGV[2])
-return 0
-"""
-
-_GIVE_BACK: Final = """
-local found = redis.call('HGET', KEYS[1], ARGV[1])
-if not found or string.match(found, '^%d+ (.*)$') ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[2])
-redis.call('LPUSH', KEYS[2], '1')
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return 1
-"""
-
 
 async def open_redis_broker(address: Address, workspace: str, seconds: float) -> "RedisBroker":
     """Connect to Redis.
@@ -131,7 +114,11 @@ async def open_redis_broker(address: Address, workspace: str, seconds: float) ->
 
 
 class RedisBroker:
-    """A connection to Redis, in one workspace; a `Broker`."""
+    """A connection to Redis, in one workspace; a `Broker`.
+
+    Attributes:
+        refusal: Why the server stores nothing at all; None if it does, as far as is known.
+    """
 
     def __init__(self, link: RedisLink, workspace: str) -> None:
         """Use a connection.
@@ -142,6 +129,7 @@ class RedisBroker:
         """
         self.link = link
         self._prefix = f"rxflow:{workspace}:"
+        self.refusal: str | None = None
         self._random = Random()  # noqa: S311 - jitter
         self._room = Room()
 
@@ -185,6 +173,7 @@ class RedisBroker:
             reply = await self.answered(*command, *fields, "body", page.body, run=run)
             self._room.record_stored()
         if reply != -1:
+            self.refusal = None
             return position_of(reply)
         last = await self.last(run)
         if last is not None and is_same_page(last.page, page):  # an earlier try stored it
@@ -250,39 +239,46 @@ class RedisBroker:
         """Say that a run is wanted, for the next `WANT_SECONDS`."""
         run = run_name(run_id)
         limit = ("MAXLEN", "~", _MOST_WANTS)
-        await self.answered("XADD", f"{self._prefix}wants", *limit, "*", "run", run)
+        with suppress(Unanswered):  # relays that are at work hear of it nevertheless
+            await self.link.command("XADD", self._wants, *limit, "*", "run", run)
+        await self.answered("PUBLISH", self._wants, run)
 
     async def wanted(self) -> AsyncIterator[tuple[str, bool]]:
         """Return which runs are wanted or cease to be; see `Broker.wanted`."""
         loop = asyncio.get_running_loop()
         heard: dict[str, float] = {}  # when each run was last wanted, by our clock
-        key = f"{self._prefix}wants"
-        seconds, _ = await self.answered("TIME")
-        last = f"{max(0, int((int(seconds) - WANT_SECONDS) * 1000))}-0"
+        delays = pauses(self._random)
         while True:
-            oldest = min(heard.values(), default=loop.time())
-            left = min(max(oldest + WANT_SECONDS - loop.time(), FIRST_PAUSE), _BLOCK_SECONDS)
-            failures = self.link.failures
-            found = await self.answered(
-                *("XREAD", "COUNT", 1000, "BLOCK", _milliseconds(left), "STREAMS", key, last),
-                block=left,
-            )
-            now = loop.time()
-            if self.link.failures != failures:
-                # Readers could not say so in an outage, which is no reason to end a watch.
-                heard = dict.fromkeys(heard, now)
-            entries: list[Any] = found[0][1] if found else []
-            for identity, fields in entries:
-                last = identity.decode()
-                run = run_of(_texts(fields).get("run", ""), ":")
-                if run is not None:
-                    heard[run] = now
-                    yield run, True
-            for run in [run for run, at in heard.items() if at <= now - WANT_SECONDS]:
-                del heard[run]
-                yield run, False
+            try:
+                async with self.link.subscribed(self._wants) as wants:
+                    # Readers could not say so in an outage, which is no reason to end a watch.
+                    heard = dict.fromkeys(heard, loop.time())
+                    delays = pauses(self._random)
+                    news = await self._stored_wants()
+                    while True:
+                        for run in news:
+                            heard[run] = loop.time()
+                            yield run, True
+                        least = loop.time() - WANT_SECONDS
+                        for run in [run for run, at in heard.items() if at <= least]:
+                            del heard[run]
+                            yield run, False
+                        oldest = min(heard.values(), default=loop.time())
+                        left = max(oldest + WANT_SECONDS - loop.time(), FIRST_PAUSE)
+                        said = text_of(await wants.next(left) or b"")
+                        news = [said] if run_of(said, ":") is not None else []
+            except Unanswered:
+                await apause(next(delays))
 
-    def lease(self, name: str, holder: str, seconds: float) -> "RedisLease":
+    async def _stored_wants(self) -> list[str]:
+        """Return the runs that were wanted within the last `WANT_SECONDS`."""
+        seconds, _ = await self.link.command("TIME")
+        first = f"{max(0, int((int(seconds) - WANT_SECONDS) * 1000))}-0"
+        entries = await self.link.command("XRANGE", self._wants, first, "+")
+        runs = dict.fromkeys(_texts(fields).get("run", "") for _, fields in entries)
+        return [run for run in runs if run_of(run, ":") is not None]
+
+    def lease(self, name: str, holder: str, seconds: float) -> RedisLease:
         """Return a lease; see `Broker.lease`."""
         name = lease_name(name)
         keys = (f"{self._prefix}leases", f"{self._prefix}free:{name}")
@@ -314,6 +310,10 @@ class RedisBroker:
         """The key of the runs of all pages."""
         return f"{self._prefix}pages"
 
+    @property
+    def _wants(self) -> str:
+        return f"{self._prefix}wants"
+
     def _log_keys(self, run: str) -> tuple[str, str, str, str]:
         names = (f"{self._prefix}runs", f"{self._prefix}dropped", self.pages_key)
         return self.log_key(run), *names
@@ -341,6 +341,10 @@ class RedisBroker:
                     log("WARNING", "{} has no room: {}", self.link.name, error)
                 else:
                     self._room.record_refused(run, error)
+            except StoresNothing as error:
+                if self.refusal is None:
+                    log("WARNING", "{} stores nothing: {}", self.link.name, error)
+                self.refusal = str(error)
             except Unanswered:
                 pass
             if await comes_within(dropped, next(delays)):
@@ -377,7 +381,7 @@ class RedisFollower:
             try:
                 if self._is_unsure or loop.time() - self._sure_at > _SURE_SECONDS:
                     await self._check_position()
-                found = await self._read(min(max(left, 0.0), _BLOCK_SECONDS))
+                found = await self._read(min(max(left, 0.0), BLOCK_SECONDS))
                 if found:
                     self._sure_at = loop.time()
                     return found
@@ -394,7 +398,7 @@ class RedisFollower:
 
     async def _read(self, seconds: float) -> list[StoredPage]:
         """Return the next pages; wait for some seconds until there are any."""
-        block = ("BLOCK", _milliseconds(seconds)) if seconds > 0 else ()
+        block = ("BLOCK", milliseconds(seconds)) if seconds > 0 else ()
         streams = ("STREAMS", self._key, f"{self._place.position}-0")
         count = ("COUNT", _BATCH + 1)
         found = await self._link.command("XREAD", *count, *block, *streams, block=seconds)
@@ -412,56 +416,6 @@ class RedisFollower:
         self._sure_at = asyncio.get_running_loop().time()
 
 
-class RedisLease:
-    """A lease on Redis, which ends by the server's clock; a `Lease`."""
-
-    def __init__(
-        self, broker: RedisBroker, keys: tuple[str, str], claim: tuple[str, str], seconds: float
-    ) -> None:
-        """Make a lease that is not held yet.
-
-        Args:
-            broker: The broker.
-            keys: That of all leases, and that of the list that wakes those that wait for this one.
-            claim: The lease's name, and who is to hold it.
-            seconds: How long it lasts without being renewed.
-        """
-        self._broker = broker
-        self._keys = keys
-        self._claim = claim
-        self._seconds = seconds
-
-    async def acquire(self) -> None:
-        """Wait until the lease is free, and take it."""
-        while left := await self._take():
-            seconds = min(left / 1000, _BLOCK_SECONDS)
-            with suppress(Unanswered):
-                await self._broker.link.command("BLPOP", self._keys[1], seconds, block=seconds)
-
-    async def hold(self) -> None:
-        """Renew the lease; return once another has it."""
-        while True:
-            await apause(self._seconds / 3)
-            if await self._take():
-                return
-
-    async def release(self) -> None:
-        """Hand the lease over, so that another need not wait until it has run out."""
-        milliseconds = _milliseconds(_FREE_SECONDS)
-        with suppress(Unanswered):
-            await self._broker.link.command(
-                "EVAL", _GIVE_BACK, 2, *self._keys, *self._claim, milliseconds
-            )
-
-    async def _take(self) -> int:
-        """Take or renew the lease; return for how many milliseconds another has it, 0 if taken."""
-        milliseconds = _milliseconds(self._seconds)
-        left: int = await self._broker.answered(
-            "EVAL", _TAKE, 1, self._keys[0], *self._claim, milliseconds
-        )
-        return left
-
-
 def _stored_pages(entries: Sequence[Any], run: str, limit: int) -> list[StoredPage]:
     """Return the pages of entries, at most some of them; one more entry shows that more follow."""
     last = len(entries) - 1
@@ -475,7 +429,3 @@ def _texts(fields: Sequence[bytes]) -> dict[str, str]:
     """Return names and values, which a reply has by turns, as text."""
     texts = list(map(text_of, fields))
     return dict(zip(texts[::2], texts[1::2], strict=False))
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))

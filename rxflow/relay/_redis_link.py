@@ -10,8 +10,8 @@ Tested with redis-py 5.1 and 8.1, Redis 6.2 and Valkey 9.1.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from redis.asyncio.client import Redis
@@ -21,7 +21,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
     ClusterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -36,16 +35,18 @@ from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
 from rxflow.relay._certificate_errors import certificate_error
-from rxflow.relay._retries import Full, Unanswered
+from rxflow.relay._retries import Full, StoresNothing, Unanswered
 
 LEAST_VERSION: Final = (6, 2)
 
 _REPLY_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 0.25
 _CLOSE_SECONDS: Final = 2.0
-# The server waits for its master, for its disk, or for the end of a script.
-_PASSING: Final = ("MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY ")
-_FULL: Final = ("OOM ", "MISCONF")
+_PING_SECONDS: Final = 2.0  # of silence, after which it is seen whether a subscription is alive
+# The server waits for its master, or for the end of a script.
+_PASSING: Final = ("MASTERDOWN", "TRYAGAIN", "BUSY ")
+# Its snapshots or its file fail, or it has too few replicas; what is read has a reply.
+_STORES_NOTHING: Final = ("MISCONF", "NOREPLICAS")
 
 
 class RedisLink:
@@ -93,17 +94,39 @@ class RedisLink:
         Raises:
             Unanswered: There is none.
             Full: The server has no room.
+            StoresNothing: The server refuses to store anything.
             BrokerFailed: The server refuses it.
         """
         try:
             async with asyncio.timeout(_REPLY_SECONDS + block):
                 return await self._client.execute_command(*parts)
         except (RedisError, OSError) as error:  # Python's time-out is an OSError
-            found = self._translated(error, str(parts[0]))
-            if isinstance(found, Unanswered):
-                self.failures += 1
-                log("DEBUG", "{}: {} failed: {}", self.name, parts[0], found)
-            raise found from error
+            raise self.failed(error, str(parts[0])) from error
+
+    @asynccontextmanager
+    async def subscribed(self, channel: str) -> AsyncGenerator["Subscription"]:
+        """Subscribe to a channel, on a connection of its own, until the block is left.
+
+        Raises:
+            Unanswered: There is no reply.
+            BrokerFailed: The server refuses it.
+        """
+        channels = self._client.pubsub()
+        subscription = Subscription(self, channels)
+        try:
+            await subscription.begin(channel)
+            yield subscription
+        finally:
+            with suppress(RedisError, OSError):
+                await channels.aclose()
+
+    def failed(self, error: Exception, command: str) -> Exception:
+        """Return what the failure of a command means, and count those without a reply."""
+        found = self._translated(error, command)
+        if isinstance(found, Unanswered):
+            self.failures += 1
+            log("DEBUG", "{}: {} failed: {}", self.name, command, found)
+        return found
 
     async def aclose(self) -> None:
         """Close all connections. May be called twice."""
@@ -136,12 +159,14 @@ class RedisLink:
                 return self._failed(f"refuses the credentials: {text}")
             case OutOfMemoryError():
                 return Full(text)
-            case BusyLoadingError() | ClusterDownError() | ReadOnlyError():
-                return Unanswered(text)
-            case ConnectionBroken() | NoReply() | OSError():
-                return Unanswered(text)
-            case ResponseError() if any(word in text for word in _FULL):
+            case ReadOnlyError():
+                return StoresNothing(text)
+            case ClusterDownError() | ConnectionBroken() | NoReply() | OSError():
+                return Unanswered(text)  # a server that is still loading is also ConnectionBroken
+            case ResponseError() if "OOM " in text:
                 return Full(text)
+            case ResponseError() if any(word in text for word in _STORES_NOTHING):
+                return StoresNothing(text.partition(". ")[0])
             case ResponseError() if text.startswith(_PASSING):
                 return Unanswered(text)
             case ResponseError() if command == "HELLO" and "unknown command" in text.lower():
@@ -158,6 +183,58 @@ class RedisLink:
 
     def _failed(self, reason: str) -> BrokerFailed:
         return BrokerFailed(f"The Redis server {self.name} {reason}")
+
+
+class Subscription:
+    """What is published on a channel; `RedisLink.subscribed` makes it."""
+
+    def __init__(self, link: RedisLink, channels: Any) -> None:
+        """Subscribe to nothing yet.
+
+        Args:
+            link: The connection's link, which counts failures.
+            channels: What redis-py has for subscriptions.
+        """
+        self._link = link
+        self._channels = channels
+        self._heard_at = asyncio.get_running_loop().time()
+
+    async def begin(self, channel: str) -> None:
+        """Subscribe, and wait until the server has done so; errors as of `subscribed`."""
+        try:
+            async with asyncio.timeout(_REPLY_SECONDS):
+                await self._channels.subscribe(channel)
+                while await self._channels.get_message(timeout=_REPLY_SECONDS) is None:
+                    pass
+        except (RedisError, OSError) as error:
+            raise self._link.failed(error, "SUBSCRIBE") from error
+
+    async def next(self, seconds: float) -> bytes | None:
+        """Return the next message; None if there is none within some seconds.
+
+        Raises:
+            Unanswered: The connection is broken.
+            BrokerFailed: The server has ended the subscription.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        try:
+            while True:
+                pause = min(max(until - loop.time(), 0.0), _PING_SECONDS)
+                message = await self._channels.get_message(timeout=pause)
+                if message is None and loop.time() - self._heard_at >= _PING_SECONDS:
+                    await self._channels.ping()
+                    message = await self._channels.get_message(timeout=_REPLY_SECONDS)
+                    if message is None:
+                        raise NoReply("no reply to a PING")
+                if message is not None:
+                    self._heard_at = loop.time()
+                    if message["type"] == "message":
+                        return bytes(message["data"])
+                if loop.time() >= until:
+                    return None
+        except (RedisError, OSError) as error:
+            raise self._link.failed(error, "SUBSCRIBE") from error
 
 
 class _TlsConnection(SSLConnection):

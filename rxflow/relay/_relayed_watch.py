@@ -71,7 +71,7 @@ class RelayedSession(JournaledSession):
         self._runs.leave(run_ids)
 
     def next_command(self, now: Now) -> Command:
-        """Return what to do next; what was known of the logs of runs that were left is forgotten."""
+        """Return what to do next, and forget the logs of runs that were left."""
         command = super().next_command(now)
         for run_id in [run_id for run_id in self._leaving if not self._runs.has_run(run_id)]:
             self._leaving.discard(run_id)

@@ -18,6 +18,10 @@ class Full(Unanswered):
     """There is no room for the page."""
 
 
+class StoresNothing(Unanswered):
+    """The broker refuses all that is to be stored, though it replies to what is read."""
+
+
 def pauses(random: Random) -> Iterator[float]:
     """Yield for how many seconds to wait before each further attempt."""
     pause = FIRST_PAUSE

@@ -76,6 +76,10 @@ def test_a_relay_is_healthy_unless_it_cannot_work() -> None:
     assert replies([get("/healthz")], broker=full) == [
         ("HTTP/1.1 503 Service Unavailable", "the broker is full\n")
     ]
+    full.refusal = "MISCONF No space"
+    assert replies([get("/healthz")], broker=full) == [
+        ("HTTP/1.1 503 Service Unavailable", "the broker stores nothing: MISCONF No space\n")
+    ]
 
 
 @pytest.mark.parametrize(

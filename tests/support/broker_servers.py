@@ -124,11 +124,10 @@ class BrokerServer:
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections; it goes on with what it has stored."""
-        data = self._folder / "data"
-        data.mkdir(exist_ok=True)
+        self.data.mkdir(exist_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(data), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.command(self.data), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         until = monotonic() + _START_SECONDS
         while not self._accepts():
@@ -167,18 +166,23 @@ class BrokerServer:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def data(self) -> Path:
+        """The folder in which it stores."""
+        return self._folder / "data"
+
     def wipe(self) -> None:
         """Delete what it has stored; it must not be running."""
-        shutil.rmtree(self._folder / "data")
+        shutil.rmtree(self.data)
 
     def save(self) -> None:
         """Copy what it has stored; it must not be running."""
-        shutil.copytree(self._folder / "data", self._folder / "saved")
+        shutil.copytree(self.data, self._folder / "saved")
 
     def restore(self) -> None:
         """Put back what `save` has copied, as if nothing later had reached the disk."""
         self.wipe()
-        shutil.move(self._folder / "saved", self._folder / "data")
+        shutil.move(self._folder / "saved", self.data)
 
     def _accepts(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
