@@ -76,7 +76,9 @@ redis.call('SADD', KEYS[2], ARGV[1])
 return id
 """
 
-# A server that is full takes the SET only after something was deleted.
+# A server that is full takes the SET only after something was deleted. It frees a long log only
+# later, for UNLINK and DEL alike, but what is trimmed at once: a page that waits for room is tried
+# next, and if that was refused the next log would be dropped for it.
 _DROP: Final = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local start = '-'
@@ -86,7 +88,8 @@ while last do
   for number, page in ipairs(pages) do redis.call('XDEL', KEYS[4], page[1]) end
   start = '(' .. pages[#pages][1]
 end
-redis.call('UNLINK', KEYS[1])
+redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+redis.call('DEL', KEYS[1])
 redis.call('SREM', KEYS[2], ARGV[1])
 if last then
   local position = tonumber(string.match(last[1], '^%d+'))

@@ -127,6 +127,24 @@ def test_no_more_logs_are_dropped_than_needed(
         completed(lambda: scenario(server))
 
 
+def test_a_dropped_log_makes_room_at_once(workspace: str) -> None:
+    """A long log is freed before the page that waits is tried again, or one more would go."""
+    old = new_run()
+
+    async def scenario(server: BrokerServer) -> None:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            body = bytes(8 << 10)
+            await append_all(broker, old, [new_page(n, body=body) for n in range(300)])
+            await broker.drop(old)
+            memory = str(await broker.link.command("INFO", "memory"))
+            assert "lazyfree_pending_objects:0" in memory
+            assert "lazyfreed_objects:0" in memory
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
 def test_leases_are_kept_while_the_memory_is_full(workspace: str) -> None:
     """A lease is renewed and taken on a server that has no room, so that shares are kept."""
 
