@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any
 
 from rxflow._forks import register
@@ -120,16 +119,17 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 async def _cancel_tasks() -> None:
     """Cancel all tasks, those that others start meanwhile too, and wait until they have ended.
 
-    Each is cancelled once it has begun: before that, a task of anyio's drops its coroutine, of
-    which Python says that it was never awaited.
+    Each is cancelled once it has begun, as one has that was there a turn of the loop ago: before
+    that, a task of anyio's drops its coroutine, of which Python says that it was never awaited, and
+    one that closes an async generator leaves it open.
     """
+    begun: set[asyncio.Task[Any]] = set()
     cancelled: set[asyncio.Task[Any]] = set()
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-        for task in tasks - cancelled:
-            coroutine: Any = task.get_coro()
-            if getcoroutinestate(coroutine) != CORO_CREATED:
-                task.cancel()
-                cancelled.add(task)
+        for task in tasks & begun - cancelled:
+            task.cancel()
+            cancelled.add(task)
+        begun |= tasks
         if tasks <= cancelled:
             await asyncio.gather(*tasks, return_exceptions=True)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -66,6 +66,30 @@ def test_a_task_that_is_started_as_the_loop_ends_begins_before_it_is_cancelled()
     loop.call_soon_threadsafe(loop.create_task, start_late())
     assert fetch_loop.join(TEST_TIMEOUT)
     assert steps == ["started", "begun", "cancelled"]
+    assert loop.is_closed()
+
+
+def test_a_generator_that_is_closed_as_the_loop_ends_is_closed() -> None:
+    """The task that does so, which is none of a coroutine, is not cancelled before that."""
+    fetch_loop = FetchLoop()
+    loop = fetch_loop.acquire()
+    steps: list[str] = []
+
+    async def generate() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            steps.append("closed")
+
+    async def abandon() -> None:
+        loop.stop()
+        generator = generate()
+        await anext(generator)
+        del generator  # the loop closes it, by a task
+
+    loop.call_soon_threadsafe(loop.create_task, abandon())
+    assert fetch_loop.join(TEST_TIMEOUT)
+    assert steps == ["closed"]
     assert loop.is_closed()
 
 
