@@ -15,6 +15,7 @@ from broker_logs import (
     new_page,
     new_run,
     opened,
+    until,
 )
 from broker_servers import BrokerServer
 from connection_relay import ConnectionRelay
@@ -24,6 +25,7 @@ from rxflow.errors import InvalidRelayLog, RelayLogLost
 from rxflow.relay import stream
 from rxflow.relay._broker import Broker, RunPage, StoredPage, WorkspaceFollower
 from rxflow.relay._nats import NatsBroker
+from rxflow.relay._nats_workspace import NatsWorkspaceFollower
 from rxflow.relay._pages import MOST_BYTES, pages_of
 from rxflow.relay._redis import RedisBroker
 
@@ -112,6 +114,27 @@ def test_what_a_follower_missed_is_read_again(server: BrokerServer, workspace: s
         completed(scenario)
     finally:
         relay.close()
+
+
+def test_a_copy_that_was_lost_is_read_again(nats_server: BrokerServer, workspace: str) -> None:
+    """A republished page whose sequence is not the next one shows it, also if another log's is."""
+    runs = [new_run() for _ in range(3)]
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            follower = broker.follow_all(after=0, mark="")
+            assert isinstance(follower, NatsWorkspaceFollower)
+            await broker.append(runs[0], new_page(0), after=0)
+            first = await followed_all(follower, 1)
+            for run in runs[1:]:
+                await broker.append(run, new_page(0), after=0)
+            await until(lambda: len(follower.live) == 2)
+            del follower.live[0]
+            pages = first + await followed_all(follower, 2)
+            await follower.aclose()
+            assert [page.run_id for page in pages] == runs
+
+    completed(scenario)
 
 
 def test_nothing_is_lost_or_repeated_when_the_broker_is_killed(
