@@ -3,7 +3,7 @@
 import pytest
 from picture_runs import NightlyRun, tree_of
 
-from rxflow._pictures.cells import plain_text
+from rxflow._pictures.cells import FAINT, PLAIN, STRONG, plain_text
 from rxflow._pictures.text_tree import tree_lines
 from rxflow.testing import FakePrefect1, FakePrefect3, VirtualTime
 
@@ -20,14 +20,33 @@ def test_a_tree_has_guides_states_durations_and_retries() -> None:
     )
 
 
+def test_what_is_beside_a_name_is_faint() -> None:
+    """Guides and what is said of retries; names of flow runs are strong, states have a colour."""
+    lines = [*tree_lines(NightlyRun().to_end().tree(), 80)]
+    styles = [
+        [(span.text.strip(), span.style) for span in line if span.text.strip()] for line in lines
+    ]
+    assert styles[:2] == [
+        [("nightly-report / amber-fox", STRONG), ("Failed", "failed"), ("8.0 s", PLAIN)],
+        [
+            ("├─", FAINT),
+            ("fetch_orders-0", PLAIN),
+            ("Completed", "completed"),
+            ("6.0 s", PLAIN),
+            ("2 runs", FAINT),
+        ],
+    ]
+
+
 def test_a_run_that_waits_says_for_how_long() -> None:
     """It has no duration, but a time since it was due."""
     time = VirtualTime()
     server = FakePrefect3(clock=time)
     run_id = server.add_run(name="amber-fox", flow="report", state="SCHEDULED")
     time.wait(90)
-    lines = plain_text(tree_lines(tree_of(server, run_id), 80))
-    assert lines.split() == [
+    (line,) = tree_lines(tree_of(server, run_id), 80)
+    assert line[-1].style == FAINT
+    assert plain_text([line]).split() == [
         "report",
         "/",
         "amber-fox",
