@@ -277,6 +277,22 @@ def test_the_shortest_bar_is_seen_at_the_end_of_the_axis() -> None:
     assert drawn == ["bar waiting", "bar completed"]
 
 
+def test_a_bar_ends_where_the_next_one_begins() -> None:
+    """Also where times are no whole units of the picture."""
+    time = VirtualTime()
+    server = FakePrefect3(clock=time)
+    run_id = server.add_run(state="RUNNING")
+    for seconds, state in ((1, "SCHEDULED"), (3, "RUNNING"), (5, "COMPLETED")):
+        time.wait(seconds)
+        server.set_state(run_id, state)
+    (row,) = rows_of(tree_of(server, run_id))
+    bars = sorted(bars_of(row), key=lambda bar: bar[1])
+    assert len(bars) == 3
+    for (_, start, width), (_, following, _) in pairwise(bars):
+        assert start + width == pytest.approx(following, abs=0.02)
+        assert width != round(width)
+
+
 def test_a_wait_up_to_the_begin_of_the_picture_is_drawn() -> None:
     """One of no length, too; a run that does not wait at all has none."""
     time = VirtualTime()
