@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from broker_logs import (
     new_page,
     new_run,
     opened,
+    pauses_while_full,
     read_all,
     until,
 )
@@ -103,7 +103,7 @@ def test_a_drop_wakes_a_page_that_waits(
             await broker.setup(max_bytes=1 << 20)
             await append_all(broker, small, [new_page(0)])
             await append_all(broker, large, [new_page(n, body=body) for n in range(5)])
-            monkeypatch.setattr(_nats, "pauses", lambda _: repeat(3600.0))
+            monkeypatch.setattr(_nats, "pauses", pauses_while_full(broker))
             append = asyncio.create_task(broker.append(run, new_page(0, body=body), after=0))
             await until(lambda: broker.is_full)
             await broker.drop(small)

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_logs import append_all, bodies, completed, followed, new_page, new_run, read_all, until
+from broker_logs import (
+    append_all,
+    bodies,
+    completed,
+    followed,
+    new_page,
+    new_run,
+    read_all,
+    set_up,
+    until,
+)
 from command_line import LIMIT
 from nats_cluster import NatsCluster
 from relay_processes import check_sequences, started
@@ -81,6 +91,7 @@ def test_nothing_is_lost_or_repeated_while_servers_of_a_cluster_are_killed(
     run_id = prefect.add_run(state="RUNNING")
     early: list[FlowRunEvent] = []
     writer = Writer(prefect, run_id, early)
+    set_up(cluster.url(), workspace, replicas=3)
     with started(cluster.url(), prefect, workspace) as processes:
         relay = processes.relay("--replicas", "3")
         path = tmp_path / "events"

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from broker_logs import (
     new_page,
     new_run,
     opened,
+    pauses_while_full,
     read_all,
     until,
 )
@@ -40,7 +40,6 @@ from rxflow.relay._redis import RedisBroker
 from rxflow.relay._retention import Retention
 
 _LARGE = bytes(200 << 10)
-_HOUR = 3600.0
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,6 @@ def test_full_memory_is_waited_for(workspace: str) -> None:
 
 def test_a_drop_wakes_a_page_that_waits(workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page is tried again at each drop; the broker is full again only once that was refused."""
-    monkeypatch.setattr(_redis, "pauses", lambda _: repeat(_HOUR))
     small, large, run = new_run(), new_run(), new_run()
 
     async def scenario(server: BrokerServer) -> None:
@@ -87,6 +85,7 @@ def test_a_drop_wakes_a_page_that_waits(workspace: str, monkeypatch: pytest.Monk
             await append_all(broker, small, [new_page(0)])
             await append_all(broker, large, [new_page(n, body=_LARGE) for n in range(10)])
             await limit_memory(broker, 2 * len(_LARGE))
+            monkeypatch.setattr(_redis, "pauses", pauses_while_full(broker))
             append = asyncio.create_task(broker.append(run, new_page(0), after=0))
             await until(lambda: broker.is_full)
             await broker.drop(small)
@@ -104,7 +103,6 @@ def test_no_more_logs_are_dropped_than_needed(
     workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relay drops one log, and the page that waits for room is tried before the next."""
-    monkeypatch.setattr(_redis, "pauses", lambda _: repeat(_HOUR))
     old, run = [new_run() for _ in range(4)], new_run()
 
     async def scenario(server: BrokerServer) -> None:
@@ -115,6 +113,7 @@ def test_no_more_logs_are_dropped_than_needed(
                     broker, each, [new_page(n, body=_LARGE, is_end=n == 9) for n in range(10)]
                 )
             await limit_memory(broker, 2 * len(_LARGE))
+            monkeypatch.setattr(_redis, "pauses", pauses_while_full(broker))
             append = asyncio.create_task(broker.append(run, new_page(0), after=0))
             await until(lambda: broker.is_full)
             retention = Retention(broker, 1e12, Figures(), lambda _: True, lambda _: True)

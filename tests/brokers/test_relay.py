@@ -4,6 +4,7 @@ import signal
 import threading
 from pathlib import Path
 
+from broker_logs import set_up
 from broker_servers import BrokerServer
 from command_line import LIMIT
 from relay_processes import check_sequences, started
@@ -24,6 +25,7 @@ def test_nothing_is_lost_or_repeated_while_everything_is_killed(
     run_id = prefect.add_run(state="RUNNING")
     early: list[FlowRunEvent] = []
     pause = threading.Event()
+    set_up(own_server.url(), workspace)
     with started(own_server.url(), prefect, workspace) as processes:
         relays = [processes.relay(), processes.relay()]
         path = tmp_path / "events"
@@ -72,6 +74,7 @@ def test_a_relay_that_is_stopped_is_taken_over_from_at_once(
     """SIGTERM hands its share over, before its lease would run out."""
     prefect = FakePrefect3()
     run_id = prefect.add_run(state="RUNNING")
+    set_up(server.url(), workspace)
     with started(server.url(), prefect, workspace) as processes:
         first = processes.relay()
         events = iter(stream(processes.url, run_id, workspace=workspace))

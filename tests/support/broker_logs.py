@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -33,6 +33,32 @@ async def until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so."""
     while not is_so():  # noqa: ASYNC110 - what changes it has no event
         await asyncio.sleep(0.02)
+
+
+def pauses_while_full(broker: Broker) -> Callable[[object], Iterator[float]]:
+    """Return pauses between attempts that only a drop of a log can end while there is no room.
+
+    A reply that is late, as on a busy machine, is no reason to wait so long.
+    """
+
+    def pauses(_: object) -> Iterator[float]:
+        while True:
+            yield 3600.0 if broker.is_full else 0.05
+
+    return pauses
+
+
+def set_up(url: str, workspace: str, *, replicas: int | None = None) -> None:
+    """Create what a relay creates, so that readers may come before a relay has started."""
+
+    async def scenario() -> None:
+        broker = await open_broker(url, workspace, timeout=LIMIT)
+        try:
+            await broker.setup(replicas=replicas)
+        finally:
+            await broker.aclose()
+
+    completed(scenario)
 
 
 def new_run() -> str:
