@@ -15,7 +15,7 @@ Queries do not belong here: what to read, and what a count means, is up to the o
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, islice
@@ -146,6 +146,11 @@ class Ledger:
     def ids_above_floor(self) -> list[str]:
         """Return the ids of all delivered rows that are not older than the floor."""
         return [row_id for _, _, _, row_id in self._above_floor]
+
+    def runs_of(self, row_ids: Collection[str]) -> set[str]:
+        """Return the runs that wrote some delivered rows which are not older than the floor."""
+        wanted = set(row_ids)
+        return {run for _, _, run, row_id in self._above_floor if row_id in wanted}
 
     def undelivered_in_bucket(
         self, flow_run_id: str, index: int, rows: Sequence[R]

@@ -207,10 +207,11 @@ class RunGroup:
         return (yield from read_task_runs(ledgers, self._limit.rows, now))
 
     def _rewound(self, read: LogRead) -> Collection[str]:
-        """Return the runs of which delivered rows vanished; all of them if that is not known."""
-        if not read.rewound:
+        """Return the runs of which delivered rows vanished; to be called before the commit."""
+        if self._logs is None or not read.rewound:
             return ()
-        return {bucket.flow_run_id for bucket in read.replaced_buckets} or self._runs.keys()
+        of_rows = self._logs.cursor.ledger.runs_of(read.vanished_ids)
+        return {*of_rows, *(bucket.flow_run_id for bucket in read.replaced_buckets)}
 
 
 def merged(found: list[EventPages]) -> EventPages:

@@ -588,6 +588,27 @@ def test_lines_that_vanished_long_ago_are_reported_for_their_run() -> None:
     assert [notice.flow_run_id for notice in rewound] == [ids[0]]
 
 
+def test_lines_that_vanished_now_and_long_ago_are_reported_for_each_run() -> None:
+    """One run's lines are known by their ids still, another's only counted; a third has all."""
+    world = World()
+    ids = running(world, 3)
+    for number in range(30):
+        world.server.log(ids[0], f"line {number}", timestamp=START - timedelta(seconds=90 - number))
+    old = [row["id"] for row in world.server.logs][:5]
+    for second in range(1, 60):
+        world.at(second, partial(world.server.log, ids[1 + second % 2], f"line {second}"))
+
+    def delete() -> None:
+        recent = [row["id"] for row in world.server.logs if row["flow_run_id"] == ids[1]]
+        world.server.delete_logs([*old, recent[-2]])
+
+    world.at(30.5, delete)
+    complete_at(world, 70, ids)
+    watched = ManyRuns(world, ids).run()
+    rewound = [n for n in watched.of(Notice) if n.code is NoticeCode.SOURCE_REWOUND]
+    assert sorted(notice.flow_run_id for notice in rewound) == sorted(ids[:2])
+
+
 # -- the watch as a whole --------------------------------------------------------------------------
 
 
