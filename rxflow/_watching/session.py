@@ -19,7 +19,7 @@ import msgspec
 
 from rxflow._models.entities import Server
 from rxflow._models.times import Now
-from rxflow._protocol.failures import Failure, Reply
+from rxflow._protocol.failures import Failure, FailureKind, Reply
 from rxflow._protocol.pages import Poll
 from rxflow._protocol.push import AnnouncedChange, Announcement, PushSubscription, PushTopic
 from rxflow._protocol.queries import Query
@@ -34,6 +34,7 @@ from rxflow.errors import RxflowError, WatchTimedOut
 _INSTANT = 1e-6  # the finest step of a clock that counts in datetimes: a shorter wait may be none
 _FIRST_REPLY_GRACE = 1.0  # seconds for a first look, however short the limit: 0 is one look
 _LONGEST_WAIT = 3600.0  # seconds, where nothing is to be polled yet
+_ADAPTED_REPLIES = {FailureKind.PAGE_LIMIT, FailureKind.REJECTED}
 _LAST_LOOK = 1.0  # seconds before the limit at which a poll is sent in any case
 
 
@@ -343,6 +344,9 @@ class Session(ABC):
         self._retry_at = now.mono
         pages = self._adapt_to(query, failure, now)
         if pages is not None:
+            if failure.kind in _ADAPTED_REPLIES:
+                # The server is up, even if the budget delays the next query for long.
+                self._outages.record_page()
             return pages
         delay = self._outages.record_failure(failure, now)
         if isinstance(delay, RxflowError):

@@ -962,6 +962,15 @@ def test_a_budget_of_requests_is_kept(per_minute: int) -> None:
     assert watched.of(Notice) == []
 
 
+def test_a_budget_makes_no_outage_of_a_smaller_page() -> None:
+    """A server that refuses a page's size replies well, though the next query waits for long."""
+    world = World(page_limit=7)
+    run_id = live_run(world, lines=20)
+    watched = watch(world, run_id, requests_per_minute=4).run()
+    assert len(watched.of(FlowRunLog)) == 20
+    assert watched.of(Notice) == []
+
+
 def test_a_budget_does_not_delay_the_limit() -> None:
     """A watch that waits for its budget ends at its limit."""
     world = World()
