@@ -1,6 +1,7 @@
 """Watch some hundred hostile worlds; ``tox -e simulate`` watches any number of them."""
 
 import pytest
+from budgeted_watches import BudgetedManyRunWatch, BudgetedPrefect1Watch, BudgetedWatch
 from hostile_worlds import HostileWatch
 from hostile_worlds_prefect1 import Prefect1HostileWatch
 from killed_watches import (
@@ -11,11 +12,14 @@ from killed_watches import (
     KilledPrefect1Watch,
     KilledWatch,
 )
+from large_worlds import large_world
 from many_run_worlds import ManyRunWatch
+from shared_worlds import SharedRunsWatch, SharedWatch
 
 WORLDS = 120
 KILLED_WORLDS = 30
 WORLDS_PER_CASE = 30
+VARIANT_WORLDS = 8
 
 Killed = type[
     KilledWatch
@@ -32,6 +36,12 @@ KILLED: dict[str, Killed] = {
     "checkpoint of prefect1": CheckpointedPrefect1Watch,
     "events of many runs": KilledManyRunWatch,
     "checkpoints of many runs": CheckpointedManyRunWatch,
+}
+Budgeted = type[BudgetedWatch | BudgetedPrefect1Watch | BudgetedManyRunWatch]
+BUDGETED: dict[str, Budgeted] = {
+    "prefect3": BudgetedWatch,
+    "prefect1": BudgetedPrefect1Watch,
+    "many runs": BudgetedManyRunWatch,
 }
 EACH_BACKEND = pytest.mark.parametrize(
     "hostile", [HostileWatch, Prefect1HostileWatch], ids=["prefect3", "prefect1"]
@@ -73,6 +83,30 @@ def test_watches_that_go_on_after_kills_are_one_watch(killed: Killed, first: int
     results = [killed(seed).watch() for seed in range(first, first + WORLDS_PER_CASE)]
     assert [result for result in results if not result.good] == []
     assert sum(result.kills for result in results) > WORLDS_PER_CASE
+
+
+@pytest.mark.long
+def test_nothing_of_a_run_with_many_lines_is_lost_or_repeated() -> None:
+    """Worlds with thousands of lines keep the same promises, in pages of 200."""
+    results = [HostileWatch(seed, large_world(seed, 2000)).watch() for seed in range(6)]
+    assert [result for result in results if not result.good] == []
+    assert sum(result.rows for result in results) > 10_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("budgeted", BUDGETED.values(), ids=BUDGETED)
+def test_a_budget_of_requests_is_kept_in_a_hostile_world(budgeted: Budgeted) -> None:
+    """No minute has more requests, and nothing is lost or repeated for it."""
+    results = [budgeted(seed).watch() for seed in range(VARIANT_WORLDS)]
+    assert [result for result in results if not result.good] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shared", [SharedWatch, SharedRunsWatch], ids=["one run", "by run"])
+def test_subscribers_of_a_shared_watch_each_get_what_is_promised(shared: type[SharedWatch]) -> None:
+    """They join and leave at any time, or raise, and none of them is disturbed by another."""
+    results = [shared(seed).watch() for seed in range(VARIANT_WORLDS)]
+    assert [result for result in results if not result.good] == []
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,24 @@ The worlds themselves are those of `rxflow.testing.World`. A watch goes through 
 promises of `docs/contract.md` are checked.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from functools import reduce
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 import httpx
 import msgspec
 import simulated_world
+from checked_watches import CheckedWatch
 from simulated_world import SimulatedWatch, exchange
 
 from rxflow import (
     Closed,
+    FlowRun,
     FlowRunEvent,
     FlowRunLog,
     Notice,
@@ -29,7 +33,7 @@ from rxflow import (
 )
 from rxflow._logs.cursor import LogCursor
 from rxflow._protocol.failures import Reply
-from rxflow._protocol.queries import Query
+from rxflow._protocol.queries import PAGE_LIMIT, Query, RunQuery
 from rxflow._watching.run_session import RunSession
 from rxflow._watching.run_watch import RunWatch
 from rxflow._watching.watch_spec import EventSource, WatchSpec
@@ -87,8 +91,16 @@ class HostileWatch(simulated_world.World):
 
     Attributes:
         world: The world.
-        rows_at_last_read: The ids of the server's log rows when they were last read.
+        kills: How many times it was killed.
+        drain: The seconds without news before it ends.
+        longest: The seconds after which it must have ended.
+        longest_pause: The seconds between two requests, at most.
     """
+
+    kills = 0
+    drain = 5.0
+    longest = 3600.0
+    longest_pause = 36.0  # the longest backoff is 30, the longest interval 5.5
 
     def __init__(self, seed: int, world: World | None = None) -> None:
         """Draw the world from the seed, unless it is given."""
@@ -96,18 +108,27 @@ class HostileWatch(simulated_world.World):
         self.world = World(seed) if world is None else world
         self.time, self.server = self.world.time, self.world.server
         self.random = Random(f"watch {seed}")  # not the one that drew the world
-        self.rows_at_last_read: set[str] = set()
+        self._last_read: tuple[list[Any], int] = ([], 0)
         self._faults: Faults | None = self.server.faults
         self.world.heal()
         self.server.intercept = self._note_rows
-        spec = WatchSpec(flow_run_id=self.world.run_id, sources=_SOURCES)
-        self.watched = SimulatedWatch(self, spec, seed=seed)
+        self._dice = Random(f"checks {seed}")
+        self._delivered: set[str] = set()  # ids of the log rows emitted, as far as they were read
+        self._read = 0  # so many events were read
+        self._complete = 0  # so many of the rows that landed first were delivered
+        self._landed = 0  # so many rows had landed when the poll under way began
+        self._quiet_requests = math.inf  # the most that a poll may send that finds nothing
+        self._quiet_since = 0  # so many had when the last good poll began
+        self.watched = CheckedWatch(self, self._spec(), seed=seed, polled=self)
 
     def watch(self) -> Result:
         """Watch the world from a random time on to the end, and check the promises."""
         end = self.world.played.end
         self.wait(self.random.choice([0.0, 0.0, end / 2, end + 1, 200.0]))
-        return self._check(self.watched.run(until=3600.0))
+        return self._check(self.watched.run(until=self.longest))
+
+    def _spec(self) -> WatchSpec:
+        return WatchSpec(flow_run_id=self.world.run_id, sources=_SOURCES)
 
     def send(self, query: Query) -> Reply:
         """Send a query to the server, which has its own latency."""
@@ -131,7 +152,71 @@ class HostileWatch(simulated_world.World):
 
     def _note_rows(self, request: httpx.Request) -> None:
         if request.url.path.endswith("/logs/filter"):
-            self.rows_at_last_read = {row["id"] for row in self._log_rows()}
+            # Rows are only added to this list; a deletion replaces it.
+            self._last_read = self.server.logs, len(self.server.logs)
+
+    @property
+    def rows_at_last_read(self) -> set[str]:
+        """The ids of the server's log rows when they were last read."""
+        rows, count = self._last_read
+        return {row["id"] for row in rows[:count]}
+
+    # -- the promises of each poll --------------------------------------------------------------
+
+    def begin_poll(self) -> None:
+        """Note how many rows there are, and what the poll may cost if none of them is new."""
+        self._landed = len(self.world.played.landed)
+        logs = _run_of(self.watched).reader.logs
+        assert logs is not None
+        forecast = logs.cursor.progress.forecast
+        # The run's row, a page of lines, and one of those dated ahead; where new lines lay between
+        # many known ones lately, these are read again.
+        known = forecast.near.step_back + forecast.ahead.step_back
+        is_plain = self._has_large_pages and known < PAGE_LIMIT / 2
+        self._quiet_requests = 3.0 if is_plain else math.inf
+
+    def end_poll(self, requests: int, *, good: bool) -> None:
+        """Check that a poll has emitted all rows that there were when it began, and its cost."""
+        watched, kind, landed = self.watched, self.world.kind, self.world.played.landed
+        news = [event for _, event in watched.emitted[self._read :]]
+        self._read += len(news)
+        self._delivered.update(event.id for event in news if isinstance(event, FlowRunLog))
+        if not good or kind in SHRINKING:
+            return
+        if self._dice.random() < _BOUNDS_CHECKED and not self._bounded(watched):
+            watched.broken.add("I9: ids or counts are kept that need not be")
+        if kind == "stale" or not self._is_caught_up:
+            return
+        read = landed[self._complete : self._landed]
+        if not self._delivered.issuperset(row["id"] for row in read):
+            watched.broken.add("I2: a poll has left out a row that was there when it began")
+        is_quiet = not news and len(landed) == self._quiet_since
+        self._complete = self._quiet_since = self._landed
+        if is_quiet and not self.kills and requests > self._quiet_requests:
+            watched.broken.add("I10: a poll without news takes more requests than it may")
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether requests may fail now."""
+        is_failing_world = self.world.kind in {"faulty", "outages"}
+        return is_failing_world and self._faults is None and self.now < self.world.healed
+
+    @property
+    def _has_large_pages(self) -> bool:
+        """Whether all rows that a quiet poll reads are in one page."""
+        return self.server._routes._page_limit == PAGE_LIMIT
+
+    def _forget_polls(self) -> None:
+        """Forget what the polls of a watch that was killed have read."""
+        self._delivered.clear()
+        self._read = self._complete = 0
+
+    @property
+    def _is_caught_up(self) -> bool:
+        """Whether the last poll has read all rows that there were."""
+        logs = _run_of(self.watched).reader.logs
+        assert logs is not None
+        return logs.position is None and not logs.cursor.progress.just_backfilled
 
     # -- the promises ---------------------------------------------------------------------------
 
@@ -153,12 +238,37 @@ class HostileWatch(simulated_world.World):
             "I8: the count is not the table": kind in SHRINKING or self._counts(watched),
             "I9: ids kept that need not be": kind in SHRINKING or self._bounded(watched),
             "I11: Closed is not once and last": _closed_once(watched),
+            "I11: Closed before the end of the drain": self._drained(watched),
+            "I13: no notice that rows vanished": self._says_what_vanished(watched),
             "I14: the fold is not the row": self._folds(watched),
             "I15: it did not end": watched.ended and watched.error is None,
+            "I15: no request for too long": self.kills > 0 or self._goes_on(watched),
             "not verified": kind in SHRINKING or _verified(watched),
         }
         result.broken = [rule for rule, holds in rules.items() if not holds]
+        result.broken += sorted(self.watched.broken)
         return result
+
+    def _drained(self, watched: SimulatedWatch) -> bool:
+        """Whether nothing that was emitted had been stored shortly before the end."""
+        tables: Any = self.server
+        run = tables.runs[self.world.run_id]
+        stored = [log.created for log in watched.of(FlowRunLog)]
+        closed = [at for at, event in watched.emitted if isinstance(event, Closed)]
+        newest = (max([*stored, run["updated"]]) - self.time.beginning).total_seconds()
+        return not closed or closed[-1] - newest >= self.drain - _DATE_STEP
+
+    def _says_what_vanished(self, watched: SimulatedWatch) -> bool:
+        """Whether a notice says so if other rows were delivered than the server has at last."""
+        delivered = {log.id for log in watched.of(FlowRunLog)}
+        codes = {notice.code for notice in watched.of(Notice)}
+        return delivered == self.rows_at_last_read or NoticeCode.SOURCE_REWOUND in codes
+
+    def _goes_on(self, watched: SimulatedWatch) -> bool:
+        """Whether after the faults no two requests were further apart than retries and polls."""
+        times = [at for at, _ in watched.sent if at > self.world.healed]
+        times = [self.world.healed, *times] if watched.sent[0][0] < self.world.healed else times
+        return all(after - before <= self.longest_pause for before, after in pairwise(times))
 
     def _counts(self, watched: SimulatedWatch) -> bool:
         return _cursor_of(watched).ledger.total == len(self.rows_at_last_read)
@@ -175,7 +285,8 @@ class HostileWatch(simulated_world.World):
             for row in self._log_rows()
             if row["timestamp"] >= floor or row["created"] >= horizon
         ]
-        return ledger.kept_id_count <= len(recent)
+        counts = len(ledger.buckets_of(self.world.run_id))
+        return ledger.kept_id_count <= len(recent) and counts <= _MOST_COUNTS
 
     def _folds(self, watched: SimulatedWatch) -> bool:
         start: Snapshot | None = None
@@ -184,13 +295,25 @@ class HostileWatch(simulated_world.World):
         row = self.server.runs[run_id]
         return (
             snapshot is not None
+            and snapshot.run == self._row_on_server()
             and snapshot.run.state_id == row["state_id"]
             and snapshot.run.updated == row["updated"]
             and {s.id for s in snapshot.states}
             == {state["id"] for state in self.server.states[run_id]}
         )
 
+    def _row_on_server(self) -> FlowRun:
+        """Read the run's row once more, without faults and unnoticed."""
+        self.world.heal()
+        self.server.intercept = None
+        page: Any = self.send(RunQuery(self.world.run_id))
+        row: FlowRun = page.rows[0]
+        return row
 
+
+_MOST_COUNTS = 4096
+_BOUNDS_CHECKED = 0.05  # of the polls
+_DATE_STEP = 1.0  # seconds of a Date header
 _SOURCES = frozenset({EventSource.STATES, EventSource.LOGS, EventSource.NOTICES})
 
 

@@ -93,6 +93,8 @@ class Prefect1World:
 class Prefect1HostileWatch(HostileWatch):
     """A `Prefect1World`, and a watch that goes through it."""
 
+    drain = 10.0
+
     def __init__(self, seed: int) -> None:
         """Draw the world from the seed."""
         world: Any = Prefect1World(seed)
@@ -112,6 +114,11 @@ class Prefect1HostileWatch(HostileWatch):
         self._rows_noted = False
         return self._channel.send(query)
 
+    @property
+    def _has_large_pages(self) -> bool:
+        server: Any = self.server
+        return server.row_limit is None and self.world.kind != "ties"
+
     def _log_rows(self) -> Collection[Any]:
         logs: Any = self.server.logs
         return logs.values()  # type: ignore[no-any-return]
@@ -120,7 +127,8 @@ class Prefect1HostileWatch(HostileWatch):
         """Note the rows at a query's first request; the others only find out the row limit."""
         if b"query Logs" in request.content and not self._rows_noted:
             self._rows_noted = True
-            self.rows_at_last_read = {row["id"] for row in self._log_rows()}
+            rows = [*self._log_rows()]
+            self._last_read = rows, len(rows)
 
     def _folds(self, watched: SimulatedWatch) -> bool:
         start: Snapshot | None = None

@@ -32,13 +32,7 @@ _DOWN = (0.0, 0.0, 0.2, 3.0, 40.0)  # seconds
 
 
 class _Killed(HostileWatch):
-    """A watch that is killed now and then.
-
-    Attributes:
-        kills: How many times.
-    """
-
-    kills = 0
+    """A watch that is killed now and then."""
 
     def watch(self) -> Result:
         """Watch the world from a random time on to the end, and check the promises."""
@@ -58,15 +52,15 @@ class _Killed(HostileWatch):
         """Kill the watch after some of its events, and start the next one."""
         self.kills += 1
         watched = self.watched
-        del watched.emitted[handed_on:]
         if self._faults is None:
             self._faults = self.server.faults
             self.world.heal()
         assert isinstance(watched.session, RunSession)
         spec = watched.session._run.spec
         session = RunSession(spec, Random(f"{self.seed} {self.kills}"))
+        watched.go_on_with(session, handed_on)
+        self._forget_polls()
         self._go_on(session, spec)
-        watched.session = session
         self.wait(self.random.choice(_DOWN))
 
     def _go_on(self, session: RunSession, spec: WatchSpec) -> None:  # noqa: ARG002
@@ -199,11 +193,11 @@ class KilledManyRunWatch(ManyRunWatch):
     def _kill(self, handed_on: int) -> None:
         """Kill the watch after some of its events, and start the next one."""
         self.kills += 1
-        del self.watched.emitted[handed_on:]
         for member in self.members:
             member.checked, member.grouped = False, None
         session = RunsSession(self.session._spec, Random(f"{self.seed} {self.kills}"), goes_on=True)
-        self.session = self.watched.session = session
+        self.session = session
+        self.watched.go_on_with(session, handed_on)
         session.add(self.given)
         journals: defaultdict[str, list[FlowRunEvent]] = defaultdict(list)
         for event in self.watched.events:

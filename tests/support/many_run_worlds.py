@@ -18,8 +18,9 @@ from uuid import UUID
 import httpx
 import msgspec
 import simulated_world
+from checked_watches import CheckedWatch
 from hostile_worlds import SHRINKING, Result, late_is_late, reordered
-from simulated_world import SimulatedWatch, exchange
+from simulated_world import exchange
 
 from rxflow import (
     AllClosed,
@@ -121,9 +122,13 @@ class ManyRunWatch(simulated_world.World):
         given: The ids of the runs that were added to it.
         are_all_given: Whether no more will be.
         kills: How many times it was killed.
+        longest: The seconds after which it must have ended.
+        longest_pause: The seconds between two requests, at most.
     """
 
     kills = 0
+    longest = 7200.0
+    longest_pause = 42.0  # the longest backoff is 30, the longest interval 11
 
     def __init__(self, seed: int, kind: ManyRunKind | None = None) -> None:
         """Draw the world from the seed.
@@ -152,10 +157,10 @@ class ManyRunWatch(simulated_world.World):
         self._refuses_offsets_from = random.uniform(0, 60)
         self.members = self._draw_members()
         self._of_id: dict[str, Member] = {}
-        spec = WatchSpec(flow_run_id="", sources=_SOURCES)
+        spec = self._spec()
         session = RunsSession(spec, Random(seed))
         self.session = session
-        self.watched = SimulatedWatch(self, spec, session=session)
+        self.watched = CheckedWatch(self, spec, session=session)
         for member in self.members:
             if member.history is None:
                 member.run_id = UNKNOWN
@@ -165,6 +170,9 @@ class ManyRunWatch(simulated_world.World):
         if self.kind == "smaller pages":
             for _ in range(2):
                 self.at(random.uniform(1, 90), self._lower_page_limit)
+
+    def _spec(self) -> WatchSpec:
+        return WatchSpec(flow_run_id="", sources=_SOURCES)
 
     def watch(self) -> Result:
         """Watch the world to its end, and check the promises."""
@@ -176,7 +184,7 @@ class ManyRunWatch(simulated_world.World):
             self.session.add([member.run_id, self.random.choice(self.given)])
         self.are_all_given = True
         self.session.complete()
-        self._run(until=7200.0)
+        self._run(until=self.longest)
         return self._check()
 
     def _run(self, until: float) -> None:
@@ -327,9 +335,11 @@ class ManyRunWatch(simulated_world.World):
                 NoticeCode.DEGRADED not in codes or self.kind in _OUTAGE_KINDS
             ),
             "something of a closed run is kept": not (session._runs or session._groups),
+            "I15: no request for too long": self._goes_on(),
             "a long history delays others": self._most_requests_between() <= _MOST_REQUESTS_BETWEEN,
         }
         result.broken = [rule for rule, holds in rules.items() if not holds]
+        result.broken += sorted(watched.broken)
         for number, member in enumerate(self.members):
             own = of_run[member.run_id]
             broken = self._check_member(member, own, of_outcome.get(member.run_id), result)
@@ -375,6 +385,7 @@ class ManyRunWatch(simulated_world.World):
             "log_count": closed.log_count == len(logs),
             "outcome": _is_outcome_of(closed, outcome),
             "verified and lost": not closed.verified or member.rows_at_check <= delivered,
+            "I13: no notice of a difference": self._says_difference(member, events, closed),
         }
         if member.row is None:
             rules["not said to be gone"] = _is_gone(events, outcome)
@@ -383,6 +394,31 @@ class ManyRunWatch(simulated_world.World):
             rules["I14: the fold is not the row"] = _folds(events, member.row)
             rules["not verified"] = closed.verified or shrinks or self.kind == "no offsets"
         return [rule for rule, holds in rules.items() if not holds]
+
+    def _says_difference(self, member: Member, events: list[FlowRunEvent], closed: Closed) -> bool:
+        """Whether an event says so if not the rows were delivered that are on the server at last.
+
+        The rows of a run that was deleted vanish with it, and its notice says that.
+        """
+        delivered = {event.id for event in events if isinstance(event, FlowRunLog)}
+        notices = {event.code for event in events if isinstance(event, Notice)}
+        return (
+            member.row is None
+            or member.deleted is not None
+            or delivered == member.rows_at_check
+            or NoticeCode.SOURCE_REWOUND in notices
+            or not closed.verified
+        )
+
+    def _goes_on(self) -> bool:
+        """Whether after the faults no two requests were too far apart, while runs were watched."""
+        if self.kills or not self.watched.sent:
+            return True
+        calm = max(self._healed, *(member.joins for member in self.members))
+        times = [at for at, _ in self.watched.sent if at > calm]
+        if self.watched.sent[0][0] < calm and times:
+            times = [calm, *times]
+        return all(after - before <= self.longest_pause for before, after in pairwise(times))
 
     @property
     def _is_calm(self) -> bool:

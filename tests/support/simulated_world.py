@@ -134,13 +134,22 @@ class SimulatedWatch:
         self.record(self.session.wake(self.now()))
         match self.session.next_command(self.now()):
             case Fetch(query):
-                self.sent.append((self.world.now, query))
-                reply = self.world.send(query)
-                self.record(self.session.receive(reply, self.now()))
+                self._fetch(query)
             case Wait(seconds):
                 self._wait(min(seconds, max(0.0, until - self.world.now)))
             case Done(error):
                 self.ended, self.error = True, error
+
+    def _fetch(self, query: Query) -> None:
+        """Send a query, and let the session receive the reply."""
+        self.sent.append((self.world.now, query))
+        reply = self.world.send(query)
+        self.record(self.session.receive(reply, self.now()))
+
+    def go_on_with(self, session: Session, handed_on: int) -> None:
+        """Replace the session after so many events; those after them were emitted in vain."""
+        del self.emitted[handed_on:]
+        self.session = session
 
     def announce(self, flow_run_id: str, change: AnnouncedChange) -> None:
         """Announce a change of a run now."""
