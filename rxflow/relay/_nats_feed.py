@@ -143,7 +143,8 @@ class NatsFeed(Generic[P]):
             if not is_done:
                 self.is_behind = True
                 self.is_unsure |= is_unsure
-        self._sure_at = asyncio.get_running_loop().time()
+        if is_unsure:  # that nothing more is found shows nothing of what was read before
+            self._sure_at = asyncio.get_running_loop().time()
         return found
 
     async def _receive(self, message: Msg) -> None:
@@ -152,8 +153,7 @@ class NatsFeed(Generic[P]):
         else:
             self.live.append(message_of(message))
             if len(self.live) > _MOST_LIVE:  # of a consumer that is slower than the log grows
-                self.is_behind = True
-                self.live.clear()
+                self.doubt()  # those that are cleared might show that the stream is another one
             self._changed.set()
 
 

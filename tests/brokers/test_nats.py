@@ -23,8 +23,8 @@ from broker_logs import (
 from broker_servers import PASSWORD, BrokerServer, NatsServer
 from certificates import Authority
 
-from rxflow.errors import BrokerFailed, InvalidRelayLog, RelayLogTrimmed
-from rxflow.relay import _nats
+from rxflow.errors import BrokerFailed, InvalidRelayLog, RelayLogLost, RelayLogTrimmed
+from rxflow.relay import _nats, _nats_feed
 from rxflow.relay._connect import open_broker
 from rxflow.relay._nats import NatsBroker
 from rxflow.relay._nats_link import NoResponder
@@ -202,6 +202,31 @@ def test_a_log_without_its_beginning(nats_server: BrokerServer, workspace: str) 
             await broker.link.request(request, body.encode())
             await fails(RelayLogTrimmed, run, broker.read(run, after=0))
             await fails(RelayLogTrimmed, run, broker.follow(run, after=0).pages(1.0))
+
+    completed(scenario)
+
+
+def test_a_log_that_was_dropped_without_a_word(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower looks for it after a while, since the message about a drop may be lost."""
+    monkeypatch.setattr(_nats_feed, "_SURE_SECONDS", 0.2)
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            await broker.append(run, new_page(0), after=0)
+            follower = broker.follow(run, after=0)
+            await followed(follower, 1)
+            await broker.jetstream.purge(broker.stream, broker.log_subject(run))
+
+            async def follow() -> None:
+                while not await follower.pages(0.05):
+                    pass
+
+            await fails(RelayLogLost, "no longer has the log", follow())
+            await follower.aclose()
 
     completed(scenario)
 

@@ -282,6 +282,27 @@ def test_a_stream_on_nats_that_was_made_anew(nats_server: BrokerServer, workspac
     completed(scenario)
 
 
+def test_a_stream_on_nats_that_was_made_anew_is_longer(
+    nats_server: BrokerServer, workspace: str
+) -> None:
+    """A reader that was too slow for the new pages does not read on behind the first of them."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            await append_all(broker, run, [new_page(number) for number in range(5)])
+            follower = broker.follow_all(after=0, mark="")
+            await followed_all(follower, 5)
+            await broker.link.request(f"$JS.API.STREAM.DELETE.{broker.stream}")
+            await broker.setup()
+            await append_all(broker, run, [new_page(number) for number in range(70)])
+            await fails(RelayLogLost, "read all runs again", followed_all(follower, 1))
+            await follower.aclose()
+
+    completed(scenario)
+
+
 def test_the_stream_of_all_runs(server: BrokerServer) -> None:
     """A user with few permissions reads it, as events; large ones are whole."""
     workspace, run, other = "shown", new_run(), new_run()
