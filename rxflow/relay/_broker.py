@@ -260,7 +260,7 @@ class Broker(Protocol):
         ...
 
     async def page_at(self, run_id: str, position: int) -> StoredPage | None:
-        """Return the page of a log at a position; None if it is gone, or a replica lags.
+        """Return the page of a log at a position, at which there was one; None if it is gone.
 
         Raises:
             InvalidRelayLog: It is not a page of a relay.

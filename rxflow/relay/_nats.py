@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from nats.aio.msg import Msg
 
+from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed
 from rxflow.relay._address import Address
 from rxflow.relay._broker import WANT_SECONDS, LogEnd, Moved, Page, StoredPage
@@ -46,6 +47,8 @@ T = TypeVar("T")
 _MAX_BYTES: Final = 2 << 30  # of all logs, unless `setup` is given another size
 _ABSENT_SECONDS: Final = 5.0  # until a stream that does not respond is looked for
 _ELECTION_SECONDS: Final = 20.0  # in which servers that were started have elected its leader
+_MOST_LOOKS: Final = 20  # for a page that a replica lacks: within five seconds
+_LOOK_PAUSE: Final = 0.25  # seconds
 _ENDS_AT_ONCE: Final = 64  # of logs, whose last pages are held in memory
 _DROPPED: Final = {"Rx-Dropped": "1"}
 
@@ -206,8 +209,16 @@ class NatsBroker:
     async def page_at(self, run_id: str, position: int) -> StoredPage | None:
         """Return the page of a log at a position; see `Broker.page_at`."""
         run = run_name(run_id)
-        found = await self.answered(lambda: self.read_messages(run, start=position, limit=1))
-        return stored_page(found[0], run) if found and found[0].sequence == position else None
+        for attempt in range(_MOST_LOOKS):
+            if attempt:
+                await apause(_LOOK_PAUSE)
+            # A page of any run after it shows that it is gone; without one, a replica may lag.
+            found = await self.answered(lambda: self.read_messages("*", start=position, limit=1))
+            if found:
+                message = found[0]
+                is_here = message.sequence == position and run_of(message.subject, ".") == run
+                return stored_page(message, run) if is_here else None
+        return None
 
     def follow_all(self, *, after: int, mark: str) -> NatsWorkspaceFollower:
         """Return what reads all logs from a position on; see `Broker.follow_all`."""

@@ -7,11 +7,7 @@ read from the log.
 
 from msgspec.structs import replace
 
-from rxflow._runtime.clocks import apause
 from rxflow.relay._broker import Broker, StoredPage
-
-_ATTEMPTS = 3  # until a part is gone; a replica may lag
-_REPLICA_PAUSE = 0.1  # seconds
 
 
 async def whole_page(broker: Broker, run_id: str, stored: StoredPage) -> StoredPage:
@@ -36,20 +32,10 @@ async def whole_page(broker: Broker, run_id: str, stored: StoredPage) -> StoredP
     bodies = [page.body]
     previous = stored.previous
     for part in range(page.parts - 1, 0, -1):
-        before = await _page_at(broker, run_id, previous)
+        before = await broker.page_at(run_id, previous)
         if before is None or before.page.part != part:
             return stored
         bodies.append(before.page.body)
         previous = before.previous
     body = b"".join(reversed(bodies))
     return stored._replace(page=replace(page, body=body, part=1, parts=1))
-
-
-async def _page_at(broker: Broker, run_id: str, position: int) -> StoredPage | None:
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            await apause(_REPLICA_PAUSE)
-        found = await broker.page_at(run_id, position)
-        if found is not None:
-            return found
-    return None

@@ -6,6 +6,7 @@ from contextlib import closing
 from itertools import islice
 from random import Random
 
+import pytest
 from broker_logs import (
     append_all,
     append_somewhere,
@@ -22,8 +23,9 @@ from connection_relay import ConnectionRelay
 from sample_events import line
 
 from rxflow.errors import InvalidRelayLog, RelayLogLost
-from rxflow.relay import stream
+from rxflow.relay import _nats, stream
 from rxflow.relay._broker import Broker, RunPage, StoredPage, WorkspaceFollower
+from rxflow.relay._jetstream import Message
 from rxflow.relay._nats import NatsBroker
 from rxflow.relay._nats_workspace import NatsWorkspaceFollower
 from rxflow.relay._pages import MOST_BYTES, pages_of
@@ -202,7 +204,7 @@ def test_a_log_that_is_dropped_or_made_anew(server: BrokerServer, workspace: str
 
 
 def test_a_page_at_a_position(server: BrokerServer, workspace: str) -> None:
-    """It is the page there, and none where the log has none."""
+    """It is the page there, and none where that is gone, or of another log."""
     run, other = new_run(), new_run()
 
     async def scenario() -> None:
@@ -215,7 +217,38 @@ def test_a_page_at_a_position(server: BrokerServer, workspace: str) -> None:
                 assert found is not None
                 assert (found.position, found.page) == (position, new_page(number))
             assert await broker.page_at(other, first) is None
-            assert await broker.page_at(run, second + 1) is None
+            await append_somewhere(broker, other, new_page(6))
+            await broker.drop(run)
+            assert await broker.page_at(run, second) is None
+
+    completed(scenario)
+
+
+def test_a_page_that_a_replica_lacks_on_nats(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is requested again, so that a replica which lags loses no event for a reader."""
+    monkeypatch.setattr(_nats, "_LOOK_PAUSE", 0.0)
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            read, missing = broker.read_messages, [*range(10)]
+
+            async def read_with_lag(run: str, *, start: int, limit: int) -> list[Message]:
+                if missing:
+                    missing.pop()
+                    return []
+                return await read(run, start=start, limit=limit)
+
+            monkeypatch.setattr(broker, "read_messages", read_with_lag)
+            position = await broker.append(run, new_page(0), after=0)
+            found = await broker.page_at(run, position)
+            assert found is not None
+            assert found.page == new_page(0)
+            await broker.drop(run)
+            assert await broker.page_at(run, position) is None  # nothing shows whether it lags
 
     completed(scenario)
 

@@ -291,7 +291,6 @@ def test_the_log_of_an_event_in_parts_is_dropped(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a part before is gone, the event is left out."""
-    monkeypatch.setattr("rxflow.relay._whole_pages._REPLICA_PAUSE", 0.0)
 
     async def gone(*_: object) -> None:
         return None
