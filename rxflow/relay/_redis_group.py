@@ -1,7 +1,8 @@
 """Groups on Redis: a consumer group of the stream that has the run of each page.
 
 A member needs XGROUP, XREADGROUP, XAUTOCLAIM, XPENDING, XCLAIM and XACK on the key of the pages,
-and XRANGE on the runs' keys.
+and XRANGE on the runs' keys; with EVAL and XINFO it also deletes what the server keeps of members
+that are gone.
 """
 
 import asyncio
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 _BLOCK_SECONDS: Final = 1.0  # for which one command waits; then pages of others are looked for
 _RETRY_SECONDS: Final = 0.3
+_GONE_SECONDS: Final = 60.0  # without a command, after which a member without pages is deleted
+
+# Nothing is lost of one that is alive: the server has it again with its next command.
+_DELETE_GONE: Final = """
+for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local member = {}
+  for index = 1, #fields, 2 do member[fields[index]] = fields[index + 1] end
+  if member['pending'] == 0 and member['idle'] >= tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], member['name'])
+  end
+end
+return 0
+"""
 
 
 class RedisGroupMember:
@@ -100,12 +114,15 @@ class RedisGroupMember:
         """Do nothing: the group stays, without its members too."""
 
     async def _join(self) -> None:
-        """Create the group, unless it is there."""
+        """Create the group, unless it is there; delete members that are gone, if permitted."""
         try:
             await self._link.command("XGROUP", "CREATE", self._key, self._group, "0", "MKSTREAM")
         except BrokerFailed as error:
             if "BUSYGROUP" not in str(error):
                 raise
+        gone = int(_GONE_SECONDS * 1000)
+        with suppress(BrokerFailed):
+            await self._link.command("EVAL", _DELETE_GONE, 1, self._key, self._group, gone)
         self._has_joined = True
 
     async def _claim(self) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import relay_worker
 from broker_logs import append_all, completed, fails, new_page, new_run, opened, read_all
-from broker_servers import BrokerServer
+from broker_servers import BrokerServer, RedisServer
 from command_line import LIMIT, environment
 from runtime_threads import join_runtime_threads
 from sample_events import line
@@ -208,6 +208,28 @@ def test_one_run_on_redis(workspace: str, server: BrokerServer) -> None:
     if server.scheme == "redis":
         with pytest.raises(ConfigurationError, match="On Redis a group shares all runs"):
             taken(member, 1)
+
+
+def test_members_that_are_gone_are_deleted_on_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server does not keep one for each loop that there ever was."""
+    monkeypatch.setattr("rxflow.relay._redis_group._GONE_SECONDS", 0.0)
+    run, workspace, group = new_run(), "shown", f"g-{new_run()}"
+
+    async def write() -> None:
+        async with opened(server, workspace) as broker:
+            await append_lines(broker, [run], 0, 1)
+
+    async def members() -> int:
+        async with opened(server, workspace) as broker:
+            assert isinstance(broker, RedisBroker)
+            return len(await broker.link.command("XINFO", "CONSUMERS", broker.pages_key, group))
+
+    with RedisServer() as server:
+        completed(write)
+        for _ in range(5):
+            taken(consume(server.url("worker"), group, workspace=workspace), 1)
+        count = completed(members)
+    assert count <= 2  # the last one has given its page back; the one before had it
 
 
 # -- users ----------------------------------------------------------------------------------------
