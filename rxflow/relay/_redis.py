@@ -133,6 +133,7 @@ class RedisBroker:
         self.link = link
         self._prefix = f"rxflow:{workspace}:"
         self.refusal: str | None = None
+        self._lease_end = 0  # of the lease that ends last, in milliseconds since 1970
         self._random = Random()  # noqa: S311 - jitter
         self._room = Room()
 
@@ -291,12 +292,16 @@ class RedisBroker:
         """Return who holds which lease: those that were renewed within their time."""
         found = await self.answered("HGETALL", f"{self._prefix}leases")
         seconds, _ = await self.answered("TIME")
-        held = {name: value.partition(" ") for name, value in _texts(found).items()}
-        return {
-            name: holder
-            for name, (ends, _, holder) in held.items()
+        texts = {name: value.partition(" ") for name, value in _texts(found).items()}
+        leases = {
+            name: (int(ends), holder)
+            for name, (ends, _, holder) in texts.items()
             if ends.isdecimal() and int(ends) > int(seconds) * 1000
         }
+        last_end = max((ends for ends, _ in leases.values()), default=0)
+        if last_end > self._lease_end:  # one was taken or renewed, perhaps by another relay
+            self._lease_end, self.refusal = last_end, None
+        return {name: holder for name, (_, holder) in leases.items()}
 
     async def aclose(self) -> None:
         """Close the connection. May be called twice."""

@@ -140,6 +140,26 @@ def test_wants_are_heard_after_a_silence(workspace: str, monkeypatch: pytest.Mon
             relay.close()
 
 
+def test_a_relay_that_stands_by_hears_that_the_server_stores_again(workspace: str) -> None:
+    """It stores nothing itself; the lease that another relay has taken shows it."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with opened_redis(server, workspace) as broker, opened_redis(server, workspace) as by:
+            await begin_refusing(server, by)
+            acquiring = asyncio.create_task(broker.lease("relay-0", "late", 30.0).acquire())
+            await until(lambda: broker.refusal is not None)
+            acquiring.cancel()
+            assert await broker.holders() == {}
+            assert broker.refusal is not None
+            await end_refusing(server, by)
+            await by.lease("relay-0", "quick", 30.0).acquire()
+            assert await broker.holders() == {"relay-0": "quick"}
+            assert broker.refusal is None
+
+    with RedisServer() as server:
+        completed(lambda: scenario(server))
+
+
 def test_a_relay_on_a_server_that_stores_nothing_for_a_while(
     workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
