@@ -4,8 +4,9 @@ A republished page that has the next sequence follows the last one that was read
 later one, pages were lost on the way, or a log was dropped; then the stream is read in batches.
 
 A position is a sequence. A stream that was deleted and made anew, or has lost its end, gives the
-sequences that were read to other pages, which were stored later. So the mark of a page is the time
-at which it was stored.
+sequences that were read to other pages, which were stored later than any of those. So the mark of a
+page is the latest time at which it or one before it was stored: a server's clock may be set back,
+and the one of the next leader may be behind.
 """
 
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ class NatsWorkspaceFollower(NatsFeed[RunPage]):
         Args:
             broker: The broker.
             after: The position; 0 for the beginning.
-            mark: When the page there was stored, in microseconds since 1970.
+            mark: When that page or one before it was stored last, in microseconds since 1970.
         """
         super().__init__(broker, broker.live_subject(_ALL))
         self._position = after
@@ -75,7 +76,8 @@ class NatsWorkspaceFollower(NatsFeed[RunPage]):
                     raise
                 self.is_behind = True
                 return pages
-            self._position, self._stored_at = message.sequence, _stored_at(message)
+            self._position = message.sequence
+            self._stored_at = max(self._stored_at, _stored_at(message))
             if run is not None and stored is not None:
                 pages.append(RunPage(run, stored, str(self._stored_at)))
         return pages

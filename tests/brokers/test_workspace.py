@@ -20,6 +20,7 @@ from broker_logs import (
 )
 from broker_servers import BrokerServer
 from connection_relay import ConnectionRelay
+from msgspec.structs import replace
 from sample_events import line
 
 from rxflow.errors import InvalidRelayLog, RelayLogLost
@@ -332,6 +333,39 @@ def test_a_stream_on_nats_that_was_made_anew_is_longer(
             await append_all(broker, run, [new_page(number) for number in range(70)])
             await fails(RelayLogLost, "read all runs again", followed_all(follower, 1))
             await follower.aclose()
+
+    completed(scenario)
+
+
+def test_a_clock_that_was_set_back_on_nats(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages that come twice are not those of another stream, though they seem to be later."""
+    run = new_run()
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            await append_all(broker, run, [new_page(number) for number in range(2)])
+            read = broker.read_messages
+
+            async def read_from_earlier(run: str, *, start: int, limit: int) -> list[Message]:
+                messages = await read(run, start=start, limit=limit)
+                return [
+                    replace(message, stored_at=message.stored_at - 9.0 * (message.sequence > 1))
+                    for message in messages
+                ]
+
+            monkeypatch.setattr(broker, "read_messages", read_from_earlier)
+            follower = broker.follow_all(after=0, mark="")
+            pages = await followed_all(follower, 2)
+            follower.live.extend(await read("*", start=1, limit=1))
+            assert await follower.pages(0.0) == []
+            await follower.aclose()
+            _, last, mark = pages[-1]
+            resumed = broker.follow_all(after=last.position, mark=mark)
+            assert await resumed.pages(0.0) == []
+            await resumed.aclose()
 
     completed(scenario)
 
