@@ -139,7 +139,8 @@ class NatsGroupMember:
         page = Message(message.subject, sequence, message.headers or {}, message.data, 0.0, None)
         receipt = message.reply
         if run is None:  # no relay wrote it
-            await self._broker.link.request(receipt, _ACK)
+            with suppress(Unanswered):
+                await self._broker.link.request(receipt, _ACK)
             return None
         try:
             return GroupPage(run, stored_page(page, run), receipt)

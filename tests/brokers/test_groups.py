@@ -26,6 +26,7 @@ from rxflow.relay._group import GroupOptions
 from rxflow.relay._nats import NatsBroker
 from rxflow.relay._pages import MOST_BYTES, pages_of
 from rxflow.relay._redis import RedisBroker
+from rxflow.relay._retries import Unanswered
 
 PAGES = 300
 SIZE = 4  # events in a page
@@ -200,6 +201,31 @@ def test_one_run_on_nats(nats_server: BrokerServer, workspace: str) -> None:
     assert taken(consume(url, "one", workspace=workspace, flow_run_id=runs[1]), 12) == own
     with pytest.raises(BrokerFailed, match="with other settings; pass the same to all"):
         taken(consume(url, "one", workspace=workspace), 1)
+
+
+def test_a_foreign_message_on_nats(
+    nats_server: BrokerServer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of no run is left out, also where the reply to its acknowledgement is lost."""
+
+    async def scenario() -> None:
+        async with opened(nats_server, workspace) as broker:
+            assert isinstance(broker, NatsBroker)
+            await broker.link.request(broker.log_subject("foreign"), b"no page")
+            await append_all(broker, new_run(), [new_page(0)])
+            request = broker.link.request
+
+            async def request_in_vain(subject: str, *rest: Any, **more: Any) -> Any:
+                if subject.startswith("$JS.ACK."):
+                    raise Unanswered
+                return await request(subject, *rest, **more)
+
+            monkeypatch.setattr(broker.link, "request", request_in_vain)
+            page = await broker.member(GroupOptions("alerts", None, 30.0)).next_page(30.0)
+            assert page is not None
+            assert page.stored.page == new_page(0)
+
+    completed(scenario)
 
 
 def test_one_run_on_redis(workspace: str, server: BrokerServer) -> None:
