@@ -35,11 +35,12 @@ def invoke_silent(*arguments: str) -> tuple[str, Result]:
 )
 def test_reads_end_at_the_limit(arguments: tuple[str, ...]) -> None:
     """Those that find the runs, and those of stored lines."""
-    # On a busy machine a shorter one may be over before anything was sent.
-    _, done = invoke_silent(*arguments, "--timeout", "3")
+    _, done = invoke_silent(*arguments, "--timeout", "1")
     assert (done.exit_code, done.stdout) == (124, "")
     assert re.fullmatch(
-        r"rxflow: the time limit of 3.0 s is over, and not all was read \(http\S+ does not reply\)"
+        r"rxflow: the time limit of 1.0 s is over, and not all was read"
+        # On a busy machine it may be over before anything was sent.
+        r"( \(http\S+ does not reply\))?"
         r"(; flow run \S+ may go on; to come back: rxflow watch \S+)?",
         done.stderr.splitlines()[-1],
     )
