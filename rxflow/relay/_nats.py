@@ -34,7 +34,7 @@ from rxflow.relay._headers import headers_of
 from rxflow.relay._jetstream import JetStream, Message, WrongLast
 from rxflow.relay._names import lease_name, run_name, run_of
 from rxflow.relay._nats_feed import BATCH, NatsFeed, stored_page
-from rxflow.relay._nats_group import NatsGroupMember
+from rxflow.relay._nats_group import ELECTION_SECONDS, NatsGroupMember
 from rxflow.relay._nats_lease import NatsLease, lease_holders
 from rxflow.relay._nats_link import NatsLink, NoResponder
 from rxflow.relay._nats_workspace import NatsWorkspaceFollower
@@ -46,7 +46,6 @@ T = TypeVar("T")
 
 _MAX_BYTES: Final = 2 << 30  # of all logs, unless `setup` is given another size
 _ABSENT_SECONDS: Final = 5.0  # until a stream that does not respond is looked for
-_ELECTION_SECONDS: Final = 20.0  # in which servers that were started have elected its leader
 _MOST_LOOKS: Final = 20  # for a page that a replica lacks: within five seconds
 _LOOK_PAUSE: Final = 0.25  # seconds
 _ENDS_AT_ONCE: Final = 64  # of logs, whose last pages are held in memory
@@ -348,7 +347,7 @@ class NatsBroker:
         found = await self.jetstream.read(
             self.stream, self.log_subject(run), start=start, limit=limit
         )
-        self._is_seen, self._absent_since = True, None
+        self.record_seen()
         return found
 
     async def answered(self, send: Callable[[], Awaitable[T]]) -> T:
@@ -367,10 +366,14 @@ class NatsBroker:
             except Unanswered:
                 self._absent_since = None
             else:
-                self._is_seen, self._absent_since = True, None
+                self.record_seen()
                 return result
             if await comes_within(dropped, next(delays)):
                 delays = pauses(self._random)
+
+    def record_seen(self) -> None:
+        """Record that a stream of the workspace has responded."""
+        self._is_seen, self._absent_since = True, None
 
     async def check_absence(self) -> None:
         """Find out whether the streams do not exist, once they have not responded for a while.
@@ -403,7 +406,7 @@ class NatsBroker:
         except Unanswered:  # an outage, which shows nothing of the stream
             return True
         except BrokerFailed:  # a reader is not permitted to find out
-            return self._is_seen or waited < _ELECTION_SECONDS
+            return self._is_seen or waited < ELECTION_SECONDS
 
 
 class NatsFollower(NatsFeed[StoredPage]):

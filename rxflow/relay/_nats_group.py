@@ -26,6 +26,9 @@ from rxflow.relay._retries import Unanswered
 if TYPE_CHECKING:
     from rxflow.relay._nats import NatsBroker
 
+ELECTION_SECONDS: Final = 20.0
+"""In which servers that were started, or have lost one of them, have elected leaders."""
+
 _RETRY_SECONDS: Final = 0.3
 _ACK: Final = b"+ACK"
 _GIVE_BACK: Final = b"-NAK"
@@ -47,6 +50,8 @@ class NatsGroupMember:
         self._options = options
         self._has_joined = False
         self._refusal: BrokerFailed | None = None  # of the request that creates the group
+        self._is_seen = False  # whether the group once responded
+        self._absent_since: float | None = None
 
     async def next_page(
         self,
@@ -62,14 +67,14 @@ class NatsGroupMember:
                 message = await self._pull(left)
             except NoResponder:
                 self._has_joined = False
-                if self._refusal is not None:
-                    raise self._refusal from None
-                await self._broker.check_absence()
+                await self._check_absence()
                 await apause(min(_RETRY_SECONDS, left))
             except Unanswered:
                 self._has_joined = False
                 await apause(min(_RETRY_SECONDS, left))
             else:
+                self._broker.record_seen()
+                self._is_seen, self._absent_since = True, None
                 page = None if message is None else await self._page_of(message)
                 if page is not None:
                     return page
@@ -100,6 +105,21 @@ class NatsGroupMember:
 
     async def aclose(self) -> None:
         """Do nothing: the group stays, without its members too."""
+
+    async def _check_absence(self) -> None:
+        """Find out whether there is no such group or stream, or none while a leader is elected.
+
+        Raises:
+            BrokerFailed: There is none.
+        """
+        if self._refusal is None:
+            return await self._broker.check_absence()
+        now = asyncio.get_running_loop().time()
+        if self._absent_since is None:
+            self._absent_since = now
+        if not self._is_seen or now - self._absent_since >= ELECTION_SECONDS:
+            raise self._refusal from None
+        return None
 
     async def _join(self) -> None:
         """Create the group, unless it is there."""

@@ -16,14 +16,16 @@ import relay_worker
 from broker_logs import append_all, completed, fails, new_page, new_run, opened, read_all
 from broker_servers import BrokerServer, RedisServer
 from command_line import LIMIT, environment
+from nats.aio.msg import Msg
 from runtime_threads import join_runtime_threads
 from sample_events import line
 
 from rxflow.errors import BrokerFailed, ConfigurationError
-from rxflow.relay import consume
+from rxflow.relay import _nats, consume
 from rxflow.relay._broker import Broker
 from rxflow.relay._group import GroupOptions
 from rxflow.relay._nats import NatsBroker
+from rxflow.relay._nats_link import NoResponder
 from rxflow.relay._pages import MOST_BYTES, pages_of
 from rxflow.relay._redis import RedisBroker
 from rxflow.relay._retries import Unanswered
@@ -201,6 +203,46 @@ def test_one_run_on_nats(nats_server: BrokerServer, workspace: str) -> None:
     assert taken(consume(url, "one", workspace=workspace, flow_run_id=runs[1]), 12) == own
     with pytest.raises(BrokerFailed, match="with other settings; pass the same to all"):
         taken(consume(url, "one", workspace=workspace), 1)
+
+
+@pytest.mark.parametrize("user", ["worker", "bound"])
+def test_an_election_on_nats_is_waited_for(
+    nats_server: BrokerServer, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    """A member that may not look for the stream, nor create its group, goes on after it."""
+    monkeypatch.setattr(_nats, "_ABSENT_SECONDS", 0.0)
+    monkeypatch.setattr(_nats, "ELECTION_SECONDS", 0.0)  # of the stream
+    run, workspace = new_run(), "shown"
+    elections: list[int] = []
+
+    async def scenario() -> None:
+        async with (
+            opened(nats_server, workspace) as broker,
+            opened(nats_server, workspace, user=user, is_reader=True) as reader,
+        ):
+            assert isinstance(reader, NatsBroker)
+            await append_all(broker, run, [new_page(0), new_page(1)])
+            options = GroupOptions("alerts", None, 30.0)
+            creator = broker.member(options)
+            first = await creator.next_page(30.0)
+            assert first is not None
+            await creator.give_back(first)
+            member, request = reader.member(options), reader.link.request_message
+
+            async def request_message(subject: str, body: bytes, *, seconds: float) -> Msg:
+                if elections:
+                    elections.pop()
+                    raise NoResponder(subject)
+                return await request(subject, body, seconds=seconds)
+
+            monkeypatch.setattr(reader.link, "request_message", request_message)
+            for _ in range(2):
+                page = await member.next_page(30.0)
+                assert page is not None
+                await member.ack(page)
+                elections.extend([1, 2])
+
+    completed(scenario)
 
 
 def test_a_foreign_message_on_nats(

@@ -122,7 +122,7 @@ def test_a_stream_that_nothing_created(
 ) -> None:
     """A reader learns that no relay has created the stream, a relay that its stream is gone."""
     monkeypatch.setattr("rxflow.relay._nats._ABSENT_SECONDS", 0.2)
-    monkeypatch.setattr("rxflow.relay._nats._ELECTION_SECONDS", 0.5)
+    monkeypatch.setattr("rxflow.relay._nats.ELECTION_SECONDS", 0.5)
     run = new_run()
 
     async def scenario() -> None:
