@@ -252,6 +252,7 @@ def test_what_is_not_permitted_is_named(nats_server: BrokerServer) -> None:
             ):
                 error = re.escape(f"not permit this user to publish to '{subject}'")
                 await fails(BrokerFailed, error, request)
+            await broker.drop(run)  # others read all of the workspace, and this is no event
 
     completed(scenario)
 
