@@ -66,6 +66,10 @@ class BrokerAccess(msgspec.Struct, frozen=True):
     workspace: str
     options: tuple[tuple[str, Any], ...] = ()
 
+    def __repr__(self) -> str:
+        """Leave out what may be secret: reports of errors may show it."""
+        return f"<BrokerAccess to workspace {self.workspace!r}>"
+
 
 class Connections:
     """Shares connections among the readers of an event loop; closes those that none uses."""

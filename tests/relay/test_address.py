@@ -8,6 +8,7 @@ import pytest
 
 from rxflow._config.secrets import Secret
 from rxflow.errors import ConfigurationError
+from rxflow.relay import stream
 from rxflow.relay._address import Address, Credentials, parse_address
 
 SECRET = "t0p-s3cret"
@@ -155,6 +156,12 @@ def test_an_address_does_not_show_its_password() -> None:
     """Its representation is without secrets."""
     address = parsed(f"nats://u:{SECRET}@b")
     assert SECRET not in repr(address) + address.name
+
+
+def test_what_a_stream_holds_does_not_show_its_password() -> None:
+    """A report of an error that has the values of variables does not show it either."""
+    reading = stream(f"nats://relay:{SECRET}@localhost", "*", password=SECRET)
+    assert SECRET not in repr([reading, *vars(reading).values()])
 
 
 def test_a_url_is_text() -> None:
