@@ -241,6 +241,7 @@ def test_an_election_on_nats_is_waited_for(
                 assert page is not None
                 await member.ack(page)
                 elections.extend([1, 2])
+            await broker.drop(run)  # others read all of the workspace, and these are no events
 
     completed(scenario)
 
