@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import click
 import reactivex
@@ -26,6 +25,7 @@ from rxflow.cli._live import refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._logged_display import logged_display
 from rxflow.cli._names import Names
+from rxflow.cli._run_words import run_id_of
 from rxflow.cli._selection import Selection
 from rxflow.cli._show_options import FollowOptions, ShowOptions
 from rxflow.cli._shown_lines import ShownLines, line_format
@@ -58,12 +58,13 @@ def relayed_run(
             raise click.UsageError(f"{relay} reads a run from its log, without {name}.{way_out}")
     if len(selection.words) != 1:
         raise click.UsageError(f"{relay} reads one run; pass its id.{way_out}")
-    try:
-        return str(UUID(selection.words[0].strip()))
-    except ValueError:
+    run_id = run_id_of(selection.words[0])
+    if run_id is None:
         raise click.UsageError(
-            f"{selection.words[0]!r} is not the whole id of a run, which {relay} needs.{way_out}"
-        ) from None
+            f"{selection.words[0]!r} is neither the whole id of a run nor the URL of its page, one "
+            f"of which {relay} needs.{way_out}"
+        )
+    return run_id
 
 
 def follow_relayed_run(

@@ -105,6 +105,17 @@ def read_run_word(word: str, api_url: str) -> RunWord:
     return RunId(run_id) if run_id is not None else NamedRun(text, _prefix_of(text))
 
 
+def run_id_of(word: str) -> str | None:
+    """Return the run's id in a word that is a whole id or the URL of a run's page; None without."""
+    text = word.strip()
+    if "://" not in text:
+        return _id_of(text)
+    try:
+        return _id_in_path(_path_of(urlsplit(text)))
+    except ValueError:
+        return None
+
+
 def is_short_prefix(text: str) -> bool:
     """Whether a text may be the beginning of an id, but is too short for that."""
     return re.fullmatch(f"[0-9a-f]{{1,{_LEAST_DIGITS - 1}}}", text.lower()) is not None
@@ -140,15 +151,26 @@ def _id_in_url(text: str, api_url: str) -> str:
         url = urlsplit(text)
     except ValueError:
         raise click.UsageError(f"{_shown(text)} is not a URL.") from None
-    parts = [unquote(part) for part in url.path.split("/") if part]
-    for page, part in pairwise(parts):
-        if page in _RUN_PAGES and (run_id := _id_of(part)) is not None:
-            _check_workspace(url, parts, api_url)
-            _compare_hosts(url, api_url)
-            return run_id
-    raise click.UsageError(
-        f"{_shown(text)} is not the URL of a flow run, which ends in /flow-run/ and the run's id."
-    )
+    parts = _path_of(url)
+    run_id = _id_in_path(parts)
+    if run_id is None:
+        raise click.UsageError(
+            f"{_shown(text)} is not the URL of a flow run, which ends in /flow-run/ and the run's "
+            "id."
+        )
+    _check_workspace(url, parts, api_url)
+    _compare_hosts(url, api_url)
+    return run_id
+
+
+def _path_of(url: SplitResult) -> list[str]:
+    return [unquote(part) for part in url.path.split("/") if part]
+
+
+def _id_in_path(parts: list[str]) -> str | None:
+    """Return the id that follows the name of a run's page; None if there is none."""
+    found = (_id_of(part) for page, part in pairwise(parts) if page in _RUN_PAGES)
+    return next((run_id for run_id in found if run_id is not None), None)
 
 
 def _check_workspace(url: SplitResult, parts: list[str], api_url: str) -> None:

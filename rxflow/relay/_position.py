@@ -63,7 +63,7 @@ class LogPosition(msgspec.Struct, frozen=True):
             return cls()
         advice = "the position of a stream of the same run, or None for the beginning"
         check_type(name, text, str, advice)
-        match = _TEXT.fullmatch(str(text))
+        match = _TEXT.fullmatch(str(text).strip())  # as of a line of a file
         if match is None or (int(match[2]) > 0) != bool(match[3]):
             raise ValueError(f"{name}={text!r} is not a position; pass {advice}")
         number, position, page_id, begun_id, closed = match.groups("")

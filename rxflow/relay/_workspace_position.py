@@ -55,7 +55,7 @@ class WorkspacePosition(msgspec.Struct, frozen=True):
             return cls()
         advice = "the position of a stream of all runs, or None for the beginning"
         check_type(name, text, str, advice)
-        match = _TEXT.fullmatch(str(text))
+        match = _TEXT.fullmatch(str(text).strip())  # as of a line of a file
         if match is None:
             raise ValueError(f"{name}={text!r} is not a position; pass {advice}")
         position, mark, page_id, count = match.groups()

@@ -85,7 +85,8 @@ def test_the_password_of_a_broker_is_not_shown(running: Relays) -> None:
 WRONG = {
     "two runs": ([UNKNOWN, UNKNOWN], "reads one run"),
     "none": ([], "reads one run"),
-    "a name": (["amber-fox"], "not the whole id of a run"),
+    "a name": (["amber-fox"], "neither the whole id of a run nor the URL"),
+    "another page": ([f"https://prefect.example/flows/{UNKNOWN}"], "neither the whole id of"),
     "filters": (["--tag", "prod"], "without filters"),
     "tail": ([UNKNOWN, "--tail", "3"], "without --tail"),
     "a journal": ([UNKNOWN, "--journal", "nightly"], "without --journal"),

@@ -21,6 +21,7 @@ def test_a_position_is_parsed_from_its_text(
     """What is kept and passed again is the same position."""
     original = LogPosition(number, *place, *end)
     assert LogPosition.parse("after", str(original)) == original
+    assert LogPosition.parse("after", f"{original}\n") == original
 
 
 def test_none_is_the_beginning() -> None:
