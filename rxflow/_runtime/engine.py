@@ -228,15 +228,15 @@ class Engine:
                     return self._schedule_step(seconds)
                 case Done(error):
                     return self._finish(error)
-                case Fetch(query):
+                case Fetch(query, resumes):
                     if not self._inline:
                         return self._fetch(query, now)
-                    reply = self._send(query)
+                    reply = self._send(query, resumes=resumes)
                     if reply is None or self._receive(reply):
                         return self._schedule_step()
         return None
 
-    def _send(self, query: Query) -> Reply | None:
+    def _send(self, query: Query, *, resumes: bool) -> Reply | None:
         """Send a query and block until the reply arrives; return None if that was broken off."""
         if self._channel is None:
             self._channel = self._opener.open_channel()
@@ -245,19 +245,22 @@ class Engine:
         if scheduler is None:
             return self._channel.send(query)
         self._broken_off = False
-        while_waiting = partial(self._wait_for_reply, scheduler)
+        while_waiting = partial(self._wait_for_reply, scheduler, resumes)
         reply = scheduler.block_for(partial(self._channel.send, query, while_waiting))
         return None if self._broken_off else reply
 
-    def _wait_for_reply(self, scheduler: PullScheduler) -> float | None:
+    def _wait_for_reply(self, scheduler: PullScheduler, resumes: bool) -> float | None:
         """Run what is due; return the seconds until the next action, None to break off the query.
 
         A notice that was emitted meanwhile breaks it off, since the consumer gets the notice only
         when this action returns. The query is then sent again; there is one such notice an outage.
+
+        A query that resumes is also broken off by what other actions of the loop emit, such as an
+        operator that holds items for some time: it may be replied to only after hours.
         """
         self._arm_wake_timer(self._clock())
         pause = scheduler.run_due()
-        self._broken_off |= pause is None or self._stopped
+        self._broken_off |= pause is None or self._stopped or (resumes and scheduler.has_items)
         return None if self._broken_off else pause
 
     def _is_blocked(self, now: Now) -> bool:

@@ -39,9 +39,16 @@ _LAST_LOOK = 1.0  # seconds before the limit at which a poll is sent in any case
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Send a query, then call `Session.receive` with the reply."""
+    """Send a query, then call `Session.receive` with the reply.
+
+    Attributes:
+        query: The query.
+        resumes: Whether a query that is broken off goes on, and is replied to when it is sent
+            again, so that it may be broken off at any time and for any number of times.
+    """
 
     query: Query
+    resumes: bool = False
 
 
 class Wait(msgspec.Struct, frozen=True):

@@ -72,7 +72,7 @@ class ReaderSession(Generic[P]):
             return self.end
         if self._silent_since == inf:
             self._silent_since = now.mono
-        return Fetch(NEXT_PAGES)
+        return Fetch(NEXT_PAGES, resumes=True)
 
     def receive(self, reply: Reply, now: Now) -> EventPages:
         """Receive what was read, and return the first of the pages to emit."""

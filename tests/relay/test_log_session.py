@@ -40,7 +40,7 @@ class Reading:
 
     def receive(self, read: LogRead, seconds: float = 0) -> None:
         """Pass what was read, and take all events, one page after the other."""
-        assert self.session.next_command(at(seconds)) == Fetch(NEXT_PAGES)
+        assert self.session.next_command(at(seconds)) == Fetch(NEXT_PAGES, resumes=True)
         pages = self.session.receive(read.as_reply(), at(seconds))
         while pages:
             ((_, page),) = pages

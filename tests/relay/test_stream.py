@@ -19,6 +19,7 @@ from sample_events import OTHER, RUN, closed, line
 from stream_faces import collect_async
 from virtual_world import TEST_TIMEOUT
 
+import rxflow
 import rxflow.relay
 from rxflow import ConfigurationError, FlowRunEvent, InvalidRunId, RelayLogLost
 from rxflow.relay import stream
@@ -302,6 +303,17 @@ def test_a_timer_of_a_blocking_pipeline_ends_a_read(log: Log) -> None:
     """What is due while nothing comes happens."""
     log.append(LINES[0])
     assert [*stream(log.url, RUN).pipe(ops.take_until(reactivex.timer(0.2)))] == [LINES[0]]
+
+
+@pytest.mark.timeout(60)
+def test_a_loop_gets_what_an_operator_emits_while_nothing_comes(log: Log) -> None:
+    """An operator that holds events for some time emits them without a further event of the run."""
+    log.append(*LINES[:2])
+    held = stream(log.url, RUN).pipe(ops.delay(0.2))
+    with closing(rxflow.iterate(held)) as events:
+        assert [next(events), next(events)] == LINES[:2]
+        log.append(closed(20))
+        assert [*events] == [closed(20)]
 
 
 FORK = """
