@@ -47,6 +47,12 @@ class Names:
             self._read_names(event.flow_run_id, event.task_run_id)
         return self._task_runs.setdefault(event.task_run_id, None)
 
+    def lacking(self, event: FlowRunEvent) -> str | None:
+        """Return the id of the task run that logged a line if its name is yet unknown; or None."""
+        if not isinstance(event, FlowRunLog) or event.task_run_id in self._task_runs:
+            return None
+        return event.task_run_id
+
     def _read_names(self, run: str, task_run: str) -> None:
         if run not in self._read:
             self._read.add(run)

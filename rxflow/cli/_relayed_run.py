@@ -1,7 +1,8 @@
 """Follow a run by its log on a broker, from the run's id to the exit status.
 
 Nothing is read from Prefect's server, so that what a run's log does not have is left out: its
-subflows, which have logs of their own, and the names of task runs before their first states.
+subflows, which have logs of their own, and the names of task runs whose states come much later than
+their lines.
 """
 
 from contextlib import closing
@@ -21,6 +22,7 @@ from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._following import log_selection
 from rxflow.cli._interruption import explained_end
+from rxflow.cli._late_names import named
 from rxflow.cli._live import refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._logged_display import logged_display
@@ -96,7 +98,8 @@ def follow_relayed_run(
         SystemExit: It was broken off, by a signal or the time limit; a sentence says so.
     """
     selection = log_selection(show, since)
-    line = line_format(show, Names(), only_logs=False, tasks=tasks, many=False)
+    names = Names()
+    line = line_format(show, names, only_logs=False, tasks=tasks, many=False)
     lines = ShownLines(line, selection, None)
     display, live = logged_display(show, lines, selection)
     arguments = shown.arguments(url)
@@ -108,7 +111,9 @@ def follow_relayed_run(
         if live is not None:
             events = events.pipe(ops.do_action(live.receive))
         if following.hold:
-            events = events.pipe(ordered(None))
+            events = events.pipe(ops.do_action(names.receive), ordered(None))
+            if show.output in {"text", "template"}:  # the formats that have names
+                events = events.pipe(named(names))
         with closing(iter(events) if live is None else refreshed(events, live)) as read:
             status = follow(read, display, tabulated=not show.quiet)
     return ExitStatus.COMPLETED if following.exit_zero else status

@@ -4,19 +4,32 @@ import asyncio
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
 from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner, Result
 from command_line import LIMIT, run_program, started_program
+from msgspec.structs import replace
 from relays import Relays, relays
+from sample_events import RUN, TASK, line, seen, task_entered
+from sample_events import closed as closed_at
 
+import rxflow
+from rxflow import FlowRunEvent
+from rxflow._runtime.clocks import real_now
 from rxflow.cli._commands.group import commands
-from rxflow.relay._memory import MemoryBroker
+from rxflow.cli._live_order import ordered
+from rxflow.relay import stream
+from rxflow.relay._memory import MemoryBroker, MemoryStore
+from rxflow.relay._pages import pages_of
 from rxflow.relay._service import Relay
 from rxflow.testing import FakePrefect3
 
 UNKNOWN = "00000000-0000-4000-8000-000000000004"
+
+_names = count()
 
 
 @pytest.fixture
@@ -55,6 +68,41 @@ def test_a_run_is_watched_by_its_log(running: Relays, server: FakePrefect3) -> N
     assert "120 orders read" in done.stdout
     assert "Flow run 'amber-fox'" in done.stdout
     assert watch("--relay", running.url, run_id, "--exit-zero", "-q").exit_code == 0
+
+
+def logged(*pages: list[FlowRunEvent]) -> str:
+    """Store pages of a run's log, and return the URL of their broker."""
+    name = f"commands-{next(_names)}"
+    end, first, page_id = 0, 0, ""
+    for events in pages:
+        for page in pages_of(events, first=first, previous_id=page_id):
+            position = MemoryStore.named(name).append(("default", RUN), page, end)
+            assert position is not None
+            end, first, page_id = position, first + page.count, page.page_id
+    return f"memory://{name}"
+
+
+TEMPLATE = ("-o", "template", "--template", "{{ task_name }}: {{ message }}")
+
+
+@pytest.mark.parametrize("arguments", [(), TEMPLATE], ids=["text", "template"])
+def test_lines_of_a_log_have_the_names_that_follow_them(arguments: tuple[str, ...]) -> None:
+    """The states of a task run that is over are after its lines, perhaps in another page."""
+    lines = [line(1, "2 orders have no price", task=TASK), line(2, "half done", task=TASK)]
+    url = logged([seen(), *lines], [task_entered("Completed", 3), closed_at(4)])
+    done = watch("--relay", url, RUN, *arguments)
+    assert done.exit_code == 0, done.output
+    assert "load-0: 2 orders have no price" in done.stdout
+    assert "load-0: half done" in done.stdout
+
+
+@pytest.mark.timeout(60)
+def test_a_line_is_shown_without_a_further_event() -> None:
+    """What is held to be in order is shown after some time, while the run logs nothing more."""
+    now = real_now().utc
+    url = logged([seen(), replace(line(message="alive"), timestamp=now, created=now)])
+    with closing(rxflow.iterate(stream(url, RUN).pipe(ordered()))) as events:
+        assert [next(events).kind, next(events).kind] == ["run-seen", "log"]
 
 
 def test_lines_are_selected_from_a_log(running: Relays, server: FakePrefect3) -> None:
