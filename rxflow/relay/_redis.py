@@ -18,8 +18,8 @@ for relays that begin later.
 
 A user that only reads needs the commands XREAD, XRANGE and EXISTS on the runs' keys and that of the
 pages, HGETALL on that of the leases, XADD and PUBLISH on that of the wants, and TIME. The server
-should write each command to its disk (``appendonly yes``), and must not evict keys
-(``maxmemory-policy noeviction``).
+should force each command to its disk before it replies (``appendonly yes``, ``appendfsync
+always``), and must not evict keys (``maxmemory-policy noeviction``).
 
 Belongs here: keys, scripts and replies of logs and wants. Does not belong here: leases
 (`_redis_lease`), and the connection (`_redis_link`).

@@ -67,6 +67,7 @@ bind 127.0.0.1
 port {port}
 dir "{folder}"
 appendonly yes
+appendfsync always
 save ""
 user default off
 user relay on >{password} ~* &* +@all
