@@ -170,9 +170,10 @@ class HostileWatch(simulated_world.World):
         assert logs is not None
         forecast = logs.cursor.progress.forecast
         # The run's row, a page of lines, and one of those dated ahead; where new lines lay between
-        # many known ones lately, these are read again.
+        # many known ones lately, these are read again, and more where they come in another order.
         known = forecast.near.step_back + forecast.ahead.step_back
-        is_plain = self._has_large_pages and known < PAGE_LIMIT / 2
+        most_known = 0 if self.world.kind == "ties" else PAGE_LIMIT / 2
+        is_plain = self._has_large_pages and known <= most_known
         self._quiet_requests = 3.0 if is_plain else math.inf
 
     def end_poll(self, requests: int, *, good: bool) -> None:
