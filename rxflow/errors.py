@@ -261,7 +261,20 @@ class BadResponse(ServerError):
 
 
 class BrokerFailed(RxflowError, ConnectionError):
-    """A relay's broker cannot be reached, or refuses a request; the message says which and why."""
+    """A relay's broker cannot be reached, or refuses a request; the message says which and why.
+
+    Attributes:
+        is_away: Whether it accepted no connection in time, so that it may do so later.
+        is_auth_refused: Whether it refused the credentials, or requires some.
+    """
+
+    def __init__(
+        self, message: str, *, is_away: bool = False, is_auth_refused: bool = False
+    ) -> None:
+        """Make an error of its message, and of the kind of failure."""
+        super().__init__(message)
+        self.is_away = is_away
+        self.is_auth_refused = is_auth_refused
 
 
 class RelayLogLost(RxflowError, LookupError):

@@ -175,6 +175,11 @@ ATTRIBUTES: list[tuple[Callable[..., Exception], dict[str, object], dict[str, ob
     (errors.FlowRunFailed, {}, {"flow_run_ids": ("a", "b")}),
     (errors.JournalFailed, {"is_full": False}, {"is_full": True}),
     (errors.RecordingFailed, {"is_full": False}, {"is_full": True}),
+    (
+        errors.BrokerFailed,
+        {"is_away": False, "is_auth_refused": False},
+        {"is_away": True, "is_auth_refused": True},
+    ),
 ]
 
 

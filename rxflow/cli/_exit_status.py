@@ -98,6 +98,8 @@ _BEST_TO_WORST = (
 
 def status_of_error(error: RxflowError) -> ExitStatus:
     """Return the status of a command that an error ends."""
+    if isinstance(error, BrokerFailed) and error.is_auth_refused:
+        return ExitStatus.AUTH_REFUSED
     return next((status for kind, status in _ERRORS if isinstance(error, kind)), ExitStatus.FAILED)
 
 

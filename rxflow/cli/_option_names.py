@@ -44,6 +44,13 @@ _NAMED = re.compile(
 _TEXTS = (
     ("pass api_key=..., or set ", "set "),  # which is no option
     (
+        "Pass both user= and password= to NATS",
+        (
+            "Pass both --user and --password-file to NATS, or set RXFLOW_RELAY_USER and "
+            "RXFLOW_RELAY_PASSWORD"
+        ),
+    ),
+    (
         # Of the command there are none: it watches always the same.
         "pass the same arguments as before, or the path of another directory",
         "pass another directory as --journal",

@@ -78,7 +78,7 @@ def relay_runs(command: RelayCommand, client: "Client") -> ExitStatus:
         client: The client of Prefect's server.
 
     Raises:
-        RxflowError: An option is malformed, or nothing can be done about a refusal.
+        RxflowError: An option is malformed, or the broker refuses the relay at its start.
     """
     asyncio.run(_relay(command, client))
     return ExitStatus.COMPLETED
@@ -115,18 +115,29 @@ async def _relay(command: RelayCommand, client: "Client") -> None:
 
 
 async def _open(command: RelayCommand) -> Broker:
-    """Connect to the broker, again and again until it is there."""
+    """Connect to the broker, again and again until it is there.
+
+    Raises:
+        BrokerFailed: It is there and refuses the connection, to which waiting makes no difference.
+    """
+    reported = ""
     while True:
         broker: Broker | None = None
         try:
             broker = await open_broker(command.broker, command.workspace, **command.credentials)
             texts = await broker.setup(replicas=command.replicas, max_bytes=command.max_bytes)
         except BrokerFailed as error:
-            report(str(error))
             if broker is not None:
                 await broker.aclose()
+            elif not error.is_away:
+                raise
+            if str(error) != reported:
+                reported = str(error)
+                report(f"relay waits for its broker: {error}")
             await apause(_CONNECT_PAUSE)
         else:
+            if reported:
+                _say(command, "has reached its broker")
             for text in texts:
                 _say(command, text)
             return broker

@@ -146,6 +146,7 @@ def consume(
     """
     check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
     check_type("workspace", workspace, str, "the name that the relay was given")
+    check_type("tls", tls, ssl.SSLContext | None, "a context, such as ssl.create_default_context()")
     run_id = None if flow_run_id == _ALL else canonical_id("flow_run_id", flow_run_id)
     seconds = seconds_of("redeliver_after", redeliver_after, zero=False)
     options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}

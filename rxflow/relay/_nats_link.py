@@ -67,7 +67,7 @@ class NatsLink:
         is_secure = address.scheme == "tls" or address.credentials.tls is not None
         self._client = _Client(is_secure=is_secure)
         self._last_error = "no reply"
-        self._refusal: asyncio.Future[str] | None = None
+        self._refusal: asyncio.Future[BrokerFailed] | None = None
         self._violations: list[tuple[str, str]] = []  # a word, and the subject, in lower case
         self._waiting: set[asyncio.Future[None]] = set()
         self._listeners: list[Callable[[], None]] = []
@@ -88,9 +88,9 @@ class NatsLink:
             await asyncio.wait(
                 (connecting, self._refusal), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
             )
-            reason = self._reason_of(connecting, seconds)
-            if reason is not None:
-                raise self._failed(reason)
+            refused = self._refused_opening(connecting, seconds)
+            if refused is not None:
+                raise refused
             is_usable = True
         finally:
             if not is_usable:
@@ -309,7 +309,10 @@ class NatsLink:
         return Unanswered(f"{self.name}: {reason}")
 
     def _failed(self, reason: str) -> BrokerFailed:
-        return BrokerFailed(f"The NATS server {self.name} {reason}")
+        return BrokerFailed(self._sentence(reason))
+
+    def _sentence(self, reason: str) -> str:
+        return f"The NATS server {self.name} {reason}"
 
     # -- the connection -----------------------------------------------------------------------
 
@@ -326,15 +329,18 @@ class NatsLink:
             **_options(self._address),
         )
 
-    def _reason_of(self, connecting: "asyncio.Future[None]", seconds: float) -> str | None:
+    def _refused_opening(
+        self, connecting: "asyncio.Future[None]", seconds: float
+    ) -> BrokerFailed | None:
         """Return why the server cannot be used; None if it can be."""
         if self._refusal is not None and self._refusal.done():
             return self._refusal.result()
         if not connecting.done():
-            return f"did not accept a connection for {seconds:g} s: {self._last_error}"
+            text = f"did not accept a connection for {seconds:g} s: {self._last_error}"
+            return BrokerFailed(self._sentence(text), is_away=True)
         error = connecting.exception()
         if error is not None:
-            return f"cannot be used: {_text_of(error)}"
+            return self._failed(f"cannot be used: {_text_of(error)}")
         version = self._client.connected_server_version
         try:
             is_old = (version.major, version.minor) < LEAST_VERSION
@@ -342,7 +348,9 @@ class NatsLink:
             return None
         least = ".".join(map(str, LEAST_VERSION))
         number = f"{version.major}.{version.minor}.{version.patch}"
-        return f"is of version {number}; a relay needs {least} or newer" if is_old else None
+        if not is_old:
+            return None
+        return self._failed(f"is of version {number}; a relay needs {least} or newer")
 
     async def _receive_error(self, error: Exception) -> None:
         text = _text_of(error)
@@ -354,9 +362,17 @@ class NatsLink:
             self._violations.append((verb, lower.partition('"')[2].rpartition('"')[0]))
             self._wake()
         elif self._refusal is not None and not self._refusal.done() and _is_final(error):
-            is_tls = isinstance(error, SecureConnWantedError | ssl.SSLError)
-            reason = "cannot be used" if is_tls else "refuses the credentials"
-            self._refusal.set_result(f"{reason}: {text}")
+            self._refusal.set_result(self._refused_connection(error, text))
+
+    def _refused_connection(self, error: Exception, text: str) -> BrokerFailed:
+        if isinstance(error, SecureConnWantedError | ssl.SSLError):
+            certificate = certificate_error(error)
+            return BrokerFailed(
+                self._sentence(f"cannot be used: {text}"),
+                is_auth_refused=certificate is not None and certificate.is_own,
+            )
+        text = self._sentence(f"refuses the credentials: {text}")
+        return BrokerFailed(text, is_auth_refused=True)
 
     async def _receive_reconnect(self) -> None:
         log("DEBUG", "{}: connected again", self.name)
@@ -371,7 +387,7 @@ class NatsLink:
 
 
 class _Client(Client):
-    """The client of nats-py, in two details that it has no options for."""
+    """The client of nats-py, in three details that it has no options for."""
 
     def __init__(self, *, is_secure: bool) -> None:
         """Make a client that is not connected.
@@ -397,6 +413,15 @@ class _Client(Client):
             if transport is not None:
                 transport.close()
             raise
+
+    def _connect_command(self) -> bytes:
+        # By now the connection is encrypted, if it will be. nats-py does not say so to its
+        # protocol, as asyncio's own `start_tls` does: each end would be a warning of asyncio's.
+        transport: Any = self._transport
+        writer: Any = getattr(transport, "_io_writer", None)  # none of a websocket
+        if writer is not None and writer.get_extra_info("sslcontext") is not None:
+            writer._protocol._over_ssl = True  # noqa: SLF001 - the transport may be closed already
+        return super()._connect_command()
 
 
 def _options(address: Address) -> dict[str, Any]:
@@ -444,11 +469,13 @@ def _is_final(error: Exception) -> bool:
     if isinstance(error, SecureConnWantedError) or certificate_error(error) is not None:
         return True
     text = str(error).lower()
+    if "timeout" in text:  # of a server that has waited too long for the credentials
+        return False
     return "authorization" in text or "authentication" in text
 
 
 def _text_of(error: BaseException) -> str:
     certificate = certificate_error(error)
     if certificate is not None:
-        return certificate
+        return certificate.text
     return str(error).removeprefix("nats: ").strip() or type(error).__name__

@@ -9,6 +9,7 @@ Tested with redis-py 5.1 and 8.1, Redis 6.2 and Valkey 9.1.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,8 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     ClusterDownError,
+    InvalidResponse,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -30,6 +33,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.exceptions import TimeoutError as NoReply
 
+from rxflow._escapes import one_line
 from rxflow._own_log import log
 from rxflow._runtime.clocks import apause
 from rxflow.errors import BrokerFailed
@@ -47,6 +51,8 @@ _PING_SECONDS: Final = 2.0  # of silence, after which it is seen whether a subsc
 _PASSING: Final = ("MASTERDOWN", "TRYAGAIN", "BUSY ")
 # Its snapshots or its file fail, or it has too few replicas; what is read has a reply.
 _STORES_NOTHING: Final = ("MISCONF", "NOREPLICAS")
+_FORBIDDEN: Final = re.compile(r"run the '([^']+)' command")
+_LONGEST_REPLY: Final = 100  # characters of one that is no reply of Redis
 
 
 class RedisLink:
@@ -147,16 +153,22 @@ class RedisLink:
                         reason = str(error)
                         await apause(_RETRY_SECONDS)
         except TimeoutError:
-            raise self._failed(f"did not accept a connection for {seconds:g} s: {reason}") from None
+            raise BrokerFailed(
+                f"The Redis server {self.name} did not accept a connection for {seconds:g} s: "
+                f"{reason}",
+                is_away=True,
+            ) from None
 
     def _translated(self, error: Exception, command: str) -> Exception:
         text = _text_of(error)
         certificate = certificate_error(error)
         if certificate is not None:
-            return self._failed(f"cannot be used: {certificate}")
+            return self._failed(
+                f"cannot be used: {certificate.text}", is_auth_refused=certificate.is_own
+            )
         match error:
             case AuthenticationError() | AuthorizationError():
-                return self._failed(f"refuses the credentials: {text}")
+                return self._failed(f"refuses the credentials: {text}", is_auth_refused=True)
             case OutOfMemoryError():
                 return Full(text)
             case ReadOnlyError():
@@ -169,10 +181,8 @@ class RedisLink:
                 return StoresNothing(text.partition(". ")[0])
             case ResponseError() if text.startswith(_PASSING):
                 return Unanswered(text)
-            case ResponseError() if command == "HELLO" and "unknown command" in text.lower():
-                return self._failed(f"is too old; a relay needs {_least()} or newer")
             case _:
-                return self._failed(f"refuses {command}: {text}")
+                return self._failed(_refusal(error, text, command))
 
     def _check_version(self, greeting: Any) -> None:
         found = dict(zip(greeting[::2], greeting[1::2], strict=False))
@@ -181,8 +191,9 @@ class RedisLink:
         if all(map(str.isdecimal, numbers)) and tuple(map(int, numbers)) < LEAST_VERSION:
             raise self._failed(f"is of version {version}; a relay needs {_least()} or newer")
 
-    def _failed(self, reason: str) -> BrokerFailed:
-        return BrokerFailed(f"The Redis server {self.name} {reason}")
+    def _failed(self, reason: str, *, is_auth_refused: bool = False) -> BrokerFailed:
+        text = f"The Redis server {self.name} {reason}"
+        return BrokerFailed(text, is_auth_refused=is_auth_refused)
 
 
 class Subscription:
@@ -281,3 +292,30 @@ def _least() -> str:
 
 def _text_of(error: Exception) -> str:
     return str(error).strip() or type(error).__name__
+
+
+def _beginning(reply: str) -> str:
+    """Return a reply in one line, without its end if it is long."""
+    text = one_line(reply)
+    return text if len(text) <= _LONGEST_REPLY else f"{text[:_LONGEST_REPLY]}..."
+
+
+def _refusal(error: Exception, text: str, command: str) -> str:
+    """Return why the server does not do what a command says."""
+    match error:
+        case InvalidResponse():
+            return f"is not a Redis server; its reply: {_beginning(text)}"
+        case NoPermissionError():
+            return _not_permitted(text, command)
+        case _ if command == "HELLO" and "unknown command" in text.lower():
+            return f"is too old; a relay needs {_least()} or newer"
+        case _:
+            return f"refuses {command}: {text}"
+
+
+def _not_permitted(text: str, command: str) -> str:
+    """Return which command is refused: it may be one that redis-py sends before the one meant."""
+    found = _FORBIDDEN.search(text)
+    refused = command if found is None else found[1].upper()
+    advice = "; permit it by +select, or use database 0" if refused == "SELECT" else ""
+    return f"refuses {refused}: {text}{advice}"

@@ -39,6 +39,7 @@ _SHORTEST_PAUSE = 0.5  # seconds until a watch that failed is started again
 _LONGEST_PAUSE = 30.0
 _HEALTH_INTERVAL = 5.0  # seconds between two looks at the health
 _BROKER_PAUSE = 1.0  # seconds until work is tried again that the broker has refused
+_REFUSAL_SECONDS = 10.0  # without a refusal, until it is over
 
 Report = Callable[[str], None]
 """Receives sentences for people."""
@@ -111,6 +112,8 @@ class Relay:
         self._refused: set[str] = set()  # whose logs cannot be read here
         self._watch: RelayedWatch | None = None
         self._pause = _SHORTEST_PAUSE
+        self._refusal = ""  # by the broker, as reported last; "" once it works again
+        self._refused_at = -inf
         self._random = Random()  # noqa: S311 - jitter, not a secret
         self._shares = Shares(
             broker,
@@ -159,14 +162,11 @@ class Relay:
 
         A broker that was restored, or keeps something in memory alone, may have to be set up again.
         """
-        reported = ""
         while True:
             try:
                 await work()
             except BrokerFailed as error:
-                if str(error) != reported:
-                    reported = str(error)
-                    self._report(f"waits for its broker: {error}")
+                self._report_refusal("waits for its broker", error)
             await apause(_BROKER_PAUSE)
             with suppress(BrokerFailed):
                 await self.set_up()
@@ -180,6 +180,23 @@ class Relay:
         options = self._options
         await self.broker.setup(replicas=options.replicas, max_bytes=options.max_bytes)
 
+    def _report_refusal(self, what: str, error: BrokerFailed) -> None:
+        """Say that the broker refuses something, once for all the work that it refuses."""
+        self._refused_at = real_now().mono
+        if str(error) != self._refusal:
+            self._refusal = str(error)
+            self._report(f"{what}: {error}")
+
+    def _end_refusal(self) -> None:
+        """Say that the broker refuses nothing any more, once it replies and none was for a while.
+
+        Work that is refused is so within seconds of each new attempt.
+        """
+        is_over = real_now().mono - self._refused_at >= _REFUSAL_SECONDS
+        if self._refusal and is_over and self.figures.heard_at > self._refused_at:
+            self._refusal = ""
+            self._report("works with its broker again")
+
     async def _report_health(self) -> None:
         """Say when the relay cannot work, and when it can again."""
         health, was_healthy = Health(self.figures, self.broker), True
@@ -190,6 +207,7 @@ class Relay:
             elif wrong is None and not was_healthy:
                 self._report("works again")
             was_healthy = wrong is None
+            self._end_refusal()
             await apause(_HEALTH_INTERVAL)
 
     # -- which runs -----------------------------------------------------------------------------
@@ -246,7 +264,11 @@ class Relay:
 
     async def _pause_after(self, error: RxflowError) -> None:
         """Wait before the next watch, longer each time unless Prefect's server has replied."""
-        self._report(f"starts its watch again, which ended: {error}")
+        text = "starts its watch again, which ended"
+        if isinstance(error, BrokerFailed):
+            self._report_refusal(text, error)
+        else:
+            self._report(f"{text}: {error}")
         if real_now().mono - self.figures.polled_at < self._pause:
             self._pause = _SHORTEST_PAUSE
         await apause(self._random.uniform(0.5, 1.0) * self._pause)

@@ -184,6 +184,7 @@ def stream(
     """
     check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
     check_type("workspace", workspace, str, "the name that the relay was given")
+    check_type("tls", tls, ssl.SSLContext | None, "a context, such as ssl.create_default_context()")
     check_type("wants", wants, bool, "True or False")
     options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}
     given = tuple((name, value) for name, value in options.items() if value is not None)

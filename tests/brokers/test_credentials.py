@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from broker_logs import append_all, completed, fails, followed, new_page, new_run, read_all
-from broker_servers import PASSWORD, NatsServer, RedisServer
+from broker_servers import PASSWORD, BrokerServer, NatsServer, RedisServer
 from certificates import Authority
 from command_line import LIMIT, run_program, started_program
 from nats_accounts import Operator
@@ -194,3 +194,40 @@ def test_a_certificate_that_the_server_requires(tmp_path: Path) -> None:
                 await fails(BrokerFailed, f"requires a certificate.*: ({alert})$", opening)
 
         completed(scenario)
+
+
+RUN = "00000000-0000-4000-8000-000000000004"
+NO_SERVER = "http://127.0.0.1:1/api"
+
+
+def run_both(url: str, *options: str) -> Iterator[tuple[int, str]]:
+    """Run a relay and a watch on a broker, each to its end; return status and standard error."""
+    for words in (["relay", url], ["watch", "--relay", url, RUN]):
+        done = run_program(*words, *options, PREFECT_API_URL=NO_SERVER)
+        yield done.returncode, done.stderr
+
+
+def test_credentials_that_are_refused_end_a_command(server: BrokerServer) -> None:
+    """A relay and a watch say so once, with the status of refused credentials."""
+    for status, text in run_both(server.url(password="wr0ng-one")):
+        assert (status, text.count("refuses the credentials"), text.count("\n")) == (4, 1, 1), text
+        assert "wr0ng-one" not in text
+
+
+def test_a_certificate_that_is_refused_ends_a_command(tmp_path: Path) -> None:
+    """That of the broker is no reply of it; the one that it requires is a credential."""
+    authority = Authority(tmp_path)
+    files = authority.server_files(tmp_path)
+    with NatsServer(certificate=files, authority=authority.file) as server:
+        for status, text in run_both(server.url()):
+            assert (status, text.count("is not trusted"), text.count("\n")) == (6, 1, 1), text
+        for status, text in run_both(server.url(), "--tls-ca", authority.file):
+            assert (status, text.count("requires a cert"), text.count("\n")) == (4, 1, 1), text
+
+
+def test_a_server_of_another_protocol_ends_a_command(nats_server: BrokerServer) -> None:
+    """The sentence has the beginning of what it replied, in one line."""
+    for status, text in run_both(f"redis://127.0.0.1:{nats_server.port}"):
+        assert (status, text.count("is not a Redis server"), text.count("\n")) == (6, 1, 1), text
+        assert "INFO {" in text
+        assert len(text) < 220

@@ -336,6 +336,24 @@ def test_tls(tmp_path: Path, workspace: str) -> None:
         completed(scenario)
 
 
+def test_a_connection_with_tls_ends_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the end of a connection nor that of a refused one is a warning of asyncio's."""
+    authority = Authority(tmp_path)
+    with NatsServer(certificate=authority.server_files(tmp_path)) as server:
+
+        async def scenario() -> None:
+            tls = authority.client_context()
+            broker = await open_broker(server.url(), timeout=60, tls=tls)
+            await broker.aclose()
+            refused = open_broker(server.url(password="wr0ng"), timeout=60, tls=tls)
+            await fails(BrokerFailed, "refuses the credentials", refused)
+
+        completed(scenario)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+
+
 def test_a_page_that_is_too_large(workspace: str) -> None:
     """A page that the server's limit forbids is an error that names the limit."""
     with NatsServer(max_payload=64 << 10) as server:

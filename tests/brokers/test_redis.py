@@ -353,6 +353,20 @@ def test_what_is_not_permitted_is_named(redis_server: BrokerServer) -> None:
     completed(scenario)
 
 
+def test_a_database_that_is_not_permitted_is_named(redis_server: BrokerServer) -> None:
+    """The error names the command that chooses it, and what permits that."""
+
+    async def scenario() -> None:
+        for user, url in (("reader", "/3"), ("relay", "/3"), ("reader", "")):
+            opening = open_broker(redis_server.url(user) + url, "shown", timeout=60)
+            if (user, url) == ("reader", "/3"):
+                await fails(BrokerFailed, r"refuses SELECT: .*permit it by \+select", opening)
+            else:
+                await (await opening).aclose()
+
+    completed(scenario)
+
+
 # -- connecting -----------------------------------------------------------------------------------
 
 

@@ -112,7 +112,11 @@ REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
         {},
         "--creds 'user.creds' has no line with 'BEGIN NATS USER JWT'; pass a file of NATS",
     ),
-    "a user alone": (["--user", "a"], {}, "Pass both --user and --password-file to NATS"),
+    "a user alone": (
+        ["--user", "a"],
+        {},
+        "to NATS, or set RXFLOW_RELAY_USER and RXFLOW_RELAY_PASSWORD",
+    ),
     "an empty file": (
         ["--password-file", "user.creds"],
         {},

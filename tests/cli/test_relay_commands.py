@@ -21,7 +21,10 @@ from rxflow import FlowRunEvent
 from rxflow._runtime.clocks import real_now
 from rxflow.cli._commands.group import commands
 from rxflow.cli._live_order import ordered
+from rxflow.errors import BrokerFailed
 from rxflow.relay import stream
+from rxflow.relay._broker import Broker
+from rxflow.relay._connect import open_broker
 from rxflow.relay._memory import MemoryBroker, MemoryStore
 from rxflow.relay._pages import pages_of
 from rxflow.relay._service import Relay
@@ -205,6 +208,32 @@ def test_a_wrong_command_line_of_a_relay_is_refused(arguments: list[str], text: 
     done = run_program("relay", *arguments, PREFECT_API_URL="http://fake.invalid/api")
     assert done.returncode == 2, done.stderr
     assert text in done.stderr
+
+
+def test_a_relay_says_once_that_it_waits_for_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again if the reason is another one, and then that it has reached the broker."""
+    reasons = ["no reply", "no reply", "refused", "refused"]
+
+    async def open_later(url: str, workspace: str) -> Broker:
+        if reasons:
+            raise BrokerFailed(reasons.pop(), is_away=True)
+        return await open_broker(url, workspace)
+
+    async def start(_: Relay, stop: asyncio.Event) -> None:
+        stop.set()
+
+    monkeypatch.setattr("rxflow.cli._relay._CONNECT_PAUSE", 0.0)
+    monkeypatch.setattr("rxflow.cli._relay.open_broker", open_later)
+    monkeypatch.setattr(Relay, "run", start)
+    arguments = ["relay", "memory://later", "--api-url", "http://127.0.0.1:9/api"]
+    done = CliRunner().invoke(commands, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == [
+        "rxflow: relay waits for its broker: refused",
+        "rxflow: relay waits for its broker: no reply",
+        "rxflow: relay has reached its broker",
+        "rxflow: relay has stopped",
+    ]
 
 
 def test_a_relay_says_how_its_broker_may_lose_logs(

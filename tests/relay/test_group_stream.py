@@ -199,5 +199,7 @@ def test_wrong_arguments_are_refused() -> None:
     """The error names the argument."""
     with pytest.raises(InvalidRunId):
         consume("memory://x", "alerts", flow_run_id="abc")
+    with pytest.raises(TypeError, match=r"tls is .*bool, not .*SSLContext"):
+        consume("memory://x", "alerts", tls=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="redeliver_after=0"):
         consume("memory://x", "alerts", redeliver_after=0)

@@ -173,6 +173,46 @@ def test_a_broker_that_was_restored_is_set_up_again(
     assert any("waits for its broker: no such stream" in text for text in relay.reports)
 
 
+def test_a_refusal_of_the_broker_is_reported_once(
+    running: Relays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever work is refused, and however often; it is again after the broker accepted all."""
+    for name, seconds in (("_BROKER_PAUSE", 0.01), ("_HEALTH_INTERVAL", 0.01)):
+        monkeypatch.setattr(f"rxflow.relay._service.{name}", seconds)
+    monkeypatch.setattr("rxflow.relay._service._REFUSAL_SECONDS", 0.2)
+    refused = [0]
+    is_refusing = [True]
+    holders, wanted = MemoryBroker.holders, MemoryBroker.wanted
+
+    def refuse() -> None:
+        if is_refusing[0]:
+            refused[0] += 1
+            raise BrokerFailed("not permitted")
+
+    async def refuse_holders(broker: MemoryBroker) -> dict[str, str]:
+        refuse()
+        return await holders(broker)
+
+    async def refuse_wanted(broker: MemoryBroker) -> AsyncIterator[tuple[str, bool]]:
+        refuse()
+        async for change in wanted(broker):
+            yield change
+
+    monkeypatch.setattr(MemoryBroker, "holders", refuse_holders)
+    monkeypatch.setattr(MemoryBroker, "wanted", refuse_wanted)
+    relay = running.start(lease_seconds=0.3)
+
+    def said() -> list[str]:
+        return [text for text in relay.reports if "broker" in text]
+
+    wait_until(lambda: refused[0] > 10)
+    assert said() == ["waits for its broker: not permitted"]
+    is_refusing[0] = False
+    wait_until(lambda: said()[1:] == ["works with its broker again"])
+    is_refusing[0] = True
+    wait_until(lambda: said()[2:] == ["waits for its broker: not permitted"])
+
+
 def test_relays_with_other_numbers_of_shards_say_so(
     running: Relays, monkeypatch: pytest.MonkeyPatch
 ) -> None:

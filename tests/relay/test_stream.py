@@ -372,6 +372,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "run": ({"flow_run_id": "nightly"}, InvalidRunId, "nightly"),
     "workspace": ({"workspace": None}, TypeError, "workspace"),
     "wants": ({"wants": "yes"}, TypeError, "wants"),
+    "tls": ({"tls": True}, TypeError, r"tls is .*bool, not .*SSLContext.*create_default_context"),
     "after": ({"after": "yesterday"}, ValueError, "after"),
 }
 
