@@ -132,7 +132,10 @@ def test_the_time_limit_is_that_of_watch(path: Path) -> None:
     run = server.add_run(name="amber-fox", state="RUNNING")
     done = invoke_on(server, "record", run, "-o", str(path), "--timeout", "1s")
     assert done.exit_code == 124
-    assert f"flow run 'amber-fox' ({run}) goes on" in done.stderr
+    assert (
+        f"and is still in state Running; it goes on; to come back: rxflow watch {run}"
+        in done.stderr
+    )
     assert lines_of(path)[-1]["error"]["type"] == "WatchTimedOut"
     again = replay(path)
     assert again.exit_code == 124
