@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from broker_logs import set_up
 from broker_servers import NatsServer
 
 from rxflow.cli._prefect_server import PrefectServer
@@ -47,6 +48,7 @@ def run_id(server: PrefectServer) -> str:
 def broker(server: PrefectServer) -> Iterator[str]:
     """Run a NATS server and a relay of the Prefect server; return the broker's URL."""
     with NatsServer() as nats:
+        set_up(nats.url(), "default")
         command = [sys.executable, "-m", "rxflow", "relay", nats.url(), "--quiet"]
         relay = subprocess.Popen(command, env=os.environ | {"PREFECT_API_URL": server.url})
         yield nats.url()
