@@ -1198,3 +1198,16 @@ def test_a_run_that_is_added_again_at_once_is_not_left() -> None:
     watched.run()
     rows = [e.id for e in watched.events if isinstance(e, StateChange | FlowRunLog)]
     assert Counter(rows) == Counter(rows_of(world, run_id))
+
+
+def test_a_run_that_is_left_before_its_first_poll_is_never_read() -> None:
+    """It waits for a poll by itself then; the others are watched."""
+    world = World()
+    left, other = ids = running(world, 2)
+    watched = ManyRuns(world, ids, more=True)
+    watched.session.leave([left])
+    world.at(20, watched.session.complete)
+    complete_at(world, 40, ids)
+    watched.run()
+    assert not any(left in repr(query) for _, query in watched.sent)
+    assert [outcome.flow_run_id for outcome in watched.all_closed.runs] == [other]
