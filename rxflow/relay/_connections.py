@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import ssl
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from rxflow._forks import register
+from rxflow._models.arguments import check_type
 from rxflow._runtime.clocks import real_now
 from rxflow.errors import RxflowError
 from rxflow.relay._broker import Broker
@@ -69,6 +71,25 @@ class BrokerAccess(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Leave out what may be secret: reports of errors may show it."""
         return f"<BrokerAccess to workspace {self.workspace!r}>"
+
+
+def broker_access(url: str, workspace: str, **options: Any) -> BrokerAccess:
+    """Check the arguments by which users say how a broker is reached.
+
+    Args:
+        url: Its URL.
+        workspace: The workspace.
+        options: What it is shown, as in `open_broker`; None for what is not given.
+
+    Raises:
+        TypeError: An argument is of another type.
+    """
+    check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
+    check_type("workspace", workspace, str, "the name that the relay was given")
+    tls_advice = "a context, such as ssl.create_default_context()"
+    check_type("tls", options.get("tls"), ssl.SSLContext | None, tls_advice)
+    given = tuple((name, value) for name, value in options.items() if value is not None)
+    return BrokerAccess(url, workspace, given)
 
 
 class Connections:

@@ -8,7 +8,7 @@ from uuid import UUID
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxflow._models.arguments import canonical_id, check_type, seconds_of
+from rxflow._models.arguments import canonical_id, seconds_of
 from rxflow._models.times import Now
 from rxflow._runtime.engine import Engine
 from rxflow._runtime.paged import PagedObservable
@@ -16,7 +16,7 @@ from rxflow._runtime.scheduling import scheduler_for
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.watch_spec import EventSource
 from rxflow.events import FlowRunEvent
-from rxflow.relay._connections import BrokerAccess
+from rxflow.relay._connections import broker_access
 from rxflow.relay._group import GroupOptions
 from rxflow.relay._group_channel import GroupSource
 from rxflow.relay._log_channel import LogRead
@@ -144,12 +144,10 @@ def consume(
         >>> for event in rxflow.relay.consume("nats://localhost:4222", "alerts"):  # doctest: +SKIP
         ...     print(event)
     """
-    check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
-    check_type("workspace", workspace, str, "the name that the relay was given")
-    check_type("tls", tls, ssl.SSLContext | None, "a context, such as ssl.create_default_context()")
+    access = broker_access(
+        url, workspace, user=user, password=password, token=token, creds=creds, tls=tls
+    )
     run_id = None if flow_run_id == _ALL else canonical_id("flow_run_id", flow_run_id)
     seconds = seconds_of("redeliver_after", redeliver_after, zero=False)
-    options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}
-    given = tuple((name, value) for name, value in options.items() if value is not None)
     group_options = GroupOptions(group_name(group), run_id, seconds)
-    return GroupStream(GroupSource(BrokerAccess(url, workspace, given), group_options))
+    return GroupStream(GroupSource(access, group_options))

@@ -9,7 +9,7 @@ Belongs here: the broker and its faults. Does not belong here: what is in a page
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from random import Random
 from time import monotonic
@@ -307,6 +307,15 @@ class MemoryBroker:
         """A number that grows with every change, to be passed to `wait_for_change`."""
         return self._store.version
 
+    async def read_or_wait(self, read: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Read, and once more after the store has changed or some seconds, if nothing was found."""
+        version = self.version
+        found = await read()
+        if not found:
+            await self.wait_for_change(version, seconds)
+            found = await read()
+        return found
+
     async def wait_for_change(self, since: int, seconds: float) -> None:
         """Wait until something in the store has changed, for some seconds at most.
 
@@ -420,12 +429,7 @@ class MemoryFollower:
         self,
         timeout: float,  # noqa: ASYNC109 - that nothing came is no error
     ) -> list[StoredPage]:
-        version = self._broker.version
-        found = await self._read()
-        if not found:
-            await self._broker.wait_for_change(version, timeout)
-            found = await self._read()
-        return found
+        return await self._broker.read_or_wait(self._read, timeout)
 
     async def _read(self) -> list[StoredPage]:
         at = self._place.position  # the page there is read again, which shows that it is there

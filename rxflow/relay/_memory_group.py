@@ -43,12 +43,7 @@ class MemoryGroupMember:
         self,
         timeout: float,  # noqa: ASYNC109 - that nothing came is no error
     ) -> GroupPage | None:
-        version = self._broker.version
-        page = await self._take()
-        if page is None:
-            await self._broker.wait_for_change(version, timeout)
-            page = await self._take()
-        return page
+        return await self._broker.read_or_wait(self._take, timeout)
 
     async def ack(self, page: GroupPage) -> None:
         await self._broker.in_group(

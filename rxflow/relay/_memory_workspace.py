@@ -25,12 +25,7 @@ class MemoryWorkspaceFollower:
         self,
         timeout: float,  # noqa: ASYNC109 - that nothing came is no error
     ) -> list[RunPage]:
-        version = self._broker.version
-        found = await self._read()
-        if not found:
-            await self._broker.wait_for_change(version, timeout)
-            found = await self._read()
-        return found
+        return await self._broker.read_or_wait(self._read, timeout)
 
     async def aclose(self) -> None:
         pass

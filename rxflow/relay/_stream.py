@@ -16,7 +16,7 @@ from rxflow._runtime.scheduling import scheduler_for
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.watch_spec import EventSource
 from rxflow.events import FlowRunEvent
-from rxflow.relay._connections import BrokerAccess
+from rxflow.relay._connections import broker_access
 from rxflow.relay._log_channel import LogSource
 from rxflow.relay._log_session import LogSession
 from rxflow.relay._position import LogPosition
@@ -182,13 +182,10 @@ def stream(
         >>> for event in rxflow.relay.stream("nats://localhost:4222", run_id):  # doctest: +SKIP
         ...     print(event)
     """
-    check_type("url", url, str, "the URL of a broker, such as 'nats://localhost:4222'")
-    check_type("workspace", workspace, str, "the name that the relay was given")
-    check_type("tls", tls, ssl.SSLContext | None, "a context, such as ssl.create_default_context()")
     check_type("wants", wants, bool, "True or False")
-    options = {"user": user, "password": password, "token": token, "creds": creds, "tls": tls}
-    given = tuple((name, value) for name, value in options.items() if value is not None)
-    access = BrokerAccess(url, workspace, given)
+    access = broker_access(
+        url, workspace, user=user, password=password, token=token, creds=creds, tls=tls
+    )
     if flow_run_id == ALL:
         place = WorkspacePosition.parse("after", after)
         return RelayedStream(WorkspaceSource(access, place), place)
