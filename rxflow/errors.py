@@ -266,15 +266,22 @@ class BrokerFailed(RxflowError, ConnectionError):
     Attributes:
         is_away: Whether it accepted no connection in time, so that it may do so later.
         is_auth_refused: Whether it refused the credentials, or requires some.
+        is_ended: Whether it has ended an open connection, which is not made again.
     """
 
     def __init__(
-        self, message: str, *, is_away: bool = False, is_auth_refused: bool = False
+        self,
+        message: str,
+        *,
+        is_away: bool = False,
+        is_auth_refused: bool = False,
+        is_ended: bool = False,
     ) -> None:
         """Make an error of its message, and of the kind of failure."""
         super().__init__(message)
         self.is_away = is_away
         self.is_auth_refused = is_auth_refused
+        self.is_ended = is_ended
 
 
 class RelayLogLost(RxflowError, LookupError):

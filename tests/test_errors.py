@@ -177,8 +177,8 @@ ATTRIBUTES: list[tuple[Callable[..., Exception], dict[str, object], dict[str, ob
     (errors.RecordingFailed, {"is_full": False}, {"is_full": True}),
     (
         errors.BrokerFailed,
-        {"is_away": False, "is_auth_refused": False},
-        {"is_away": True, "is_auth_refused": True},
+        {"is_away": False, "is_auth_refused": False, "is_ended": False},
+        {"is_away": True, "is_auth_refused": True, "is_ended": True},
     ),
 ]
 

@@ -78,7 +78,8 @@ def relay_runs(command: RelayCommand, client: "Client") -> ExitStatus:
         client: The client of Prefect's server.
 
     Raises:
-        RxflowError: An option is malformed, or the broker refuses the relay at its start.
+        RxflowError: An option is malformed, or the broker refuses the relay at its start, or ends
+            the connection later.
     """
     asyncio.run(_relay(command, client))
     return ExitStatus.COMPLETED

@@ -302,7 +302,13 @@ class NatsLink:
             return NoResponder(_text_of(error))
         if isinstance(error, MaxPayloadError):
             return self._failed(f"takes messages of {self.largest_message:,} bytes at most")
-        return self._failed(f"ended the connection: {self._last_error}")
+        return self._ended_connection()
+
+    def _ended_connection(self) -> BrokerFailed:
+        # nats-py closes for good where a server reports an error of the whole connection.
+        error = self._client.last_error or ConnectionClosedError()
+        text = self._sentence(f"ended the connection: {_text_of(error)}")
+        return BrokerFailed(text, is_auth_refused=_is_final(error), is_ended=True)
 
     def _unanswered(self, reason: str) -> Unanswered:
         self.failures += 1

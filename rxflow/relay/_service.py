@@ -135,6 +135,7 @@ class Relay:
         Raises:
             UnsupportedFilter: Prefect's server cannot filter by one of the filters.
             UnsupportedServer: The server is of a kind that is not supported.
+            BrokerFailed: The broker has ended the connection.
         """
         work = [
             asyncio.create_task(task)
@@ -181,7 +182,13 @@ class Relay:
         await self.broker.setup(replicas=options.replicas, max_bytes=options.max_bytes)
 
     def _report_refusal(self, what: str, error: BrokerFailed) -> None:
-        """Say that the broker refuses something, once for all the work that it refuses."""
+        """Say that the broker refuses something, once for all the work that it refuses.
+
+        Raises:
+            BrokerFailed: It has ended the connection, so that no more work can be done on that.
+        """
+        if error.is_ended:
+            raise error
         self._refused_at = real_now().mono
         if str(error) != self._refusal:
             self._refusal = str(error)

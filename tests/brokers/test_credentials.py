@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from broker_logs import append_all, completed, fails, followed, new_page, new_run, read_all
-from broker_servers import PASSWORD, BrokerServer, NatsServer, RedisServer
+from broker_servers import NATS_USERS, PASSWORD, BrokerServer, NatsServer, RedisServer
 from certificates import Authority
 from command_line import LIMIT, run_program, started_program
 from nats_accounts import Operator
@@ -231,3 +231,16 @@ def test_a_server_of_another_protocol_ends_a_command(nats_server: BrokerServer) 
         assert (status, text.count("is not a Redis server"), text.count("\n")) == (6, 1, 1), text
         assert "INFO {" in text
         assert len(text) < 220
+
+
+def test_a_relay_ends_if_its_broker_ends_the_connection() -> None:
+    """As where the user has another password now; the sentence and the status say so."""
+    with NatsServer() as server, FakePrefect3().serve() as api, ExitStack() as stack:
+        program = started_program("relay", server.url(), PREFECT_API_URL=api)
+        relay = stack.enter_context(program)
+        assert relay.stderr is not None
+        assert "watches shards" in relay.stderr.readline()
+        server.reload(NATS_USERS.format(password="another-one"))
+        assert relay.wait(LIMIT) == 4
+        text = relay.stderr.read()
+        assert (text.count("ended the connection: "), text.count("\n")) == (1, 1), text

@@ -242,6 +242,13 @@ class NatsServer(BrokerServer):
         program = shutil.which("nats-server", path=str(Path(sys.executable).parent))
         return [program or "nats-server", "--config", str(config)]
 
+    def reload(self, users: str) -> None:
+        """Let other users in while it runs; it ends the connections of those that are no more."""
+        self._users = users
+        self.command(self.data)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def greets(self, connection: socket.socket) -> bool:
         """Return whether it sends its greeting."""
         return connection.recv(5) == b"INFO "
