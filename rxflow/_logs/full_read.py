@@ -7,7 +7,8 @@ without keeping them. Otherwise a cursor, to which they count as delivered, find
 
 from collections.abc import Iterable
 from datetime import datetime
-from itertools import islice
+from operator import lt
+from typing import cast
 
 import msgspec
 
@@ -49,23 +50,35 @@ def read_all_logs(flow_run_id: str, since: datetime | None, limit: int) -> Poll[
     rows = yield from _read_pages(reader, flow_run_id)
     # A first page that is not full is the whole table, and nothing else is to be counted.
     if len(rows) < limit or (yield from _is_whole_table(reader, flow_run_id, len(rows))):
-        return _full_read(rows.values(), proven=True)
-    cursor = _cursor_after(rows.values(), flow_run_id, since, limit)
-    proven = yield from _read_missing(cursor, rows, limit)
-    return _full_read(sorted(rows.values(), key=LOG_ORDER), proven=proven)
+        return _full_read(rows, proven=True)
+    cursor = _cursor_after(rows, flow_run_id, since, limit)
+    by_id = {row.id: row for row in rows}
+    proven = yield from _read_missing(cursor, by_id, limit)
+    return _full_read(sorted(by_id.values(), key=LOG_ORDER), proven=proven)
 
 
-def _read_pages(reader: TableReader, flow_run_id: str) -> Poll[dict[str, LogTableRow]]:
-    """Read all pages, from the first row to the last, and return their rows by id, in order."""
-    read: dict[str, LogTableRow] = {}
+def _read_pages(reader: TableReader, flow_run_id: str) -> Poll[list[LogTableRow]]:
+    """Read all pages, from the first row to the last, and return their rows in order, each once."""
+    read: list[LogTableRow] = []
     start: datetime | None = None
     while True:
         rows, following = yield from reader.page_up((flow_run_id,), start)
-        rows.sort(key=LOG_ORDER)  # all later than the rows of the page before
-        read.update(zip([row.id for row in rows], rows, strict=True))
+        read += _in_order(rows)  # all later than the rows of the page before
         if following is None:
             return read
         start = following
+
+
+def _in_order(rows: list[LogTableRow]) -> Iterable[LogTableRow]:
+    """Return the rows of a page in order, each once.
+
+    Most are so already. To sort each page by tuples, and to have all rows in one dictionary, made
+    a line of a long log 0.2 us dearer, a sixth.
+    """
+    times = [row.timestamp for row in rows]
+    if all(map(lt, times, times[1:])):
+        return rows
+    return sorted({row.id: row for row in rows}.values(), key=LOG_ORDER)
 
 
 def _is_whole_table(reader: TableReader, flow_run_id: str, count: int) -> Poll[bool]:
@@ -76,12 +89,12 @@ def _is_whole_table(reader: TableReader, flow_run_id: str, count: int) -> Poll[b
 
 
 def _cursor_after(
-    rows: Iterable[LogTableRow], flow_run_id: str, since: datetime | None, limit: int
+    rows: list[LogTableRow], flow_run_id: str, since: datetime | None, limit: int
 ) -> LogCursor:
     """Return a cursor to which some rows, in order, count as delivered, as after a backfill."""
     cursor = LogCursor(flow_run_id, since=since)
-    remaining = iter(rows)
-    while page := tuple(islice(remaining, limit)):  # each page is a bucket of the ledger
+    for start in range(0, len(rows), limit):  # each page is a bucket of the ledger
+        page = rows[start : start + limit]
         read = _full_read(page, proven=False)
         cursor.commit(
             LogRead(
@@ -109,10 +122,8 @@ def _read_missing(cursor: LogCursor, rows: dict[str, LogTableRow], limit: int) -
     return False
 
 
-def _full_read(rows: Iterable[LogTableRow], *, proven: bool) -> FullRead:
-    every = list(rows)
-    lines = [row for row in every if isinstance(row, FlowRunLog)]
-    if len(lines) == len(every):
-        return FullRead(lines, [], proven)
-    malformed = [row for row in every if isinstance(row, MalformedRow)]
-    return FullRead(lines, malformed, proven)
+def _full_read(rows: list[LogTableRow], *, proven: bool) -> FullRead:
+    malformed = [row for row in rows if isinstance(row, MalformedRow)]
+    if not malformed:
+        return FullRead(cast("list[FlowRunLog]", rows), [], proven)
+    return FullRead([row for row in rows if isinstance(row, FlowRunLog)], malformed, proven)
