@@ -5,7 +5,6 @@ Belongs here: escaping, and the joining of elements. Does not belong here: what 
 
 import re
 from collections.abc import Mapping
-from html import escape
 
 from rxflow._escapes import safe_text
 
@@ -52,5 +51,7 @@ def _value(value: str | float) -> str:
 
 
 def _text(text: str) -> Markup:
+    from html import escape  # noqa: PLC0415 - takes 1 ms to import, for its table of entities
+
     shown = safe_text(text.replace("\r\n", "\n"))
     return Markup(escape(_NO_CHARACTERS.sub("\ufffd", shown)))

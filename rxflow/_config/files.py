@@ -6,7 +6,6 @@ Which files are read, and what stands in them, is known to `rxflow._config.prefe
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -33,8 +32,12 @@ def read_toml(path: Path) -> Mapping[str, object] | None:
         ConfigurationError: The file cannot be read, or is not valid TOML.
     """
     text = read_text(path)
+    if text is None:
+        return None
+    import tomllib  # noqa: PLC0415 - takes 2 ms to import, and many users have no such file
+
     try:
-        return tomllib.loads(text) if text is not None else None
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # Only the position: the rest of the parser's message may quote the file.
         position = _TOML_POSITION.search(str(error))

@@ -1,10 +1,8 @@
 """`Timeline`: the picture of a run's times for a notebook, a document and a terminal."""
 
-from rxflow._markup import element, joined
+from rxflow._markup import Markup, element, joined
 from rxflow._pictures.cells import plain_text
 from rxflow._pictures.run_tree import RunTree
-from rxflow._pictures.svg_timeline import svg_timeline
-from rxflow._pictures.text_timeline import timeline_lines
 from rxflow._pictures.titles import remarks_on, state_name_of, title_of
 
 _TEXT_WIDTH = 100
@@ -27,10 +25,12 @@ class Timeline:
 
         It has no script and no style, and its texts are escaped.
         """
-        return str(svg_timeline(self._tree))
+        return str(self._picture())
 
     def __str__(self) -> str:
         """Show the timeline as lines of text, 100 cells wide."""
+        from rxflow._pictures.text_timeline import timeline_lines  # noqa: PLC0415 - as `_picture`
+
         return plain_text(timeline_lines(self._tree, _TEXT_WIDTH))
 
     def __repr__(self) -> str:
@@ -44,4 +44,10 @@ class Timeline:
         title = joined(element("strong", {}, title_of(root)), f" {state_name_of(root)}")
         remarks = (element("div", {}, remark) for remark in remarks_on(self._tree))
         box = {"style": "max-height: 40em; max-width: 1200px; overflow: auto"}
-        return element("div", box, title, svg_timeline(self._tree), *remarks)
+        return element("div", box, title, self._picture(), *remarks)
+
+    def _picture(self) -> Markup:
+        # Not with the views, which every watch imports: the modules of pictures take 2 ms.
+        from rxflow._pictures.svg_timeline import svg_timeline  # noqa: PLC0415
+
+        return svg_timeline(self._tree)

@@ -5,7 +5,6 @@ its last handle.
 """
 
 import os
-import tempfile
 import threading
 import zlib
 from errno import ENOSPC
@@ -15,6 +14,7 @@ from weakref import finalize
 
 import msgspec
 
+from rxflow._forks import no_fork
 from rxflow._models.times import encode_time
 from rxflow._watching.event_order import EventPage
 from rxflow.errors import Overflow
@@ -104,6 +104,9 @@ class _SpoolFile:
     """A temporary file without a buffer, which a forked child would write at its end."""
 
     def __init__(self) -> None:
+        with no_fork:
+            import tempfile  # noqa: PLC0415 - takes 2 ms to import
+
         self._file = tempfile.TemporaryFile(buffering=0, prefix="rxflow-")  # noqa: SIM115
         finalize(self, self._file.close)
         self._end = 0

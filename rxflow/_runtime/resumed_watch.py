@@ -4,38 +4,41 @@ Belongs here: which of the two. Does not belong here: what each of them does (`j
 `checkpointed_session`).
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reactivex import abc
 
+from rxflow._forks import no_fork
 from rxflow._runtime.checkpoint_use import CheckpointUse
-from rxflow._runtime.checkpointed_session import CheckpointWriter, LoadedSession, checkpointed
 from rxflow._runtime.engine import EngineSession
 from rxflow._runtime.journal_use import JournalUse
-from rxflow._runtime.journaled_session import JournalWriter, SeededSession, journaled
 from rxflow._runtime.manual_acks import ManualAcks
-from rxflow._runtime.resumed_session import TakeUp
 from rxflow._watching.event_order import EventPage
 from rxflow._watching.watch_spec import WatchSpec
+
+if TYPE_CHECKING:
+    from rxflow._runtime.checkpointed_session import CheckpointWriter, LoadedSession
+    from rxflow._runtime.journaled_session import JournalWriter, SeededSession
+    from rxflow._runtime.resumed_session import TakeUp
+
+    class ResumableSession(SeededSession, LoadedSession, Protocol):
+        """A session that goes on after an earlier one's events, or after what is known of them."""
+
 
 FileUse = JournalUse | CheckpointUse
 """How a watch uses the file from which it goes on."""
 
 
-class ResumableSession(SeededSession, LoadedSession, Protocol):
-    """A session that goes on after the events of an earlier one, or after what is known of them."""
-
-
 def resumed_watch(
-    session: ResumableSession,
+    session: "ResumableSession",
     spec: WatchSpec,
     use: FileUse,
     scheduler: abc.SchedulerBase,
     observer: abc.ObserverBase[EventPage],
     *,
     api_url: str,
-    take_up: TakeUp | None = None,
-) -> tuple[EngineSession, JournalWriter | CheckpointWriter]:
+    take_up: "TakeUp | None" = None,
+) -> "tuple[EngineSession, JournalWriter | CheckpointWriter]":
     """Return a watch that goes on from a file: what an engine runs, and what takes its pages.
 
     Args:
@@ -47,6 +50,11 @@ def resumed_watch(
         api_url: The URL of the API.
         take_up: Adds the runs to the session that an earlier watch was not done with.
     """
+    with no_fork:
+        # Not before they are needed: their twelve modules take 4 ms to import.
+        from rxflow._runtime.checkpointed_session import checkpointed  # noqa: PLC0415
+        from rxflow._runtime.journaled_session import journaled  # noqa: PLC0415
+
     if isinstance(use, JournalUse):
         return journaled(session, spec, use, scheduler, observer, take_up=take_up)
     return checkpointed(session, spec, use, scheduler, observer, api_url=api_url, take_up=take_up)

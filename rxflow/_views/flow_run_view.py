@@ -21,7 +21,6 @@ from rxflow._protocol.pages import Poll
 from rxflow._views.durations import duration
 from rxflow._views.flow_run_lookups import read_snapshot
 from rxflow._views.flow_view import FlowView
-from rxflow._views.html_tables import run_table
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import TaskRunRead, indexed
 from rxflow._views.run_tree_lookups import read_run_tree
@@ -516,6 +515,8 @@ class FlowRunView:
 
     def _repr_html_(self) -> str:
         """Render the run as a table, for notebooks."""
+        from rxflow._views.html_tables import run_table  # noqa: PLC0415 - for notebooks
+
         return run_table(self._snapshot)
 
     def _initialize(self, snapshot: Snapshot, client: Client | None) -> None:

@@ -18,7 +18,6 @@ from rxflow._models.entities import TaskRun
 from rxflow._models.states import State
 from rxflow._protocol.pages import Poll
 from rxflow._views.durations import duration
-from rxflow._views.html_tables import task_run_table
 from rxflow._views.log_selection import LogSelection
 from rxflow._views.map_indexes import UNMAPPED, TaskRunRead
 from rxflow._views.result_access import MAX_RESULT_BYTES, result_access
@@ -461,6 +460,8 @@ class TaskRunView:
 
     def _repr_html_(self) -> str:
         """Render the task run as a table, for notebooks."""
+        from rxflow._views.html_tables import task_run_table  # noqa: PLC0415 - for notebooks
+
         return task_run_table(self.task_run, self.states)
 
     def _initialize(self, read: TaskRunRead, client: Client | None) -> None:

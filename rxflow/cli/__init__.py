@@ -7,6 +7,7 @@ the server, ``_selection`` for the runs that are meant and ``_run_words`` for ho
 run and its server.
 """
 
+import gc
 import io
 import os
 import sys
@@ -15,6 +16,10 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
+_NEW_OBJECTS = 50_000
+"""After how many the garbage collector looks at them. Python's 700 are reached a hundred times by
+imports, whose objects are no garbage: a twelfth of the time to the first line of a run."""
+
 
 def main() -> None:
     """Run the command line; the entry point ``rxflow``."""
@@ -22,6 +27,7 @@ def main() -> None:
         sys.exit(
             "rxflow: the command line needs the extra 'cli' (from a checkout: pip install '.[cli]')"
         )
+    gc.set_threshold(_NEW_OBJECTS)
     _import_without("httpx._main", "h2")
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):

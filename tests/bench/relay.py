@@ -372,7 +372,7 @@ def takeover() -> Iterator[str]:
             found = await broker.holders()
             if len(found) == count:
                 return {
-                    int(name.removeprefix("relay-")): int(holder.split(":")[-2])
+                    int(name.removeprefix("relay-")): int(holder.split(":")[1])
                     for name, holder in found.items()
                 }
             await asyncio.sleep(0.1)
