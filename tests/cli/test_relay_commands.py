@@ -142,6 +142,8 @@ WRONG = {
     "tail": ([UNKNOWN, "--tail", "3"], "without --tail"),
     "a journal": ([UNKNOWN, "--journal", "nightly"], "without --journal"),
     "cancel": ([UNKNOWN, "--cancel-on-interrupt"], "without --cancel-on-interrupt"),
+    "a server": ([UNKNOWN, "--api-url", "http://127.0.0.1:4200/api"], "--api-url names the server"),
+    "a profile": ([UNKNOWN, "--profile", "prod"], "--profile names the server"),
 }
 
 

@@ -55,8 +55,14 @@ def command(
       rxflow watch --relay nats://localhost:4222 9e6caafc-4ea1-4493-b0a9-122efba9eaaa
     """  # noqa: D301 - click reads \\b as it is
     check_order(selection.since, show.until)
+    of_server = [f"--{name.replace('_', '-')}" for name, value in server.items() if value]
+    if of_server and relay is not None and shown.is_url_given:
+        raise click.UsageError(
+            f"{of_server[0]} names the server, and --relay a broker to read from in its place; "
+            "leave out one of them."
+        )
     # An option that names the server comes before a variable with the URL of a relay.
-    if relay is not None and (shown.is_url_given or not any(server.values())):
+    if relay is not None and not of_server:
         from rxflow.cli._relayed_run import follow_relayed_run, relayed_run  # noqa: PLC0415
 
         run_id = relayed_run(selection, show, following, shown)
