@@ -68,6 +68,25 @@ def test_min_versions_are_what_is_declared() -> None:
     assert set(tox["testenv:min-versions"]["deps"].split()) == lowest
 
 
+def test_each_environment_of_tox_that_is_named_exists() -> None:
+    """Texts and tools name environments of `tox.ini`, by themselves and by their labels."""
+    found = {
+        (option, name)
+        for _, text in _texts()
+        for option, names in re.findall(r"\btox(?: run)? -([em]) ([a-z0-9,-]+)", text)
+        for name in names.split(",")
+    }
+    assert len(found) > 10
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    labels = [line.split(" = ") for line in tox["tox"]["labels"].split("\n") if line]
+    known = {("m", label) for label, _ in labels}
+    for _, names in labels:
+        known |= {("e", name) for name in names.split(", ")}
+    known |= {("e", section.removeprefix("testenv:")) for section in tox.sections()}
+    assert sorted(found - known) == []
+
+
 def test_each_test_that_the_contract_names_exists() -> None:
     """The table of faults names tests by their files and functions below `tests/`."""
     contract = (ROOT / "docs/contract.md").read_text("utf-8")
