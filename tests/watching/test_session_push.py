@@ -149,6 +149,19 @@ def test_a_change_that_cannot_be_read_yet_is_looked_for_again() -> None:
 
 
 @pytest.mark.parametrize("runs", [1, 3])
+def test_polls_are_frequent_after_an_announcement_that_showed_nothing(runs: int) -> None:
+    """A change that the second look does not find either is found soon, as after one was read."""
+    world = World()
+    ids = [world.server.add_run(state="RUNNING") for _ in range(runs)]
+    watched = watch(world, ids[0]) if runs == 1 else watch_many(world, ids)
+    world.at(100, lambda: watched.announce(ids[0], AnnouncedChange.TASK_RUN))
+    world.at(100.5, lambda: world.server.log(ids[0], "a line"))
+    watched.run(until=110)
+    (at,) = times_of(watched, FlowRunLog)
+    assert at < 101.5
+
+
+@pytest.mark.parametrize("runs", [1, 3])
 def test_a_flood_of_announcements_makes_few_polls_due(runs: int) -> None:
     """Polls that are due by announcements take a quarter of the time."""
     world = World()
