@@ -100,6 +100,15 @@ def test_each_test_that_the_contract_names_exists() -> None:
     assert missing == []
 
 
+def test_each_fault_of_the_contract_has_a_test() -> None:
+    """The table of faults names one in each row, and the text says how many rows there are."""
+    contract = (ROOT / "docs/contract.md").read_text("utf-8")
+    faults = contract.partition("\n## Faults")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| (?!Fault |-)(.*)", faults)
+    assert [row for row in rows if not re.search(r"\b[RPSU] `[\w/]+\.py::", row)] == []
+    assert f"All {len(rows)} faults have one." in faults
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_module_says_its_role(module: Path) -> None:
     """Each module opens with a docstring."""
