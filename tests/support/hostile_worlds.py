@@ -169,11 +169,13 @@ class HostileWatch(simulated_world.World):
         logs = _run_of(self.watched).reader.logs
         assert logs is not None
         forecast = logs.cursor.progress.forecast
-        # The run's row, a page of lines, and one of those dated ahead; where new lines lay between
-        # many known ones lately, these are read again, and more where they come in another order.
-        known = forecast.near.step_back + forecast.ahead.step_back
+        # The run's row, a page of lines, and one of those dated ahead. Where new lines lay between
+        # many known ones lately, these are read again, and more where they come in another order;
+        # where the last poll found about a page of lines, one more page is read first.
+        parts = (forecast.near, forecast.ahead)
+        known, expected = (sum(part.step_back for part in parts), sum(part.new for part in parts))
         most_known = 0 if self.world.kind == "ties" else PAGE_LIMIT / 2
-        is_plain = self._has_large_pages and known <= most_known
+        is_plain = known <= most_known and expected <= PAGE_LIMIT / 2 and self._has_large_pages
         self._quiet_requests = 3.0 if is_plain else math.inf
 
     def end_poll(self, requests: int, *, good: bool) -> None:
