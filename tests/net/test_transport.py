@@ -235,7 +235,7 @@ def test_the_deadline_includes_replays_and_redirects(connect_to: ConnectTo) -> N
 
     with (
         WireServer(respond_then(close_unanswered), redirect_slowly) as server,
-        # Long enough to connect again: anyio leaves a connection open that is cancelled as it opens.
+        # Long enough to connect again: anyio leaves a connection open that is cancelled meanwhile.
         connect_to(server, deadline=1.0) as transport,
     ):
         reply_of(transport.send(GET))
