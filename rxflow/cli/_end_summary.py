@@ -5,7 +5,7 @@ left out but the middle of a long error, whose lines have been shown before, and
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import chain
 
@@ -18,7 +18,7 @@ from rxflow.cli._lines import LineStyle
 from rxflow.cli._run_status import RunStatus, RunStatuses, TaskRunTally
 from rxflow.cli._wrapping import wrap
 
-__all__ = ["STATE_COLOURS", "EndSummaries", "end_summary", "some_of"]
+__all__ = ["STATE_COLOURS", "EndSummaries", "end_summary", "report_command", "some_of"]
 
 STATE_COLOURS = {
     "COMPLETED": "green",
@@ -39,6 +39,11 @@ _MOST_CHARACTERS = 2_000  # of a line of an error
 _LEAST_ROOM = 20  # cells
 
 
+def report_command(run_id: str) -> str:
+    """Return the command that makes the report of a run of the server."""
+    return f"rxflow report {run_id} -o run.html"
+
+
 class EndSummaries:
     """Writes the summary of each run of a watch when it is closed.
 
@@ -54,6 +59,7 @@ class EndSummaries:
         zone: tzinfo | None = None,
         *,
         all_shown: bool = True,
+        more: Callable[[str], str] | None = report_command,
     ) -> None:
         """Start without a run.
 
@@ -61,11 +67,13 @@ class EndSummaries:
             lowest: The name of the level below which log lines are left out; None for all.
             zone: The time zone of times; None for the local one.
             all_shown: Whether all log lines that are received are shown.
+            more: As for `end_summary`.
         """
         self.statuses = RunStatuses()
         self._lowest = lowest
         self._zone = zone
         self._all_shown = all_shown
+        self._more = more
 
     def lines(self, event: FlowRunEvent, width: int | None) -> list[str]:
         """Return an empty line and the summary of the run that an event closes; else nothing.
@@ -84,6 +92,7 @@ class EndSummaries:
             zone=self._zone,
             width=width,
             all_shown=self._all_shown,
+            more=self._more,
         )
         return ["", *summary]
 
@@ -96,6 +105,7 @@ def end_summary(
     zone: tzinfo | None = None,
     width: int | None = None,
     all_shown: bool = True,
+    more: Callable[[str], str] | None = report_command,
 ) -> Iterator[str]:
     """Yield the lines of the summary, with colours as ANSI sequences.
 
@@ -106,6 +116,8 @@ def end_summary(
         zone: The time zone of times; None for the local one.
         width: Cells to break lines at; None to write each field as one line.
         all_shown: Whether all log lines that were received were shown.
+        more: Returns, for a run's id, the command that makes the report of the run; None if the run
+            cannot be read any more, so that the line is left out.
     """
     title = f"Flow run {status.name!r} ({status.flow_run_id})"
     for line in [title] if width is None else wrap(title, width):
@@ -118,10 +130,10 @@ def end_summary(
             for part in [line] if room is None else wrap(line, room):
                 yield click.style(head, dim=True) + part
                 head = " " * len(head)
-    if status.is_deleted:  # of which there is no more
+    if more is None or status.is_deleted:  # of which there is no more
         return
     # Not broken, so that it can be copied.
-    yield click.style(_head("more"), dim=True) + f"rxflow report {status.flow_run_id} -o run.html"
+    yield click.style(_head("more"), dim=True) + one_line(more(status.flow_run_id))
 
 
 def some_of(names: Sequence[str], most: int = _MOST_NAMES) -> str:

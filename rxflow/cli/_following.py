@@ -25,7 +25,7 @@ from rxflow._watching.run_filters import run_filter_of
 from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._command_journal import CommandJournal
 from rxflow.cli._display import PlainDisplay
-from rxflow.cli._end_summary import EndSummaries
+from rxflow.cli._end_summary import EndSummaries, report_command
 from rxflow.cli._exit_status import ExitStatus, status_of_state
 from rxflow.cli._follow import follow
 from rxflow.cli._interruption import RunsGoingOn, cancelled_by_interrupt, explained_end
@@ -83,7 +83,7 @@ def follow_runs(
         following: How the runs are followed.
         scope: What of the runs is shown.
         failing: Emits the error of the process in which the runs are executed, if the command has
-            started that itself; the error ends the watch, and the command the runs.
+            started that itself, and the server; the error ends the watch, and the command both.
 
     Raises:
         RxflowError: As for `rxflow.watch_flow_runs`.
@@ -105,7 +105,12 @@ def follow_runs(
         lines = ShownLines(line, selection, last)
         summaries = None
         if not _is_lines_alone(show, scope):
-            summaries = _summaries(show, selection, is_whole=following.journal is not None)
+            summaries = _summaries(
+                show,
+                selection,
+                is_whole=following.journal is not None,
+                more=report_command if failing is None else None,
+            )
         live = None if summaries is None else live_display(lines, summaries, client)
         display = live or _plain_display(lines, summaries, show, scope)
         history = _History(None)
@@ -171,12 +176,18 @@ def _is_lines_alone(show: ShowOptions, scope: Scope) -> bool:
     return show.output != "text" or show.quiet or scope.only_logs
 
 
-def _summaries(show: ShowOptions, selection: LogSelection, *, is_whole: bool) -> EndSummaries:
+def _summaries(
+    show: ShowOptions,
+    selection: LogSelection,
+    *,
+    is_whole: bool,
+    more: Callable[[str], str] | None,
+) -> EndSummaries:
     """Return the summaries of runs that are read whole, or as far as level and time limit it."""
     if is_whole:
         all_shown = selection.takes_all and not show.level and selection.since is None
-        return EndSummaries(zone=show.zone, all_shown=all_shown)
-    return EndSummaries(show.level_text, show.zone, all_shown=selection.takes_all)
+        return EndSummaries(zone=show.zone, all_shown=all_shown, more=more)
+    return EndSummaries(show.level_text, show.zone, all_shown=selection.takes_all, more=more)
 
 
 def _plain_display(

@@ -24,6 +24,7 @@ def logged_display(
     lines: ShownLines,
     selection: LogSelection,
     clock: Callable[[], Now] = real_now,
+    more: Callable[[str], str] | None = None,
 ) -> tuple[Display, LiveDisplay | None]:
     """Return a display of events, twice if it is a live one.
 
@@ -32,12 +33,13 @@ def logged_display(
         lines: Formats the events.
         selection: Which log lines are shown.
         clock: Returns the time that the runs have reached.
+        more: As for `end_summary`.
     """
     is_text = show.output == "text"
     summaries = None
     if is_text and not show.quiet:
         all_shown = selection.takes_all and not show.level
-        summaries = EndSummaries(zone=show.zone, all_shown=all_shown)
+        summaries = EndSummaries(zone=show.zone, all_shown=all_shown, more=more)
     if summaries is not None:
         live = live_display(lines, summaries, None, clock)
         if live is not None:

@@ -5,6 +5,7 @@ many runs there are, the names of task runs, and which log lines are the last on
 """
 
 import heapq
+import shlex
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -12,12 +13,21 @@ from typing import TYPE_CHECKING
 
 from reactivex import operators as ops
 
-from rxflow import AllClosed, Closed, FlowRunEvent, FlowRunLog, RxflowError, replay
+from rxflow import (
+    AllClosed,
+    Closed,
+    FlowRunEvent,
+    FlowRunLog,
+    RxflowError,
+    WatchTimedOut,
+    replay,
+)
 from rxflow._models.times import Now
 from rxflow._runtime.recording_reader import RecordingReader
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._following import log_selection
+from rxflow.cli._interruption import without_advice
 from rxflow.cli._live import refreshed
 from rxflow.cli._live_order import ordered
 from rxflow.cli._log_history import LastLines
@@ -39,6 +49,8 @@ _FIRST_TIME, _LAST_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace
 def replay_file(path: str, speed: float | None, show: ShowOptions, *, tasks: bool) -> ExitStatus:
     """Show the events of a recording, and return the status that the watch of its runs had.
 
+    Of a recording that ends before its runs are over it is that of a malformed file.
+
     Args:
         path: The file.
         speed: How many recorded seconds pass in one second; None for all at once.
@@ -54,17 +66,23 @@ def replay_file(path: str, speed: float | None, show: ShowOptions, *, tasks: boo
         show, contents.names, only_logs=False, tasks=tasks, many=len(contents.roots) > 1
     )
     lines = ShownLines(line, selection, contents.last)
-    display, live = logged_display(show, lines, selection, _RecordedTime(contents.start, speed))
+    clock = _RecordedTime(contents.start, speed)
+    display, live = logged_display(show, lines, selection, clock, contents.report_command)
     events: Stream[FlowRunEvent] = replay(path, speed)
     if live is not None:
         events = events.pipe(ops.do_action(live.receive))
     if speed is None and len(contents.runs) > 1:
         events = events.pipe(ordered(_FIRST_TIME))
     with closing(iter(events) if live is None else refreshed(events, live)) as shown:
-        status = follow(shown, display, tabulated=not show.quiet)
-    if not contents.is_whole and not show.quiet:
-        report(f"{path} ends before the runs are over")
-    return status
+        try:
+            status = follow(shown, display, tabulated=not show.quiet)
+        except WatchTimedOut as error:
+            reached = "The watch that was recorded reached its time limit"
+            raise WatchTimedOut(f"{reached}: {without_advice(error)}") from error
+    if contents.is_whole:
+        return status
+    report(f"{path} ends before the runs are over")
+    return ExitStatus.USAGE
 
 
 class _Contents:
@@ -77,7 +95,7 @@ class _Contents:
         last: Which log lines are the last of those that a selection accepts, as many as its tail;
             None for all.
         start: When it began, and without that, when its first event happened; None if it has none.
-        is_whole: Whether the last event ends a watch.
+        is_whole: Whether the last event ends the watch of its runs.
     """
 
     def __init__(self, path: str, selection: LogSelection) -> None:
@@ -87,6 +105,8 @@ class _Contents:
         self.last: LastLines | None = None
         self.start = _start_of(path)
         self.is_whole = True
+        self._path = path
+        closed: set[str] = set()
         tail = _Tail(selection.tail or 0)
         event: FlowRunEvent | None = None
         with suppress(RxflowError):  # the second reading has the same error, where it belongs
@@ -97,9 +117,19 @@ class _Contents:
                 self.start = self.start or event.timestamp
                 if isinstance(event, FlowRunLog) and selection.accepts(event):
                     tail.receive(event)
-            self.is_whole = isinstance(event, Closed | AllClosed)
+                if isinstance(event, Closed):
+                    closed.add(event.flow_run_id)
+            # The journal of a subflow has nothing of the run that has started it.
+            watched = self.roots & self.runs or self.runs
+            is_closed = isinstance(event, Closed) and watched <= closed
+            self.is_whole = is_closed or isinstance(event, AllClosed)
         if selection.tail is not None:
             self.last = tail.lines
+
+    def report_command(self, run_id: str) -> str:
+        """Return the command that makes the report of a run of the recording."""
+        run = [run_id] if len(self.roots) > 1 else []  # else the file has only one
+        return shlex.join(["rxflow", "report", *run, "--from", self._path, "-o", "run.html"])
 
 
 class _Tail:

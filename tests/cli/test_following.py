@@ -32,7 +32,9 @@ def test_the_failure_of_the_process_ends_the_watch() -> None:
 
 
 def test_the_check_of_the_process_ends_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """The lines are those of `rxflow watch --tasks`, to the summary; a subflow ends before."""
+    """The lines are those of `rxflow watch --tasks`, but for the last: the server ends, too."""
     scene = CommandScene()
     assert follow_failing(scene.server, scene.run, reactivex.never()) is ExitStatus.COMPLETED
-    assert capsys.readouterr().out == scene.invoke("watch", scene.run, "--tasks").stdout
+    *lines, more = scene.invoke("watch", scene.run, "--tasks").stdout.splitlines()
+    assert capsys.readouterr().out.splitlines() == lines
+    assert more == f"  more       rxflow report {scene.run} -o run.html"

@@ -1,6 +1,8 @@
 """`rxflow record` and `rxflow replay`: a night is written to a file, and shown again from it."""
 
+import gzip
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from command_line import run_program, started_program
 from command_scenes import CommandScene, invoke_on, messages
 from msgspec.structs import replace
 from recording_files import HEADER, line_of, lines_of
-from sample_events import RUN, entered, line, row, second, seen
+from sample_events import OTHER, RUN, closed, entered, line, row, second, seen
 from terminals import Terminal
 from virtual_world import TEST_TIMEOUT
 
@@ -139,6 +141,10 @@ def test_the_time_limit_is_that_of_watch(path: Path) -> None:
     assert lines_of(path)[-1]["error"]["type"] == "WatchTimedOut"
     again = replay(path)
     assert again.exit_code == 124
+    assert again.stderr == (
+        f"rxflow: The watch that was recorded reached its time limit: Flow run {run} was watched "
+        "for 1.0 s and is still in state Running\n"
+    )
 
 
 # -- replay ---------------------------------------------------------------------------------------
@@ -162,7 +168,23 @@ def test_a_replay_looks_as_the_watch_does(
     """The same lines, the same summary and the same status, with each option."""
     watched = scene.invoke("watch", scene.run, *options)
     shown = replay(night, *options)
-    assert (shown.stdout, shown.exit_code) == (watched.stdout, watched.exit_code)
+    report = f"rxflow report {scene.run} -o run.html"
+    lines = watched.stdout.replace(report, f"rxflow report --from {night} -o run.html")
+    assert (shown.stdout, shown.exit_code) == (lines, watched.exit_code)
+
+
+def test_the_command_for_more_makes_a_report(scene: CommandScene, tmp_path: Path) -> None:
+    """It has the path, quoted for a shell, and of several runs the one that is meant."""
+    path = tmp_path / "two nights.jsonl"
+    scene.invoke("record", scene.run, scene.failed, "-o", str(path))
+    shown = [text.split()[1:] for text in replay(path).stdout.splitlines() if "  more  " in text]
+    assert len(shown) == 2
+    for words in shown:
+        program, *arguments = shlex.split(" ".join(words))
+        page = str(tmp_path / arguments[-1])
+        done = CliRunner().invoke(commands, [*arguments[:-1], page])
+        assert (program, done.exit_code) == ("rxflow", 0), done.output
+        assert arguments[1] in {scene.run, scene.failed}
 
 
 @pytest.mark.parametrize(
@@ -199,8 +221,43 @@ def test_a_replay_takes_the_time_that_it_took(path: Path) -> None:
     path.write_bytes(HEADER + line_of(0, seen()) + line_of(50, line(message="late")))
     done = replay(path, "--speed", "100", at_once=False)
     assert "late" in done.stdout
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr == f"rxflow: {path} ends before the runs are over\n"
+
+
+CUT = {
+    "no end": (seen(), line()),
+    "a subflow's end": (seen(), replace(closed(run=OTHER), root=RUN)),
+    "the end of one of two": (seen(), seen(run=OTHER), closed(run=OTHER)),
+}
+
+
+@pytest.mark.parametrize("events", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["loud", "quiet"])
+def test_a_file_that_was_cut_off_is_not_whole(
+    options: list[str], events: tuple[FlowRunEvent, ...], path: Path
+) -> None:
+    """The status is that of a malformed file, also where a run's end is the last event."""
+    path.write_bytes(HEADER + b"".join(line_of(0, event) for event in events) + b'{"at":1,"ev')
+    done = replay(path, *options)
+    assert done.exit_code == 2
+    assert done.stderr == f"rxflow: {path} ends before the runs are over\n"
+
+
+def test_compressed_data_that_was_cut_off_is_not_whole(night: Path) -> None:
+    """A quiet replay says so as well."""
+    cut = night.with_suffix(".jsonl.gz")
+    cut.write_bytes(gzip.compress(night.read_bytes())[:-200])
+    done = replay(cut, "--quiet")
+    assert (done.exit_code, done.stderr) == (2, f"rxflow: {cut} ends before the runs are over\n")
+
+
+def test_the_file_of_a_subflow_in_a_journal_is_whole(path: Path) -> None:
+    """It has nothing of the run that has started the subflow."""
+    events = (replace(seen(run=OTHER), root=RUN), replace(closed(run=OTHER), root=RUN))
+    path.write_bytes(HEADER + b"".join(line_of(0, event) for event in events))
+    done = replay(path)
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 def test_the_error_of_the_watch_is_that_of_the_command(path: Path) -> None:

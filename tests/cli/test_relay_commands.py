@@ -63,13 +63,17 @@ def watch(*arguments: str) -> Result:
 
 
 def test_a_run_is_watched_by_its_log(running: Relays, server: FakePrefect3) -> None:
-    """It is shown as by a watch of the server, and so is the status; no server is needed."""
+    """It is shown as by a watch of the server, and so is the status; no server is needed.
+
+    That a report could be made is left out: it is read from the server.
+    """
     run_id = add_run(server)
     running.start()
     done = watch("--relay", running.url, run_id)
     assert done.exit_code == 1, done.output
     assert "120 orders read" in done.stdout
     assert "Flow run 'amber-fox'" in done.stdout
+    assert "rxflow report" not in done.stdout
     assert watch("--relay", running.url, run_id, "--exit-zero", "-q").exit_code == 0
 
 
