@@ -1,6 +1,7 @@
 """`--journal DIR`: a command goes on where an earlier one ended, however that was ended."""
 
 import re
+import shlex
 import signal
 import subprocess
 from collections import Counter
@@ -580,9 +581,11 @@ def test_the_file_of_a_run_is_compared_with_the_server(scene: CommandScene, kept
 def test_the_file_of_a_run_is_replayed(scene: CommandScene, kept: Path) -> None:
     """As the run was shown, without its subflows."""
     watched = scene.invoke("watch", scene.run, "--no-children", "--utc")
-    words = ["replay", str(kept / f"{scene.run}.jsonl"), "--at-once", "--utc"]
-    done = CliRunner().invoke(commands, words)
-    assert (done.exit_code, done.stdout) == (0, watched.stdout)
+    path = kept / f"{scene.run}.jsonl"
+    done = CliRunner().invoke(commands, ["replay", str(path), "--at-once", "--utc"])
+    report = f"rxflow report --from {shlex.quote(str(path))} -o run.html"
+    lines = watched.stdout.replace(f"rxflow report {scene.run} -o run.html", report)
+    assert (done.exit_code, done.stdout) == (0, lines)
 
 
 def test_the_file_of_a_run_makes_a_report(scene: CommandScene, kept: Path, tmp_path: Path) -> None:
