@@ -322,6 +322,30 @@ def test_a_second_watch_of_one_directory_is_refused(read: Read, scene: Scene) ->
     assert keys_by_run(begun + rest) == keys_by_run(scene.whole())
 
 
+def test_a_watch_of_one_file_and_one_of_the_directory_exclude_each_other(scene: Scene) -> None:
+    """Whichever begins first; the first goes on without harm."""
+    run, client = scene.runs[0], scene.server.client()
+    file = scene.path / f"{run}.ckpt"
+    scene.path.mkdir()
+
+    def own() -> FlowRunStream:
+        return watch_flow_run(run, checkpoint=file, drain=0, client=client)
+
+    whole = keys_by_run(scene.whole())
+    with closing(iter(own())) as events:
+        begun = [next(events), next(events)]
+        for _ in range(2):  # for the second time the directory has a lock
+            with pytest.raises(CheckpointFailed, match="in use by another watch of this process"):
+                list(scene.watch())
+        assert keys_by_run(begun + list(events)) == {run: whole[run]}
+    with closing(iter(scene.watch(scene.runs[1:]))) as events:
+        begun = [next(events), next(events)]
+        with pytest.raises(CheckpointFailed, match="in use by another watch of this process"):
+            list(own())
+        rest = keys_by_run(begun + list(events))
+    assert rest == {run: whole[run] for run in scene.runs[1:]}
+
+
 def test_a_file_is_not_a_directory(scene: Scene) -> None:
     """The error says what to pass."""
     scene.path.touch()

@@ -10,9 +10,11 @@
       9e6caafc-4ea1-4493-b0a9-122efba9eaaa.ckpt.prev   the one before it
       ...
 
-Of all files only that of the lock is open between two calls. Of few runs, the checkpoint of each is
-forced to the disk by a call of its own; of many, as at the end of a watch, all together by one for
-all that the system has to write.
+Of all files only that of the lock is open between two calls, and of one run, that of the directory
+if it has one, which is then shared. A watch of the directory looks once for the lock of each run,
+since a watch of that run may have begun before the directory had a lock. Of few runs, the
+checkpoint of each is forced to the disk by a call of its own; of many, as at the end of a watch,
+all together by one for all that the system has to write.
 
 Belongs here: which files there are, threads, and forks. Does not belong here: what is in the files
 of one run (`checkpoint_file`), and when they are written (`acknowledged_events`).
@@ -30,7 +32,14 @@ from msgspec.structs import replace
 from rxflow._forks import register
 from rxflow._runtime.checkpoint_file import CheckpointFile, LoadedCheckpoint, checkpoint_failure
 from rxflow._runtime.checkpoint_use import CheckpointUse
-from rxflow._runtime.locked_files import open_lock, unlock
+from rxflow._runtime.locked_files import (
+    holder_among,
+    open_lock,
+    open_to_look,
+    pid_in_lock,
+    share_lock,
+    unlock,
+)
 from rxflow._watching.emitted_state import EmittedState
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import CheckpointFailed, InvalidCheckpoint
@@ -62,6 +71,7 @@ class Checkpoints:
         self._spec = spec
         self._api_url = api_url
         self._lock_file: FileIO | None = None
+        self._directory_lock: FileIO | None = None  # shared with watches of other files in it
         self._files: dict[str, CheckpointFile] = {}
         self._is_closed = False
         self._lock = threading.RLock()
@@ -70,8 +80,8 @@ class Checkpoints:
     def reset_after_fork(self) -> None:
         """Leave the files and their lock to the parent."""
         self._lock = threading.RLock()
-        file, self._lock_file, self._is_closed = self._lock_file, None, True
-        if file is not None:
+        self._is_closed = True
+        for file in self._taken_locks():
             file.close()  # without unlocking it, which would do so in the parent, too
 
     # -- the lock -------------------------------------------------------------------------------
@@ -93,20 +103,54 @@ class Checkpoints:
 
     def _open(self) -> CheckpointFailed | None:
         try:
-            lock_file = open_lock(str(self._prepared_lock_path()), _open_or_create)
+            in_use = self._locked_by_other()
         except OSError as error:
             raise self._failed("be locked", error) from error
         except ImportError as error:
             text = f"The checkpoint {self._shown!r} cannot be locked: this system has no flock"
             raise CheckpointFailed(text) from error
-        if isinstance(lock_file, str):
-            other = "directory" if self._is_directory else "checkpoint"
-            return CheckpointFailed(
-                f"The checkpoint {self._shown!r} is in use by {lock_file}; end that one first, or "
-                f"pass the path of another {other}"
-            )
-        self._lock_file = lock_file
+        if in_use is not None:
+            self._unlock()
+        return in_use
+
+    def _locked_by_other(self) -> CheckpointFailed | None:
+        """Lock the checkpoints; return the error if another watch has them, or their directory."""
+        path = self._prepared_lock_path()
+        holder = self._share_directory()
+        if holder is None:
+            holder_of_shared = self._holder_of_file if self._is_directory else None
+            lock_file = open_lock(str(path), _open_or_create, holder_of_shared)
+            if isinstance(lock_file, str):
+                return self._in_use(self._shown, lock_file)
+            self._lock_file = lock_file
+            # A watch of the directory may have begun before the file was locked. One that begins
+            # from now on finds it locked.
+            holder = self._share_directory()
+        return None if holder is None else self._in_use(self._shown, holder)
+
+    def _share_directory(self) -> str | None:
+        """Share the lock of the directory, if it has one; return which watch has locked it."""
+        if self._is_directory or self._directory_lock is not None:
+            return None
+        if not _NAME.fullmatch(self._path.name):  # no watch of a directory has such a file
+            return None
+        lock = share_lock(str(self._path.with_name(LOCK_NAME)))
+        if isinstance(lock, str):
+            return lock
+        self._directory_lock = lock
         return None
+
+    def _holder_of_file(self) -> str:
+        """Return which watch has the checkpoint of one run in the directory, for an error."""
+        paths = [str(self._path / f"{name}.lock") for name in self._names(".lock")]
+        return holder_among(paths, pid_in_lock, open_to_look) or "another watch"
+
+    def _in_use(self, shown: str, holder: str) -> CheckpointFailed:
+        other = "directory" if self._is_directory else "checkpoint"
+        return CheckpointFailed(
+            f"The checkpoint {shown!r} is in use by {holder}; end that one first, or pass the path "
+            f"of another {other}"
+        )
 
     def _prepared_lock_path(self) -> Path:
         """Return the path of the lock, once nothing is in the way of the files beside it."""
@@ -125,10 +169,19 @@ class Checkpoints:
     def close(self) -> None:
         """Unlock the checkpoints. May be called twice."""
         with self._lock:
-            file, self._lock_file, self._is_closed = self._lock_file, None, True
-            if file is not None:
+            self._is_closed = True
+            self._unlock()
+
+    def _unlock(self) -> None:
+        for file in self._taken_locks():
+            with file:
                 unlock(file)
-                file.close()
+
+    def _taken_locks(self) -> list[FileIO]:
+        """Return the locks, which are not those of this watch any more."""
+        files = [self._lock_file, self._directory_lock]
+        self._lock_file = self._directory_lock = None
+        return [file for file in files if file is not None]
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -139,9 +192,14 @@ class Checkpoints:
             flow_run_id: The run.
 
         Raises:
-            CheckpointFailed: A file cannot be read.
+            CheckpointFailed: A file cannot be read, or is in use by a watch of that run alone.
             InvalidCheckpoint: It is damaged, as is the one before it, or that of another watch.
         """
+        if self._is_directory:
+            path = self._path / f"{flow_run_id}.ckpt"
+            holder = holder_among([f"{path}.lock"], pid_in_lock, open_to_look)
+            if holder is not None:
+                raise self._in_use(str(Path(self._shown, path.name)), holder)
         return self._file_of(flow_run_id).load()
 
     def unclosed(self) -> list[str]:
@@ -153,12 +211,17 @@ class Checkpoints:
         if not self._is_directory:
             return []
         try:
-            with os.scandir(self._path) as entries:
-                names = sorted(each.name for each in entries if _NAME.fullmatch(each.name))
+            names = self._names()
         except OSError as error:
             raise self._failed("be read", error) from error
         runs = (name.removesuffix(".ckpt") for name in names)
         return [run_id for run_id in runs if not self._new_file(run_id).knows_closed()]
+
+    def _names(self, ending: str = "") -> list[str]:
+        """Return the names of the checkpoints that have a file with an ending, in order."""
+        with os.scandir(self._path) as entries:
+            found = [each.name for each in entries if each.name.endswith(ending)]
+        return sorted(filter(_NAME.fullmatch, (name.removesuffix(ending) for name in found)))
 
     def _file_of(self, run_id: str) -> CheckpointFile:
         file = self._files.get(run_id)

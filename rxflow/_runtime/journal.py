@@ -8,10 +8,12 @@ journals of many runs (`journal_directory`), and which events are appended and w
 import os
 import threading
 from collections.abc import Sequence
+from io import FileIO
 
 from rxflow._forks import register
+from rxflow._runtime.journal_directory import lock_beside
 from rxflow._runtime.journal_file import JournalFile, lines_of
-from rxflow._runtime.locked_files import has_locked, unlock
+from rxflow._runtime.locked_files import share_lock, unlock
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import JournalFailed
 from rxflow.events import FlowRunEvent
@@ -33,7 +35,8 @@ class Journal:
             spec: What is watched.
         """
         self._file = JournalFile(path, spec, _open_or_create)
-        self._is_locked = self._is_closed = False
+        self._directory_lock: FileIO | None = None  # shared with watches of other files in it
+        self._is_closed = False
         self._lock = threading.RLock()
         register(self)
 
@@ -41,7 +44,10 @@ class Journal:
         """Leave the file and its lock to the parent."""
         self._lock = threading.RLock()
         self._is_closed = True
-        self._file.close()  # without unlocking it, which would do so in the parent, too
+        self._file.close(unlocks=False)
+        directory_lock, self._directory_lock = self._directory_lock, None
+        if directory_lock is not None:
+            directory_lock.close()
 
     def open(self) -> JournalFailed | None:
         """Open the file, lock it, and check that it is a journal of this watch; else create it.
@@ -58,11 +64,9 @@ class Journal:
                 return None
             file = self._file
             try:
-                opened = file.open()
-                self._is_locked = has_locked(opened)
-                if not self._is_locked:
-                    in_use = file.in_use()
-                    file.close()
+                in_use = self._locked_by_other()
+                if in_use is not None:
+                    self._unlock()
                     return in_use
                 file.check()
                 if not file.end:
@@ -73,6 +77,38 @@ class Journal:
                 text = f"The journal {file.path!r} cannot be locked: this system has no flock"
                 raise JournalFailed(text) from error
         return None
+
+    def _locked_by_other(self) -> JournalFailed | None:
+        """Open and lock the file; return the error if another watch has it or its directory."""
+        file = self._file
+        holder = self._share_directory()
+        if holder is not None:
+            return file.in_use(holder)
+        file.open()
+        if not file.lock():
+            return file.in_use()
+        # A watch of the directory may have begun before the file was locked. One that begins from
+        # now on finds it locked.
+        holder = self._share_directory()
+        return None if holder is None else file.in_use(holder)
+
+    def _share_directory(self) -> str | None:
+        """Share the lock of the directory, if it has one; return which watch has locked it."""
+        path = lock_beside(self._file.path)
+        if path is None or self._directory_lock is not None:
+            return None
+        lock = share_lock(path)
+        if isinstance(lock, str):
+            return lock
+        self._directory_lock = lock
+        return None
+
+    def _unlock(self) -> None:
+        self._file.close()
+        directory_lock, self._directory_lock = self._directory_lock, None
+        if directory_lock is not None:
+            with directory_lock:
+                unlock(directory_lock)
 
     def read(self, _: str = "", /) -> list[FlowRunEvent] | None:
         """Return the next part of the events, in their order; None after the last one.
@@ -126,14 +162,13 @@ class Journal:
         with self._lock:
             self._is_closed = True
             file = self._file
-            if not file.is_open:
-                return
             try:
-                file.sync()
+                if file.is_open:
+                    file.sync()
             except OSError as error:
                 raise file.failed("be forced to the disk", error) from error
             finally:
-                file.close(unlock if self._is_locked else None)
+                self._unlock()
 
 
 def _open_or_create(path: str, flags: int) -> int:

@@ -5,9 +5,11 @@
       9e6caafc-4ea1-4493-b0a9-122efba9eaaa.jsonl    the events of that run
       ...
 
-There is one lock, and not one a file, and only the files that were used last are open: a watch of
-ten thousand runs needs some dozens of file descriptors. Files are opened relative to the directory,
-so that they stay the same if the process goes to another one.
+The lock of the directory is what other watches of it, or of a file in it, find locked, and only
+the files that were used last are open: a watch of ten thousand runs needs some dozens of file
+descriptors. A file is locked as well while it is open, since a watch of it may have begun before
+the directory had a lock. Files are opened relative to the directory, so that they stay the same if
+the process goes to another one.
 
 Belongs here: which files are open, threads, and forks. Does not belong here: the format of a file
 (`journal_file`), and which events are appended and when (`journaled_session`).
@@ -26,8 +28,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from rxflow._forks import register
-from rxflow._runtime.journal_file import JournalFile, ends_closed, journal_failure, lines_of
-from rxflow._runtime.locked_files import open_lock, unlock
+from rxflow._runtime.journal_file import (
+    JournalFile,
+    ends_closed,
+    journal_failure,
+    lines_of,
+    pid_in_header,
+)
+from rxflow._runtime.locked_files import holder_among, open_lock, open_to_look, unlock
 from rxflow._watching.watch_spec import WatchSpec
 from rxflow.errors import JournalFailed
 from rxflow.events import Closed, FlowRunEvent
@@ -69,7 +77,7 @@ class JournalDirectory:
     def reset_after_fork(self) -> None:
         """Leave the files and the lock to the parent."""
         self._lock = threading.RLock()
-        self._close_all()
+        self._close_all(unlocks=False)
 
     # -- opening --------------------------------------------------------------------------------
 
@@ -103,7 +111,7 @@ class JournalDirectory:
     def _open(self) -> JournalFailed | None:
         Path(self._path).mkdir(0o700, exist_ok=True)
         self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        lock_file = open_lock(LOCK_NAME, self._open_or_create)
+        lock_file = open_lock(LOCK_NAME, self._open_or_create, self._holder_of_file)
         if isinstance(lock_file, str):
             self._close_directory()
             return JournalFailed(
@@ -113,11 +121,23 @@ class JournalDirectory:
         self._lock_file = lock_file
         return None
 
+    def _holder_of_file(self) -> str:
+        """Return which watch has one of the files, for an error."""
+        return holder_among(self._names(), pid_in_header, self._open_to_look) or "another watch"
+
+    def _names(self) -> list[str]:
+        """Return the names of the files of runs, in order."""
+        with os.scandir(self._directory) as entries:
+            return sorted(each.name for each in entries if _NAME.fullmatch(each.name))
+
     def _open_or_create(self, path: str, flags: int) -> int:
         return self._open_file(path, flags | os.O_CREAT)
 
     def _open_file(self, path: str, flags: int) -> int:
         return os.open(Path(path).name, flags | os.O_NOFOLLOW, 0o600, dir_fd=self._directory)
+
+    def _open_to_look(self, name: str, _: int) -> int:
+        return open_to_look(name, dir_fd=self._directory)
 
     def _path_of(self, run_id: str) -> str:
         return str(Path(self._path, f"{run_id}.jsonl"))
@@ -141,6 +161,7 @@ class JournalDirectory:
             self._open_files.popitem(last=False)[1].close()
         try:
             file.open()
+            file.lock_or_raise()
             if is_known or create:
                 file.go_to_end()
             else:
@@ -192,10 +213,8 @@ class JournalDirectory:
                 return []
             path = self._path
             try:
-                with os.scandir(self._directory) as entries:
-                    names = sorted(each.name for each in entries if _NAME.fullmatch(each.name))
                 found: list[str] = []
-                for run_id in (name.removesuffix(".jsonl") for name in names):
+                for run_id in (name.removesuffix(".jsonl") for name in self._names()):
                     path = self._path_of(run_id)
                     with FileIO(path, "r", opener=self._open_file) as file:
                         if ends_closed(file) is False:
@@ -300,10 +319,10 @@ class JournalDirectory:
             return file.failed("be forced to the disk", error)
         return None
 
-    def _close_all(self) -> None:
+    def _close_all(self, *, unlocks: bool = True) -> None:
         self._is_closed = True
         for file in self._open_files.values():
-            file.close()
+            file.close(unlocks=unlocks)
         self._files.clear()
         self._open_files.clear()
         lock_file, self._lock_file = self._lock_file, None
@@ -315,3 +334,14 @@ class JournalDirectory:
         directory, self._directory = self._directory, None
         if directory is not None:
             os.close(directory)
+
+
+def lock_beside(path: str) -> str | None:
+    """Return the path of the lock of the directory that a file is in; None if the file is its own.
+
+    Args:
+        path: The path of a file, which may be a link. A watch of a directory uses files with the
+            id of a run as their name, and no others.
+    """
+    real = Path(os.path.realpath(path))
+    return str(real.with_name(LOCK_NAME)) if _NAME.fullmatch(real.name) else None

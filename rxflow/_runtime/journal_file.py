@@ -21,7 +21,14 @@ from io import FileIO
 import msgspec
 
 from rxflow._models.times import encode_time
-from rxflow._runtime.locked_files import NO_ROOM, holder_text, reason_of, write_all
+from rxflow._runtime.locked_files import (
+    NO_ROOM,
+    has_locked,
+    holder_text,
+    reason_of,
+    unlock,
+    write_all,
+)
 from rxflow._runtime.watched_arguments import WatchedArguments, arguments_of, difference_text
 from rxflow._watching.event_order import source_of
 from rxflow._watching.watch_spec import WatchSpec
@@ -82,6 +89,7 @@ class JournalFile:
         self._opener = opener
         self._other = other
         self._file: FileIO | None = None
+        self._is_locked = False
         self.end = 0
         self.has_news = False
         self._line_number = 1
@@ -105,6 +113,27 @@ class JournalFile:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise self._invalid("it is not a regular file")
         return file
+
+    def lock(self) -> bool:
+        """Lock the file, which is open, until it is closed; return False if another watch has it.
+
+        Raises:
+            OSError: The system refuses it.
+            ImportError: The system has no flock, as Windows.
+        """
+        self._is_locked = has_locked(self._opened)
+        return self._is_locked
+
+    def lock_or_raise(self) -> None:
+        """Lock the file, as `lock` does.
+
+        Raises:
+            OSError: The system refuses it.
+            JournalFailed: Another watch has it.
+            ImportError: As for `lock`.
+        """
+        if not self.lock():
+            raise self.in_use()
 
     def check(self) -> None:
         """Check that it is a journal of this watch; empty it if a killed process began its header.
@@ -138,13 +167,18 @@ class JournalFile:
                 f"pass {self._other}, and leave its files alone meanwhile"
             )
 
-    def close(self, before: Callable[[FileIO], None] | None = None) -> None:
-        """Close the file, if it is open, after something was done with it."""
+    def close(self, *, unlocks: bool = True) -> None:
+        """Close the file, if it is open.
+
+        Args:
+            unlocks: Whether to unlock it before; a forked child would do so in the parent, too.
+        """
         file, self._file = self._file, None
         if file is not None:
             with file:
-                if before is not None:
-                    before(file)
+                if self._is_locked and unlocks:
+                    unlock(file)
+            self._is_locked = False
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -252,13 +286,17 @@ class JournalFile:
 
     # -- errors ---------------------------------------------------------------------------------
 
-    def in_use(self) -> JournalFailed:
-        """Return the error that another watch has locked the file, which is open."""
-        head = self._opened.read(len(_PREFIX) + len(_PID % 0))
-        pid = head.removeprefix(_PREFIX).strip() if head.startswith(_PREFIX) else b""
+    def in_use(self, holder: str | None = None) -> JournalFailed:
+        """Return the error that another watch has the file.
+
+        Args:
+            holder: Which watch; None for the one that the file names, which is open.
+        """
+        if holder is None:
+            holder = holder_text(pid_in_header(self._opened))
         return JournalFailed(
-            f"The journal {self.path!r} is in use by {holder_text(pid)}; end that one first, or "
-            f"pass {self._other}"
+            f"The journal {self.path!r} is in use by {holder}; end that one first, or pass "
+            f"{self._other}"
         )
 
     def failed(self, what: str, error: OSError) -> JournalFailed:
@@ -270,6 +308,16 @@ class JournalFile:
             f"The file {self.path!r} is not a journal of this watch: {reason}. It was left as it "
             f"is; pass {self._other}, or move this file away to watch from the beginning"
         )
+
+
+def pid_in_header(file: FileIO) -> bytes:
+    """Return the number of the process that the first line of a file names; empty without one.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    head = file.read(len(_PREFIX) + len(_PID % 0))
+    return head.removeprefix(_PREFIX).strip() if head.startswith(_PREFIX) else b""
 
 
 def ends_closed(file: FileIO) -> bool | None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,110 @@ def test_a_lock_without_a_process_is_respected(path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(CheckpointFailed, match="in use by another watch; end that one first"):
             opened(path)
+
+
+# -- a directory, and the checkpoint of one run in it ---------------------------------------------
+
+
+def opened_directory(path: Path) -> Checkpoints:
+    """Lock a directory of checkpoints, and read that of the run."""
+    files = Checkpoints(CheckpointUse(path=str(path), is_directory=True), SPEC, API)
+    in_use = files.open()
+    if in_use is not None:
+        raise in_use
+    try:
+        files.load(RUN)
+    except Exception:
+        files.close()
+        raise
+    return files
+
+
+IN_USE = "in use by another watch of this process; end that one first, or pass the path of another"
+
+
+def test_a_checkpoint_of_a_directory_that_is_watched_is_refused(tmp_path: Path) -> None:
+    """Whether it has one or not; the watch of the directory goes on."""
+    nightly = opened_directory(tmp_path / "nightly")
+    own = tmp_path / "nightly" / f"{RUN}.ckpt"
+    for state in STATES[1:]:
+        with pytest.raises(CheckpointFailed, match=IN_USE + " checkpoint"):
+            opened(own)
+        nightly.save({RUN: state})
+    assert not own.with_name(own.name + ".lock").exists()
+    nightly.close()
+    assert load(own) == LoadedCheckpoint(STATES[-1])
+
+
+def test_a_directory_refuses_a_checkpoint_that_is_in_use(tmp_path: Path) -> None:
+    """A watch of one run that began before the directory was one keeps its checkpoint."""
+    file = opened(tmp_path / f"{RUN}.ckpt")
+    for _ in range(2):  # for the second time the directory has a lock
+        with pytest.raises(CheckpointFailed, match=IN_USE + " directory"):
+            opened_directory(tmp_path)
+    file.save({RUN: STATES[1]})
+    file.close()
+    nightly = opened_directory(tmp_path)
+    assert nightly.load(RUN) == LoadedCheckpoint(STATES[1])
+    nightly.close()
+
+
+def test_a_directory_is_refused_while_a_checkpoint_in_it_is_in_use(tmp_path: Path) -> None:
+    """Once it has a lock; checkpoints in it do not exclude each other."""
+    opened_directory(tmp_path).close()
+    files = [opened(tmp_path / f"{run}.ckpt") for run in (RUN, OTHER_RUN)]
+    for file in files:
+        with pytest.raises(CheckpointFailed, match=IN_USE + " directory"):
+            opened_directory(tmp_path)
+        file.close()
+    opened_directory(tmp_path).close()
+
+
+def test_a_checkpoint_of_another_name_is_not_of_the_directory(tmp_path: Path) -> None:
+    """A watch of the directory uses checkpoints that are named by a run's id."""
+    nightly = opened_directory(tmp_path)
+    save(tmp_path / "mine.ckpt", STATES[1])
+    nightly.save({RUN: STATES[2]})
+    nightly.close()
+    assert load(tmp_path / "mine.ckpt") == LoadedCheckpoint(STATES[1])
+
+
+HOLDER_OF_ONE = """
+import sys
+sys.path[:0] = {folders!r}
+from test_checkpoints import {function}
+from pathlib import Path
+files = {function}(Path({path!r}))
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("has_lock", [False, True], ids=["without a lock", "with a lock"])
+@pytest.mark.parametrize("holder", ["opened_directory", "opened"])
+def test_the_error_has_the_process_of_the_other_one(
+    tmp_path: Path, holder: str, *, has_lock: bool
+) -> None:
+    """That of the watch that goes on, and not one that an earlier watch has left in a file."""
+    directory, file = tmp_path, tmp_path / f"{RUN}.ckpt"
+    if has_lock:
+        opened_directory(directory).close()
+    path = directory if holder == "opened_directory" else file
+    script = HOLDER_OF_ONE.format(folders=FOLDERS, function=holder, path=str(path))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        begin = (
+            partial(opened, file) if path is directory else partial(opened_directory, path.parent)
+        )
+        with pytest.raises(CheckpointFailed, match=f"another watch, of process {process.pid}; end"):
+            begin()
+        process.kill()
+
+
+# -- forks ----------------------------------------------------------------------------------------
 
 
 def test_a_forked_child_leaves_the_checkpoint_to_the_parent(path: Path) -> None:

@@ -26,6 +26,7 @@ from rxflow import (
     NoticeCode,
     encode_event,
 )
+from rxflow._runtime.journal import Journal
 from rxflow._runtime.journal_directory import LOCK_NAME, MOST_OPEN, JournalDirectory
 from rxflow._watching.watch_spec import WatchSpec
 
@@ -433,6 +434,199 @@ def test_a_lock_of_someone_else_is_respected(path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(JournalFailed, match="in use by another watch; end"), opened(path):
             pass
+
+
+# -- a directory, and one file of it --------------------------------------------------------------
+
+
+def opened_file(path: Path, run: str = RUN) -> Journal:
+    """Open the journal of a watch of one run."""
+    journal = Journal(str(path), WatchSpec(flow_run_id=run))
+    in_use = journal.open()
+    if in_use is not None:
+        raise in_use
+    try:
+        while journal.read() is not None:
+            pass
+    except Exception:
+        journal.close()
+        raise
+    return journal
+
+
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "link"])
+@pytest.mark.parametrize("events", [0, 1], ids=["none", "open"])
+def test_a_file_of_a_directory_that_is_watched_is_refused(
+    path: Path, tmp_path: Path, events: int, *, is_link: bool
+) -> None:
+    """Also one that the watch of the directory has not opened; that one goes on."""
+    given = file_of(path)
+    if is_link:
+        given = tmp_path / "link"
+        given.symlink_to(file_of(path))
+    with opened(path) as journal:
+        journal.append([line(0)] * events)
+        with pytest.raises(JournalFailed, match="in use by another watch of this process; end"):
+            opened_file(given)
+        assert file_of(path).exists() == bool(events)
+        journal.append([line(1)])
+    opened_file(given).close()
+    assert events_in(file_of(path)) == [line(0)] * events + [line(1)]
+
+
+def test_a_file_that_a_directory_has_closed_is_refused(path: Path) -> None:
+    """Of many runs most files are closed, and go on later."""
+    runs = [run_id(number) for number in range(MOST_OPEN + 1)]
+    with opened(path) as journal:
+        for run in runs:
+            journal.append([line(0, run)])
+        with pytest.raises(JournalFailed, match="in use by another watch of this process"):
+            opened_file(file_of(path, runs[0]), runs[0])
+        journal.append([line(1, runs[0])])
+    assert events_in(file_of(path, runs[0])) == [line(0, runs[0]), line(1, runs[0])]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [read, lambda journal: journal.append([line(9)])],
+    ids=["read", "append"],
+)
+def test_a_directory_refuses_a_file_that_is_watched(
+    path: Path, use: Callable[[JournalDirectory], object]
+) -> None:
+    """A watch of one run that began before the directory was one keeps its file, and its line."""
+    path.mkdir()
+    own = opened_file(file_of(path))
+    with file_of(path).open("ab") as file:
+        file.write(b'{"kind":"log","torn')  # a line that the watch of the file is writing
+    before = file_of(path).read_bytes()
+    with opened(path) as journal:
+        with pytest.raises(JournalFailed) as caught:
+            use(journal)
+        assert file_of(path).read_bytes() == before
+        assert journal.append([line(0, OTHER)])
+    own.close()
+    assert str(caught.value) == (
+        f"The journal {str(file_of(path))!r} is in use by another watch of this process; end that "
+        "one first, or pass the path of another directory"
+    )
+    with opened(path) as journal:
+        assert read(journal) == []
+
+
+def test_a_directory_is_refused_while_a_file_of_it_is_watched(path: Path) -> None:
+    """Once it has a lock, before any file is opened; files of it do not exclude each other."""
+    with opened(path):
+        pass
+    first, second = opened_file(file_of(path)), opened_file(file_of(path, OTHER), OTHER)
+    for journal in (first, second):
+        with (
+            pytest.raises(JournalFailed, match="in use by another watch of this process; end that"),
+            opened(path),
+        ):
+            pass
+        journal.close()
+    with opened(path):
+        pass
+
+
+def test_a_file_of_another_name_is_not_of_the_directory(path: Path) -> None:
+    """A watch of the directory uses files that are named by a run's id."""
+    with opened(path) as journal:
+        own = opened_file(path / "mine.jsonl")
+        assert own.append([line(0)])
+        assert journal.append([line(1)])
+        own.close()
+    assert events_in(path / "mine.jsonl") == [line(0)]
+    assert events_in(file_of(path)) == [line(1)]
+
+
+def opened_file_of(path: Path) -> None:
+    """Open the file of a directory."""
+    opened_file(file_of(path)).close()
+
+
+def opened_and_read(path: Path) -> None:
+    """Open a directory, and the file in it."""
+    with opened(path) as journal:
+        read(journal)
+
+
+FILE_HOLDER = """
+import sys
+sys.path[:0] = {folders!r}
+from test_journal_directory import file_of, opened_file
+from pathlib import Path
+journal = opened_file(file_of(Path({path!r})))
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("has_lock", [False, True], ids=["without a lock", "with a lock"])
+@pytest.mark.parametrize("holder", ["directory", "file"])
+def test_the_error_has_the_process_of_the_other_one(
+    path: Path, holder: str, *, has_lock: bool
+) -> None:
+    """That of the watch that goes on, and not one that an earlier watch has left in a file."""
+    path.mkdir()
+    if has_lock:
+        with opened(path) as journal:
+            journal.append([line(0)])
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+    script = HOLDER if holder == "directory" else FILE_HOLDER
+    with subprocess.Popen(
+        [sys.executable, "-c", script.format(folders=folders, path=str(path))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        begin = opened_and_read if holder == "file" else opened_file_of
+        with pytest.raises(JournalFailed, match=f"another watch, of process {process.pid}; end"):
+            begin(path)
+        process.kill()
+
+
+def test_a_forked_child_leaves_the_lock_of_a_file_to_the_parent(path: Path) -> None:
+    """The child does not unlock the directory, and does not keep it locked after the parent."""
+    script = f"""
+import os, sys
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]!r}
+from pathlib import Path
+from rxflow import JournalFailed
+from test_journal_directory import file_of, line, opened, opened_file, read
+path = Path({str(path)!r})
+with opened(path):
+    pass
+ready, go = os.pipe(), os.pipe()
+own = opened_file(file_of(path))
+child = os.fork()
+if child == 0:
+    own.close()
+    os.write(ready[1], b"+")
+    os.read(go[0], 1)
+    os._exit(0)
+assert os.read(ready[0], 1) == b"+"
+try:
+    with opened(path):
+        sys.exit("the child unlocked it")
+except JournalFailed:
+    pass
+own.append([line(0)])
+own.close()
+with opened(path) as journal:
+    assert read(journal) == [line(0)]
+os.write(go[1], b"x")
+os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], check=False, timeout=TEST_TIMEOUT
+    )
+    assert done.returncode == 0
+
+
+# -- forks ----------------------------------------------------------------------------------------
 
 
 def test_a_forked_child_leaves_the_directory_to_the_parent(path: Path) -> None:
