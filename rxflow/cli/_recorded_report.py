@@ -20,6 +20,7 @@ from rxflow._logs.log_read import LOG_ORDER
 from rxflow._pictures.run_report import RunReport
 from rxflow._pictures.run_tree import RunRows, RunTree, tree_root
 from rxflow.cli._recorded_events import recorded_events
+from rxflow.cli._run_words import without_ellipsis
 
 __all__ = ["recorded_report"]
 
@@ -140,10 +141,9 @@ class _Runs:
 
 
 def _selected(roots: Mapping[str, Snapshot], run: str | None, path: str) -> str:
+    begun = "" if run is None else without_ellipsis(run).lower() or run
     found = [
-        run_id
-        for run_id, each in roots.items()
-        if run is None or run_id.startswith(run.lower()) or each.run.name == run
+        run_id for run_id, each in roots.items() if run_id.startswith(begun) or each.run.name == run
     ]
     if len(found) == 1:
         return found[0]

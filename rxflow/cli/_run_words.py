@@ -23,6 +23,7 @@ __all__ = [
     "RunWord",
     "is_short_prefix",
     "read_run_word",
+    "without_ellipsis",
 ]
 
 FROM_INPUT = "-"
@@ -44,6 +45,7 @@ _PREFECT_1_UI_PORT = 8080
 _LEAST_DIGITS = 4
 _ID_DIGITS = 32
 _DASHES = (8, 13, 18, 23)  # where an id has them
+_ELLIPSES = ("…", "...")  # at the end of what a table had no room for
 
 
 class RunId(NamedTuple):
@@ -102,7 +104,9 @@ def read_run_word(word: str, api_url: str) -> RunWord:
     if "://" in text:
         return RunId(_id_in_url(text, api_url))
     run_id = _id_of(text)
-    return RunId(run_id) if run_id is not None else NamedRun(text, _prefix_of(text))
+    if run_id is not None:
+        return RunId(run_id)
+    return NamedRun(text, _prefix_of(without_ellipsis(text)))
 
 
 def run_id_of(word: str) -> str | None:
@@ -118,7 +122,15 @@ def run_id_of(word: str) -> str | None:
 
 def is_short_prefix(text: str) -> bool:
     """Whether a text may be the beginning of an id, but is too short for that."""
-    return re.fullmatch(f"[0-9a-f]{{1,{_LEAST_DIGITS - 1}}}", text.lower()) is not None
+    begun = without_ellipsis(text).lower()
+    return re.fullmatch(f"[0-9a-f]{{1,{_LEAST_DIGITS - 1}}}", begun) is not None
+
+
+def without_ellipsis(text: str) -> str:
+    """Return a text without the ellipsis with which a terminal has cut it off, if it has one."""
+    for ellipsis in _ELLIPSES:
+        text = text.removesuffix(ellipsis)
+    return text
 
 
 def _deployment_or_flow(name: str) -> Mapping[str, str]:

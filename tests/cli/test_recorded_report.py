@@ -94,7 +94,7 @@ def test_subflows_can_be_left_out(night: Path) -> None:
 def test_a_run_is_selected_by_name_or_id(night: Path, tmp_path: Path) -> None:
     """One that the file does not have is an error of usage that lists those it has."""
     run = next(iter(rxflow.replay(night, None))).flow_run_id
-    for word in (run, run[:8], "amber-fox"):
+    for word in (run, run[:8], f"{run[:30]}…", "amber-fox"):
         assert report(word, "--from", night, "-o", tmp_path / "run.html").exit_code == 0
     done = report("grey-owl", "--from", night, "-o", "-")
     assert done.exit_code == 2

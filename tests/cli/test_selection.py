@@ -77,6 +77,10 @@ def test_a_run_is_found_by_its_name_and_by_the_beginning_of_its_id(scene: Scene)
     prefix = scene.nightly[:13].upper()
     assert scene.ids("blue-jay", "amber-fox") == (scene.latest, scene.nightly)
     assert scene.ids(prefix, "amber-fox") == (scene.nightly,)
+    assert scene.ids(f"{scene.nightly[:30]}…", f"{scene.latest[:8]}...") == (
+        scene.nightly,
+        scene.latest,
+    )
 
 
 def test_the_latest_run_is_neither_a_subflow_nor_scheduled_for_later(scene: Scene) -> None:
@@ -166,6 +170,7 @@ CLOSE = {
     "twins": ("grey-owls", "; did you mean 'grey-owl'?"),
     "an id": ("abcd", ", and none whose id begins with it"),
     "too short for an id": ("abc", "; of an id at least the first four digits are needed"),
+    "cut off too soon": ("abc…", "; of an id at least the first four digits are needed"),
     "nothing close": ("zz", ""),
 }
 
