@@ -1,4 +1,7 @@
-"""The class of all commands: help that cannot be written is an error of the output."""
+"""The class of all commands: it keeps what was written for them.
+
+Help that cannot be written is an error of the output.
+"""
 
 from typing import Any
 
@@ -6,7 +9,9 @@ import click
 
 from rxflow.cli._output import output_errors
 
-__all__ = ["Command"]
+__all__ = ["Command", "written_words"]
+
+_WORDS = f"{__name__}.words"
 
 
 class Command(click.Command):
@@ -17,3 +22,13 @@ class Command(click.Command):
         # Click would end with status 1 if a pipe is closed, which means that a run failed.
         with output_errors():
             return super().make_context(*arguments, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, and keep it."""
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def written_words(context: click.Context) -> list[str]:
+    """Return what was written behind the name of a command."""
+    return [*context.meta.get(_WORDS, ())]

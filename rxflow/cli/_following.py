@@ -28,6 +28,7 @@ from rxflow.cli._display import PlainDisplay
 from rxflow.cli._end_summary import EndSummaries, report_command
 from rxflow.cli._exit_status import ExitStatus, status_of_state
 from rxflow.cli._follow import follow
+from rxflow.cli._given_options import given_options
 from rxflow.cli._interruption import RunsGoingOn, cancelled_by_interrupt, explained_end
 from rxflow.cli._live import live_display, refreshed
 from rxflow.cli._live_order import ordered
@@ -91,7 +92,7 @@ def follow_runs(
     """
     selection = log_selection(show, runs.since)
     with (
-        _ending(runs, following, are_own=failing is not None) as going_on,
+        _ending(runs, scope, are_own=failing is not None) as going_on,
         closing(SingleReads(client, following.timeout)) as reads,
     ):
         last = _last_lines(runs, selection, client, children=scope.children)
@@ -148,14 +149,14 @@ def follow_runs(
 
 
 def _ending(
-    runs: SelectedRuns, following: FollowOptions, *, are_own: bool
+    runs: SelectedRuns, scope: Scope, *, are_own: bool
 ) -> AbstractContextManager[RunsGoingOn]:
     """Say at the end which runs go on, unless they end with the command."""
     ids = runs.ids or ()
     if are_own:
         return nullcontext(RunsGoingOn(ids))
-    options = () if following.journal is None else ("--journal", following.journal)
-    return explained_end(ids, options=options)
+    command = "logs -f" if scope.only_logs else "watch"
+    return explained_end(ids, command=command, options=given_options())
 
 
 def log_selection(show: ShowOptions, since: datetime | None) -> LogSelection:

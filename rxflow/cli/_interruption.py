@@ -31,6 +31,8 @@ __all__ = ["RunsGoingOn", "cancelled_by_interrupt", "explained_end"]
 _MOST_NAMED = 3  # runs in a sentence
 _MOST_WAITED_FOR = 10  # the same, of which nothing else was shown
 
+_NO_WAY_BACK = "a recording cannot be continued; to keep all events across restarts"
+
 
 class RunsGoingOn:
     """The runs of a watch that are not over, those that they started left out."""
@@ -42,9 +44,10 @@ class RunsGoingOn:
 
         Args:
             given: Their ids.
-            command: The command to come back with: ``watch``, or ``wait``, which shows nothing of a
-                run that is not over, so that the sentence names more of them, with their states.
-            options: Its options.
+            command: The command that is broken off, and comes back to the runs: ``watch`` or
+                ``logs -f``; ``wait``, which shows nothing of a run that is not over, so that the
+                sentence names more of them, with their states; or ``record``, which cannot go on.
+            options: The options to come back with; of ``record`` those for a watch.
         """
         self._command = command
         self._options = options
@@ -103,9 +106,14 @@ class RunsGoingOn:
 
     @property
     def _way_back(self) -> str:
-        if len(self._names) > self._most_named:
+        are_many = len(self._names) > self._most_named
+        if self._command == "record":
+            runs = ["RUN..."] if are_many else [*self._names]
+            words = ("rxflow", "watch", *runs, "--journal", "DIR", *self._options)
+            return f"{_NO_WAY_BACK}: {shlex.join(words)}"
+        if are_many:
             return "to come back, give the same command"
-        words = ("rxflow", self._command, *self._names, *self._options)
+        words = ("rxflow", *self._command.split(), *self._names, *self._options)
         return f"to come back: {shlex.join(words)}"
 
     def _shown(self, run: str) -> str:

@@ -9,6 +9,7 @@ from rxflow._watching.run_filters import run_filter_of
 from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
+from rxflow.cli._given_options import given_options
 from rxflow.cli._interruption import RunsGoingOn, explained_end
 from rxflow.cli._output import report
 from rxflow.cli._selection import SelectedRuns
@@ -56,13 +57,14 @@ def record_runs(
         "push": "auto" if push else False,
         "client": client,
     }
+    options = given_options({"output", "overwrite", "quiet"})  # else those of a watch
     stream: Stream[FlowRunEvent]
     if runs.ids is not None and len(runs.ids) == 1:
         stream = watch_flow_run(runs.ids[0], **arguments)
     else:
         stream = watch_flow_runs(**runs.arguments, **arguments)
     with (
-        explained_end(runs.ids or ()) as going_on,
+        explained_end(runs.ids or (), command="record", options=options) as going_on,
         _counted(path, going_on, quiet=quiet) as tally,
         closing(iter(stream.record(path, overwrite=overwrite))) as events,
     ):

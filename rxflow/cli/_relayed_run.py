@@ -8,7 +8,6 @@ their lines.
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 import reactivex
@@ -21,6 +20,7 @@ from rxflow.cli._broker_options import RELAY_VARIABLE, BrokerOptions
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._follow import follow
 from rxflow.cli._following import log_selection
+from rxflow.cli._given_options import given_options, without_user
 from rxflow.cli._interruption import explained_end
 from rxflow.cli._late_names import named
 from rxflow.cli._live import refreshed
@@ -103,8 +103,9 @@ def follow_relayed_run(
     lines = ShownLines(line, selection, None)
     display, live = logged_display(show, lines, selection)
     arguments = shown.arguments(url)
-    relay = ["--relay", _without_user(url)] if shown.is_url_given else []
-    options = [*relay, "--workspace", workspace, *shown.words]
+    relay = ["--relay", without_user(url)] if shown.is_url_given else []
+    of_broker = {"relay", "workspace", *shown.given}
+    options = [*relay, "--workspace", workspace, *shown.words, *given_options(of_broker)]
     with explained_end((run_id,), options=options) as going_on:
         events = _limited(stream(url, run_id, workspace=workspace, **arguments), following, run_id)
         events = events.pipe(ops.do_action(going_on.receive))
@@ -117,12 +118,6 @@ def follow_relayed_run(
         with closing(iter(events) if live is None else refreshed(events, live)) as read:
             status = follow(read, display, tabulated=not show.quiet)
     return ExitStatus.COMPLETED if following.exit_zero else status
-
-
-def _without_user(url: str) -> str:
-    """Return the URL of a broker, or of several, without users and passwords."""
-    parts = [urlsplit(each.strip()) for each in url.split(",")]
-    return ",".join(part._replace(netloc=part.netloc.rpartition("@")[2]).geturl() for part in parts)
 
 
 def _limited(

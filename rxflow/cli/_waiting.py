@@ -11,6 +11,7 @@ from rxflow._watching.run_filters import run_filter_of
 from rxflow._watching.spec_arguments import spec_of_wait
 from rxflow.cli._close_names import close_filter_question
 from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._given_options import given_options
 from rxflow.cli._interruption import explained_end
 from rxflow.cli._output import report, write
 from rxflow.cli._run_outcomes import outcome_sentence, status_of_outcomes
@@ -47,7 +48,7 @@ def wait_for_runs(
     watched = watched_runs(runs.ids, where)
     status = ExitStatus.NOT_FOUND
     rest = None if timeout is None else timeout.rest
-    with explained_end(runs.ids or (), command="wait") as going_on:
+    with explained_end(runs.ids or (), command="wait", options=given_options()) as going_on:
         for event in FlowRunsStream(watched, spec_of_wait("", rest), client):
             going_on.receive(event)
             if isinstance(event, Closed) and not quiet:

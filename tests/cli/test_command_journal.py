@@ -362,7 +362,7 @@ def test_the_way_back_has_the_journal(live: LiveScene) -> None:
         live.read(program, second)
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=TEST_TIMEOUT)
-    back = f"rxflow watch {live.run} --journal '{live.journal}'"
+    back = f"rxflow watch {live.run} --journal '{live.journal}' --utc --api-url {live.url}"
     assert errors == (
         f"rxflow: interrupted; flow run 'amber-fox' ({live.run}) goes on; to come back: {back}\n"
     )

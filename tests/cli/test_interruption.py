@@ -85,6 +85,23 @@ def test_of_a_wait_ten_runs_are_named() -> None:
     assert runs.after_limit(text) == f"{text}; they go on; to come back, give the same command"
 
 
+def test_the_way_back_is_the_command_that_was_given() -> None:
+    """With its options, quoted for a shell."""
+    runs = RunsGoingOn([RUN], command="logs -f", options=["--include", "timed? out"])
+    assert str(runs).endswith(f"; to come back: rxflow logs -f {RUN} --include 'timed? out'")
+
+
+def test_a_recording_cannot_be_continued() -> None:
+    """What can is the watch of the same runs with a journal."""
+    why = "a recording cannot be continued; to keep all events across restarts"
+    options = ["--profile", "prod"]
+    back = "--journal DIR --profile prod"
+    two = RunsGoingOn([RUN, OTHER], command="record", options=options)
+    assert str(two).endswith(f" may go on; {why}: rxflow watch {RUN} {OTHER} {back}")
+    many = RunsGoingOn([str(number) for number in range(5)], command="record", options=options)
+    assert str(many) == f"5 flow runs may go on; {why}: rxflow watch RUN... {back}"
+
+
 def test_after_a_time_limit_a_run_is_named_once() -> None:
     """By its name, since its id is in the command to come back; a URL stays as it is."""
     runs = going_on(RUN, events=(seen(), entered("Running")))

@@ -261,10 +261,10 @@ def test_ctrl_c_restores_the_terminal(scene: Scene) -> None:
         assert terminal.wait_for_end() == 130
         assert region(terminal.lines()) == []
         shown = without_times(terminal.lines())
-        assert shown[-3].endswith("| fetching the orders of 3 regions")
-        assert " ".join(shown[-2:]) == (
+        assert shown[-4].endswith("| fetching the orders of 3 regions")
+        assert " ".join(shown[-3:]) == (
             f"rxflow: interrupted; flow run 'amber-fox' ({scene.run}) goes on; "
-            f"to come back: rxflow watch {scene.run}"
+            f"to come back: rxflow watch {scene.run} --api-url {scene.url}"
         )
         assert terminal.is_as_before
 

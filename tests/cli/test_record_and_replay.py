@@ -91,6 +91,16 @@ def test_a_file_that_exists_is_kept(scene: CommandScene, path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+def test_a_recording_is_not_written_to_standard_output(
+    scene: CommandScene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A dash is no name of a file: an error of usage says what writes events there."""
+    monkeypatch.chdir(tmp_path)
+    done = scene.invoke("record", scene.run, "-o", "-")
+    assert (done.exit_code, done.stdout, [*tmp_path.iterdir()]) == (2, "", [])
+    assert "name one, such as night.jsonl. rxflow watch -o jsonl writes events" in done.stderr
+
+
 def test_a_full_disk_ends_the_command_with_a_sentence(scene: CommandScene) -> None:
     """The status says that the output cannot be written."""
     done = scene.invoke("record", scene.run, "-o", "/dev/full", "--overwrite")
@@ -129,13 +139,14 @@ def test_a_signal_ends_the_recording_and_not_the_run(
 
 
 def test_the_time_limit_is_that_of_watch(path: Path) -> None:
-    """Its status is 124, the sentence is the same, and the error is in the recording."""
+    """Its status is 124, a sentence says what can go on, and the error is in the recording."""
     server = FakePrefect3()
     run = server.add_run(name="amber-fox", state="RUNNING")
-    done = invoke_on(server, "record", run, "-o", str(path), "--timeout", "1s")
+    done = invoke_on(server, "record", run, "-o", str(path), "--timeout", "1s", "--no-children")
     assert done.exit_code == 124
     assert (
-        f"and is still in state Running; it goes on; to come back: rxflow watch {run}"
+        "and is still in state Running; it goes on; a recording cannot be continued; to keep all "
+        f"events across restarts: rxflow watch {run} --journal DIR --no-children --api-url http"
         in done.stderr
     )
     assert lines_of(path)[-1]["error"]["type"] == "WatchTimedOut"

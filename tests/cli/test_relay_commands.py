@@ -123,9 +123,9 @@ def test_lines_are_selected_from_a_log(running: Relays, server: FakePrefect3) ->
 
 def test_a_log_that_does_not_end_is_left_at_the_time_limit(running: Relays) -> None:
     """The status is that of a time limit, and a sentence names the run."""
-    done = watch("--relay", running.url, UNKNOWN, "--timeout", "0.3s")
+    done = watch("--relay", running.url, UNKNOWN, "--timeout", "0.3s", "-o", "raw")
     assert done.exit_code == 124, done.output
-    back = f"rxflow watch {UNKNOWN} --relay {running.url} --workspace default"
+    back = f"rxflow watch {UNKNOWN} --relay {running.url} --workspace default --output raw"
     assert done.stderr.endswith(f"to come back: {back}\n")
 
 

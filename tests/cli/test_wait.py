@@ -72,7 +72,7 @@ def test_a_run_is_waited_for() -> None:
     assert waiting.returncode == 130
     assert errors == (
         f"rxflow: interrupted; flow run 'two' ({second}, Running) goes on; "
-        f"to come back: rxflow wait {second}\n"
+        f"to come back: rxflow wait {second} --api-url {url}\n"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_time_limit_is_status_124() -> None:
         done = run_program("wait", running, "--timeout", "1s", "--api-url", url)
     assert (done.returncode, done.stdout) == (124, "")
     assert done.stderr.startswith("rxflow: Flow runs were watched for 1.0 s; 1 not ")
-    back = rf"; it (goes|may go) on; to come back: rxflow wait {running}\n"
+    back = rf"; it (goes|may go) on; to come back: rxflow wait {running} --api-url {url}\n"
     assert re.search(f"{back}$", done.stderr)
 
 

@@ -58,6 +58,11 @@ def command(
     """  # noqa: D301 - click reads \\b as it is
     from rxflow.cli._record import record_runs  # noqa: PLC0415 - needs reactivex
 
+    if output == "-":
+        raise click.UsageError(
+            "A recording is a file; name one, such as night.jsonl. rxflow watch -o jsonl writes "
+            "events to standard output."
+        )
     if not overwrite and Path(output).exists():
         raise click.UsageError(f"{output} exists; pass --overwrite to replace it.")
     status = record_runs(
