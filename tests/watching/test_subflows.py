@@ -90,7 +90,7 @@ def test_a_look_during_a_burst_closes_nothing_that_is_still_read() -> None:
     root = watched.ids["root 0"]
 
     def burst() -> None:
-        for number in range(3000):
+        for number in range(1000):
             world.server.log(root, f"{number}")
 
     world.at(20, burst)
