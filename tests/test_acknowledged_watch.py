@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import aclosing, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -18,7 +19,7 @@ from checkpoint_files import checkpoint_in, known_count
 from interrupted_watches import Key, Read, Victim, each_read, in_loop, keys
 from journal_files import largest_file
 from reactivex import operators as ops
-from virtual_world import TEST_TIMEOUT
+from virtual_world import TEST_TIMEOUT, Recording
 
 from rxflow import (
     CheckpointFailed,
@@ -241,11 +242,103 @@ def test_only_the_last_loop_is_acknowledged(scene: Scene) -> None:
     """An event of an earlier loop is refused, unless it has come again."""
     stream = scene.watch()
     first = list(stream)
-    in_loop(stream, 1)
-    stream.ack(first[1])  # which has come again, within a page
+    in_loop(stream, 2)
+    stream.ack(first[1])  # which has come again
     with pytest.raises(ValueError, match="has not handed on the event"):
         stream.ack(first[-1])
     assert keys(list(stream)) == keys(first)[2:]
+
+
+def each_run_watched(scene: Scene, *, several: bool) -> Callable[[], Any]:
+    """Return what begins a watch of the run, or of a watch that may have several."""
+    if not several:
+        return scene.watch
+    return lambda: watch_flow_runs(
+        [scene.run],
+        checkpoint=scene.path,
+        acknowledge="manual",
+        drain=0,
+        client=scene.server.client(),
+    )
+
+
+def in_observer(stream: Any, count: int, within: Callable[[], None]) -> list[FlowRunEvent]:
+    """Subscribe, and dispose of the subscription within an event, after a call."""
+    recording: Recording[FlowRunEvent] = Recording(lambda: 0.0)
+    taken: list[FlowRunEvent] = []
+
+    def take(event: FlowRunEvent) -> None:
+        taken.append(event)
+        if len(taken) == count:
+            within()
+
+    recording.subscribe_to(stream.pipe(ops.do_action(take), ops.take(count)))
+    recording.wait()
+    assert recording.error is None
+    return taken
+
+
+def _in_loop(stream: Any, count: int, within: Callable[[], None]) -> list[FlowRunEvent]:
+    with closing(iter(stream)) as events:
+        taken = [next(events) for _ in range(count)]
+        within()
+    return taken
+
+
+def _in_async_loop(stream: Any, count: int, within: Callable[[], None]) -> list[FlowRunEvent]:
+    async def take() -> list[FlowRunEvent]:
+        async with aclosing(aiter(stream)) as events:
+            taken = [await anext(events) for _ in range(count)]
+            within()
+        return taken
+
+    return asyncio.run(take())
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["a run", "runs"])
+@pytest.mark.parametrize(
+    "leave", [_in_loop, _in_async_loop, in_observer], ids=["loop", "async loop", "subscription"]
+)
+def test_an_event_that_was_not_handed_on_is_refused(
+    leave: Callable[[Any, int, Callable[[], None]], list[FlowRunEvent]],
+    scene: Scene,
+    *,
+    several: bool,
+) -> None:
+    """It came in the same reply as those that were; within an event, and after it was left."""
+    watch, whole = each_run_watched(scene, several=several), scene.whole()
+    stream = watch()
+
+    def refuse() -> None:
+        for event in whole[4:]:
+            with pytest.raises(ValueError, match="has not handed on the event"):
+                stream.ack(event)
+
+    taken = leave(stream, 4, refuse)
+    assert keys(taken) == keys(whole[:4])
+    refuse()
+    assert not scene.path.is_file()
+    stream.ack(taken[-1])
+    assert keys(list(watch()))[: len(whole) - 4] == keys(whole[4:])
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["a run", "runs"])
+def test_an_event_of_a_later_page_is_refused(tmp_path: Path, *, several: bool) -> None:
+    """A page is handed on as a whole, and no other with it."""
+    scene = Scene(tmp_path / "run.ckpt", lines=450)
+    watch, whole = each_run_watched(scene, several=several), scene.whole()
+    stream, count = watch(), 0
+    with closing(iter(stream.pages())) as pages:
+        for page in pages:
+            count += len(page)
+            for event in whole[count:]:
+                with pytest.raises(ValueError, match="has not handed on the event"):
+                    stream.ack(event)
+            if len(page) > 1:
+                break
+    assert count < len(whole) - 200
+    stream.ack(whole[count - 1])
+    assert keys(list(watch()))[: len(whole) - count] == keys(whole[count:])
 
 
 def test_an_ack_after_another_watch_went_on_is_refused(scene: Scene) -> None:

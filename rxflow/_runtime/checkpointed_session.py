@@ -13,7 +13,8 @@ is not, and comes; there is no list of events to leave out.
 As with a journal, a page has one event. An observer has acknowledged it when its `on_next` returns,
 and a loop when it wants the next one: when an action of its scheduler runs while no item waits
 for it. The end, too, is only emitted then, since the last event would else never be acknowledged.
-Where `ack` acknowledges events, pages are handed on as they are and their events wait for it.
+Where `ack` acknowledges events, they wait for it from when they are handed on. They are handed on
+one by one there, too, since an event that a loop was not given yet must not be acknowledged.
 
 The checkpoint of a run is read when the run joins the watch, before the next query is sent.
 
@@ -85,13 +86,13 @@ class CheckpointedSession(ResumedSession[LoadedSession]):
             use: How they are used.
             spec: What is watched.
             item_waits: Whether an item waits for the loop that is to take it; None if there is no
-                loop, or events are acknowledged by `ack`.
+                loop.
             take_up: As for `ResumedSession`.
         """
         super().__init__(
             session,
             files,
-            keeps_pages=use.keeps_pages or use.acks is not None,
+            keeps_pages=use.keeps_pages,
             on_demand=item_waits is not None,
             take_up=take_up,
         )
@@ -100,7 +101,8 @@ class CheckpointedSession(ResumedSession[LoadedSession]):
         self._use = use
         self._spec = spec
         self._item_waits = item_waits
-        self._handed_on: EventPage | None = None  # to a loop, and not acknowledged
+        self._handed_on: EventPage | None = None  # to a loop, and not known to be taken
+        self._has_end = False  # whether the session has emitted the last event
         self._saves_before_end = True
         self._recalled: deque[EventPage] = deque()  # pages that were acknowledged before
         self._said_full = False  # that too many events wait for `ack`
@@ -153,10 +155,11 @@ class CheckpointedSession(ResumedSession[LoadedSession]):
 
     def hand_on(self, page: EventPage) -> None:
         """Receive that a page is now handed on."""
+        if self._item_waits is not None:
+            self._handed_on = page
         if self._use.acks is None:
-            if self._item_waits is not None:
-                self._handed_on = page
-        elif self._was_recalled(page):
+            return
+        if self._was_recalled(page):
             self._acknowledged.add_known(page)
         else:
             self._acknowledged.add_waiting(page)
@@ -174,10 +177,11 @@ class CheckpointedSession(ResumedSession[LoadedSession]):
         return was_recalled
 
     def _acknowledge_taken(self, now: Now) -> None:
-        """Acknowledge what was handed on to a loop if it wants the next item."""
+        """Acknowledge what was handed on to a loop if it wants the next item, unless by `ack`."""
         if self._handed_on is not None and self._item_waits is not None and not self._item_waits():
             page, self._handed_on = self._handed_on, None
-            self._acknowledge(page, now)
+            if self._use.acks is None:
+                self._acknowledge(page, now)
 
     def _acknowledge(self, page: EventPage, now: Now) -> None:
         if not self._was_recalled(page):
@@ -255,14 +259,18 @@ class CheckpointedSession(ResumedSession[LoadedSession]):
 
     @property
     def done(self) -> Done | None:
-        """How the watch ended; None while it goes on, or an event is not acknowledged."""
+        """How the watch ended; None while it goes on, or an event is to be emitted or taken."""
         return None if self._pages or self._handed_on is not None else self._session.done
+
+    def _add(self, pages: EventPages) -> None:
+        # Looked for once, and not among all that wait each time that one of them is taken.
+        self._has_end |= any(self._is_end(event) for _, page in pages for event in page)
+        super()._add(pages)
 
     def _take(self, now: Now) -> EventPages:
         if self._handed_on is not None or not self._pages:
             return ()
-        ends = any(self._is_end(page[-1]) for _, page in self._pages)
-        if ends and self._saves_before_end and not self._recalled:
+        if self._has_end and self._saves_before_end and not self._recalled:
             # Nothing follows the last event, so a notice that the disk is full must come before it.
             self._saves_before_end = False
             self._acknowledged.save(now)
@@ -346,7 +354,7 @@ def checkpointed(
     files = Checkpoints(use, spec, api_url)
     acknowledged = AcknowledgedEvents(spec, files, clock)
     item_waits = None
-    if use.acks is None and isinstance(scheduler, PullScheduler | AsyncPullScheduler):
+    if isinstance(scheduler, PullScheduler | AsyncPullScheduler):
         loop = scheduler
         item_waits = lambda: loop.has_items  # noqa: E731
     resumed = CheckpointedSession(

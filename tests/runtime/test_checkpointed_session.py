@@ -1,11 +1,13 @@
 """`CheckpointedSession`: when what was handed on to a loop counts as acknowledged."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import pytest
 from checkpoint_files import known_states
 
 from rxflow import Notice, NoticeCode, RunSeen, StateChange
@@ -71,7 +73,9 @@ class Loop:
         item_waits: Whether an item waits that it has not taken.
     """
 
-    def __init__(self, path: Path, acks: ManualAcks | None = None) -> None:
+    def __init__(
+        self, path: Path, acks: ManualAcks | None = None, *, on_demand: bool = False
+    ) -> None:
         """Open the checkpoint."""
         self.path = path
         self.item_waits = False
@@ -87,7 +91,7 @@ class Loop:
             self.acknowledged,
             use=use,
             spec=spec,
-            item_waits=None if acks else lambda: self.item_waits,
+            item_waits=None if acks and not on_demand else lambda: self.item_waits,
         )
         assert self.watch.next_command(self.now) == Wait(0.0)
         assert self.watch.next_command(self.now) == Wait(30.0)
@@ -111,9 +115,11 @@ class Loop:
 
 
 @contextmanager
-def loop_over(path: Path, acks: ManualAcks | None = None) -> Iterator[Loop]:
+def loop_over(
+    path: Path, acks: ManualAcks | None = None, *, on_demand: bool = False
+) -> Iterator[Loop]:
     """Open a checkpoint, and close it at the end."""
-    loop = Loop(path, acks)
+    loop = Loop(path, acks, on_demand=on_demand)
     try:
         yield loop
     finally:
@@ -174,13 +180,40 @@ def test_a_long_pause_is_cut_for_a_checkpoint(tmp_path: Path) -> None:
         assert loop.watch.next_command(loop.now) == Wait(30.0)
 
 
+def _calls_for(path: Path, count: int) -> int:
+    """Return how many Python functions are called while a loop takes the events of a page."""
+    calls = 0
+
+    def note(_: object, what: str, __: object) -> None:
+        nonlocal calls
+        calls += what == "call"
+
+    with loop_over(path) as loop:
+        changes = tuple(change(number) for number in range(count))
+        loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, changes))
+        usual = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            while loop.wake():
+                loop.item_waits = False
+        finally:
+            sys.setprofile(usual)
+    return calls
+
+
+def test_an_event_costs_the_same_however_many_wait(tmp_path: Path) -> None:
+    """A reply may have thousands, which are handed on one by one."""
+    few, many = (_calls_for(tmp_path / f"{count}.ckpt", count) for count in (100, 900))
+    assert many < 15 * few
+
+
 def test_an_ack_of_the_last_second_is_saved_without_news(tmp_path: Path) -> None:
     """While events wait for `ack` there is a turn each second, in which a checkpoint is written."""
     acks = ManualAcks()
     with loop_over(tmp_path / "run.ckpt", acks) as loop:
         changes = tuple(change(number) for number in range(4))
         loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, changes))
-        assert [page for _, page in loop.wake()] == [(SEEN,), changes]
+        assert [page for _, page in loop.wake()] == [(SEEN,), *((each,) for each in changes)]
         assert loop.watch.next_command(loop.now) == Wait(1.0)
         acks.ack(changes[0])
         assert known_states(loop.path) == {"0"}
@@ -191,6 +224,26 @@ def test_an_ack_of_the_last_second_is_saved_without_news(tmp_path: Path) -> None
         loop.seconds += 0.5
         loop.wake()
         assert known_states(loop.path) == {"0", "1"}
+
+
+def test_a_loop_is_given_one_event_at_a_time_to_acknowledge(tmp_path: Path) -> None:
+    """Actions that run while it waits for a reply emit no other, so that none is ahead of it."""
+    acks = ManualAcks()
+    with loop_over(tmp_path / "run.ckpt", acks, on_demand=True) as loop:
+        changes = tuple(change(number) for number in range(3))
+        loop.session.given = ((EventSource.NOTICES, (SEEN,)), (STATES, changes))
+        loop.wake()
+        loop.item_waits = False
+        assert loop.wake() == ((STATES, changes[:1]),)
+        assert loop.wake() == ()
+        with pytest.raises(ValueError, match="has not handed on the event"):
+            acks.ack(changes[1])
+        loop.item_waits = False
+        assert loop.wake() == ((STATES, changes[1:2]),)
+        acks.ack(changes[1])
+        with pytest.raises(ValueError, match="has not handed on the event"):
+            acks.ack(changes[2])
+    assert known_states(loop.path) == {"0", "1"}
 
 
 def test_events_that_wait_hold_back_the_next_query(tmp_path: Path) -> None:
