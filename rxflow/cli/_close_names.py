@@ -23,9 +23,10 @@ _LEAST_LETTERS = 3  # of a text that is looked for within names
 
 
 def close_names_question(text: str, client: "Client") -> str:
-    """Return a question that names runs which may be meant; "" if none is close.
+    """Return a question that names what may be meant in place of a run; "" if nothing is close.
 
-    They are looked for among the latest runs, as many as a server sends at once.
+    That is the latest run of the flow which has the name, for which one request is sent, or else
+    runs. They are looked for among the latest ones, as many as a server sends at once.
 
     Args:
         text: What is the name of no run.
@@ -33,6 +34,10 @@ def close_names_question(text: str, client: "Client") -> str:
     """
     names: dict[str, None] = {}
     with suppress(RxflowError):  # The error that the question is added to matters more.
+        # Behind @latest: a text with a slash is a deployment.
+        if "/" not in text and client.read(lambda _: _page(FlowsQuery(name=text))).rows:
+            latest = question([f"@latest:{one_line(text)}"])
+            return f", but a flow{latest}"
         runs = client.read(lambda rows: read_due(RunFilter(), rows, rows)).rows
         names = dict.fromkeys(run.name for run in runs)
     return question([one_line(name) for name in _close_names(text, [*names])])

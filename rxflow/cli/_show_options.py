@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from rxflow.cli._colours import colour_option
+from rxflow.cli._option_types import WholeNumber
 from rxflow.cli._suggestions import close_value_question
 from rxflow.cli._time_limit import TimeLimit, read_time_limit
 from rxflow.cli._times import read_time
@@ -89,8 +90,8 @@ def show_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--level", type=read_level, default="0", metavar="LEVEL", help=_HELP["level"])
     @click.option("--until", type=read_time, metavar="TIME", help=_HELP["until"])
-    @click.option("--head", type=click.IntRange(min=0), metavar="N", help=_HELP["head"])
-    @click.option("--tail", type=click.IntRange(min=0), metavar="N", help=_HELP["tail"])
+    @click.option("--head", type=WholeNumber(0), metavar="N", help=_HELP["head"])
+    @click.option("--tail", type=WholeNumber(0), metavar="N", help=_HELP["tail"])
     @_pattern_option("-i", "--include", _HELP["include"])
     @_pattern_option("-e", "--exclude", _HELP["exclude"])
     @_pattern_option("-H", "--highlight", _HELP["highlight"])
@@ -238,7 +239,8 @@ def read_level(text: str) -> int:
         return int(text)
     question = close_value_question(text.upper(), (*_LEVELS, *_SHORT_LEVELS))
     raise click.BadParameter(
-        f"{text!r} is neither a number nor one of {', '.join(_LEVELS)}{question}"
+        f"{text!r} is neither a whole number from 0 to 999999 nor one of "
+        f"{', '.join(_LEVELS)}{question}"
     )
 
 

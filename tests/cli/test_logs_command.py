@@ -96,6 +96,28 @@ def test_options_about_following_need_f(scene: CommandScene, option: str) -> Non
     assert "pass -f as well" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--no-push"],
+        ["--no-hold"],
+        ["--cancel-on-interrupt"],
+        ["--exit-zero"],
+        ["--journal", "nightly"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_about_following_is_refused_without_it(
+    options: list[str], scene: CommandScene
+) -> None:
+    """The sentence names the option that was given, and no other."""
+    done = scene.invoke("logs", scene.run, *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: {options[0]} is about following; pass -f as well."
+    )
+
+
 def test_a_run_that_goes_on_is_not_waited_for() -> None:
     """Without -f the command ends with the lines that there are."""
     scene = CommandScene()

@@ -172,6 +172,7 @@ CLOSE = {
     "too short for an id": ("abc", "; of an id at least the first four digits are needed"),
     "cut off too soon": ("abc…", "; of an id at least the first four digits are needed"),
     "nothing close": ("zz", ""),
+    "a flow": ("etl", ", but a flow; did you mean '@latest:etl'?"),
 }
 
 
@@ -208,6 +209,18 @@ def test_names_that_cannot_be_read_are_left_out() -> None:
     with pytest.raises(rxflow.RunNotFound) as caught:
         select_runs(Selection(("amber",), {}, None, True), server.client())
     assert str(caught.value) == "The server has no flow run named 'amber'"
+
+
+def test_a_flow_of_the_name_is_found_by_one_request() -> None:
+    """In place of those for runs that are close; the hint can be passed as it is."""
+    server = FakePrefect3(clock=VirtualTime())
+    run = server.add_run(name="amber-fox", flow="amber")
+    with pytest.raises(rxflow.RunNotFound, match="'@latest:amber'"):
+        select_runs(Selection(("amber",), {}, None, True), server.client())
+    paths = [path.removeprefix("/api") for _, path in server.requests]
+    assert paths[-2:] == ["/flow_runs/filter", "/flows/filter"]
+    found = select_runs(Selection(("@latest:amber",), {}, None, True), server.client())
+    assert found.ids == (run,)
 
 
 USAGE = {
@@ -261,5 +274,7 @@ def test_runs_of_prefect_1_are_found() -> None:
     for word in ("amber-fox", run_id[:8], "@latest", f"@latest:{flow}"):
         found = select_runs(Selection((word,), {}, None, True), client)
         assert found.ids == (run_id,)
+    with pytest.raises(rxflow.RunNotFound, match=f"'@latest:{flow}'"):
+        select_runs(Selection((flow,), {}, None, True), client)
     with pytest.raises(rxflow.UnsupportedFilter, match="Prefect 1 has no deployments"):
         select_runs(Selection(("@latest:a/b",), {}, None, True), client)

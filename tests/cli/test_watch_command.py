@@ -269,7 +269,9 @@ def written(hour: int) -> str:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--level", "loud"], "'loud' is neither a number nor one of DEBUG, INFO"),
+        (["--level", "loud"], "'loud' is neither a whole number from 0 to 999999 nor one of DEBUG"),
+        (["--level", "-5"], "'-5' is neither a whole number from 0 to 999999 nor one of DEBUG"),
+        (["--level", "1000000"], "'1000000' is neither a whole number from 0 to 999999 nor"),
         (["--level", "wran"], "WARNING, ERROR, CRITICAL; did you mean 'WARN'?"),
         (
             ["--since", "2026-11-22T13:00Z", "--until", "2026-11-22T12:00Z"],
@@ -278,7 +280,8 @@ def written(hour: int) -> str:
         (["--until", "soon"], "'soon' is neither a duration before now"),
         (["-i", "("], "'(' is not a regular expression"),
         (["-e", "*"], "'*' is not a regular expression"),
-        (["--tail", "-1"], "--tail"),
+        (["--tail", "-1"], "'--tail': '-1' is not a whole number from 0 on, such as 20."),
+        (["--head", "x"], "'--head': 'x' is not a whole number from 0 on, such as 20."),
         (["--timezone", "Mars/Base"], "'Mars/Base' is not a time zone"),
         (["--timezone", "Europe/Berln"], "such as Europe/Berlin; did you mean 'Europe/Berlin'?"),
         (["--timezone", "../etc"], "'../etc' is not a time zone"),

@@ -9,6 +9,7 @@ import rxflow
 from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
 from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._option_types import RecordingPath
 from rxflow.cli._output import exit_on_error, write
 from rxflow.cli._show_options import read_level
 from rxflow.cli._times import read_time
@@ -16,7 +17,7 @@ from rxflow.cli._times import read_time
 
 @click.command("audit", cls=Command)
 @click.argument("run")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("file", type=RecordingPath())
 @click.option(
     "--level",
     type=read_level,

@@ -12,6 +12,8 @@ from rxflow.cli._selection import Selection, select_runs, selection_options
 from rxflow.cli._show_options import FollowOptions, ShowOptions, follow_options, show_options
 from rxflow.cli._times import check_is_past, check_order
 
+_OF_FOLLOWING = ("no_push", "no_hold", "cancel_on_interrupt", "exit_zero", "journal")
+
 
 @click.command("logs", cls=Command)
 @selection_options
@@ -43,11 +45,11 @@ def command(
     check_order(selection.since, show.until)
     if not follow:
         check_is_past(selection.since)
-        if following != FollowOptions(timeout=following.timeout):
-            raise click.UsageError(
-                "--no-push, --no-hold, --cancel-on-interrupt, --exit-zero and --journal are about "
-                "following; pass -f as well."
-            )
+        values = click.get_current_context().params
+        for name in _OF_FOLLOWING:
+            if values[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise click.UsageError(f"{option} is about following; pass -f as well.")
     runs = select_runs(selection, client)
     scope = Scope(only_logs=True, children=selection.children)
     if follow:

@@ -6,6 +6,7 @@ import sys
 import click
 
 from rxflow.cli._command import Command
+from rxflow.cli._option_types import RecordingPath
 from rxflow.cli._output import exit_on_error
 from rxflow.cli._show_options import ShowOptions, show_options
 
@@ -21,7 +22,7 @@ def _read_speed(text: str) -> float:
 
 
 @click.command("replay", cls=Command)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("file", type=RecordingPath())
 @click.option(
     "--speed",
     type=_read_speed,

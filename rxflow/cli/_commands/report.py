@@ -7,6 +7,7 @@ import click
 from rxflow.cli._command import Command
 from rxflow.cli._connection import command_client, server_options
 from rxflow.cli._exit_status import ExitStatus
+from rxflow.cli._option_types import RecordingPath
 from rxflow.cli._output import exit_on_error, report, write
 
 
@@ -22,7 +23,7 @@ from rxflow.cli._output import exit_on_error, report, write
 @click.option(
     "--from",
     "recording",
-    type=click.Path(exists=True, dir_okay=False),
+    type=RecordingPath(),
     metavar="RECORDING",
     help="Read the run from a recording or a journal, without a server.",
 )

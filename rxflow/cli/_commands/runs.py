@@ -5,6 +5,7 @@ import click
 import rxflow
 from rxflow.cli._command import Command
 from rxflow.cli._connection import connection_options
+from rxflow.cli._option_types import WholeNumber
 from rxflow.cli._output import exit_on_error, output_width, report, write
 from rxflow.cli._selection import (
     CHILDREN_OPTION,
@@ -29,7 +30,7 @@ EXAMPLES = (
 @click.option(
     "-n",
     "--limit",
-    type=click.IntRange(min=1),
+    type=WholeNumber(1),
     default=20,
     show_default=True,
     metavar="N",
