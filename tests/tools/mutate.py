@@ -20,6 +20,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import invalidate_caches
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -99,6 +100,7 @@ def write_mutants(processes: int) -> None:
     """Write the mutants of those files that changed since mutmut last did."""
     mutmut.set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
+    invalidate_caches()  # Python ignores a directory on its path that was not there when it looked
     with mutmut.CatchOutput(spinner_title="Writing the mutants"):
         mutmut.copy_src_dir()
         mutmut.copy_also_copy_files()
