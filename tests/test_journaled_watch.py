@@ -48,6 +48,7 @@ from rxflow import (
     RunNotFound,
     StateChange,
     WatchTimedOut,
+    decode_event,
     watch_flow_run,
 )
 from rxflow.testing import FakePrefect1, FakePrefect3
@@ -407,6 +408,24 @@ assert taken[-1].verified
 
 
 # -- what is wrong with a journal -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["log", "state"])
+def test_the_event_of_a_damaged_line_comes_again_without_the_line(kind: str, scene: Scene) -> None:
+    """As the error says: once the line is removed, flagged late, and no other event comes."""
+    list(scene.watch())
+    lines = scene.path.read_bytes().split(b"\n")
+    number = next(
+        number for number, line in enumerate(lines) if b'"kind":"%b"' % kind.encode() in line
+    )
+    lost = decode_event(lines[number])
+    scene.path.write_bytes(b"\n".join([*lines[:number], lines[number][:-9], *lines[number + 1 :]]))
+    with pytest.raises(InvalidJournal, match=f"its line {number + 1} is not an event.*remove that"):
+        list(scene.watch())
+    scene.path.write_bytes(b"\n".join(lines[:number] + lines[number + 1 :]))
+    again = [event for event in scene.watch() if isinstance(event, FlowRunLog | StateChange)]
+    assert keys(again) == keys([lost])
+    assert again[0].late
 
 
 @each_read

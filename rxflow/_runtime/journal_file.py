@@ -226,7 +226,7 @@ class JournalFile:
         try:
             event = decode_event(line)
         except InvalidEvent as error:
-            raise self._invalid(f"its line {self._line_number} is not an event: {error}") from error
+            raise self._damaged(error.__cause__ or error) from error
         if event.flow_run_id != self._watched.flow_run_id or source_of(event) not in self._sources:
             raise self._invalid(f"its line {self._line_number} is an event of another watch")
         return event
@@ -303,11 +303,31 @@ class JournalFile:
         """Return the error that the system refused something."""
         return journal_failure(self.path, what, error)
 
+    def _damaged(self, cause: BaseException) -> InvalidJournal:
+        """Return the error that a line, the last that was read, is not an event."""
+        what = f"line {self._line_number} is not an event"
+        if _is_of_other_version(str(cause)):
+            return InvalidJournal(
+                f"The journal {self.path!r} cannot be read: its {what} that is known here: {cause}"
+                ". The file was left as it is; use the version of rxflow that wrote it, or pass "
+                f"{self._other}"
+            )
+        return InvalidJournal(
+            f"The journal {self.path!r} is damaged: its {what}: {cause}. The file was left as it "
+            "is; remove that line, whose event then comes again if the server still has it, or "
+            f"pass {self._other}"
+        )
+
     def _invalid(self, reason: str) -> InvalidJournal:
         return InvalidJournal(
             f"The file {self.path!r} is not a journal of this watch: {reason}. It was left as it "
             f"is; pass {self._other}, or move this file away to watch from the beginning"
         )
+
+
+def _is_of_other_version(reason: str) -> bool:
+    """Whether a line is no event since its kind or its code is not known, and not damaged."""
+    return reason.startswith("Invalid ") and reason.endswith(("`$.kind`", "`$.code`"))
 
 
 def pid_in_header(file: FileIO) -> bytes:

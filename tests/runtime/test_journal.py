@@ -300,6 +300,40 @@ CORRUPT: dict[str, tuple[bytes, str]] = {
 }
 
 
+LATER: dict[str, bytes] = {
+    "kind": b'{"kind":"heartbeat"}',
+    "code": encode_event(
+        Notice(flow_run_id=RUN, code=NoticeCode.DEGRADED, message="", timestamp=NOW)
+    ).replace(b"degraded", b"sunny"),
+}
+
+
+def test_the_error_of_a_damaged_line_says_what_to_do(path: Path) -> None:
+    """Nothing of versions, which are not the reason."""
+    path.write_bytes(written(path, LINES) + b'{"kind":"log","torn{}\n')
+    error = refusal(path)
+    begin = f"The journal {str(path)!r} is damaged: its line 7 is not an event: "
+    end = (
+        ". The file was left as it is; remove that line, whose event then comes again if the "
+        "server still has it, or pass the path of another journal"
+    )
+    assert error.startswith(begin)
+    assert error.endswith(end)
+    assert "version" not in error.removeprefix(begin).removesuffix(end)
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_the_error_of_a_line_of_a_later_version_says_so(what: str, path: Path) -> None:
+    """Such a line is not to be removed."""
+    path.write_bytes(written(path, LINES) + LATER[what] + b"\n")
+    error = refusal(path)
+    assert "its line 7 is not an event that is known here: Invalid" in error
+    assert error.endswith(
+        "The file was left as it is; use the version of rxflow that wrote it, or pass the path of "
+        "another journal"
+    )
+
+
 @pytest.mark.parametrize("what", CORRUPT)
 @pytest.mark.parametrize("torn", [b"", b"{"], ids=["whole", "torn"])
 def test_a_damaged_journal_is_refused(what: str, torn: bytes, path: Path) -> None:
