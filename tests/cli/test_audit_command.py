@@ -120,9 +120,11 @@ def test_a_recording_of_another_run_is_refused(scene: Scene) -> None:
 
 
 def test_a_run_that_was_deleted_is_not_found(scene: Scene) -> None:
-    """The status is that of a run that the server does not have."""
+    """The status is that of a run that the server does not have, and the file is named."""
     scene.server.delete_run(scene.run)
-    assert scene.audit().exit_code == 7
+    done = scene.audit()
+    assert done.exit_code == 7
+    assert done.stderr.endswith(f"; to show what was recorded: rxflow replay {scene.path}\n")
 
 
 ROWS = st.lists(

@@ -1,5 +1,6 @@
 """``rxflow audit``: compare a recording of a run with the server."""
 
+import shlex
 import sys
 from datetime import datetime
 
@@ -60,7 +61,11 @@ def command(
     from rxflow.cli._audit import audit_of  # noqa: PLC0415 - needs reactivex
     from rxflow.cli._selection import find_run  # noqa: PLC0415 - the same
 
-    audit = audit_of(find_run(run, client), file, client, level=level, since=since)
+    try:
+        audit = audit_of(find_run(run, client), file, client, level=level, since=since)
+    except rxflow.RunNotFound as error:
+        way = shlex.join(["rxflow", "replay", file])
+        raise rxflow.RunNotFound(f"{error}; to show what was recorded: {way}") from None
     for line in audit.text() if output == "text" else audit.json_lines():
         write(line, unchanged=True)
     sys.exit(ExitStatus.FAILED if audit.differences else ExitStatus.COMPLETED)
