@@ -295,7 +295,6 @@ class JournalDirectory:
             try:
                 error = self._sync_all()
             finally:
-                unlock(self._lock_file)
                 self._close_all()
             if error is not None:
                 raise error
@@ -327,7 +326,9 @@ class JournalDirectory:
         self._open_files.clear()
         lock_file, self._lock_file = self._lock_file, None
         if lock_file is not None:
-            lock_file.close()
+            with lock_file:
+                if unlocks:  # after the files: the next watch of the directory locks them at once
+                    unlock(lock_file)
         self._close_directory()
 
     def _close_directory(self) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from rxflow import (
 )
 from rxflow._runtime.journal import Journal
 from rxflow._runtime.journal_directory import LOCK_NAME, MOST_OPEN, JournalDirectory
+from rxflow._runtime.locked_files import unlock
 from rxflow._watching.watch_spec import WatchSpec
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 5, UTC)
@@ -485,6 +487,24 @@ def test_a_file_that_a_directory_has_closed_is_refused(path: Path) -> None:
             opened_file(file_of(path, runs[0]), runs[0])
         journal.append([line(1, runs[0])])
     assert events_in(file_of(path, runs[0])) == [line(0, runs[0]), line(1, runs[0])]
+
+
+def test_a_watch_of_the_directory_goes_on_as_soon_as_it_is_unlocked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the files are unlocked as well."""
+
+    def unlock_and_go_on(file: FileIO) -> None:
+        monkeypatch.undo()
+        unlock(file)
+        with opened(path) as following:
+            assert read(following) == [line(0)]
+            following.append([line(1)])
+
+    with opened(path) as journal:
+        journal.append([line(0)])
+        monkeypatch.setattr("rxflow._runtime.journal_directory.unlock", unlock_and_go_on)
+    assert events_in(file_of(path)) == [line(0), line(1)]
 
 
 @pytest.mark.parametrize(
