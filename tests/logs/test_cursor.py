@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from simulated_world import START, SimulatedWatch, World
 
 from rxflow import FlowRunLog
+from rxflow._logs.cursor_poll import CursorProgress
 from rxflow._logs.ledger import Ledger
 from rxflow._logs.log_read import LOG_ORDER, LogRead
 from rxflow._protocol.failures import Failure, FailureKind, Reply
@@ -365,6 +366,13 @@ def test_a_group_is_proven_once_a_deleted_run_has_left() -> None:
     del group.readers[deleted]
     (read,) = group.poll()
     assert (read.proven, read.rows, read.rewound) == (True, (), False)
+
+
+def test_failures_are_counted_anew_once_other_runs_are_read() -> None:
+    """Two polls in a row of other runs say nothing about the first ones of these."""
+    failing = CursorProgress(shrunk_polls=2, failed_audits=2)
+    for progress in (failing.joined_with(failing), failing.with_failure_counts_reset()):
+        assert (progress.shrunk_polls, progress.failed_audits) == (0, 0)
 
 
 def test_a_burst_is_delivered_in_order_whatever_was_stored_meanwhile() -> None:
