@@ -335,13 +335,13 @@ def test_what_is_typed_does_not_stay(scene: Scene) -> None:
     """The terminal shows it at the beginning of the state, which the next frame draws anew."""
     with scene.watch() as terminal:
         terminal.wait("amber-fox  Running")
-        terminal.child.send("abc")
-        terminal.wait(lambda lines: any(line.startswith("abc") for line in lines))
+        terminal.child.send("xyz")
+        terminal.wait(lambda lines: any(line.startswith("xyz") for line in lines))
         scene.server.log(scene.run, "next")
         terminal.wait("next")
         scene.end()
         assert terminal.wait_for_end() == 0
-        assert [line for line in terminal.all_lines() if "abc" in line] == []
+        assert [line for line in terminal.all_lines() if "xyz" in line] == []
 
 
 class CountingDisplay:
