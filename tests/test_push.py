@@ -249,10 +249,16 @@ def test_a_loop_that_is_left_closes_the_websockets(server: FakePrefect3, url: st
     """As soon as its generator is closed."""
     run_id = server.add_run(state="RUNNING")
     events = iter(watch_flow_run(run_id, client=Client(api_url=url)))
-    server.at(0.2, lambda: server.log(run_id, "a line"))
+
+    def log_once_they_are_open() -> None:  # which they are while the loop waits
+        wait_until(lambda: client_count(server) == 2)
+        server.log(run_id, "a line")
+
+    thread = threading.Thread(target=log_once_they_are_open)
+    thread.start()
     while not isinstance(next(events), FlowRunLog):
         pass
-    wait_until(lambda: client_count(server) == 2)
+    thread.join()
     events.close()
     wait_until(lambda: client_count(server) == 0)
     assert list(events) == []
