@@ -259,7 +259,8 @@ class FlowRunsStream(PagedObservable[FlowRunEvent], Stream[FlowRunEvent]):
         Raises:
             TypeError: It is not an event.
             ValueError: The stream has no checkpoint with ``acknowledge="manual"``, or has not
-                handed on the event in the subscription or loop that began last.
+                handed on the event in the subscription or loop that began last. A loop was handed
+                an event when it was given it, and one over `pages` all events of the page.
             CheckpointFailed: The stream has ended, and a checkpoint cannot be written, or another
                 watch has gone on from it meanwhile.
 

@@ -51,14 +51,17 @@ def read_all_logs(flow_run_id: str, since: datetime | None, limit: int) -> Poll[
     # A first page that is not full is the whole table, and nothing else is to be counted.
     if len(rows) < limit or (yield from _is_whole_table(reader, flow_run_id, len(rows))):
         return _full_read(rows, proven=True)
-    cursor = _cursor_after(rows, flow_run_id, since, limit)
     by_id = {row.id: row for row in rows}
+    cursor = _cursor_after(sorted(by_id.values(), key=LOG_ORDER), flow_run_id, since, limit)
     proven = yield from _read_missing(cursor, by_id, limit)
     return _full_read(sorted(by_id.values(), key=LOG_ORDER), proven=proven)
 
 
 def _read_pages(reader: TableReader, flow_run_id: str) -> Poll[list[LogTableRow]]:
-    """Read all pages, from the first row to the last, and return their rows in order, each once."""
+    """Read all pages, from the first row to the last, and return their rows in order.
+
+    A row that two pages have, though it should not, comes twice: the count does not agree then.
+    """
     read: list[LogTableRow] = []
     start: datetime | None = None
     while True:

@@ -1,9 +1,11 @@
 """The full read: all rows of a run at once."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from cursor_reader import at_once, seconds, write
+from msgspec.structs import replace
 from simulated_world import START, World
 
 from rxflow._logs.full_read import FullRead, read_all_logs
@@ -79,6 +81,20 @@ def test_rows_that_arrive_during_the_read_are_found() -> None:
     read = read_to_end(read_all_logs(run, None, 2), write_late_rows)
     assert times_of(read) == sorted([*range(0, 120, 2), 7.5, 111.5, 118.5])
     assert read.proven
+
+
+def test_a_row_that_two_pages_have_is_read_once() -> None:
+    """A server may round the time from which on a page is read."""
+    world, run = table_of(*range(20), page_limit=4)
+    send = at_once(world)
+
+    def round_down(query: LogsQuery) -> Reply:
+        if query.after is not None and not query.offset:
+            query = replace(query, after=query.after - timedelta(seconds=1))
+        return send(query)
+
+    read = read_to_end(read_all_logs(run, None, 4), round_down)
+    assert (times_of(read), read.proven) == ([*range(20)], True)
 
 
 def test_rows_that_vanish_during_the_read_end_no_read() -> None:
