@@ -1,5 +1,6 @@
 """What a signal or the time limit does to a watch, and what is said of the runs that go on."""
 
+import re
 import shlex
 import signal
 import sys
@@ -8,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
+
+import click
 
 from rxflow import (
     Closed,
@@ -19,18 +22,21 @@ from rxflow import (
     WatchTimedOut,
 )
 from rxflow._escapes import one_line
+from rxflow._models.durations import short_duration
 from rxflow._views.flow_run_changes import cancel_flow_run
 from rxflow.cli._exit_status import ExitStatus
 from rxflow.cli._output import Terminated, exit_at_once, report
 
 if TYPE_CHECKING:
     from rxflow import Client
+    from rxflow.cli._time_limit import TimeLimit
 
 __all__ = ["RunsGoingOn", "cancelled_by_interrupt", "explained_end"]
 
 _MOST_NAMED = 3  # runs in a sentence
 _MOST_WAITED_FOR = 10  # the same, of which nothing else was shown
 
+_WATCHED_FOR = re.compile(r"(?<=watched for ).+?(?= and |;)")  # in the error of a time limit
 _NO_WAY_BACK = "a recording cannot be continued; to keep all events across restarts"
 
 
@@ -162,7 +168,7 @@ def explained_end(
         report(f"terminated; {runs}")
         sys.exit(ExitStatus.TERMINATED)
     except WatchTimedOut as error:
-        report(runs.after_limit(without_advice(error)))
+        report(runs.after_limit(_with_whole_limit(without_advice(error))))
         sys.exit(ExitStatus.TIMEOUT)
 
 
@@ -210,6 +216,15 @@ def without_advice(error: WatchTimedOut) -> str:
     """Return the text of the error without the advice to change an argument of the library."""
     happened, advice, rest = str(error).rpartition("; pass a longer")
     return happened if advice else rest
+
+
+def _with_whole_limit(text: str) -> str:
+    """Return the text of a limit with that of the command: its watch has what other reads leave."""
+    context = click.get_current_context(silent=True)
+    limit: TimeLimit | None = None if context is None else context.params.get("timeout")
+    if limit is None:
+        return text
+    return _WATCHED_FOR.sub(short_duration(limit.duration), text, count=1)
 
 
 def _flow_runs(texts: Sequence[str]) -> str:

@@ -58,6 +58,8 @@ def test_the_run_that_was_never_read_may_go_on(arguments: tuple[str, ...], back:
     run, done = invoke_silent(*arguments, "--timeout", "2")
     assert (done.exit_code, done.stdout) == (124, "")
     assert f" may go on; to come back: rxflow {back.replace('ID', run)}" in done.stderr
+    # The limit is that of the command, whatever the reads before the watch took of it.
+    assert re.search(r"(was watched for|time limit of) 2\.0 s ", done.stderr)
     assert done.stderr.count(run) == 2
 
 
