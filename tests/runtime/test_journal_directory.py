@@ -439,6 +439,23 @@ def test_a_lock_of_someone_else_is_respected(path: Path) -> None:
             pass
 
 
+def run_program(path: Path, program: str) -> None:
+    """Run a program, which may fork, in a process of its own; it knows ``path`` and this module."""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+    script = f"""
+import os, sys
+sys.path[:0] = {folders!r}
+from pathlib import Path
+from rxflow import JournalFailed
+from test_journal_directory import file_of, line, opened, opened_file, read
+path = Path({str(path)!r})
+{program}"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], check=False, timeout=TEST_TIMEOUT
+    )
+    assert done.returncode == 0
+
+
 # -- a directory, and one file of it --------------------------------------------------------------
 
 
@@ -611,13 +628,9 @@ def test_the_error_has_the_process_of_the_other_one(
 
 def test_a_forked_child_leaves_the_lock_of_a_file_to_the_parent(path: Path) -> None:
     """The child does not unlock the directory, and does not keep it locked after the parent."""
-    script = f"""
-import os, sys
-sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]!r}
-from pathlib import Path
-from rxflow import JournalFailed
-from test_journal_directory import file_of, line, opened, opened_file, read
-path = Path({str(path)!r})
+    run_program(
+        path,
+        """
 with opened(path):
     pass
 ready, go = os.pipe(), os.pipe()
@@ -640,11 +653,8 @@ with opened(path) as journal:
     assert read(journal) == [line(0)]
 os.write(go[1], b"x")
 os.waitpid(child, 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], check=False, timeout=TEST_TIMEOUT
+""",
     )
-    assert done.returncode == 0
 
 
 # -- forks ----------------------------------------------------------------------------------------
@@ -652,13 +662,9 @@ os.waitpid(child, 0)
 
 def test_a_forked_child_leaves_the_directory_to_the_parent(path: Path) -> None:
     """The child neither writes nor unlocks it, and does not keep it locked after the parent."""
-    script = f"""
-import os, sys
-sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]!r}
-from pathlib import Path
-from rxflow import JournalFailed
-from test_journal_directory import line, opened, read
-path = Path({str(path)!r})
+    run_program(
+        path,
+        """
 ready, go = os.pipe(), os.pipe()
 with opened(path) as journal:
     journal.append([line(0)])
@@ -680,11 +686,8 @@ with opened(path) as journal:
     assert read(journal) == [line(0), line(1)]
 os.write(go[1], b"x")
 os.waitpid(child, 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], check=False, timeout=TEST_TIMEOUT
+""",
     )
-    assert done.returncode == 0
 
 
 # -- a full disk ----------------------------------------------------------------------------------
